@@ -1,0 +1,29 @@
+"""Monet, a language model of monosemantic experts: configuration, model, TransformerLens adapter, demo checkpoint."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import MonetConfig
+    from .lens import load_lens
+    from .modeling import MonetForCausalLM, MonetModel
+    from .routing import Routing
+
+__all__ = ["MonetConfig", "MonetForCausalLM", "MonetModel", "Routing", "load_lens"]
+
+# Loaded on first use: reading a run needs `Routing` only, and importing transformers takes seconds.
+_HOMES = {
+    "MonetConfig": "modeling",
+    "MonetForCausalLM": "modeling",
+    "MonetModel": "modeling",
+    "Routing": "routing",
+    "load_lens": "lens",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

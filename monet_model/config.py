@@ -1,0 +1,71 @@
+"""Configuration of a Monet model: a LLaMA configuration plus the shape of its product-key experts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import LlamaConfig
+
+MAX_KEYS = 32_767  # sparse routing stores key indices as signed 16-bit integers
+
+
+@strict
+class MonetConfig(LlamaConfig):
+    """LLaMA fields plus the ``moe_*`` fields of published Monet checkpoints (arXiv 2412.04139, section 3).
+
+    A layer group holds ``moe_experts ** 2`` experts, addressed by one key of each of two sets; expert (i, j) has the flat
+    id ``i * moe_experts + j``. A router stands in layers ``l`` with ``l % moe_groups == 0`` and serves the layers up to
+    the next router. ``mlp_bias`` and ``intermediate_size`` are kept because published configs name them; nothing uses
+    them.
+
+    Raises:
+        ValueError: a field is out of range; the message names the field and what it may be.
+    """
+
+    model_type = "monet"
+    base_model_tp_plan = None
+    base_model_pp_plan = None
+
+    hidden_act: str = "relu2"
+    intermediate_size: int | None = None
+    mlp_bias: bool | None = None
+    moe_dim: int = 8
+    moe_heads: int = 8
+    moe_experts: int = 512
+    moe_topk: int = 32
+    moe_groups: int = 4
+    moe_decompose: Literal["vertical", "horizontal"] = "vertical"
+    output_router_probs: bool = False
+    router_aux_loss_coef: float = 1e-3
+
+    def validate_architecture(self) -> None:
+        """Checks of the expert shape; called by transformers when a configuration is made."""
+        super().validate_architecture()
+        for name in ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.moe_topk >= self.moe_experts:
+            raise ValueError(
+                f"moe_topk ({self.moe_topk}) must be below moe_experts ({self.moe_experts}), the keys in one set."
+            )
+        if self.moe_experts > MAX_KEYS:
+            raise ValueError(f"moe_experts must be at most {MAX_KEYS}, got {self.moe_experts}.")
+        if self.moe_decompose == "vertical" and (self.moe_dim % 2 or self.hidden_size % 2):
+            raise ValueError(
+                "vertical experts split the hidden units and the output in halves: moe_dim and hidden_size must be "
+                f"even, got moe_dim={self.moe_dim}, hidden_size={self.hidden_size}."
+            )
+        if self.hidden_act != "relu2":
+            raise ValueError(f"Monet experts use hidden_act 'relu2', got {self.hidden_act!r}.")
+
+    @property
+    def num_experts(self) -> int:
+        """Experts in one routing group."""
+        return self.moe_experts**2
+
+    @property
+    def routing_groups(self) -> list[range]:
+        """The spans of layers that share one router, in order."""
+        starts = range(0, self.num_hidden_layers, self.moe_groups)
+        return [range(s, min(s + self.moe_groups, self.num_hidden_layers)) for s in starts]

@@ -1,0 +1,51 @@
+"""Expert edits in force: which factor matrix scales the experts of which layer group, in this thread of control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+from .config import MonetConfig
+
+Edits = Mapping[int, Tensor]
+
+# One mapping a model, keyed by identity: a context variable is private to a thread, so one dashboard user's edit
+# never reaches another's forward pass, and it is restored on exceptions.
+_active: ContextVar[dict[int, dict[int, Tensor]]] = ContextVar("monet_expert_edits", default={})
+
+
+def active_edits(owner: object) -> dict[int, Tensor]:
+    """The factor matrices in force for a model: layer that owns a router -> (E, E)."""
+    return _active.get().get(id(owner), {})
+
+
+def check_edits(edits: Edits, config: MonetConfig) -> None:
+    """Raises ValueError, naming the layer, unless each matrix is a finite (E, E) of a layer that owns a router."""
+    owners = [group.start for group in config.routing_groups]
+    for layer, factors in edits.items():
+        if layer not in owners:
+            raise ValueError(f"layer {layer} owns no router; edits go to one of the layers {owners}.")
+        if tuple(factors.shape) != (config.moe_experts, config.moe_experts):
+            raise ValueError(
+                f"the factors of layer {layer} must have shape {(config.moe_experts, config.moe_experts)}, "
+                f"got {tuple(factors.shape)}."
+            )
+        if not torch.isfinite(factors.float()).all():
+            raise ValueError(f"the factors of layer {layer} hold NaN or infinity.")
+
+
+@contextmanager
+def apply_edits(owner: object, edits: Edits, config: MonetConfig) -> Iterator[None]:
+    """Scale experts while the context lasts; nested contexts multiply."""
+    check_edits(edits, config)
+    outer = active_edits(owner)
+    merged = outer | {layer: outer[layer] * s if layer in outer else s for layer, s in edits.items()}
+    token = _active.set(_active.get() | {id(owner): merged})
+    try:
+        yield
+    finally:
+        _active.reset(token)

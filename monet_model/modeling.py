@@ -1,0 +1,273 @@
+"""Monet on transformers: a LLaMA decoder whose MLP is a layer of product-key experts (arXiv 2412.04139)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm, LlamaRotaryEmbedding
+from transformers.utils import can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .config import MonetConfig
+from .edits import Edits, active_edits, apply_edits
+from .experts import make_experts
+from .losses import ambiguity_loss, uniformity_loss
+from .masked import edited_output
+from .router import MonetRouter
+from .routing import Routing
+
+DenseRouting = tuple[Tensor, Tensor]
+
+
+@dataclass
+class MonetModelOutput(BaseModelOutputWithPast):
+    """Output of :class:`MonetModel`; ``router_probs`` as in :class:`MonetOutput`."""
+
+    router_probs: tuple[DenseRouting | None, ...] | None = None
+
+
+@dataclass
+class MonetOutput(CausalLMOutputWithPast):
+    """Output of :class:`MonetForCausalLM`.
+
+    Attributes:
+        router_probs: with ``output_router_probs=True``, for each layer ``(g1, g2)``, each (batch, tokens, heads, keys)
+            float32, or None where no router stands.
+        lm_loss: with labels, cross entropy alone, in nats a token.
+        aux_loss: with labels in training mode, the sum of both auxiliary losses before their coefficient.
+    """
+
+    router_probs: tuple[DenseRouting | None, ...] | None = None
+    lm_loss: Tensor | None = None
+    aux_loss: Tensor | None = None
+
+
+class MonetDecoderLayer(GradientCheckpointingLayer):
+    """Attention, then the experts; a router stands only in the first layer of each routing group."""
+
+    def __init__(self, config: MonetConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        self.input_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = LlamaAttention(config=config, layer_idx=layer_idx)
+        self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.router = MonetRouter(config) if layer_idx % config.moe_groups == 0 else None
+        self.moe = make_experts(config)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        routing: DenseRouting | None = None,
+        factors: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, DenseRouting]:
+        """Next residual stream and the routing in force.
+
+        Args:
+            hidden_states: (batch, tokens, hidden).
+            routing: the group's (g1, g2), where this layer owns no router.
+            factors: (E, E) expert factors of the group, or None for an unedited layer.
+            kwargs: what the attention takes.
+        """
+        attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
+        hidden_states = hidden_states + attended
+        x = self.post_attention_layernorm(hidden_states)
+        if self.router is not None:
+            routing = self.router(x)
+        if routing is None:
+            raise RuntimeError(f"layer {self.layer_idx} owns no router and was given no routing.")
+        if factors is None:
+            out = self.moe(x, *routing)
+        else:
+            out = edited_output(self.moe, x, Routing.from_dense(*routing), factors)
+        return hidden_states + out, routing
+
+
+class MonetPreTrainedModel(PreTrainedModel):
+    """Weights handling and defaults shared by the Monet models."""
+
+    config_class = MonetConfig
+    config: MonetConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["MonetDecoderLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_record_outputs = {"hidden_states": MonetDecoderLayer, "attentions": LlamaAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        # Expert biases are bare parameters, which the base class leaves as they were allocated.
+        for name in ("b", "b1", "b2"):
+            bias = getattr(module, name, None)
+            if isinstance(bias, nn.Parameter):
+                nn.init.zeros_(bias)
+
+
+class MonetModel(MonetPreTrainedModel):
+    """The decoder without its head."""
+
+    def __init__(self, config: MonetConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.layers = nn.ModuleList(MonetDecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = LlamaRotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> MonetModelOutput:
+        """Residual stream after the final norm; arguments as in transformers' ``LlamaModel``."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds.")
+        keep_probs = kwargs.pop("output_router_probs", None)
+        keep_probs = self.config.output_router_probs if keep_probs is None else keep_probs
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        if position_ids is None:
+            seen = past_key_values.get_seq_length() if past_key_values is not None else 0
+            position_ids = (torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + seen).unsqueeze(0)
+        mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+        position_embeddings = self.rotary_emb(inputs_embeds, position_ids=position_ids)
+        hidden, routing = inputs_embeds, None
+        router_probs: list[DenseRouting | None] = []
+        edits = active_edits(self)
+        for layer in self.layers:
+            owner = layer.layer_idx - layer.layer_idx % self.config.moe_groups
+            hidden, routing = layer(
+                hidden,
+                routing,
+                edits.get(owner),
+                attention_mask=mask,
+                position_embeddings=position_embeddings,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
+            )
+            router_probs.append(None if layer.router is None else routing)
+        return MonetModelOutput(
+            last_hidden_state=self.norm(hidden),
+            past_key_values=past_key_values,
+            router_probs=tuple(router_probs) if keep_probs else None,
+        )
+
+
+class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
+    """Monet with its language-model head.
+
+    >>> model = MonetForCausalLM.from_pretrained("MonetLLM/monet-vd-850M-100BT-hf")
+    >>> out = model(input_ids, output_router_probs=True)
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config: MonetConfig) -> None:
+        super().__init__(config)
+        self.model = MonetModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        output_router_probs: bool | None = None,
+        **kwargs: Any,
+    ) -> MonetOutput:
+        """Next-token logits (batch, tokens, vocabulary), and with ``labels`` the loss.
+
+        In training mode the loss adds ``router_aux_loss_coef`` times each auxiliary loss (paper, section 3). Other
+        arguments are those of transformers' ``LlamaForCausalLM``.
+        """
+        keep_probs = self.config.output_router_probs if output_router_probs is None else output_router_probs
+        with_aux = self.training and labels is not None and self.config.router_aux_loss_coef > 0
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_router_probs=keep_probs or with_aux,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
+        loss = lm_loss = aux_loss = None
+        if labels is not None:
+            loss = lm_loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs
+            )
+        if with_aux:
+            aux_loss = uniformity_loss(outputs.router_probs) + ambiguity_loss(outputs.router_probs)
+            loss = lm_loss + self.config.router_aux_loss_coef * aux_loss
+        return MonetOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            router_probs=outputs.router_probs if keep_probs else None,
+            lm_loss=lm_loss,
+            aux_loss=aux_loss,
+        )
+
+    def edit_experts(self, edits: Edits) -> AbstractContextManager[None]:
+        """Scale single experts while the context lasts: ``y = sum_ij S[i, j] G[i, j] E_ij(x)``.
+
+        Exact, on the active pairs only, in forward, generate and training of the calling thread; nested edits multiply.
+
+        Args:
+            edits: layer that owns a router -> (E, E) factors; 0 removes an expert, 1 leaves it, 2 doubles it.
+
+        Raises:
+            ValueError: a layer owns no router, or a matrix is not a finite (E, E).
+        """
+        return apply_edits(self.model, edits, self.config)
+
+
+AutoConfig.register("monet", MonetConfig)
+AutoModel.register(MonetConfig, MonetModel)
+AutoModelForCausalLM.register(MonetConfig, MonetForCausalLM)
