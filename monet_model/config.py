@@ -14,22 +14,22 @@ MAX_KEYS = 32_767  # sparse routing stores key indices as signed 16-bit integers
 class MonetConfig(LlamaConfig):
     """LLaMA fields plus the ``moe_*`` fields of published Monet checkpoints (arXiv 2412.04139, section 3).
 
-    A layer group holds ``moe_experts ** 2`` experts, addressed by one key of each of two sets; expert (i, j) has the flat
-    id ``i * moe_experts + j``. A router stands in layers ``l`` with ``l % moe_groups == 0`` and serves the layers up to
-    the next router. ``mlp_bias`` and ``intermediate_size`` are kept because published configs name them; nothing uses
-    them.
+    A layer group holds ``moe_experts ** 2`` experts, addressed by one key of each of two sets; expert (i, j) has the
+    flat id ``i * moe_experts + j``. A router stands in layers ``l`` with ``l % moe_groups == 0`` and serves the layers
+    up to the next router. ``mlp_bias`` and ``intermediate_size`` are kept because published configs name them; nothing
+    uses them.
 
     Raises:
         ValueError: a field is out of range; the message names the field and what it may be.
     """
 
     model_type = "monet"
-    base_model_tp_plan = None
-    base_model_pp_plan = None
+    base_model_tp_plan = None  # type: ignore[assignment]
+    base_model_pp_plan = None  # type: ignore[assignment]
 
     hidden_act: str = "relu2"
-    intermediate_size: int | None = None
-    mlp_bias: bool | None = None
+    intermediate_size: int | None = None  # type: ignore[assignment]
+    mlp_bias: bool | None = None  # type: ignore[assignment]
     moe_dim: int = 8
     moe_heads: int = 8
     moe_experts: int = 512
@@ -45,6 +45,8 @@ class MonetConfig(LlamaConfig):
         for name in ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.moe_decompose not in ("vertical", "horizontal"):
+            raise ValueError(f"moe_decompose must be 'vertical' or 'horizontal', got {self.moe_decompose!r}.")
         if self.moe_topk >= self.moe_experts:
             raise ValueError(
                 f"moe_topk ({self.moe_topk}) must be below moe_experts ({self.moe_experts}), the keys in one set."
@@ -60,7 +62,7 @@ class MonetConfig(LlamaConfig):
             raise ValueError(f"Monet experts use hidden_act 'relu2', got {self.hidden_act!r}.")
 
     @property
-    def num_experts(self) -> int:
+    def experts_per_group(self) -> int:
         """Experts in one routing group."""
         return self.moe_experts**2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from .config import MonetConfig
 
 Edits = Mapping[int, Tensor]
 
+_NONE: Mapping[int, dict[int, Tensor]] = MappingProxyType({})
+
 # One mapping a model, keyed by identity: a context variable is private to a thread, so one dashboard user's edit
 # never reaches another's forward pass, and it is restored on exceptions.
-_active: ContextVar[dict[int, dict[int, Tensor]]] = ContextVar("monet_expert_edits", default={})
+_active: ContextVar[Mapping[int, dict[int, Tensor]]] = ContextVar("monet_expert_edits", default=_NONE)
 
 
 def active_edits(owner: object) -> dict[int, Tensor]:
@@ -44,7 +47,7 @@ def apply_edits(owner: object, edits: Edits, config: MonetConfig) -> Iterator[No
     check_edits(edits, config)
     outer = active_edits(owner)
     merged = outer | {layer: outer[layer] * s if layer in outer else s for layer, s in edits.items()}
-    token = _active.set(_active.get() | {id(owner): merged})
+    token = _active.set({**_active.get(), id(owner): merged})
     try:
         yield
     finally:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Any
+
 from torch import Tensor
 
-from .experts import HorizontalExperts, VerticalExperts
 from .routing import Routing
+
+if TYPE_CHECKING:
+    from .experts import ExpertLayer
 
 
 def _take(per_key: Tensor, indices: Tensor) -> Tensor:
-    """Rows of (tokens, keys, units) at (tokens, heads, k): (tokens, heads, k, units)."""
-    tokens, _, units = per_key.shape
-    flat = indices.long().reshape(tokens, -1, 1).expand(-1, -1, units)
-    return per_key.gather(1, flat).view(*indices.shape, units)
+    """Columns of (tokens, units, keys) at (tokens, heads, k): (tokens, heads, units, k)."""
+    heads = indices.shape[1]
+    wide = per_key[:, None].expand(-1, heads, -1, -1)
+    return wide.gather(-1, indices[:, :, None, :].expand(-1, -1, per_key.shape[1], -1))
 
 
 def _spread(values: Tensor, indices: Tensor, keys: int) -> Tensor:
-    """Sum (tokens, heads, k, units) over heads into (tokens, keys, units)."""
-    tokens, units = len(values), values.shape[-1]
-    flat = indices.long().reshape(tokens, -1, 1).expand(-1, -1, units)
-    return values.new_zeros(tokens, keys, units).scatter_add(1, flat, values.reshape(tokens, -1, units))
+    """Sum (tokens, heads, units, k) over heads into (tokens, units, keys)."""
+    tokens, heads, units, width = values.shape
+    where = indices[:, None].expand(-1, units, -1, -1).reshape(tokens, units, heads * width)
+    return values.new_zeros(tokens, units, keys).scatter_add(-1, where, values.transpose(1, 2).flatten(-2))
 
 
-def edited_output(
-    experts: HorizontalExperts | VerticalExperts, x: Tensor, routing: Routing, factors: Tensor
-) -> Tensor:
+def edited_output(experts: ExpertLayer, x: Tensor, routing: Routing, factors: Tensor) -> Tensor:
     """``y = sum_ij S[i, j] G[i, j] E_ij(x)``, exact, over the active pairs.
 
     Args:
@@ -37,20 +38,27 @@ def edited_output(
     Returns:
         (..., hidden), as the unedited layer.
     """
-    tokens = x.reshape(-1, x.shape[-1])
+    return combine_edited(experts, experts.hidden(x), routing, factors)
+
+
+def combine_edited(experts: Any, hidden: Tensor | tuple[Tensor, Tensor], routing: Routing, factors: Tensor) -> Tensor:
+    """:func:`edited_output` from the activations that ``experts.hidden`` gave: one tensor when the experts are
+    horizontal, one of each key set when they are vertical."""
+    a1, a2 = (hidden, hidden) if isinstance(hidden, Tensor) else hidden
+    shape = a1.shape[:-2]
+    a1, a2 = a1.flatten(0, -3), a2.flatten(0, -3)  # (tokens, units, keys)
     i, j = routing.indices1.long(), routing.indices2.long()
     pair = routing.probs1[..., :, None] * routing.probs2[..., None, :]  # (tokens, heads, k1, k2)
-    weight = (pair * factors.to(pair)[i[..., :, None], j[..., None, :]]).to(x.dtype)
+    weight = (pair * factors.to(pair)[i[..., :, None], j[..., None, :]]).to(a1.dtype)
     keys = experts.keys
-    if isinstance(experts, HorizontalExperts):
-        mixed = weight.mT @ _take(experts.hidden(tokens), i)  # (tokens, heads, k2, units)
-        bias = _spread(weight.sum(-2)[..., None], j, keys)[..., 0]
-        out = experts.v(_spread(mixed, j, keys).flatten(-2)) + bias @ experts.b
+    if isinstance(hidden, Tensor):
+        mixed = _take(a1, i) @ weight  # (tokens, heads, units, k2)
+        bias = _spread(weight.sum(-2)[:, :, None], j, keys)[:, 0]  # (tokens, keys)
+        out = experts.project(_spread(mixed, j, keys), bias)
     else:
-        a1, a2 = experts.hidden(tokens)
-        rows = _spread(weight.sum(-1)[..., None], i, keys)[..., 0]  # (tokens, keys)
-        columns = _spread(weight.sum(-2)[..., None], j, keys)[..., 0]
-        cross1 = _spread(weight @ _take(a2, j), i, keys)  # what V12_i multiplies
-        cross2 = _spread(weight.mT @ _take(a1, i), j, keys)
-        out = experts.project(rows[..., None] * a1, cross1, rows, cross2, columns[..., None] * a2, columns)
-    return out.view(*x.shape[:-1], -1)
+        rows = _spread(weight.sum(-1)[:, :, None], i, keys)  # (tokens, 1, keys)
+        columns = _spread(weight.sum(-2)[:, :, None], j, keys)
+        cross1 = _spread(_take(a2, j) @ weight.mT, i, keys)  # what V12_i multiplies
+        cross2 = _spread(_take(a1, i) @ weight, j, keys)
+        out = experts.project(rows * a1, cross1, rows[:, 0], cross2, columns * a2, columns[:, 0])
+    return out.view(*shape, -1)

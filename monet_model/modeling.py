@@ -22,9 +22,7 @@ from .config import MonetConfig
 from .edits import Edits, active_edits, apply_edits
 from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss
-from .masked import edited_output
 from .router import MonetRouter
-from .routing import Routing
 
 DenseRouting = tuple[Tensor, Tensor]
 
@@ -86,11 +84,7 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
             routing = self.router(x)
         if routing is None:
             raise RuntimeError(f"layer {self.layer_idx} owns no router and was given no routing.")
-        if factors is None:
-            out = self.moe(x, *routing)
-        else:
-            out = edited_output(self.moe, x, Routing.from_dense(*routing), factors)
-        return hidden_states + out, routing
+        return hidden_states + self.moe(x, *routing, factors), routing
 
 
 class MonetPreTrainedModel(PreTrainedModel):
@@ -102,6 +96,7 @@ class MonetPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["MonetDecoderLayer"]
     _skip_keys_device_placement = ["past_key_values"]
+    _keep_in_fp32_modules_strict = {"norm1", "norm2"}
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -165,8 +160,8 @@ class MonetModel(MonetPreTrainedModel):
         hidden, routing = inputs_embeds, None
         router_probs: list[DenseRouting | None] = []
         edits = active_edits(self)
-        for layer in self.layers:
-            owner = layer.layer_idx - layer.layer_idx % self.config.moe_groups
+        for index, layer in enumerate(self.layers):
+            owner = index - index % self.config.moe_groups
             hidden, routing = layer(
                 hidden,
                 routing,
@@ -240,7 +235,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
             loss = lm_loss = self.loss_function(
                 logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs
             )
-        if with_aux:
+        if with_aux and lm_loss is not None:
             aux_loss = uniformity_loss(outputs.router_probs) + ambiguity_loss(outputs.router_probs)
             loss = lm_loss + self.config.router_aux_loss_coef * aux_loss
         return MonetOutput(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cuda_ext import route
+
 from .config import MonetConfig
+from .routing import Routing
 
 
 def routing_threshold(num_keys: int, topk: int) -> float:
@@ -15,10 +20,18 @@ def routing_threshold(num_keys: int, topk: int) -> float:
     return NormalDist().inv_cdf(1.0 - topk / num_keys)
 
 
-def dense_routing(logits: Tensor, normalised: Tensor, sigma: float) -> Tensor:
-    """Softmax of the raw logits over the keys at or above the threshold, exactly 0 elsewhere.
+def head_thresholds(normalised: Tensor, sigma: float) -> Tensor:
+    """``min(max_e normalised, sigma)``, (..., heads, 1): at least one key of each head is active (paper, section 3)."""
+    return normalised.detach().amax(-1, keepdim=True).clamp(max=sigma)
 
-    The threshold is ``min(max_e normalised, sigma)``, so at least one key of each head is active (paper, section 3).
+
+def select_keys(logits: Tensor, normalised: Tensor, thresholds: Tensor) -> Tensor:
+    """Softmax of the raw logits over the keys whose normalised logit reaches the threshold, exactly 0 elsewhere."""
+    return logits.masked_fill(normalised < thresholds, float("-inf")).softmax(-1)
+
+
+def dense_routing(logits: Tensor, normalised: Tensor, sigma: float) -> Tensor:
+    """Routing probabilities: :func:`select_keys` at :func:`head_thresholds`.
 
     Args:
         logits: (..., heads, keys) raw router logits, float32.
@@ -28,8 +41,29 @@ def dense_routing(logits: Tensor, normalised: Tensor, sigma: float) -> Tensor:
     Returns:
         (..., heads, keys) probabilities.
     """
-    threshold = normalised.detach().amax(-1, keepdim=True).clamp(max=sigma)
-    return logits.masked_fill(normalised < threshold, float("-inf")).softmax(-1)
+    return select_keys(logits, normalised, head_thresholds(normalised, sigma))
+
+
+class HeadNorm(nn.BatchNorm1d):
+    """Batch normalisation of (rows, heads, keys) per head; statistics stay float32 whatever dtype the model has."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__(heads, affine=False, dtype=torch.float32)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, recurse)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Normalised logits, shape as given; gathers running statistics in training."""
+        if self.training and torch._C._current_graph_task_id() != -1:
+            # Gradient checkpointing recomputes the layer inside the backward pass: this batch has been counted already.
+            mean, var = (buffer.clone() for buffer in (self.running_mean, self.running_var) if buffer is not None)
+            return nn.functional.batch_norm(z, mean, var, training=True, eps=self.eps)
+        return super().forward(z)
 
 
 class MonetRouter(nn.Module):
@@ -46,8 +80,8 @@ class MonetRouter(nn.Module):
         self.sigma = routing_threshold(config.moe_experts, config.moe_topk)
         self.w1 = nn.Linear(config.hidden_size, self.heads * self.keys, bias=False)
         self.w2 = nn.Linear(config.hidden_size, self.heads * self.keys, bias=False)
-        self.norm1 = nn.BatchNorm1d(self.heads, affine=False)
-        self.norm2 = nn.BatchNorm1d(self.heads, affine=False)
+        self.norm1 = HeadNorm(self.heads)
+        self.norm2 = HeadNorm(self.heads)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Raw logits of both sides: two tensors (..., heads, keys) in float32 for ``x`` (..., hidden)."""
@@ -70,3 +104,21 @@ class MonetRouter(nn.Module):
         z1, z2 = self.logits(x)
         n1, n2 = self.normalise(z1, z2)
         return dense_routing(z1, n1, self.sigma), dense_routing(z2, n2, self.sigma)
+
+    def route(self, x: Tensor) -> Routing:
+        """Sparse routing of ``x`` (..., hidden), straight from the logits; leading dimensions are flattened to tokens.
+
+        Evaluation only. Equals ``Routing.from_dense(*self(x))``, but for keys within a rounding of the threshold.
+
+        Raises:
+            RuntimeError: the router is in training mode, where the threshold rests on the statistics of the batch.
+            ValueError: a logit is NaN or infinite.
+        """
+        if self.training:
+            raise RuntimeError("MonetRouter.route uses the running statistics; call eval() on the model first.")
+
+        def side(z: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor, Tensor]:
+            return route(z.flatten(0, -3), norm.get_buffer("running_mean"), norm.get_buffer("running_var"), self.sigma)
+
+        z1, z2 = self.logits(x)
+        return Routing(*side(z1, self.norm1), *side(z2, self.norm2), num_keys=self.keys)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,8 +64,9 @@ class Routing:
 
         return expand(self.indices1, self.probs1), expand(self.indices2, self.probs2)
 
-    def _tensors(self) -> list[Tensor]:
-        return [getattr(self, f.name) for f in fields(self)[:-1]]
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Routing:
+        tensors: dict[str, Any] = {f.name: change(getattr(self, f.name)) for f in fields(self)[:-1]}
+        return Routing(**tensors, num_keys=self.num_keys)
 
     def __len__(self) -> int:
         return len(self.counts1)
@@ -76,11 +78,11 @@ class Routing:
 
     def __getitem__(self, tokens: slice | Tensor) -> Routing:
         """The routing of some tokens, chosen by a slice or an index tensor."""
-        return Routing(*(t[tokens] for t in self._tensors()), num_keys=self.num_keys)
+        return self._map(lambda tensor: tensor[tokens])
 
-    def to(self, *args: object, **kwargs: object) -> Routing:
+    def to(self, *args: Any, **kwargs: Any) -> Routing:
         """A copy on another device; arguments as in :meth:`torch.Tensor.to`, without a dtype."""
-        return Routing(*(t.to(*args, **kwargs) for t in self._tensors()), num_keys=self.num_keys)  # type: ignore[call-overload]
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     @staticmethod
     def cat(parts: Sequence[Routing]) -> Routing:
@@ -97,8 +99,8 @@ class Routing:
                 tensors = [torch.nn.functional.pad(t, (0, width - t.shape[-1])) for t in tensors]
             return torch.cat(tensors)
 
-        names = [f.name for f in fields(Routing)[:-1]]
-        return Routing(*(join(n) for n in names), num_keys=parts[0].num_keys)
+        tensors: dict[str, Any] = {f.name: join(f.name) for f in fields(Routing)[:-1]}
+        return Routing(**tensors, num_keys=parts[0].num_keys)
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """Every active (token, expert) once: token (n,), flat expert id (n,), score summed over heads (n,).
@@ -120,7 +122,7 @@ class Routing:
         Raises:
             IndexError: an id is outside 0 .. E * E - 1.
         """
-        if experts.numel() and not (0 <= int(experts.min()) and int(experts.max()) < self.num_keys**2):
+        if experts.numel() and not (int(experts.min()) >= 0 and int(experts.max()) < self.num_keys**2):
             raise IndexError(f"expert ids must lie in 0 .. {self.num_keys**2 - 1}.")
         g1, g2 = self.dense()
         return torch.einsum("the,the->te", g1[..., experts // self.num_keys], g2[..., experts % self.num_keys])

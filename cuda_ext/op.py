@@ -1,0 +1,147 @@
+"""`route`: arguments checked, then the op `monet::route`, which autograd, fake tensors and `torch.compile` know."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import cache
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .library import LIBRARY
+from .reference import inverse_deviation, not_finite, route_reference
+
+MAX_KEYS = 2**15 - 1  # indices are 16-bit
+LOGIT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Active keys and their probabilities, from the router's raw logits (paper, section 3).
+
+    Evaluation only: the statistics are the running ones. ``n = (z - mean) / sqrt(var + 1e-5)``; a key is active where
+    ``n >= min(max n, sigma)``, so at least one is; the probabilities are the softmax of the raw ``z`` over the active
+    keys. Computed in float32. Differentiable in ``logits`` through ``probs``; which keys are active is piecewise
+    constant, so ``mean``, ``var`` and ``sigma`` get no gradient.
+
+    Args:
+        logits: (tokens, heads, keys) float32, bfloat16 or float16; any strides; -inf masks a key.
+        mean, var: (heads,) running mean and variance, on the device of ``logits``.
+        sigma: threshold in standard deviations, ``Phi^-1(1 - k / keys)``.
+
+    Returns:
+        Key indices (tokens, heads, k) int16, ascending; probabilities (tokens, heads, k) float32; numbers of active
+        keys (tokens, heads) int32. k is the largest number: nothing is cut. Slots past a row's number hold index 0
+        and probability 0.
+
+    Raises:
+        TypeError: an argument is no tensor, or of a dtype that is not listed.
+        ValueError: a wrong shape or device, no keys or more than 32,767; statistics or sigma that are not finite, a
+            negative variance; a row of logits with NaN or +inf, or with nothing but -inf.
+    """
+    _check(logits, mean, var, sigma)
+    return _route(logits.float(), mean.detach().float(), var.detach().float(), float(sigma))
+
+
+def _check(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> None:
+    """What shapes and dtypes tell; what takes a look at the values is checked in the op."""
+    for name, value in (("logits", logits), ("mean", mean), ("var", var)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor; got {type(value).__name__}.")
+    if logits.dtype not in LOGIT_DTYPES:
+        raise TypeError(f"logits must be float32, bfloat16 or float16; got {logits.dtype}. Use logits.float().")
+    if logits.ndim != 3:
+        raise ValueError(f"logits must have shape (tokens, heads, keys); got {tuple(logits.shape)}.")
+    heads, keys = logits.shape[1:]
+    if not 1 <= keys <= MAX_KEYS:
+        raise ValueError(f"logits must have 1 to {MAX_KEYS} keys, as indices are 16-bit; got {keys}.")
+    for name, value in (("mean", mean), ("var", var)):
+        if not value.is_floating_point():
+            raise TypeError(f"{name} must be of a floating dtype; got {value.dtype}.")
+        if value.shape != (heads,):
+            raise ValueError(f"{name} must have shape (heads,) = ({heads},); got {tuple(value.shape)}.")
+        if value.device != logits.device:
+            raise ValueError(f"{name} is on {value.device}, logits on {logits.device}; move them to one device.")
+    if not math.isfinite(sigma):
+        raise ValueError(f"sigma must be finite; got {sigma}.")
+
+
+@torch.library.custom_op("monet::route", mutates_args=())
+def _route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    if not bool(mean.isfinite().all()):
+        raise ValueError("mean holds NaN or an infinity; the running mean of a trained router expected.")
+    if not bool(((var >= 0) & var.isfinite()).all()):
+        raise ValueError("var holds a negative value, NaN or an infinity; the running variance of a router expected.")
+    if logits.device.type != "cpu":
+        return route_reference(logits, mean, var, sigma)
+    if LIBRARY.instruction_set is None:
+        _warn_slow()
+        return route_reference(logits, mean, var, sigma)
+    return _route_compiled(logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
+
+
+def _route_compiled(logits: Tensor, mean: Tensor, scale: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Runs the kernel with room for the expected number of keys; a second time where that was too little."""
+    tokens, heads, keys = logits.shape
+    if tokens * heads == 0:
+        none = logits.new_empty(tokens, heads, 0)
+        return none.short(), none, none.new_empty(tokens, heads, dtype=torch.int32)
+    width = expected_width(keys, sigma)
+    indices, probs, counts = torch.ops.monet.route_padded(logits, mean, scale, sigma, width)
+    fewest, most = (int(n) for n in counts.aminmax())
+    if fewest < 0:  # the kernel's mark of a row without a routing
+        raise not_finite(int((counts < 0).sum()))
+    if most > width:
+        indices, probs, counts = torch.ops.monet.route_padded(logits, mean, scale, sigma, most)
+    return indices[..., :most].contiguous(), probs[..., :most].contiguous(), counts
+
+
+@cache
+def expected_width(keys: int, sigma: float) -> int:
+    """Slots a row to try first: twice the number of keys a normal distribution puts above sigma, and some."""
+    mean = keys * (1 - NormalDist().cdf(sigma))
+    return min(keys, 16 * math.ceil((2 * mean + 16) / 16))
+
+
+@cache
+def _warn_slow() -> None:
+    """Says once in a process that the kernel is missing."""
+    warnings.warn(
+        f"cuda_ext routes with PyTorch operations, many times slower than its kernel: {LIBRARY.problem}. "
+        "`python -m cuda_ext` tells more.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+@_route.register_fake
+def _(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    tokens, heads, _ = logits.shape
+    width = torch.library.get_ctx().new_dynamic_size()
+    return (
+        logits.new_empty(tokens, heads, width, dtype=torch.int16),
+        logits.new_empty(tokens, heads, width),
+        logits.new_empty(tokens, heads, dtype=torch.int32),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    indices, probs, counts = output
+    ctx.mark_non_differentiable(indices, counts)
+    ctx.save_for_backward(indices, probs, counts)
+    ctx.keys = inputs[0].shape[-1]
+
+
+def _backward(ctx: Any, _indices: None, grad: Tensor, _counts: None) -> tuple[Tensor | None, ...]:
+    """Softmax backward over the active keys, scattered to (tokens, heads, keys); 0 at all others."""
+    indices, probs, counts = ctx.saved_tensors
+    padding = torch.arange(probs.shape[-1], device=probs.device) >= counts[..., None]
+    flow = (grad * probs).masked_fill(padding, 0)  # (tokens, heads, k)
+    flow = flow - probs * flow.sum(-1, keepdim=True)
+    dense = flow.new_zeros(*flow.shape[:2], ctx.keys).scatter_add(-1, indices.long(), flow)
+    return dense, None, None, None
+
+
+_route.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,219 @@
+"""Monet in TransformerLens: the architecture adapter, its bridge components, and `load_lens`.
+
+`monet_model.discovery` makes the adapter known.
+
+Hook points beyond those of every TransformerLens decoder, s being the key set (1 or 2):
+
+======================================== ============================= ============================================
+name                                     shape                         value
+======================================== ============================= ============================================
+``blocks.{l}.mlp.hook_in``               (batch, pos, d_model)         what the router and the experts read
+``blocks.{l}.mlp.hook_logits{s}``        (batch, pos, heads, keys)     raw router logits
+``blocks.{l}.mlp.hook_normalized{s}``    (batch, pos, heads, keys)     batch-normalised logits
+``blocks.{l}.mlp.hook_threshold{s}``     (batch, pos, heads, 1)        what a normalised logit must reach
+``blocks.{l}.mlp.hook_g{s}``             (batch, pos, heads, keys)     routing probabilities
+``blocks.{l}.mlp.hook_post``             (batch, pos, keys, units)     hidden activations, horizontal experts
+``blocks.{l}.mlp.hook_post{s}``          (batch, pos, keys, units)     hidden activations, vertical experts
+``blocks.{l}.mlp.hook_out``              (batch, pos, d_model)         expert-layer output
+======================================== ============================= ============================================
+
+Routing happens once a group, in the layer ``o`` that owns the router; there the routing hooks are those of
+``blocks.{o}.router``. The other layers of the group name the same hook points, so a hook set through any of them acts
+on the whole group. Setting a hook's value changes the forward pass from that point on.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
+from transformer_lens.model_bridge.generalized_components import (
+    BlockBridge,
+    EmbeddingBridge,
+    RMSNormalizationBridge,
+    RotaryEmbeddingBridge,
+    UnembeddingBridge,
+)
+from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+from transformer_lens.utilities import get_device
+
+from .discovery import ARCHITECTURE
+from .experts import ExpertLayer, HorizontalExperts
+from .masked import combine_edited
+from .modeling import MonetDecoderLayer, MonetForCausalLM
+from .router import MonetRouter, head_thresholds, select_keys
+from .routing import Routing
+
+MONET_FIELDS = ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose")
+ROUTING_HOOKS = tuple(f"hook_{value}{side}" for value in ("logits", "normalized", "threshold", "g") for side in (1, 2))
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+
+
+class RouterBridge(GeneralizedComponent):
+    """The router, step by step, with a hook on each step of each side. Absent where a layer owns no router."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, optional=True)
+        for hook in ROUTING_HOOKS:
+            setattr(self, hook, HookPoint())
+        # The output is a pair: g1 and g2 have hooks of their own, and a hook that never fires would mislead.
+        del self.hook_out
+        self._hook_registry.pop("hook_out")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(g1, g2), each (batch, pos, heads, keys), for ``x`` (batch, pos, d_model)."""
+        router = cast(MonetRouter, self.original_component)
+        logits = router.logits(self.hook_in(x))
+        logits = self.hook_logits1(logits[0]), self.hook_logits2(logits[1])
+        normalised = router.normalise(*logits)
+        normalised = self.hook_normalized1(normalised[0]), self.hook_normalized2(normalised[1])
+        thresholds = (
+            self.hook_threshold1(head_thresholds(normalised[0], router.sigma)),
+            self.hook_threshold2(head_thresholds(normalised[1], router.sigma)),
+        )
+        # A hook may ask for more than any key has: the highest key stays active.
+        g1, g2 = (
+            select_keys(z, n, t.minimum(n.amax(-1, keepdim=True)))
+            for z, n, t in zip(logits, normalised, thresholds, strict=True)
+        )
+        return self.hook_g1(g1), self.hook_g2(g2)
+
+
+class ExpertsBridge(GeneralizedComponent):
+    """The expert layer, with hooks on its hidden activations; ``hook_in`` fires in front of the router (see below)."""
+
+    def set_original_component(self, original_component: nn.Module) -> None:
+        """Wrap an expert layer; which hidden activations there are depends on its decomposition."""
+        super().set_original_component(original_component)
+        sides = [""] if isinstance(original_component, HorizontalExperts) else [1, 2]
+        for side in sides:
+            setattr(self, f"hook_post{side}", HookPoint())
+
+    def forward(self, x: Tensor, g1: Tensor, g2: Tensor, factors: Tensor | None = None) -> Tensor:
+        """Expert-layer output (batch, pos, d_model); arguments as of ``ExpertLayer.forward``."""
+        experts = cast(ExpertLayer, self.original_component)
+        hidden: Any = experts.hidden(x)
+        if isinstance(hidden, Tensor):
+            hidden = self.hook_post(hidden.mT).mT  # stored as (units, keys), shown as (keys, units)
+        else:
+            hidden = self.hook_post1(hidden[0].mT).mT, self.hook_post2(hidden[1].mT).mT
+        if factors is None:
+            return self.hook_out(experts.combine(hidden, g1, g2))
+        return self.hook_out(combine_edited(experts, hidden, Routing.from_dense(g1, g2), factors))
+
+
+def _enter_mlp(mlp: ExpertsBridge, _norm: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
+    """Forward hook of the norm before the experts: router and experts both read what ``mlp.hook_in`` returns."""
+    return mlp.hook_in(output)
+
+
+class MonetBlockBridge(BlockBridge):
+    """A Monet layer. Its MLP, in the sense of the hooks, is the router (where one stands) and the experts."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer, hooked.
+
+        Raises:
+            ValueError: a run was told to start here, but the routing comes from an earlier layer.
+        """
+        layer = cast(MonetDecoderLayer, self.original_component)
+        if getattr(self, "_start_at_layer_idx", None) == layer.layer_idx and layer.router is None:
+            raise ValueError(
+                f"start_at_layer={layer.layer_idx}: this layer's routing is made in an earlier layer, from a residual "
+                "stream that such a run does not have. Start at a layer that owns a router."
+            )
+        return super().forward(*args, **kwargs)
+
+    def validate_after_setup(self, _skipped: list[str]) -> None:
+        """Called once the submodules are wrapped: lets ``mlp.hook_in`` fire where the MLP branch begins."""
+        self.ln2.register_forward_hook(partial(_enter_mlp, self.mlp))
+
+
+class MonetArchitectureAdapter(ArchitectureAdapter):
+    """TransformerLens adapter of `MonetForCausalLM`; ``cfg`` receives Monet's own config fields too."""
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self._set_rms_rotary_defaults(gated=False)
+        self.weight_processing_conversions = {**self._qkvo_weight_conversions()}
+        self.component_mapping = {
+            "embed": EmbeddingBridge(name="model.embed_tokens"),
+            "rotary_emb": RotaryEmbeddingBridge(name="model.rotary_emb"),
+            "blocks": MonetBlockBridge(
+                name="model.layers",
+                submodules={
+                    "ln1": RMSNormalizationBridge(name="input_layernorm", config=self.cfg),
+                    "ln2": RMSNormalizationBridge(name="post_attention_layernorm", config=self.cfg),
+                    "attn": self._build_attention_bridge(),
+                    "router": RouterBridge(name="router"),
+                    "mlp": ExpertsBridge(name="moe"),
+                },
+            ),
+            "ln_final": RMSNormalizationBridge(name="model.norm", config=self.cfg),
+            "unembed": UnembeddingBridge(name="lm_head", config=self.cfg),
+        }
+
+    def prepare_model(self, hf_model: Any) -> None:
+        """Bring over the config fields that TransformerLens does not know."""
+        super().prepare_model(hf_model)
+        for field in MONET_FIELDS:
+            setattr(self.cfg, field, getattr(hf_model.config, field))
+        self.cfg.d_mlp = hf_model.config.moe_experts * hf_model.config.moe_dim
+
+    def setup_hook_compatibility(self, bridge: TransformerBridge) -> None:
+        """Name the routing hooks of a group in each of its layers."""
+        router = None
+        for block in bridge.blocks:
+            router = block._modules.get("router", router)
+            for hook in ROUTING_HOOKS:
+                object.__setattr__(block.mlp, hook, getattr(router, hook))
+        bridge._scan_existing_hooks(bridge)
+
+    def preprocess_weights(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keep ``ln2`` from TransformerLens' own folding, which knows neither routers nor product-key experts."""
+        return {name: tensor for name, tensor in state_dict.items() if not name.endswith("ln2.weight")}
+
+    def postprocess_weights(self, bridge: TransformerBridge) -> None:
+        """Fold ``ln2`` into everything that reads it: both sides of the router and the experts' input weights."""
+        if not self._fold_ln_requested:
+            return
+        with torch.no_grad():
+            for block in bridge.blocks:
+                scale = block.ln2.original_component.weight
+                router, experts = block._modules.get("router"), block.mlp.original_component
+                readers = [] if router is None else [router.original_component.w1, router.original_component.w2]
+                readers += [experts.u] if isinstance(experts, HorizontalExperts) else [experts.u1, experts.u2]
+                for reader in readers:
+                    reader.weight.mul_(scale)
+                scale.fill_(1.0)
+
+
+def load_lens(path: str | Path, **kwargs: Any) -> TransformerBridge:
+    """A TransformerLens bridge to a Monet checkpoint.
+
+    Args:
+        path: a folder or a hub name. A folder without a tokenizer gives a bridge that takes token ids only.
+        kwargs: as of ``TransformerBridge.boot_transformers``; without a tokenizer, ``device`` and ``dtype`` only.
+
+    Raises:
+        TypeError: another argument was given for a folder without a tokenizer.
+    """
+    folder = Path(path)
+    if "tokenizer" in kwargs or not folder.is_dir() or any((folder / name).exists() for name in TOKENIZER_FILES):
+        return TransformerBridge.boot_transformers(str(path), **kwargs)
+    return _boot_without_tokenizer(folder, **kwargs)
+
+
+def _boot_without_tokenizer(
+    folder: Path, device: str | torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> TransformerBridge:
+    model = MonetForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+    nn.Module.to(model, device or get_device())
+    return build_bridge_from_module(model, ARCHITECTURE, hf_config=model.config, model_name=str(folder))

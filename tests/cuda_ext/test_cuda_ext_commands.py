@@ -1,0 +1,52 @@
+"""The two commands of the package, and a build without a compiler."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cuda_ext import __main__ as command
+from cuda_ext import backend, bench
+from cuda_ext.library import Library
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_status_tells_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    command.main()
+    assert backend() in capsys.readouterr().out
+
+
+def test_status_tells_why_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command, "LIBRARY", Library(None, None, "no compiler here"))
+    command.main()
+    out = capsys.readouterr().out
+    assert "not built" in out and "no compiler here" in out and "build_ext --inplace" in out
+
+
+def test_bench_prints_one_json_document(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(bench, "TOKENS", 16)
+    monkeypatch.setattr(bench, "keep_heap", lambda: False)  # it would change malloc for the rest of the test run
+    bench.main(["--json", "--repeats", "1"])
+    table = json.loads(capsys.readouterr().out)["milliseconds"]["default malloc"]
+    assert len(table) == 4 and table[bench.SPARSE]["ratio"] == 1.0
+
+
+def test_build_without_a_compiler_goes_on_and_says_so(tmp_path: Path) -> None:
+    environment = os.environ | {"CC": "/nonexistent/cc", "CXX": "/nonexistent/c++"}
+    build = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--build-temp", tmp_path / "t", "--build-lib", tmp_path / "b"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert build.returncode == 0, build.stderr
+    assert "kernel was NOT built" in build.stderr and "install a C++17 compiler" in build.stderr
+    assert not list(tmp_path.rglob("*.so"))

@@ -1,0 +1,95 @@
+"""Configuration: fields that count, what is refused, and the routing groups."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from monet_model import MonetConfig, MonetForCausalLM
+
+
+def test_published_layout_is_read(golden: Any) -> None:
+    config = AutoConfig.from_pretrained(golden.path)
+    raw = json.loads((golden.path / "config.json").read_text())
+    assert isinstance(config, MonetConfig)
+    for name in raw:
+        if name.startswith("moe_"):
+            assert getattr(config, name) == raw[name], name
+    assert config.architectures == ["MonetForCausalLM"]
+    assert config.routing_groups == [range(0, 2), range(2, 4)]
+    assert config.experts_per_group == 16 * 16
+
+
+def test_rope_theta_at_top_level_counts(golden: Any, tmp_path: Path, oracle: Any, error: Any) -> None:
+    """Published configs carry ``rope_theta`` beside ``rope_scaling``, not inside ``rope_parameters``."""
+    folder = tmp_path / "model"
+    shutil.copytree(golden.path, folder)
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | {"rope_theta": 37.0}))
+    model = MonetForCausalLM.from_pretrained(folder).eval()
+    ids = golden.expected["input_ids"]
+    with torch.no_grad():
+        logits = model(ids).logits
+    assert model.config.rope_parameters["rope_theta"] == 37.0
+    assert error(logits, golden.expected["logits"]) > 1e-3
+    assert error(logits, oracle(model)(ids)) < 1e-5
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 5, "num_attention_heads": 2, "moe_dim": 6,
+        "moe_heads": 3, "moe_experts": 12, "moe_topk": 5, "moe_groups": 3, "moe_decompose": "horizontal",
+        "output_router_probs": True, "router_aux_loss_coef": 2e-4, "rope_theta": 123.0,
+    }  # fmt: skip
+    config = MonetConfig(**fields)
+    config.save_pretrained(tmp_path)
+    again = MonetConfig.from_pretrained(tmp_path)
+    unstable = {"transformers_version", "_name_or_path"}
+    assert {k: v for k, v in again.to_dict().items() if k not in unstable} == {
+        k: v for k, v in config.to_dict().items() if k not in unstable
+    }
+
+
+@pytest.mark.parametrize(
+    ("layers", "groups", "spans"),
+    [
+        (4, 1, [range(0, 1), range(1, 2), range(2, 3), range(3, 4)]),
+        (5, 2, [range(0, 2), range(2, 4), range(4, 5)]),
+        (3, 8, [range(0, 3)]),
+    ],
+)
+def test_routing_groups(layers: int, groups: int, spans: list[range]) -> None:
+    assert MonetConfig(num_hidden_layers=layers, moe_groups=groups).routing_groups == spans
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"moe_dim": 0}, "moe_dim"),
+        ({"moe_heads": 0}, "moe_heads"),
+        ({"moe_topk": 0}, "moe_topk"),
+        ({"moe_groups": -1}, "moe_groups"),
+        ({"moe_experts": 0}, "moe_experts"),
+        ({"moe_topk": 512}, "moe_topk"),
+        ({"moe_experts": 40_000}, "moe_experts"),
+        ({"moe_dim": 3}, "moe_dim"),
+        ({"hidden_act": "silu"}, "hidden_act"),
+        ({"moe_decompose": "diagonal"}, "moe_decompose"),
+        ({"hidden_size": 30, "num_attention_heads": 4}, "hidden size"),
+    ],
+)
+def test_out_of_range_fields_are_refused(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(Exception, match=named) as caught:
+        MonetConfig(**fields)
+    # transformers wraps a ValueError of `validate_architecture` in its own validation error.
+    assert isinstance(caught.value, ValueError) or isinstance(caught.value.__cause__, ValueError | TypeError)
+
+
+def test_odd_unit_count_is_fine_when_horizontal() -> None:
+    assert MonetConfig(moe_dim=3, moe_decompose="horizontal").moe_dim == 3

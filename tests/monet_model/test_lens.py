@@ -1,0 +1,374 @@
+"""The TransformerLens bridge on the golden checkpoints: parity, every hook, and the library's own analyses."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
+from transformer_lens.head_detector import detect_head
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.utilities import test_prompt as print_prompt
+from transformers import PreTrainedTokenizerFast
+
+from monet_model import load_lens
+from monet_model.lens import ROUTING_HOOKS, MonetArchitectureAdapter
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A bridge and the unhooked model of the same checkpoint."""
+
+    path: Path
+    lens: Any
+    model: Any
+    ids: Tensor
+    vertical: bool
+
+    @property
+    def post_hooks(self) -> list[str]:
+        """The hooks on hidden activations that this decomposition has."""
+        return ["hook_post1", "hook_post2"] if self.vertical else ["hook_post"]
+
+
+@pytest.fixture(scope="module")
+def pair(golden: Any) -> Pair:
+    """Bridge and model of each golden checkpoint in turn."""
+    vertical = golden.model.config.moe_decompose == "vertical"
+    return Pair(golden.path, load_lens(golden.path), golden.model, golden.expected["input_ids"], vertical)
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The vertical golden checkpoint with a tokenizer of whole words, w3 ... w127."""
+    folder = tmp_path_factory.mktemp("spoken") / "model"
+    shutil.copytree(GOLDEN / "tiny-vd", folder)
+    words = {"<pad>": 0, "<s>": 1, "</s>": 2} | {f"w{i}": i for i in range(3, 128)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    ).save_pretrained(folder)
+    return folder
+
+
+def setter(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Any], Tensor]:
+    """A hook that replaces the value."""
+    return lambda value, hook: change(value)
+
+
+def test_logits_are_the_models(pair: Pair, error: Any) -> None:
+    assert error(pair.lens(pair.ids), pair.model(pair.ids).logits) < TOLERANCE
+
+
+def test_config_fields_are_propagated(pair: Pair) -> None:
+    config = pair.model.config
+    for name in ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose"):
+        assert getattr(pair.lens.cfg, name) == getattr(config, name)
+    assert pair.lens.cfg.d_mlp == config.moe_dim * config.moe_experts
+    assert pair.lens.cfg.eps == config.rms_norm_eps
+
+
+def test_cached_values_are_the_models(pair: Pair, golden: Any, error: Any) -> None:
+    """Residual stream, routing, attention and expert outputs against the golden file and the model's parts."""
+    logits, cache = pair.lens.run_with_cache(pair.ids)
+    expected, model = golden.expected, pair.model
+    assert error(logits, expected["logits"]) < TOLERANCE
+    for layer in range(model.config.num_hidden_layers):
+        at, block = f"blocks.{layer}", model.model.layers[layer]
+        assert error(cache[f"{at}.hook_resid_pre"], expected[f"hidden_states.{layer}"]) < TOLERANCE
+        middle = cache[f"{at}.hook_resid_pre"] + cache[f"{at}.hook_attn_out"]
+        assert error(middle, cache[f"{at}.hook_resid_mid"]) < TOLERANCE
+        after = cache[f"{at}.hook_resid_mid"] + cache[f"{at}.mlp.hook_out"]
+        assert error(after, cache[f"{at}.hook_resid_post"]) < TOLERANCE
+        x = block.post_attention_layernorm(cache[f"{at}.hook_resid_mid"])
+        assert error(cache[f"{at}.mlp.hook_in"], x) < TOLERANCE
+        owner = layer - layer % model.config.moe_groups
+        for side in ("g1", "g2"):
+            assert error(cache[f"{at}.mlp.hook_{side}"], expected[f"router.{owner}.{side}"]) < TOLERANCE
+        assert error(cache[f"{at}.mlp.hook_out"], block.moe(x, *(cache[f"{at}.mlp.hook_g{s}"] for s in "12"))) < 1e-5
+        hidden = block.moe.hidden(x)
+        for name, value in zip(pair.post_hooks, hidden if pair.vertical else [hidden], strict=True):
+            assert error(cache[f"{at}.mlp.{name}"], value.mT) < TOLERANCE
+            keys, units = model.config.moe_experts, model.config.moe_dim // (2 if pair.vertical else 1)
+            assert cache[f"{at}.mlp.{name}"].shape[-2:] == (keys, units)
+
+
+def test_router_hooks_tell_one_story(pair: Pair, error: Any) -> None:
+    _, cache = pair.lens.run_with_cache(pair.ids)
+    router = pair.model.model.layers[2].router
+    z = router.logits(cache["blocks.2.router.hook_in"])
+    n = router.normalise(*z)
+    for side in (1, 2):
+        value = {name: cache[f"blocks.3.mlp.hook_{name}{side}"] for name in ("logits", "normalized", "threshold", "g")}
+        assert error(value["logits"], z[side - 1]) < TOLERANCE
+        assert error(value["normalized"], n[side - 1]) < TOLERANCE
+        assert torch.equal(value["g"] > 0, value["normalized"] >= value["threshold"])
+        assert (value["threshold"] <= router.sigma).all()
+
+
+def test_every_hook_in_the_table_exists_and_fires(pair: Pair) -> None:
+    _, cache = pair.lens.run_with_cache(pair.ids)
+    for layer in range(4):
+        names = ["hook_in", "hook_out", *ROUTING_HOOKS, *pair.post_hooks]
+        assert all(f"blocks.{layer}.mlp.{name}" in cache for name in names)
+        assert (f"blocks.{layer}.router.hook_g1" in cache) == (layer % 2 == 0)
+    unfired = {name for name in pair.lens.hook_dict if name not in cache}
+    assert not [name for name in unfired if ".mlp." in name or ".router." in name]
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("side", [1, 2])
+def test_zeroing_a_key_equals_removing_its_experts(pair: Pair, error: Any, layer: int, side: int) -> None:
+    """Setting g changes the forward pass of the whole group, through whichever layer it is reached."""
+    key = int(pair.model(pair.ids, output_router_probs=True).router_probs[0][side - 1].sum((0, 1, 2)).argmax())
+    factors = torch.ones(16, 16)
+    factors.select(side - 1, key).zero_()
+
+    def drop(g: Tensor, hook: Any) -> Tensor:
+        g[..., key] = 0
+        return g
+
+    hooked = pair.lens.run_with_hooks(pair.ids, fwd_hooks=[(f"blocks.{layer}.mlp.hook_g{side}", drop)])
+    with pair.model.edit_experts({0: factors}):
+        edited = pair.model(pair.ids).logits
+    assert error(hooked, edited) < TOLERANCE
+    assert error(hooked, pair.model(pair.ids).logits) > 1e-3
+    assert error(pair.lens(pair.ids), pair.model(pair.ids).logits) < TOLERANCE, "the hook is gone afterwards"
+
+
+def test_every_value_can_be_set(pair: Pair, error: Any) -> None:
+    plain = pair.lens(pair.ids)
+    changes: dict[str, Callable[[Tensor], Tensor]] = {
+        "hook_in": torch.zeros_like,
+        "hook_logits1": torch.zeros_like,
+        "hook_logits2": lambda z: z * 3,
+        "hook_normalized1": lambda n: n.flip(-1),
+        "hook_threshold2": lambda t: t + 99,
+        "hook_g1": lambda g: g.roll(1, -1),
+        "hook_g2": lambda g: g * 2,
+        "hook_out": torch.zeros_like,
+        **dict.fromkeys(pair.post_hooks, lambda a: a * 2),
+    }
+    for name, change in changes.items():
+        hooked = pair.lens.run_with_hooks(pair.ids, fwd_hooks=[(f"blocks.2.mlp.{name}", setter(change))])
+        assert torch.isfinite(hooked).all() and error(hooked, plain) > 1e-4, name
+
+
+def test_a_threshold_above_every_key_leaves_the_highest(pair: Pair) -> None:
+    hook = ("blocks.0.mlp.hook_threshold1", setter(lambda t: t + 99))
+    with pair.lens.hooks(fwd_hooks=[hook]):
+        _, cache = pair.lens.run_with_cache(pair.ids, names_filter=["blocks.0.mlp.hook_g1"])
+    g = cache["blocks.0.mlp.hook_g1"]
+    assert ((g > 0).sum(-1) == 1).all() and (g.amax(-1) == 1).all()
+
+
+def test_mlp_input_reaches_the_router(pair: Pair, error: Any) -> None:
+    x = torch.randn(2, 12, 32)
+    with pair.lens.hooks(fwd_hooks=[("blocks.2.mlp.hook_in", setter(lambda _: x))]):
+        _, cache = pair.lens.run_with_cache(pair.ids, names_filter=lambda name: name.startswith("blocks.2"))
+    g1, g2 = pair.model.model.layers[2].router(x)
+    assert error(cache["blocks.2.mlp.hook_g1"], g1) < TOLERANCE and error(cache["blocks.2.mlp.hook_g2"], g2) < TOLERANCE
+
+
+def test_expert_edits_work_in_the_bridge(pair: Pair, golden: Any, error: Any) -> None:
+    """And hooks go on firing under them."""
+    edits = {layer: golden.expected[f"masked.keep.{layer}"].float() for layer in (0, 2)}
+    names = [f"blocks.{layer}.mlp.{name}" for layer in range(4) for name in ("hook_out", *pair.post_hooks)]
+    with pair.lens.original_model.edit_experts(edits):
+        logits, cache = pair.lens.run_with_cache(pair.ids, names_filter=names)
+    assert error(logits, golden.expected["masked.logits"]) < TOLERANCE
+    for layer in range(4):
+        assert error(cache[f"blocks.{layer}.mlp.hook_out"], golden.expected[f"masked.moe_out.{layer}"]) < TOLERANCE
+
+
+def test_names_filters_and_slices(pair: Pair) -> None:
+    _, cache = pair.lens.run_with_cache(pair.ids, names_filter=lambda name: name.endswith("hook_resid_post"))
+    assert list(cache) == [f"blocks.{layer}.hook_resid_post" for layer in range(4)]
+    _, cache = pair.lens.run_with_cache(pair.ids, names_filter="blocks.1.mlp.hook_g1", pos_slice=-1)
+    assert cache["blocks.1.mlp.hook_g1"].shape == (2, 1, 2, 16)
+    _, cache = pair.lens.run_with_cache(pair.ids[:1], names_filter=["blocks.0.mlp.hook_g2"], remove_batch_dim=True)
+    assert cache["blocks.0.mlp.hook_g2"].shape == (12, 2, 16)
+    residual, cache = pair.lens.run_with_cache(pair.ids, stop_at_layer=2)
+    assert residual.shape == (2, 12, 32) and "blocks.1.mlp.hook_out" in cache and "blocks.2.mlp.hook_out" not in cache
+
+
+def test_start_at_layer(pair: Pair, error: Any) -> None:
+    logits, cache = pair.lens.run_with_cache(pair.ids)
+    assert error(pair.lens(cache["blocks.2.hook_resid_pre"], start_at_layer=2), logits) < TOLERANCE
+    with pytest.raises(ValueError, match="start_at_layer=3.*owns a router"):
+        pair.lens(cache["blocks.3.hook_resid_pre"], start_at_layer=3)
+    assert error(pair.lens(pair.ids), logits) < TOLERANCE
+
+
+def test_residual_stream_decomposes(pair: Pair, error: Any) -> None:
+    _, cache = pair.lens.run_with_cache(pair.ids)
+    parts, labels = cache.decompose_resid(layer=-1, return_labels=True)
+    assert labels == ["embed", *(f"{layer}_{part}" for layer in range(4) for part in ("attn_out", "mlp_out"))]
+    assert error(parts.sum(0), cache["blocks.3.hook_resid_post"]) < TOLERANCE
+    heads = cache.stack_head_results(layer=-1)
+    assert heads.shape == (16, 2, 12, 32)
+    assert error(heads[4:8].sum(0), cache["blocks.1.hook_attn_out"]) < TOLERANCE
+
+
+def test_logit_lens(pair: Pair, error: Any) -> None:
+    logits, cache = pair.lens.run_with_cache(pair.ids)
+    streams, labels = cache.accumulated_resid(layer=-1, return_labels=True)
+    assert labels == ["0_pre", "1_pre", "2_pre", "3_pre", "final_post"]
+    each = torch.stack([pair.lens.unembed(pair.lens.ln_final(stream)) for stream in streams])
+    assert error(each[-1], logits) < TOLERANCE
+    with torch.no_grad():
+        early = pair.model.lm_head(pair.model.model.norm(cache["blocks.1.hook_resid_pre"]))
+    assert error(each[1], early) < TOLERANCE
+
+
+def test_logit_attributions_sum_to_the_logit(pair: Pair, error: Any) -> None:
+    """After folding, the final norm is a scale alone, and the parts' contributions add up."""
+    lens: Any = load_lens(pair.path)
+    lens.enable_compatibility_mode(center_unembed=False)
+    logits, cache = lens.run_with_cache(pair.ids)
+    tokens = pair.ids.roll(-1, 1)
+    attributions = cache.logit_attrs(cache.decompose_resid(layer=-1), tokens=tokens)
+    assert error(attributions.sum(0), logits.gather(-1, tokens[..., None])[..., 0]) < TOLERANCE
+
+
+def test_compatibility_mode(pair: Pair, error: Any) -> None:
+    """Folding the norms leaves the predictions; every norm weight, before routers and experts too, becomes 1."""
+    lens: Any = load_lens(pair.path)
+    lens.enable_compatibility_mode()
+    expected = pair.model(pair.ids).logits.log_softmax(-1)
+    logits, cache = lens.run_with_cache(pair.ids)
+    assert error(logits.log_softmax(-1), expected) < TOLERANCE
+    for block in lens.blocks:
+        assert (block.ln1.weight == 1).all() and (block.ln2.weight == 1).all()
+    assert "blocks.1.mlp.hook_g1" in cache and "blocks.1.hook_mlp_out" in cache
+
+
+def test_activation_patching(pair: Pair, error: Any) -> None:
+    """Clean values put into a corrupted run, layer by layer at the corrupted position, bring the clean logits back."""
+    corrupted = pair.ids.clone()
+    corrupted[:, 3] = 77
+    clean_logits, cache = pair.lens.run_with_cache(pair.ids)
+    spoilt = pair.lens(corrupted)
+    assert error(spoilt, clean_logits) > 1e-2
+
+    def patch(value: Tensor, hook: Any) -> Tensor:
+        value[:, 3] = cache[hook.name][:, 3]
+        return value
+
+    whole = pair.lens.run_with_hooks(corrupted, fwd_hooks=[("blocks.0.hook_in", patch)])
+    assert error(whole, clean_logits) < TOLERANCE
+    effect = []
+    for layer in range(4):
+        for name in (f"blocks.{layer}.mlp.hook_out", f"blocks.{layer}.attn.hook_out"):
+            effect.append(error(pair.lens.run_with_hooks(corrupted, fwd_hooks=[(name, patch)]), spoilt))
+    assert all(size > 0 for size in effect)
+
+
+def test_gradients_reach_the_hooks(pair: Pair) -> None:
+    names = ["blocks.0.router.hook_g1", "blocks.1.mlp.hook_out", f"blocks.3.mlp.{pair.post_hooks[0]}"]
+    _, cache = pair.lens.run_with_cache(pair.ids, incl_bwd=True, return_type="loss", names_filter=names)
+    for name in names:
+        gradient = cache[f"{name}_grad"]
+        assert gradient.shape == cache[name].shape and gradient.abs().max() > 0, name
+    pair.lens.zero_grad()
+
+
+def test_generation(pair: Pair) -> None:
+    options: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False}
+    expected = pair.model.generate(pair.ids[:, :4], **options)
+    assert torch.equal(pair.lens.generate(pair.ids[:, :4], **options, verbose=False), expected)
+
+
+def test_bfloat16(pair: Pair) -> None:
+    """Close on the whole: single tokens may differ more, where a key lies at its threshold."""
+    lens = load_lens(pair.path, dtype=torch.bfloat16)
+    logits, cache = lens.run_with_cache(pair.ids)
+    assert logits.dtype == torch.bfloat16 and cache["blocks.0.mlp.hook_g1"].dtype == torch.float32
+    expected = pair.model(pair.ids).logits
+    assert (logits - expected).abs().median() < 0.02 * expected.abs().max()
+
+
+@pytest.mark.parametrize("fields", [{"num_key_value_heads": 2}, {"tie_word_embeddings": True}, {"moe_groups": 1}])
+def test_other_shapes(make_model: Any, error: Any, tmp_path: Path, fields: dict[str, Any]) -> None:
+    model = make_model(moe_decompose="horizontal", **fields)
+    model.save_pretrained(tmp_path)
+    lens, ids = load_lens(tmp_path), torch.tensor([[5, 9, 2, 40, 33]])
+    assert error(lens(ids), model(ids).logits) < TOLERANCE
+    lens.enable_compatibility_mode()
+    assert error(lens(ids).log_softmax(-1), model(ids).logits.log_softmax(-1)) < TOLERANCE
+
+
+def test_text_tools(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a tokenizer: text in, TransformerLens' own probes on top."""
+    lens = TransformerBridge.boot_transformers(str(spoken))
+    assert lens.to_tokens("w5 w6").tolist() == [[1, 5, 6]]
+    logits = lens("w5 w6 w7")
+    assert torch.equal(logits, lens(torch.tensor([[1, 5, 6, 7]])))
+    print_prompt("w5 w6", "w7", lens, prepend_space_to_answer=False)
+    assert "Rank" in capsys.readouterr().out
+    scores = detect_head(lens, "w5 w6 w7 w8 w5 w6 w7", "previous_token_head")
+    assert scores.shape == (4, 4) and torch.isfinite(scores).all()
+    assert isinstance(lens.generate("w5 w6", max_new_tokens=3, do_sample=False, verbose=False), str)
+    assert isinstance(load_lens(spoken).tokenizer, PreTrainedTokenizerFast)
+
+
+def test_unknown_options_without_a_tokenizer_are_refused() -> None:
+    with pytest.raises(TypeError, match="n_devices"):
+        load_lens(GOLDEN / "tiny-vd", n_devices=2)
+
+
+BOOT = """
+import sys, warnings
+warnings.simplefilter("error", UserWarning)
+{first}
+from transformer_lens.model_bridge import TransformerBridge
+lens = TransformerBridge.boot_transformers(sys.argv[1])
+print(type(lens.adapter).__module__, lens.cfg.moe_experts)
+"""
+ENTRY_POINTS = """
+[transformer_lens.architectures]
+MonetForCausalLM = monet_model.lens:MonetArchitectureAdapter
+[torch.backends]
+monet = monet_model.discovery:install
+"""
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_boot_in_a_fresh_process(spoken: Path, tmp_path: Path, installed: bool) -> None:
+    """From sources it takes an import of this package; with its entry points installed, TransformerLens will do."""
+    if installed:
+        metadata = tmp_path / "monet_probe-1.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: monet-probe\nVersion: 1\n")
+        (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    script = BOOT.format(first="" if installed else "import monet_model")
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(spoken)], cwd=root, capture_output=True, text=True, timeout=120,
+        env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": "", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[-2:] == ["monet_model.lens", "16"]
+
+
+def test_declared_entry_point() -> None:
+    """Where the package is installed, its metadata names the adapter; from sources there is nothing to name it."""
+    for entry_point in entry_points(group="transformer_lens.architectures", name="MonetForCausalLM"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert entry_point.load() is MonetArchitectureAdapter

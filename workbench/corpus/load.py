@@ -1,0 +1,126 @@
+"""Reading a labelled corpus: anything the `datasets` library reads, checked before anyone computes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+
+
+def _files(folder: Path, suffix: str) -> list[str]:
+    return [str(p) for p in sorted(folder.glob(f"*{suffix}"))]
+
+
+def _read_folder(folder: Path, split: str | None) -> Dataset:
+    """A folder with a sub-folder a split, a folder of data files, or a folder of text files for each label."""
+    from datasets import load_dataset
+
+    splits = [name for name in ("heldout", "test", "validation", "train") if (folder / name).is_dir()]
+    if split is not None and (folder / split).is_dir():
+        folder = folder / split
+    elif splits and split is None:
+        folder = folder / splits[0]
+    elif split is not None:
+        raise WorkbenchError(f"the corpus {folder} has no split {split!r}; it has {splits or 'none'}.")
+    for suffix, kind in _FORMATS.items():
+        if files := _files(folder, suffix):
+            return load_dataset(kind, data_files=files, split="train")
+    texts = sorted(p for p in folder.glob("*/*") if p.is_file())
+    if not texts:
+        raise WorkbenchError(
+            f"the corpus {folder} holds no Parquet, JSONL or CSV files and no folder of text files for each label."
+        )
+    return _read_text_folders(texts)
+
+
+def _read_text_folders(paths: list[Path]) -> Dataset:
+    from datasets import Dataset
+
+    def rows(files: list[str]):  # type: ignore[no-untyped-def]
+        for name in files:
+            try:
+                text = Path(name).read_bytes().decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise WorkbenchError(f"{name} is not UTF-8 text ({error.reason}); convert or remove it.") from error
+            yield {"text": text, "label": Path(name).parent.name, "source": name}
+
+    return Dataset.from_generator(rows, gen_kwargs={"files": [str(p) for p in paths]})
+
+
+def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
+    """A corpus with a string column ``label`` and either ``text`` or ``input_ids``, perhaps ``score``.
+
+    Args:
+        spec: a Parquet, JSONL or CSV file, a folder of them, a folder with a sub-folder a split (``train``,
+            ``heldout``), a folder with a sub-folder of text files a label, or a name on a hub.
+        split: which part; by default the held-out one where there is a choice.
+
+    Raises:
+        WorkbenchError: nothing there, nothing in it, no labels, no text, or a row without a label or text.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    path = Path(spec)
+    try:
+        if path.is_dir():
+            data = _read_folder(path, split)
+        elif path.is_file():
+            if path.suffix not in _FORMATS:
+                raise WorkbenchError(f"{path} is not a corpus: expected one of {', '.join(_FORMATS)}, or a folder.")
+            data = load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
+        elif path.is_absolute() or path.suffix or str(spec).count("/") != 1 or str(spec).startswith("."):
+            raise WorkbenchError(f"there is no corpus at {path}.")
+        else:
+            data = load_dataset(str(spec), split=split or "test")
+    except DatasetGenerationError as error:
+        raise WorkbenchError(f"the corpus {spec} cannot be read: {error.__cause__ or error}") from error
+    except (FileNotFoundError, ConnectionError) as error:
+        raise WorkbenchError(f"there is no corpus at {spec}: {error}") from error
+    return _checked(data, spec)
+
+
+def _checked(data: Dataset, spec: str | Path) -> Dataset:
+    columns = data.column_names
+    if len(data) == 0:
+        raise WorkbenchError(f"the corpus {spec} is empty.")
+    if "label" not in columns:
+        raise WorkbenchError(
+            f"the corpus {spec} has no column `label` (it has {', '.join(columns)}); name the column that says which "
+            "class a text belongs to `label`."
+        )
+    if "text" not in columns and "input_ids" not in columns:
+        raise WorkbenchError(f"the corpus {spec} has neither `text` nor `input_ids` (it has {', '.join(columns)}).")
+    feature = data.features["label"]
+    if hasattr(feature, "int2str"):
+        names = feature.names
+        data = data.cast_column("label", _string()) if not names else _named_labels(data, names)
+    content = "text" if "text" in columns else "input_ids"
+    for start in range(0, len(data), 1000):
+        batch = data[start : start + 1000]
+        for column in ("label", content):
+            missing = [start + i for i, value in enumerate(batch[column]) if value is None or value == ""]
+            if missing:
+                raise WorkbenchError(f"the corpus {spec} has no {column} in row {missing[0]}.")
+        if content == "text" and not all(isinstance(t, str) for t in batch["text"]):
+            raise WorkbenchError(f"the corpus {spec} has a `text` that is not a string; give text as strings.")
+    if data.features["label"].dtype != "string":
+        data = data.cast_column("label", _string())
+    return data
+
+
+def _string():  # type: ignore[no-untyped-def]
+    from datasets import Value
+
+    return Value("string")
+
+
+def _named_labels(data: Dataset, names: list[str]) -> Dataset:
+    ids = data["label"]
+    return data.remove_columns("label").add_column("label", [names[i] for i in ids])

@@ -1,0 +1,63 @@
+"""Fetching source packages from Debian and npm, without installing them and without root."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import WorkbenchError
+
+
+@dataclass(frozen=True)
+class Package:
+    """An unpacked package: its name, version and folder."""
+
+    name: str
+    version: str
+    root: Path
+
+
+def _run(command: list[str], cwd: Path, what: str) -> None:
+    if shutil.which(command[0]) is None:
+        raise WorkbenchError(f"{what} needs `{command[0]}`, which is not installed; install it and run again.")
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
+        raise WorkbenchError(f"{what} failed: {last[0]} (for Debian packages, try `apt-get update` first)")
+
+
+def _archive(folder: Path, pattern: str) -> Path | None:
+    return next(iter(sorted(folder.glob(pattern))), None)
+
+
+def fetch_debian(name: str, downloads: Path) -> Package:
+    """Download and unpack a Debian package; an archive already in ``downloads`` is used as it is."""
+    archive = _archive(downloads, f"{name}_*.deb")
+    if archive is None:
+        _run(["apt-get", "download", name], downloads, f"downloading the Debian package {name}")
+        archive = _archive(downloads, f"{name}_*.deb")
+        if archive is None:
+            raise WorkbenchError(f"apt-get left no archive of {name} in {downloads}.")
+    root = downloads / "unpacked" / name
+    if not root.exists():
+        root.mkdir(parents=True)
+        _run(["dpkg-deb", "-x", str(archive), str(root)], downloads, f"unpacking {archive.name}")
+    return Package(name, archive.name.split("_")[1].replace("%3a", ":"), root)
+
+
+def fetch_npm(name: str, downloads: Path) -> Package:
+    """Download and unpack an npm package; an archive already in ``downloads`` is used as it is."""
+    archive = _archive(downloads, f"{name}-[0-9]*.tgz")
+    if archive is None:
+        _run(["npm", "pack", name], downloads, f"downloading the npm package {name}")
+        archive = _archive(downloads, f"{name}-[0-9]*.tgz")
+        if archive is None:
+            raise WorkbenchError(f"npm left no archive of {name} in {downloads}.")
+    root = downloads / "unpacked" / name
+    if not root.exists():
+        with tarfile.open(archive) as tar:
+            tar.extractall(root, filter="data")
+    return Package(name, archive.stem.removeprefix(f"{name}-"), root)
