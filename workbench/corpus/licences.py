@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from pathlib import Path
 
 SPDX = {"expat": "MIT", "bsd-3-clause": "BSD-3-Clause", "bsd-2-clause": "BSD-2-Clause", "apache": "Apache-2.0"}
@@ -20,33 +20,37 @@ def normalise(name: str) -> str:
     return SPDX.get(name.strip().lower(), name.strip())
 
 
-def debian_rules(copyright_text: str) -> list[tuple[str, str]]:
-    """(glob, licence) of every `Files:` stanza of a DEP-5 copyright file, in order; the last match decides."""
-    rules = []
+Rule = tuple[re.Pattern[str] | None, str]
+
+
+def _path_pattern(glob: str) -> re.Pattern[str] | None:
+    """A glob as a pattern over a path or any tail of it, since packages install under other roots; None for `*`."""
+    return None if glob == "*" else re.compile("(?:.*/)?" + translate(glob.removeprefix("./")))
+
+
+def debian_rules(copyright_text: str) -> list[Rule]:
+    """(path pattern, licence) of every `Files:` stanza of a DEP-5 copyright file, in order; the last match decides."""
+    rules: list[Rule] = []
     for stanza in re.split(r"\n\s*\n", copyright_text):
         fields: dict[str, str] = {}
         key = ""
         for line in stanza.splitlines():
-            if line[:1].isspace():
-                fields[key] = fields.get(key, "") + " " + line.strip()
-            elif ":" in line:
+            if not line[:1].isspace() and ":" in line:
                 key, _, value = line.partition(":")
                 fields[key] = value.strip()
-                if key == "License":  # only the short name matters here, not the text below it
-                    fields["licence"] = value.strip()
-        if "Files" in fields and fields.get("licence"):
-            rules += [(glob, normalise(fields["licence"])) for glob in fields["Files"].split()]
+            elif key != "License":  # what follows a licence's short name is its text
+                fields[key] = fields.get(key, "") + " " + line.strip()
+        if "Files" in fields and fields.get("License"):
+            rules += [(_path_pattern(glob), normalise(fields["License"])) for glob in fields["Files"].split()]
     return rules
 
 
-def match_rule(rules: list[tuple[str, str]], path: str) -> str | None:
-    """The licence of the last rule whose glob matches ``path`` or a tail of it (packages install under other roots)."""
-    parts = path.split("/")
-    tails = ["/".join(parts[i:]) for i in range(len(parts))]
-    for glob, licence in reversed(rules):
-        if glob != "*" and any(fnmatchcase(tail, glob.removeprefix("./")) for tail in tails):
+def match_rule(rules: list[Rule], path: str) -> str | None:
+    """The licence of the last rule that matches ``path``; a rule for every file decides only where none else does."""
+    for pattern, licence in reversed(rules):
+        if pattern is not None and pattern.match(path):
             return licence
-    return next((licence for glob, licence in rules if glob == "*"), None)
+    return next((licence for pattern, licence in rules if pattern is None), None)
 
 
 def npm_licence(root: Path) -> str | None:
