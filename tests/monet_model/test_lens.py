@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from configparser import ConfigParser
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -340,24 +341,22 @@ from transformer_lens.model_bridge import TransformerBridge
 lens = TransformerBridge.boot_transformers(sys.argv[1])
 print(type(lens.adapter).__module__, lens.cfg.moe_experts)
 """
-ENTRY_POINTS = """
-[transformer_lens.architectures]
-MonetForCausalLM = monet_model.lens:MonetArchitectureAdapter
-[torch.backends]
-monet = monet_model.discovery:install
-"""
 
 
 @pytest.mark.parametrize("installed", [False, True])
 def test_boot_in_a_fresh_process(spoken: Path, tmp_path: Path, installed: bool) -> None:
     """From sources it takes an import of this package; with its entry points installed, TransformerLens will do."""
-    if installed:
-        metadata = tmp_path / "monet_probe-1.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: monet-probe\nVersion: 1\n")
-        (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
-    script = BOOT.format(first="" if installed else "import monet_model")
     root = Path(__file__).parents[2]
+    # Metadata of this package's own name comes first on the path, and so hides what this environment has installed.
+    metadata = tmp_path / "monet_workbench-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: monet-workbench\nVersion: 1\n")
+    if installed:
+        declared = ConfigParser()
+        declared.read(root / "setup.cfg")
+        groups = dict(declared["options.entry_points"])
+        (metadata / "entry_points.txt").write_text("".join(f"[{name}]{lines}\n" for name, lines in groups.items()))
+    script = BOOT.format(first="" if installed else "import monet_model")
     result = subprocess.run(
         [sys.executable, "-c", script, str(spoken)], cwd=root, capture_output=True, text=True, timeout=120,
         env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": "", "HF_HUB_OFFLINE": "1"},
