@@ -1,0 +1,141 @@
+"""What single experts write into the residual stream: one forward pass recorded, and its expert layers taken apart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from monet_model.experts import HorizontalExperts
+from monet_model.routing import Routing
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+    from monet_model import MonetForCausalLM
+
+
+@dataclass
+class LayerRecord:
+    """What one layer read and wrote in a forward pass.
+
+    Attributes:
+        heads: (batch, tokens, attention heads * head width) outputs of the attention heads, before their projection.
+        x: (batch, tokens, hidden) input of the expert layer.
+        g1, g2: (batch, tokens, routing heads, keys) dense routing in force.
+        factors: (keys, keys) edit of the experts in force, or None.
+        output: (batch, tokens, hidden) output of the expert layer.
+    """
+
+    heads: Tensor
+    x: Tensor
+    g1: Tensor
+    g2: Tensor
+    factors: Tensor | None
+    output: Tensor
+
+
+@dataclass
+class Record:
+    """What a forward pass read and wrote.
+
+    Attributes:
+        embedded: (batch, tokens, hidden) output of the embedding.
+        layers: a :class:`LayerRecord` for each layer.
+        final: (batch, tokens, hidden) residual stream in front of the final norm.
+    """
+
+    embedded: Tensor = field(init=False)
+    final: Tensor = field(init=False)
+    layers: list[LayerRecord] = field(default_factory=list)
+
+
+def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record, Any]:
+    """What the model read and wrote during ``run()``, one forward pass of it, and what ``run()`` returned.
+
+    Forward passes of other threads on the same model go unrecorded.
+    """
+    record, thread = Record(), threading.get_ident()
+    heads: list[Tensor] = []
+
+    def mine(keep: Callable[..., None]) -> Callable[..., None]:
+        def hook(_module: Any, *values: Any) -> None:
+            if threading.get_ident() == thread:
+                keep(*values)
+
+        return hook
+
+    def keep_embedded(_args: Any, output: Tensor) -> None:
+        record.embedded = output
+
+    def keep_heads(args: tuple[Tensor]) -> None:
+        heads.append(args[0])
+
+    def keep_experts(args: tuple[Any, ...], output: Tensor) -> None:
+        x, g1, g2, factors = args
+        record.layers.append(LayerRecord(heads.pop(), x, g1, g2, factors, output))
+
+    def keep_final(args: tuple[Tensor]) -> None:
+        record.final = args[0]
+
+    inner = model.model
+    hooks: list[RemovableHandle] = [
+        inner.embed_tokens.register_forward_hook(mine(keep_embedded)),
+        inner.norm.register_forward_pre_hook(mine(keep_final)),
+    ]
+    for layer in inner.layers:
+        hooks.append(layer.self_attn.o_proj.register_forward_pre_hook(mine(keep_heads)))
+        hooks.append(layer.moe.register_forward_hook(mine(keep_experts)))
+    try:
+        return record, run()
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+def _along(direction: Tensor, weight: Tensor, keys: int) -> Tensor:
+    """``direction . V`` of every hidden unit: (tokens, keys, units) for an output projection (out, keys * units)."""
+    return (direction @ weight.to(direction.dtype)).unflatten(-1, (keys, -1))
+
+
+def expert_contributions(
+    experts: Any, x: Tensor, g1: Tensor, g2: Tensor, direction: Tensor, factors: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``S[i, j] G[i, j] (direction . E_ij(x))`` of every active expert, exact, in the dtype of ``direction``.
+
+    ``direction`` goes through the output weights once a sub-expert (an i or a j); the product of keys is formed for the
+    active pairs only.
+
+    Args:
+        experts: an expert layer of either decomposition.
+        x: (tokens, hidden) its input.
+        g1, g2: (tokens, routing heads, keys) dense routing.
+        direction: (tokens, hidden) what the output is multiplied with at each token.
+        factors: S, (keys, keys); None for all ones.
+
+    Returns:
+        token (n,), flat expert id (n,) and contribution (n,), sorted by token, then expert.
+    """
+    dtype, keys = direction.dtype, experts.keys
+    token, expert, score = Routing.from_dense(g1.to(dtype), g2.to(dtype)).pairs()
+    if factors is not None:
+        score = score * factors.to(score).flatten()[expert]
+        token, expert, score = (values[score != 0] for values in (token, expert, score))
+    i, j = expert // keys, expert % keys
+    hidden = experts.hidden(x)
+    if isinstance(experts, HorizontalExperts):
+        a = hidden.to(dtype).mT  # (tokens, keys, units)
+        out = _along(direction, experts.v.weight, keys)
+        bias = direction @ experts.b.to(dtype).T  # (tokens, keys)
+        return token, expert, score * ((a[token, i] * out[token, j]).sum(-1) + bias[token, j])
+    a1, a2 = (half.to(dtype).mT for half in hidden)
+    left, right = direction.chunk(2, -1)
+    # The terms of one key alone, then those where a hidden half of one key is written out by the other key.
+    own1 = (a1 * _along(left, experts.v11.weight, keys)).sum(-1) + left @ experts.b1.to(dtype).T
+    own2 = (a2 * _along(right, experts.v22.weight, keys)).sum(-1) + right @ experts.b2.to(dtype).T
+    cross1 = (a2[token, j] * _along(left, experts.v12.weight, keys)[token, i]).sum(-1)
+    cross2 = (a1[token, i] * _along(right, experts.v21.weight, keys)[token, j]).sum(-1)
+    return token, expert, score * (own1[token, i] + own2[token, j] + cross1 + cross2)
