@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..errors import WorkbenchError
 from .contributions import Record, expert_contributions, record_pass
+from .targets import LinearTarget, Target, check_ids
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
-
-Target = int | tuple[int, int] | Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -92,79 +88,15 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
     """
     ids = check_ids(model, input_ids)
     record, out = record_pass(model, lambda: model(ids, logits_to_keep=1, use_cache=False))
-    logits = out.logits[0, -1].detach()
-    target = int(logits.argmax()) if target is None else target
-    rows, weights, name = _read_target(target, logits)
-    direction = _logit_direction(model, record.final[:, -1], rows, weights)
+    logits = out.logits[0, -1]
+    linear = LinearTarget.read(int(logits.argmax()) if target is None else target, logits)
+    direction = linear.direction(model, record.final[:, -1])
     return Attribution(
-        target=name,
-        logit=float(weights @ logits[rows].double()),
+        target=linear.name,
+        logit=float(linear.value(logits)),
         experts=_expert_table(model, record, direction, position=ids.shape[1] - 1),
         rest=_rest_table(model, record, direction),
     )
-
-
-def check_ids(model: MonetForCausalLM, input_ids: Tensor) -> Tensor:
-    """The ids on the model's device, once they and the model are fit for attribution; errors as :func:`attribute`."""
-    config = model.config
-    if model.training:
-        raise WorkbenchError(
-            "the model is in training mode, where routing rests on the batch: call model.eval() first."
-        )
-    if not isinstance(input_ids, Tensor) or input_ids.ndim != 2 or input_ids.dtype not in (torch.int64, torch.int32):
-        given = f"{tuple(input_ids.shape)} of {input_ids.dtype}" if isinstance(input_ids, Tensor) else type(input_ids)
-        raise WorkbenchError(f"input_ids must be an integer tensor of shape (1, tokens), got {given}.")
-    if input_ids.shape[0] != 1:
-        raise WorkbenchError(f"attribution takes one prompt at a time, got a batch of {input_ids.shape[0]}.")
-    if input_ids.shape[1] == 0:
-        raise WorkbenchError("input_ids holds no token: attribution needs at least one.")
-    if input_ids.shape[1] > config.max_position_embeddings:
-        raise WorkbenchError(
-            f"the prompt has {input_ids.shape[1]:,} tokens, the model takes {config.max_position_embeddings:,}: shorten it."
-        )
-    if not 0 <= int(input_ids.min()) <= int(input_ids.max()) < config.vocab_size:
-        raise WorkbenchError(f"input_ids must lie in 0 .. {config.vocab_size - 1}, the model's vocabulary.")
-    return input_ids.to(model.device)
-
-
-def _read_target(target: Target, logits: Tensor) -> tuple[Tensor, Tensor, int | tuple[int, int] | None]:
-    """A target as vocabulary rows and their float64 weights, and its name in the result."""
-    if callable(target):
-        weights = _gradient(target, logits)
-        return torch.arange(len(logits), device=logits.device), weights, None
-    pair = target if isinstance(target, tuple | list) else (target,)
-    try:
-        ids = [operator.index(token) for token in pair]
-    except TypeError:
-        ids = []
-    if len(ids) not in (1, 2):
-        raise WorkbenchError(f"the target must be a token id, a pair of token ids or a function, got {target!r}.")
-    for token in ids:
-        if not 0 <= token < len(logits):
-            raise WorkbenchError(f"target {token} lies outside the vocabulary, 0 .. {len(logits) - 1}.")
-    weights = torch.tensor([1.0, -1.0][: len(ids)], dtype=torch.float64, device=logits.device)
-    return torch.tensor(ids, device=logits.device), weights, ids[0] if len(ids) == 1 else (ids[0], ids[1])
-
-
-def _gradient(function: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
-    """Gradient (vocabulary,) of a scalar function at the logits, float64."""
-    with torch.enable_grad():
-        point = logits.double().requires_grad_()
-        value = function(point)
-        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-            raise WorkbenchError("a target function must return one number, as a tensor computed from the logits.")
-        (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
-    if gradient is None or not torch.isfinite(gradient).all():
-        raise WorkbenchError("the target function has no finite gradient at the model's logits.")
-    return gradient
-
-
-def _logit_direction(model: MonetForCausalLM, final: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """(tokens, hidden) float64 directions in the residual stream ``final`` (tokens, hidden) that the target reads."""
-    norm = model.model.norm
-    unembedding = weights @ model.lm_head.weight[rows].double()
-    scale = (final.double().square().mean(-1, keepdim=True) + norm.variance_epsilon).rsqrt()
-    return unembedding * norm.weight.double() * scale
 
 
 def _expert_table(model: MonetForCausalLM, record: Record, direction: Tensor, position: int) -> pd.DataFrame:

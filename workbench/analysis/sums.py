@@ -1,0 +1,50 @@
+"""Mass and active tokens of every expert by label, gathered from sparse routing over any choice of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monet_model.routing import Routing
+
+LEFT_OUT = -1  # the label number of a token that does not count
+
+
+@dataclass(frozen=True)
+class LabelSums:
+    """What every expert of a group did on some tokens, by label.
+
+    Attributes:
+        mass: (E * E, labels) float64 sums of routing scores.
+        tokens: (E * E, labels) int64 active tokens.
+        label_tokens: (labels,) int64 tokens of each label, active or not.
+    """
+
+    mass: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    label_tokens: NDArray[np.int64]
+
+
+def label_sums(parts: Iterable[tuple[Routing, NDArray[np.integer]]], num_keys: int, labels: int) -> LabelSums:
+    """Sums by label over pieces of routing.
+
+    Args:
+        parts: pieces of routing, each with the label number of its tokens; :data:`LEFT_OUT` leaves a token out.
+        num_keys: E.
+        labels: how many labels there are.
+    """
+    cells = num_keys**2 * labels
+    mass, tokens = np.zeros(cells), np.zeros(cells, np.int64)
+    label_tokens = np.zeros(labels, np.int64)
+    for routing, label in parts:
+        label_tokens += np.bincount(label[label != LEFT_OUT], minlength=labels)
+        token, expert, score = (values.numpy(force=True) for values in routing.pairs())
+        counted = label[token] != LEFT_OUT
+        cell = expert[counted] * labels + label[token[counted]]
+        mass += np.bincount(cell, score[counted], minlength=cells)
+        tokens += np.bincount(cell, minlength=cells)
+    shape = num_keys**2, labels
+    return LabelSums(mass.reshape(shape), tokens.reshape(shape), label_tokens)
