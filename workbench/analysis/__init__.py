@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .attribution import Attribution, attribute
+    from .patching import Faithfulness, ablate, attribute_gradient, compare_with_ablation
 
-__all__ = ["Attribution", "attribute"]
+__all__ = ["Attribution", "Faithfulness", "ablate", "attribute", "attribute_gradient", "compare_with_ablation"]
 
 # Loaded on first use: reading stored results needs neither torch nor the model.
 _HOMES = {
     "Attribution": "attribution",
+    "Faithfulness": "patching",
+    "ablate": "patching",
     "attribute": "attribution",
+    "attribute_gradient": "patching",
+    "compare_with_ablation": "patching",
 }
 
 
