@@ -38,7 +38,7 @@ def _rows(files: Iterable[SourceFile], duplicates: clean.NearDuplicates) -> Iter
             continue
         text, notices = clean.strip_header(text)
         text = clean.shorten(text)
-        if len(text) < clean.MIN_CHARS or clean.is_machine_made(text) or duplicates.seen(text):
+        if len(text) < clean.MIN_CHARS or (file.is_code and clean.is_machine_made(text)) or duplicates.seen(text):
             continue
         yield {
             "text": text,
@@ -120,7 +120,7 @@ def _write_split(rows: list[dict[str, str]], split: str, folder: Path) -> Counte
 
 
 def _summary(name: str, rows: list[dict[str, str]], counts: dict[str, Counter[str]]) -> str:
-    packages = sorted({row["source"].partition(":")[0] for row in rows})
+    packages = sorted({row["source"].partition(": ")[0] for row in rows})
     licences: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         licences[row["label"]][row["licence"]] += 1

@@ -23,6 +23,11 @@ class SourceFile:
     licence: str
     raw: bytes
 
+    @property
+    def is_code(self) -> bool:
+        """Whether a programmer's habits of line length apply; a paragraph of prose is one line."""
+        return self.label != "prose"
+
 
 LABELS = ("python", "cpp", "java", "javascript", "lua", "php", "prose")
 

@@ -1,0 +1,52 @@
+"""Progress of long jobs on the screen: done, rate and time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+Advance = Callable[..., None]
+
+
+class _Rate(ProgressColumn):
+    """Units a second, since the job was started or resumed."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("–" if speed is None else f"{speed:,.0f} {self.unit}/s", style="progress.data.speed")
+
+
+@contextmanager
+def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Advance]:
+    """A progress bar on standard error; the value is called as ``advance(n, note)`` with the units just done.
+
+    Args:
+        name: what is being done.
+        total: units in all.
+        unit: what is counted, in the plural.
+        shown: False for no bar; ``advance`` then does nothing.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        _Rate(unit),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+        task = progress.add_task(name, total=total, note="")
+
+        def advance(units: int = 1, note: str = "") -> None:
+            progress.update(task, advance=units, note=note)
+
+        yield advance
