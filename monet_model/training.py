@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from .config import MonetConfig
@@ -93,7 +94,10 @@ def read_config(path: str | Path) -> tuple[MonetConfig, TrainingConfig]:
     known = {field.name for field in fields(TrainingConfig)}
     if unknown := set(content["training"]) - known:
         raise ValueError(f"{path}: unknown training fields {sorted(unknown)}; there are {sorted(known)}.")
-    return MonetConfig(**content["model"]), TrainingConfig(**content["training"])
+    try:
+        return MonetConfig(**content["model"]), TrainingConfig(**content["training"])
+    except (StrictDataclassError, TypeError) as error:
+        raise ValueError(f"{path}: {error.__cause__ or error}") from error
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:

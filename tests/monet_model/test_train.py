@@ -148,13 +148,14 @@ def test_only_matrices_decay() -> None:
         ('{"model": {}, "training": {"tokens": 0}}', "tokens must be at least 1"),
         ('{"model": {}, "training": {"tokens": 1, "batch": 3, "replicas": 2}}', "multiple of replicas"),
         ('{"model": {"moe_topk": 512}, "training": {"tokens": 1}}', "moe_topk"),
+        ('{"model": {}, "training": {}}', "tokens"),
     ],
 )
 def test_a_bad_configuration_is_named(tmp_path: Path, content: str | None, said: str) -> None:
     path = tmp_path / "config.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(Exception, match=said):
+    with pytest.raises(ValueError, match=said):
         read_config(path)
 
 
