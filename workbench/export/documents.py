@@ -1,0 +1,108 @@
+"""Documents of a corpus as token ids, read in order, and the context windows the model sees of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+READ = 64  # documents read from the corpus, and tokenised, at once
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document as the model reads it.
+
+    Attributes:
+        ids: (n,) token ids, the start-of-text token included where there is one.
+        offsets: (n, 2) character offsets into the text, or None where the corpus gave ids.
+        bos: whether ``ids[0]`` is the start-of-text token, which statistics leave out.
+        size: characters of the text, or ids: what progress is measured in.
+    """
+
+    number: int
+    label: str
+    source: str | None
+    score: float | None
+    text: str | None
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int32] | None
+    bos: bool
+    size: int
+
+    @property
+    def rows(self) -> int:
+        """Tokens that statistics count."""
+        return len(self.ids) - self.bos
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One look over a corpus before anything is computed: its content's hash, labels and size."""
+
+    hash: str
+    labels: list[str]
+    documents: int
+    size: int
+
+
+def summarise(data: Dataset) -> Summary:
+    """Hash over every document's content, its labels in alphabetical order, its size in characters or ids."""
+    columns = [c for c in ("input_ids", "text", "label", "source", "score") if c in data.column_names]
+    digest, labels, size = hashlib.sha256(repr(columns).encode()), set(), 0
+    for rows in data.select_columns(columns).iter(batch_size=READ):
+        for values in zip(*(rows[c] for c in columns), strict=True):
+            digest.update(repr(values).encode("utf-8", "surrogatepass"))
+            size += len(values[0])
+        labels.update(rows["label"])
+    return Summary(digest.hexdigest(), sorted(labels), len(data), size)
+
+
+def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, bos: int | None) -> Iterator[Document]:
+    """Documents from number ``first`` on, tokenised once; ids that the corpus carries are used as they are, before its text.
+
+    Raises:
+        WorkbenchError: a document has text and there is no tokenizer, or an id is outside the model's vocabulary.
+    """
+    for start in range(first, len(data), READ):
+        rows = data[start : start + READ]
+        texts = rows.get("text")
+        if "input_ids" not in rows:
+            encoded = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+            all_ids, all_offsets = encoded["input_ids"], encoded["offset_mapping"]
+        else:
+            all_ids, all_offsets = rows["input_ids"], [None] * len(rows["input_ids"])
+        for n, (ids, offsets) in enumerate(zip(all_ids, all_offsets, strict=True)):
+            ids = np.asarray(ids, np.int64)
+            if len(ids) and not (0 <= ids.min() and ids.max() < vocabulary):
+                raise WorkbenchError(
+                    f"document {start + n} of the corpus has token id {ids.max() if ids.min() >= 0 else ids.min()}; "
+                    f"the model knows 0 to {vocabulary - 1}. Is the tokenizer another model's?"
+                )
+            score = rows["score"][n] if "score" in rows else None
+            yield Document(
+                number=start + n,
+                label=rows["label"][n],
+                source=None if rows.get("source") is None or rows["source"][n] is None else str(rows["source"][n]),
+                score=None if score is None else float(score),
+                text=texts[n] if texts is not None else None,
+                ids=ids.astype(np.int32),
+                offsets=None if offsets is None else np.asarray(offsets, np.int32).reshape(-1, 2),
+                bos=bool(len(ids)) and bos is not None and int(ids[0]) == bos,
+                size=len(ids) if offsets is None else len(texts[n]),
+            )
+
+
+def windows(document: Document, context: int) -> Iterator[NDArray[np.int32]]:
+    """Runs of at most ``context`` ids; every window is read from position 0, and only the first holds the BOS."""
+    for start in range(0, len(document.ids), context):
+        yield document.ids[start : start + context]

@@ -1,0 +1,131 @@
+"""Loading a Monet model, with a clear word about what is wrong with it, and what identifies it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import WorkbenchError
+from ..store.files import sha256
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from monet_model import MonetForCausalLM
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = [
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*",
+    "special_*",
+]
+
+
+def model_folder(path: str | Path) -> Path:
+    """The folder of a model: ``path`` itself, or where the hub's files of that name are kept.
+
+    Raises:
+        WorkbenchError: there is no such folder and no such name on a reachable hub, or no config.json or weights in it.
+    """
+    folder = Path(path)
+    if not folder.exists() and _HUB_NAME.fullmatch(str(path)) and not str(path).startswith("."):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(str(path), allow_patterns=_FILES))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise WorkbenchError(f"there is no model folder {path}, and no hub gives a model of that name.") from error
+    if not folder.is_dir():
+        raise WorkbenchError(f"there is no model folder {path}; give a folder with config.json and *.safetensors.")
+    if not (folder / "config.json").is_file():
+        raise WorkbenchError(f"the model folder {path} has no config.json; is it the right folder?")
+    if not any(folder.glob("*.safetensors")):
+        raise WorkbenchError(f"the model folder {path} has no *.safetensors; other formats of weights are not read.")
+    return folder
+
+
+def load_model(path: str | Path) -> MonetForCausalLM:
+    """A Monet model in float32 and evaluation mode.
+
+    Args:
+        path: a folder with config.json and safetensors, or a name on a hub.
+
+    Raises:
+        WorkbenchError: it is missing, is no Monet model, is truncated, lacks weights, or holds NaN or infinity.
+    """
+    folder = model_folder(path)
+    _check_files(folder)
+    import torch
+
+    from monet_model import MonetForCausalLM
+
+    try:
+        model, report = MonetForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WorkbenchError(f"the model {path} cannot be loaded: {error}") from error
+    for problem, names in (("lacks", report["missing_keys"]), ("has other shapes for", report["mismatched_keys"])):
+        if names:
+            shown = ", ".join(sorted(map(str, names))[:3])
+            raise WorkbenchError(
+                f"the model {path} {problem} {len(names)} weights: {shown}; its config may be another's."
+            )
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise WorkbenchError(f"the model {path} holds NaN or infinity in {name}; its training or file is broken.")
+    return model.eval()
+
+
+def _check_files(folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WorkbenchError(f"{folder / 'config.json'} is not JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("model_type") != "monet":
+        raise WorkbenchError(f"{folder / 'config.json'} is not a Monet model's: its model_type is not 'monet'.")
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise WorkbenchError(f"{file} is truncated or damaged ({error}); copy it again.") from error
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
+    """The fast tokenizer in a model's folder, or None where it has none.
+
+    Raises:
+        WorkbenchError: there is one and it cannot be read.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # the library raises bare Exception for a broken file
+        raise WorkbenchError(f"the tokenizer in {folder} cannot be read: {error}") from error
+
+
+def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> dict[str, Any]:
+    """What a manifest says of a model: where it is, hashes of its files, and the shape of its routing."""
+    config = model.config
+    return {
+        "path": str(folder.resolve()) if Path(path).exists() else str(path),
+        "hash": {file.name: sha256(file) for file in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]},
+        "heads": config.moe_heads,
+        "keys": config.moe_experts,
+        "decompose": config.moe_decompose,
+        "groups": [layers.start for layers in config.routing_groups],
+        "layers": config.num_hidden_layers,
+        "topk": config.moe_topk,
+    }

@@ -1,0 +1,175 @@
+"""One part of a run: some whole documents read by the model, their routing written, their statistics gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import WorkbenchError
+from ..store.files import replacing, write_parquet
+from ..store.routing import PARQUET, ROUTING, ROW_GROUP, Side, to_arrow
+from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, part_name, routing_name
+from .documents import Document, windows
+from .reader import read_routing
+from .statistics import Statistics, activations
+from .toplists import Collector
+
+if TYPE_CHECKING:
+    from monet_model import MonetForCausalLM
+
+Report = Callable[[int, float], None]  # called with tokens and size done
+
+
+class Part:
+    """Some consecutive whole documents, and where they stand in the run.
+
+    Attributes:
+        number: of the part, from 0.
+        documents: at least one.
+        first_row, first_window: global numbers of its first token row and context window.
+        rows, windows: how many of each it has.
+        ids, size: token ids and, in the corpus's measure, size of its documents.
+    """
+
+    def __init__(
+        self, number: int, documents: list[Document], first_row: int, first_window: int, context: int, labels: list[str]
+    ) -> None:
+        self.number, self.documents, self.context, self.label_names = number, documents, context, labels
+        self.first_row, self.first_window = first_row, first_window
+        counts = np.array([d.rows for d in documents])
+        spans = np.array([-(-len(d.ids) // context) for d in documents])
+        self.rows, self.windows = int(counts.sum()), int(spans.sum())
+        self.ids, self.size = sum(len(d.ids) for d in documents), sum(d.size for d in documents)
+        code = {label: n for n, label in enumerate(labels)}
+        self._codes = np.array([code[d.label] for d in documents], np.int32)
+        self._first_rows, self._first_windows = np.cumsum(counts) - counts, np.cumsum(spans) - spans
+        self._counts = counts
+        self.document_of_row = np.repeat(np.arange(len(documents)), counts)
+        self.label_of_row = self._codes[self.document_of_row]
+
+    def batches(self, size: int) -> list[list[tuple[NDArray[np.int32], bool]]]:
+        """Context windows in order, ``size`` at a time: (ids, whether the first is the start-of-text token)."""
+        every = [(ids, d.bos and not n) for d in self.documents for n, ids in enumerate(windows(d, self.context))]
+        return [every[n : n + size] for n in range(0, len(every), size)]
+
+    def tokens_table(self) -> pa.Table:
+        """Rows of the run's tokens."""
+        first = [int(d.bos) for d in self.documents]
+        many = list(zip(self.documents, first, strict=True))
+        positions = [np.arange(f, len(d.ids), dtype=np.int32) for d, f in many]
+        offsets = [np.full((d.rows, 2), -1, np.int32) if d.offsets is None else d.offsets[f:] for d, f in many]
+        start, end = np.concatenate(offsets).T
+        unknown = start < 0
+        return pa.Table.from_arrays(
+            [
+                pa.array(np.repeat([d.number for d in self.documents], self._counts), pa.int64()),
+                pa.array(np.concatenate(positions)),
+                pa.array(np.concatenate([d.ids[f:] for d, f in many])),
+                self._labels(self.label_of_row),
+                pa.array(start, mask=unknown),
+                pa.array(end, mask=unknown),
+            ],
+            schema=TOKENS,
+        )
+
+    def documents_table(self) -> pa.Table:
+        """Rows of the run's documents."""
+        documents = self.documents
+        return pa.Table.from_arrays(
+            [
+                pa.array([d.number for d in documents], pa.int64()),
+                self._labels(self._codes),
+                pa.array([d.source for d in documents], pa.string()),
+                pa.array([d.score for d in documents], pa.float64()),
+                pa.array(self._first_rows + self.first_row, pa.int64()),
+                pa.array(self._counts, pa.int64()),
+                pa.array(self._first_windows + self.first_window, pa.int64()),
+                pa.array([int(d.ids[0]) if d.bos else None for d in documents], pa.int32()),
+                pa.array([d.text for d in documents], pa.string()),
+            ],
+            schema=DOCUMENTS,
+        )
+
+    def _labels(self, codes: NDArray[np.int32]) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(self.label_names, pa.string())).cast(LABEL_TYPE)
+
+
+def pad(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Windows padded on the right: ids, attention mask and which tokens statistics count, each (batch, tokens)."""
+    width = max(len(ids) for ids, _ in batch)
+    padded = np.zeros((len(batch), width), np.int64)
+    mask = np.zeros((len(batch), width), np.int64)
+    counted = np.zeros((len(batch), width), bool)
+    for row, (ids, bos) in enumerate(batch):
+        padded[row, : len(ids)], mask[row, : len(ids)], counted[row, int(bos) : len(ids)] = ids, 1, True
+    return torch.from_numpy(padded), torch.from_numpy(mask), torch.from_numpy(counted)
+
+
+def export_part(
+    part: Part,
+    model: MonetForCausalLM,
+    path: Path,
+    batch_size: int,
+    statistics: list[Statistics],
+    collectors: list[Collector],
+    report: Report,
+) -> list[str]:
+    """Run the model over a part, gather its statistics, and write its files.
+
+    Args:
+        statistics, collectors: one a routing group, empty; filled here.
+
+    Returns:
+        Paths of the written files inside the run.
+
+    Raises:
+        WorkbenchError: the model gives NaN or infinity on one of its documents.
+    """
+    config = model.config
+    names = [routing_name(part.number, group) for group in range(len(config.routing_groups))]
+    with ExitStack() as files:
+        writers = [
+            files.enter_context(pq.ParquetWriter(files.enter_context(replacing(path / name)), ROUTING, **PARQUET))
+            for name in names
+        ]
+        row = 0
+        for batch in part.batches(batch_size):
+            ids, mask, counted = pad(batch)
+            try:
+                routings = read_routing(model, ids, mask)
+            except ValueError as error:
+                at = part.documents[int(part.document_of_row[min(row, part.rows - 1)])].number
+                raise WorkbenchError(
+                    f"the model cannot route document {at} of the corpus or one near it: {error}"
+                ) from error
+            rows = int(counted.sum())
+            if rows:
+                chosen = counted.flatten().nonzero().squeeze(1)
+                for group, routing in enumerate(routings):
+                    _gather(routing[chosen], row, part, writers[group], statistics[group], collectors[group])
+            row += rows
+            report(rows, part.size * int(mask.sum()) / part.ids)
+    for name, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
+        write_parquet(path / part_name(name, part.number), table)
+        names.append(part_name(name, part.number))
+    return names
+
+
+def _gather(routing, row, part, writer, statistics, collector) -> None:  # type: ignore[no-untyped-def]
+    sides = [
+        Side.from_padded(indices.numpy(), probs.numpy(), routing.num_keys)
+        for indices, probs in ((routing.indices1, routing.probs1), (routing.indices2, routing.probs2))
+    ]
+    writer.write_table(to_arrow(*sides), row_group_size=ROW_GROUP)
+    for begin, found in activations(*sides, routing.heads, routing.num_keys):
+        statistics.add(found, part.label_of_row[row + begin :])
+        collector.add(found, row + begin)

@@ -1,0 +1,74 @@
+"""Tokens and texts as people read them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+_MARKS = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
+_BYTE_FALLBACK = 6  # length of <0xE2>
+
+
+def visible(text: str) -> str:
+    """``text`` with blanks and controls shown: space ·, line break ↵, tab →, carriage return ␍, others as \\x1b, \\u202e.
+
+    What Unicode calls control, format, surrogate or unassigned is escaped, so that no text can hide or turn around
+    what stands beside it.
+    """
+    return "".join(_MARKS.get(c) or (_escape(c) if unicodedata.category(c)[0] == "C" else c) for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def token_pieces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> list[str]:
+    """The text of each token, by itself.
+
+    A token that holds part of a UTF-8 character shows those bytes in hexadecimal, as ‹E2 82›; so every byte of the text
+    is in one piece and none is lost. Byte-level and SentencePiece vocabularies are known; special tokens show as named.
+    """
+    names = tokenizer.convert_ids_to_tokens(list(map(int, ids)))
+    special = set(tokenizer.all_special_tokens)
+    byte_level = "ByteLevel" in type(tokenizer.backend_tokenizer.decoder).__name__
+    return [name if name in special else _piece(name, byte_level) for name in names]
+
+
+def _piece(name: str | None, byte_level: bool) -> str:
+    if name is None:
+        return ""
+    if byte_level:
+        alphabet = _byte_alphabet()
+        if all(c in alphabet for c in name):
+            return _show(bytes(alphabet[c] for c in name))
+        return name  # an added token, kept as it is
+    if len(name) == _BYTE_FALLBACK and name.startswith("<0x") and name.endswith(">"):
+        return _show(bytes([int(name[3:5], 16)]))
+    return name.replace("▁", " ")
+
+
+def _show(raw: bytes) -> str:
+    """UTF-8 text; bytes that are no whole character as ‹E2 82›."""
+    text, held = "", raw
+    while held:
+        try:
+            return text + held.decode()
+        except UnicodeDecodeError as error:
+            text += held[: error.start].decode() + f"‹{held[error.start : error.end].hex(' ').upper()}›"
+            held = held[error.end :]
+    return text
+
+
+@cache
+def _byte_alphabet() -> dict[str, int]:
+    """The printable character that byte-level vocabularies write for each byte: visible Latin-1 as it is, the others
+    as the characters from U+0100 on, in order."""
+    kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in kept]
+    return {chr(b): b for b in kept} | {chr(0x100 + n): b for n, b in enumerate(others)}
