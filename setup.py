@@ -1,12 +1,13 @@
-"""Builds the compiled routing kernel `cuda_ext._C`; everything else about the package is in setup.cfg.
+"""Builds the compiled kernels of `cuda_ext`; everything else about the package is in setup.cfg.
 
-The kernel is optional. Where it cannot be built (no compiler, no torch at build time) the installation goes on and
+The kernels are optional. Where they cannot be built (no compiler, no torch at build time) the installation goes on and
 says so: `cuda_ext` then computes the same results with PyTorch operations, slower. `python -m cuda_ext` tells which.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from setuptools import setup
@@ -48,8 +49,8 @@ def extension() -> dict[str, Any]:
 
     module = CppExtension(
         "cuda_ext._C",
-        ["cuda_ext/csrc/route.cpp"],
-        depends=["cuda_ext/csrc/rows.h"],
+        ["cuda_ext/csrc/route.cpp", "cuda_ext/csrc/mix.cpp"],
+        depends=[str(header) for header in Path("cuda_ext/csrc").glob("*.h")],
         extra_compile_args=[
             "-O3",
             "-g0",

@@ -13,7 +13,8 @@ not). There is no CUDA kernel: tensors on other devices go through the plain PyT
 """
 
 from .library import backend
-from .op import route
+from .mixing import mix
 from .reference import route_reference
+from .routing import route
 
-__all__ = ["backend", "route", "route_reference"]
+__all__ = ["backend", "mix", "route", "route_reference"]

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from .library import backend
-from .op import route
 from .reference import EPS
+from .routing import route
 
 TOKENS, HEADS, KEYS, TOPK = 2048, 8, 512, 32
 SPARSE = "sparse route"

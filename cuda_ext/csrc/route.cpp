@@ -1,61 +1,25 @@
 // The op `monet::route_padded` on LibTorch's stable ABI: one binary for every torch from 2.10 and every CPython.
+#include "route.h"
+
 #include <Python.h>
 
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-
 #include <algorithm>
-#include <memory>
 #include <tuple>
 
-#include "rows.h"
+#include "tensors.h"
 
 namespace monet {
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
-using Kernel = void (*)(const Rows&, int64_t, int64_t, const Scratch&);
-
-void rows_baseline(const Rows& a, int64_t begin, int64_t end, const Scratch& s) {
-  route_rows<Vectors<16>>(a, begin, end, s);
-}
-
-// The same source compiled for wider vectors; chosen when the library runs, so that one binary serves any machine.
+// Vectors are exactly as wide as the machine's, so a level is more than a target of the same function.
+void rows_baseline(const Rows& a, int64_t begin, int64_t end) { route_rows<Vectors<16>>(a, begin, end); }
 #if defined(__x86_64__)
-#define MONET_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
-#define MONET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi,bmi2,popcnt")))
-
-MONET_AVX2 void rows_avx2(const Rows& a, int64_t begin, int64_t end, const Scratch& s) {
-  route_rows<Vectors<32>>(a, begin, end, s);
-}
-MONET_AVX512 void rows_avx512(const Rows& a, int64_t begin, int64_t end, const Scratch& s) {
-  route_rows<Vectors<64>>(a, begin, end, s);
-}
+MONET_AVX2 void rows_avx2(const Rows& a, int64_t begin, int64_t end) { route_rows<Vectors<32>>(a, begin, end); }
+MONET_AVX512 void rows_avx512(const Rows& a, int64_t begin, int64_t end) { route_rows<Vectors<64>>(a, begin, end); }
+void (*const kRows[])(const Rows&, int64_t, int64_t) = {rows_baseline, rows_avx2, rows_avx512};
+#else
+void (*const kRows[])(const Rows&, int64_t, int64_t) = {rows_baseline};
 #endif
-
-// Levels: 0 baseline, 1 AVX2, 2 AVX-512.
-int64_t best_level() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("bmi2"))
-    return 2;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return 1;
-#endif
-  return 0;
-}
-
-Kernel kernel(int64_t level) {
-#if defined(__x86_64__)
-  if (level == 2) return rows_avx512;
-  if (level == 1) return rows_avx2;
-#endif
-  return rows_baseline;
-}
 
 void check_vector(const Tensor& t, const char* name, int64_t heads) {
   STD_TORCH_CHECK(t.is_cpu() && t.scalar_type() == ScalarType::Float && t.is_contiguous() && t.dim() == 1 &&
@@ -71,9 +35,9 @@ std::tuple<Tensor, Tensor, Tensor> route_padded(
   const int64_t tokens = logits.size(0), heads = logits.size(1), keys = logits.size(2);
   STD_TORCH_CHECK(keys >= 1 && keys <= INT16_MAX, "keys must lie in 1 .. 32767");
   STD_TORCH_CHECK(width >= 1, "width must be positive");
-  STD_TORCH_CHECK(level <= best_level(), "this machine lacks the instruction set asked for");
   check_vector(mean, "mean", heads);
   check_vector(scale, "scale", heads);
+  const auto run = kRows[checked_level(level)];
 
   Tensor indices = torch::stable::new_empty(logits, {tokens, heads, width}, ScalarType::Short);
   Tensor probs = torch::stable::new_empty(logits, {tokens, heads, width}, ScalarType::Float);
@@ -82,16 +46,9 @@ std::tuple<Tensor, Tensor, Tensor> route_padded(
       logits.const_data_ptr<float>(), mean.const_data_ptr<float>(), scale.const_data_ptr<float>(),
       static_cast<float>(sigma), heads, keys, width,
       indices.mutable_data_ptr<int16_t>(), probs.mutable_data_ptr<float>(), counts.mutable_data_ptr<int32_t>()};
-  const Kernel run = kernel(level < 0 ? best_level() : level);
   // About 30 microseconds of work a task: waking a thread for less costs more than it saves.
   const int64_t grain = std::max<int64_t>(1, 131072 / keys);
-  torch::stable::parallel_for(0, tokens * heads, grain, [&](int64_t begin, int64_t end) {
-    const int64_t room = padded(keys);
-    const auto marks = std::make_unique<uint8_t[]>(room);
-    const auto found = std::make_unique<int16_t[]>(room + 8);  // `find` writes up to 7 past the last
-    const auto kept = std::make_unique<float[]>(room);
-    run(rows, begin, end, {marks.get(), found.get(), kept.get()});
-  });
+  torch::stable::parallel_for(0, tokens * heads, grain, [&](int64_t begin, int64_t end) { run(rows, begin, end); });
   return {indices, probs, counts};
 }
 

@@ -28,6 +28,12 @@ def test_gradient_of_the_definition() -> None:
     assert torch.autograd.gradcheck(lambda z: route_reference(z, mean, var, SIGMA)[1], z, eps=1e-7)
 
 
+def test_gradient_of_the_op() -> None:
+    """In float64, which the op lets in for this; its backward is the one that float32 runs."""
+    z, mean, var = problem(torch.float64)
+    assert torch.autograd.gradcheck(lambda z: torch.ops.monet.route(z, mean, var, SIGMA)[1], z, eps=1e-7)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradient_equals_that_of_the_definition(dtype: torch.dtype) -> None:
     z, mean, var = problem()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cuda_ext import backend, route, route_reference
 from cuda_ext.library import INSTRUCTION_SETS, LIBRARY
-from cuda_ext.op import expected_width
 from cuda_ext.reference import EPS, inverse_deviation
+from cuda_ext.routing import expected_width
 
 needs_kernel = pytest.mark.skipif(LIBRARY.instruction_set is None, reason=f"kernel not loaded: {LIBRARY.problem}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from functools import cache
 from statistics import NormalDist
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .library import LIBRARY
+from .library import has_kernel
 from .reference import inverse_deviation, not_finite, route_reference
+from .sparse import MAX_KEYS, check_tensor
 
-MAX_KEYS = 2**15 - 1  # indices are 16-bit
 LOGIT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -47,23 +46,16 @@ def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tens
 
 def _check(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> None:
     """What shapes and dtypes tell; what takes a look at the values is checked in the op."""
-    for name, value in (("logits", logits), ("mean", mean), ("var", var)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor; got {type(value).__name__}.")
+    check_tensor("logits", logits, ("tokens", "heads", "keys"))
     if logits.dtype not in LOGIT_DTYPES:
         raise TypeError(f"logits must be float32, bfloat16 or float16; got {logits.dtype}. Use logits.float().")
-    if logits.ndim != 3:
-        raise ValueError(f"logits must have shape (tokens, heads, keys); got {tuple(logits.shape)}.")
     heads, keys = logits.shape[1:]
     if not 1 <= keys <= MAX_KEYS:
         raise ValueError(f"logits must have 1 to {MAX_KEYS} keys, as indices are 16-bit; got {keys}.")
     for name, value in (("mean", mean), ("var", var)):
+        check_tensor(name, value, (heads,), logits.device)
         if not value.is_floating_point():
             raise TypeError(f"{name} must be of a floating dtype; got {value.dtype}.")
-        if value.shape != (heads,):
-            raise ValueError(f"{name} must have shape (heads,) = ({heads},); got {tuple(value.shape)}.")
-        if value.device != logits.device:
-            raise ValueError(f"{name} is on {value.device}, logits on {logits.device}; move them to one device.")
     if not math.isfinite(sigma):
         raise ValueError(f"sigma must be finite; got {sigma}.")
 
@@ -74,10 +66,8 @@ def _route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Ten
         raise ValueError("mean holds NaN or an infinity; the running mean of a trained router expected.")
     if not bool(((var >= 0) & var.isfinite()).all()):
         raise ValueError("var holds a negative value, NaN or an infinity; the running variance of a router expected.")
-    if logits.device.type != "cpu":
-        return route_reference(logits, mean, var, sigma)
-    if LIBRARY.instruction_set is None:
-        _warn_slow()
+    # float64 is for checks of the gradient: `route` does not let it in, and no kernel knows it.
+    if logits.dtype == torch.float64 or not has_kernel(logits.device):
         return route_reference(logits, mean, var, sigma)
     return _route_compiled(logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
 
@@ -103,17 +93,6 @@ def expected_width(keys: int, sigma: float) -> int:
     """Slots a row to try first: twice the number of keys a normal distribution puts above sigma, and some."""
     mean = keys * (1 - NormalDist().cdf(sigma))
     return min(keys, 16 * math.ceil((2 * mean + 16) / 16))
-
-
-@cache
-def _warn_slow() -> None:
-    """Says once in a process that the kernel is missing."""
-    warnings.warn(
-        f"cuda_ext routes with PyTorch operations, many times slower than its kernel: {LIBRARY.problem}. "
-        "`python -m cuda_ext` tells more.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
 
 
 @_route.register_fake

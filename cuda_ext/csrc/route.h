@@ -4,8 +4,9 @@
 #include <cfloat>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 
-#define MONET_INLINE static inline __attribute__((always_inline))
+#include "levels.h"
 
 namespace monet {
 
@@ -164,8 +165,12 @@ MONET_INLINE float exponentials(float* x, int64_t count, float best) {
 
 // Routes rows [begin, end). A row that needs more than `width` slots reports its count and is left unwritten.
 template <class V>
-MONET_INLINE void route_rows(const Rows& a, int64_t begin, int64_t end, const Scratch& s) {
-  std::memset(s.marks, 0, padded(a.keys));
+MONET_INLINE void route_rows(const Rows& a, int64_t begin, int64_t end) {
+  const int64_t room = padded(a.keys);
+  const auto marks = std::make_unique<uint8_t[]>(room);
+  const auto found = std::make_unique<int16_t[]>(room + 8);  // `find` writes up to 7 past the last
+  const auto kept = std::make_unique<float[]>(room);
+  const Scratch s{marks.get(), found.get(), kept.get()};
   for (int64_t row = begin; row < end; ++row) {
     const float* z = a.logits + row * a.keys;
     const float mean = a.mean[row % a.heads];
