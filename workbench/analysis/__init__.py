@@ -6,19 +6,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .analyze import Summary, analyze_run, read_analysis
     from .attribution import Attribution, attribute
+    from .mask import mask_labels
+    from .mask_result import MaskResult, read_mask
     from .patching import Faithfulness, ablate, attribute_gradient, compare_with_ablation
 
-__all__ = ["Attribution", "Faithfulness", "ablate", "attribute", "attribute_gradient", "compare_with_ablation"]
+__all__ = [
+    "Attribution",
+    "Faithfulness",
+    "MaskResult",
+    "Summary",
+    "ablate",
+    "analyze_run",
+    "attribute",
+    "attribute_gradient",
+    "compare_with_ablation",
+    "mask_labels",
+    "read_analysis",
+    "read_mask",
+]
 
 # Loaded on first use: reading stored results needs neither torch nor the model.
 _HOMES = {
     "Attribution": "attribution",
     "Faithfulness": "patching",
+    "MaskResult": "mask_result",
+    "Summary": "analyze",
     "ablate": "patching",
+    "analyze_run": "analyze",
     "attribute": "attribution",
     "attribute_gradient": "patching",
     "compare_with_ablation": "patching",
+    "mask_labels": "mask",
+    "read_analysis": "analyze",
+    "read_mask": "mask_result",
 }
 
 

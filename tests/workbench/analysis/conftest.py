@@ -1,15 +1,20 @@
-"""Models for the analyses: the golden checkpoints and random ones of any shape."""
+"""Models and runs for the analyses: the golden checkpoints, what they export, and random models of any shape."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
 from monet_model import MonetConfig, MonetForCausalLM
+from workbench.export import export_run
+from workbench.store import Run, open_run
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 TINY: dict[str, Any] = {
@@ -55,3 +60,34 @@ def make_model() -> Callable[..., MonetForCausalLM]:
         return model
 
     return make
+
+
+LABELS = {"ada": (10, 50), "c": (40, 80), "lisp": (70, 120)}  # label -> the token ids its documents draw from
+
+
+@pytest.fixture(scope="session", params=["tiny-vd", "tiny-hd"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MonetForCausalLM]:
+    """A run of each golden model over documents of three labels that share few tokens, and the model."""
+    folder = tmp_path_factory.mktemp(request.param)
+    rng = np.random.default_rng(7)
+    rows = [
+        {"input_ids": [1, *rng.integers(low, high, rng.integers(5, 150)).tolist()], "label": label}
+        for label, (low, high) in LABELS.items()
+        for _ in range(6)
+    ]
+    rows += [{"input_ids": [1], "label": "c"}, {"input_ids": [1, 44], "label": "c"}, {"input_ids": [9], "label": "ada"}]
+    Dataset.from_list(rows).to_parquet(folder / "corpus.parquet")
+    export_run(GOLDEN / request.param, folder / "corpus.parquet", folder / "run")
+    return folder / "run", MonetForCausalLM.from_pretrained(GOLDEN / request.param).eval()
+
+
+@pytest.fixture
+def run(exported: tuple[Path, MonetForCausalLM], tmp_path: Path) -> Run:
+    """The run of :func:`exported`, in a copy that a test may add to."""
+    return open_run(shutil.copytree(exported[0], tmp_path / "run"))
+
+
+@pytest.fixture
+def model(exported: tuple[Path, MonetForCausalLM]) -> MonetForCausalLM:
+    """The model of :func:`exported`."""
+    return exported[1]

@@ -1,0 +1,104 @@
+"""`analyze_run` on exported runs: against dense routing and plain loops, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from monet_model import MonetForCausalLM
+from workbench.analysis import analyze_run, read_analysis
+from workbench.errors import WorkbenchError
+from workbench.store import Run
+
+
+def dense_scores(run: Run, model: MonetForCausalLM, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Score of every expert at every counted token, (tokens, E * E), and each token's label, from the model itself."""
+    scores, labels = [], []
+    for doc in run.documents.itertuples():
+        table = run.tokens(slice(doc.row, doc.row + doc.tokens))
+        opening = [] if pd.isna(doc.bos) else [doc.bos]
+        ids = np.array([*opening, *table["token"]])
+        for start in range(0, len(ids), run.manifest["settings"]["context"]):
+            window = torch.from_numpy(ids[start : start + run.manifest["settings"]["context"]][None])
+            with torch.no_grad():
+                g1, g2 = model(window, output_router_probs=True).router_probs[run.group_layers[group]]
+            grid = torch.einsum("thi,thj->tij", g1[0].double(), g2[0].double()).flatten(1).numpy()
+            scores.append(grid[len(opening) if start == 0 else 0 :])
+            labels += [doc.label] * len(scores[-1])
+    return np.concatenate(scores), np.array(labels)
+
+
+@pytest.mark.parametrize("group", [0, 1])
+def test_analysis_equals_dense_routing(run: Run, model: MonetForCausalLM, group: int) -> None:
+    summary = analyze_run(run, min_tokens=12)
+    found = read_analysis(run, group)
+    scores, label = dense_scores(run, model, group)
+    active = (scores > 0).sum(0)
+    assert found.index.tolist() == np.flatnonzero(active).tolist()
+    counts = dict.fromkeys(run.labels, 0)
+    for expert, row in found.iterrows():
+        rates = np.array([scores[label == name, expert].mean() for name in run.labels])
+        shares = rates / rates.sum()
+        assert [row[f"share:{name}"] for name in run.labels] == pytest.approx(shares.tolist(), rel=1e-5, abs=1e-9)
+        positive = shares[shares > 0]
+        assert row["score"] == pytest.approx(1 + (positive * np.log(positive)).sum() / np.log(3), abs=1e-6)
+        second, first = np.sort(rates)[-2:]
+        if abs(first - 2 * second) < 1e-6 * first:
+            continue  # on the edge of the rule, where rounding decides
+        chosen = run.labels[rates.argmax()] if first >= 2 * second and active[expert] >= 12 else ""
+        assert row["specialised"] == chosen
+        if chosen:
+            counts[chosen] += 1
+    assert summary.specialised.loc[group].to_dict() == counts == found["specialised"].value_counts().drop("").to_dict()
+    assert summary.seen[group] == len(found)
+
+
+def test_summary_as_json(run: Run) -> None:
+    summary = analyze_run(run)
+    answer = summary.to_json()
+    assert answer["labels"] == run.labels and [g["group"] for g in answer["groups"]] == run.groups
+    for label in run.labels:
+        assert answer["specialised"][label] == sum(g["specialised"][label] for g in answer["groups"]) > 0
+
+
+def test_a_second_analysis_replaces_the_first(run: Run) -> None:
+    analyze_run(run)
+    loose = read_analysis(run, 0)
+    analyze_run(run, ratio=20.0)
+    strict = read_analysis(run, 0)
+    assert (strict["specialised"] != "").sum() < (loose["specialised"] != "").sum()
+    assert (strict["score"] == loose["score"]).all()
+    assert sorted(f.name for f in (run.path / "analysis").iterdir()) == [
+        "experts-group-0.parquet",
+        "experts-group-1.parquet",
+    ]
+
+
+def test_reading_needs_an_analysis_and_a_group(run: Run) -> None:
+    with pytest.raises(WorkbenchError, match="has not been analysed; run `monet analyze"):
+        read_analysis(run, 0)
+    with pytest.raises(WorkbenchError, match=r"no group 5; .* groups 0, 1"):
+        read_analysis(run, 5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"ratio": 0.5}, "ratio must be a number of at least 1"),
+        ({"ratio": float("nan")}, "ratio must be"),
+        ({"ratio": float("inf")}, "ratio must be"),
+        ({"min_tokens": 0}, "min_tokens must be at least 1"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(run: Run, rule: dict[str, float], message: str) -> None:
+    with pytest.raises(WorkbenchError, match=message):
+        analyze_run(run, **rule)
+    assert not (run.path / "analysis").exists()
+
+
+def test_one_label_is_refused(run: Run) -> None:
+    run.labels = ["ada"]
+    with pytest.raises(WorkbenchError, match="has one label, 'ada'"):
+        analyze_run(run)

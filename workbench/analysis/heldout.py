@@ -1,0 +1,207 @@
+"""Two disjoint parts of a run's documents: experts are chosen on one and their removal is measured on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..errors import WorkbenchError
+from .sums import LEFT_OUT, LabelSums, label_sums
+
+if TYPE_CHECKING:
+    from monet_model import MonetForCausalLM
+    from monet_model.routing import Routing
+
+    from ..store import Run
+
+ROUTING_ROWS = 4096  # token rows of sparse routing read at once
+BATCH_TOKENS = 2048  # tokens of a forward pass
+
+
+def split_documents(label: NDArray[np.integer], tokens: NDArray[np.integer], seed: int) -> NDArray[np.bool_]:
+    """Which documents measure; the others choose.
+
+    The documents of each label are shuffled and dealt, one by one, to the half that has fewer of the label's tokens so
+    far, the choosing half first. So each half has documents of every label that has two, and about half its tokens.
+
+    Args:
+        label: (documents,) label numbers.
+        tokens: (documents,) their tokens.
+        seed: of the shuffle.
+    """
+    measures = np.zeros(len(label), bool)
+    order = np.random.default_rng(seed).permutation(len(label))
+    dealt: dict[int, list[int]] = {}
+    for document in order:
+        halves = dealt.setdefault(int(label[document]), [0, 0])
+        half = int(halves[1] < halves[0])
+        halves[half] += int(tokens[document])
+        measures[document] = bool(half)
+    return measures
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A run's documents, split.
+
+    Attributes:
+        run: the run.
+        documents: its documents that have tokens, with columns doc, label (number of the label), row, tokens, bos and
+            measures (whether it is one of the measuring half).
+    """
+
+    run: Run
+    documents: pd.DataFrame
+
+    @classmethod
+    def split(cls, run: Run, seed: int) -> HeldOut:
+        """Splits a run's documents as :func:`split_documents` does.
+
+        Raises:
+            WorkbenchError: the run has one label, or a label has fewer than two documents with two tokens or more.
+        """
+        if len(run.labels) < 2:
+            raise WorkbenchError(
+                f"{run.path} has one label, {run.labels[0]!r}; experts are compared between two labels or more."
+            )
+        table = run.documents.query("tokens > 1").reset_index(drop=True)
+        numbers = {label: number for number, label in enumerate(run.labels)}
+        label = table["label"].astype(object).map(numbers).to_numpy(np.int64)
+        for name, number in numbers.items():
+            if (label == number).sum() < 2:
+                raise WorkbenchError(
+                    f"label {name!r} of {run.path} has fewer than two documents of two tokens or more: one part of them "
+                    "chooses experts and another measures. Export a corpus with more documents."
+                )
+        measures = split_documents(label, table["tokens"].to_numpy(), seed)
+        return cls(run, table[["doc", "row", "tokens", "bos"]].assign(label=label, measures=measures))
+
+    def choosing_sums(self, group: int) -> LabelSums:
+        """Mass and active tokens of every expert by label over the choosing half, from the stored routing.
+
+        Stored probabilities are in half precision, so masses are good to about 3 decimal digits.
+        """
+        choosing = self.documents[~self.documents["measures"]]
+        number = np.full(self.run.tokens_total, LEFT_OUT, np.int64)
+        for row, tokens, label in zip(choosing["row"], choosing["tokens"], choosing["label"], strict=True):
+            number[row : row + tokens] = label
+
+        def parts() -> Iterator[tuple[Routing, NDArray[np.integer]]]:
+            for start in range(0, len(number), ROUTING_ROWS):
+                rows = start + np.flatnonzero(number[start : start + ROUTING_ROWS] != LEFT_OUT)
+                if len(rows):
+                    yield self.run.routing(rows, group), number[rows]
+
+        return label_sums(parts(), self.run.num_keys, len(self.run.labels))
+
+    @property
+    def measuring(self) -> pd.DataFrame:
+        """The documents of the measuring half."""
+        return self.documents[self.documents["measures"]].reset_index(drop=True)
+
+    def measuring_windows(self) -> Windows:
+        """The measuring half as the model reads it; documents are numbered as in ``measuring``."""
+        return read_windows(self.run, self.measuring)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Documents cut into context windows, padded on the right and batched by length.
+
+    Attributes:
+        documents: how many documents there are, numbered from 0.
+        batches: ids (windows, tokens), their lengths (windows,) and the number of their document (windows,).
+        tokens: tokens that are predicted: all but the first of each window.
+    """
+
+    documents: int
+    batches: list[tuple[Tensor, Tensor, Tensor]]
+    tokens: int
+
+
+def read_windows(run: Run, documents: pd.DataFrame) -> Windows:
+    """The windows that the export read of some documents: of the manifest's size, each read from position 0.
+
+    Args:
+        run: the run.
+        documents: columns row, tokens and bos (the start-of-text token a document opens with, or missing).
+    """
+    context = run.manifest["settings"]["context"]
+    windows: list[tuple[int, NDArray[np.int64]]] = []
+    for number, (row, tokens, bos) in enumerate(
+        zip(documents["row"], documents["tokens"], documents["bos"], strict=True)
+    ):
+        ids = run.tokens(slice(int(row), int(row + tokens)))["token"].to_numpy(np.int64)
+        ids = ids if pd.isna(bos) else np.concatenate([[int(bos)], ids])
+        windows += [(number, ids[start : start + context]) for start in range(0, len(ids), context)]
+    windows = sorted((w for w in windows if len(w[1]) > 1), key=lambda w: -len(w[1]))
+    batches = []
+    while windows:
+        size = max(1, BATCH_TOKENS // len(windows[0][1]))
+        batch, windows = windows[:size], windows[size:]
+        lengths = torch.tensor([len(ids) for _, ids in batch])
+        ids = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(ids) for _, ids in batch], batch_first=True)
+        batches.append((ids, lengths, torch.tensor([number for number, _ in batch])))
+    return Windows(len(documents), batches, sum(int((lengths - 1).sum()) for _, lengths, _ in batches))
+
+
+@dataclass(frozen=True)
+class Losses:
+    """How well a model predicts documents.
+
+    Attributes:
+        loss: (documents,) sum of the cross entropy of its predicted tokens, in nats.
+        hits: (documents,) predicted tokens that the model ranks first.
+        tokens: (documents,) predicted tokens.
+    """
+
+    loss: NDArray[np.float64]
+    hits: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+
+    def mean_loss(self, label: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Loss by label, (labels,), in nats a predicted token, for the label number of each document."""
+        return np.bincount(label, self.loss) / np.bincount(label, self.tokens)
+
+    def accuracy(self, label: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Share of predicted tokens ranked first, by label, (labels,)."""
+        return np.bincount(label, self.hits) / np.bincount(label, self.tokens)
+
+
+@torch.inference_mode()
+def document_losses(
+    model: MonetForCausalLM,
+    windows: Windows,
+    edits: Mapping[int, Tensor],
+    report: Callable[[int], None] = lambda tokens: None,
+) -> Losses:
+    """Next-token losses of documents under an edit of experts.
+
+    Args:
+        model: in evaluation mode.
+        windows: the documents.
+        edits: as ``model.edit_experts`` takes them; empty for the model as it is.
+        report: called with the tokens predicted since its last call.
+    """
+    sums = torch.zeros(3, windows.documents, dtype=torch.float64)
+    with model.edit_experts(edits):
+        for ids, lengths, document in windows.batches:
+            # Padding stands on the right, where causal attention does not look back from.
+            logits = model(ids.to(model.device), use_cache=False).logits[:, :-1]
+            following = ids[:, 1:].to(model.device)
+            loss = cross_entropy(logits.flatten(0, 1).float(), following.flatten(), reduction="none")
+            loss = loss.view_as(following).cpu()
+            hit = (logits.argmax(-1) == following).cpu()
+            real = torch.arange(1, ids.shape[1]) < lengths[:, None]
+            for row, values in enumerate((loss, hit, real)):
+                sums[row].index_add_(0, document, torch.where(real, values.double(), 0.0).sum(1))
+            report(int(real.sum()))
+    return Losses(*(row.numpy() for row in sums))

@@ -1,0 +1,119 @@
+"""`monet mask`: drop the experts of one label, measure every label; the paper's Table 3 in loss and perplexity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..errors import WorkbenchError
+from .analyze import check_rule
+from .heldout import HeldOut, Losses, document_losses
+from .mask_result import MaskResult, write_mask
+from .progress import progress_bar
+from .removal import Choice, removal
+from .selectivity import MIN_TOKENS, RATIO
+from .targets import check_model
+
+if TYPE_CHECKING:
+    from monet_model import MonetForCausalLM
+
+    from ..store import Run
+
+
+def mask_labels(
+    run: Run,
+    model: MonetForCausalLM,
+    *,
+    labels: Sequence[str] | None = None,
+    ratio: float = RATIO,
+    min_tokens: int = MIN_TOKENS,
+    seed: int = 0,
+    progress: bool = False,
+) -> MaskResult:
+    """Removes each label's specialised experts in turn and measures the loss of every label (paper, 5.2 and D.2).
+
+    The run's documents are split in two (:func:`~workbench.analysis.heldout.split_documents`). The rule of
+    :func:`~workbench.analysis.selectivity.specialised_label` chooses experts by their routing over one half; losses are
+    measured on the other. A removed expert scores 0 in every layer of its group; nothing is renormalised. The control
+    removes, in each group, as many experts drawn at random from those active in the choosing half.
+
+    A result for all labels is kept in ``RUN/analysis``, for :func:`read_mask`; one for some labels is only returned.
+
+    Args:
+        run: an opened run.
+        model: the model it was exported from, in evaluation mode.
+        labels: the labels to remove; all by default.
+        ratio: first rate over second rate.
+        min_tokens: active tokens, in the choosing half, that an expert needs to be chosen.
+        seed: of the split and of the control.
+        progress: show tokens, rate and time left.
+
+    Raises:
+        WorkbenchError: an unknown label, a rule that makes no sense, a model of another shape, or a run with one label
+            or fewer than two documents of a label.
+    """
+    check_rule(ratio, min_tokens)
+    rows = list(run.labels if labels is None else dict.fromkeys(labels))
+    for label in rows:
+        if label not in run.labels:
+            raise WorkbenchError(f"there is no label {label!r} in {run.path}; it has {', '.join(run.labels)}.")
+    check_same_shape(run, model)
+    heldout = HeldOut.split(run, seed)
+    windows = heldout.measuring_windows()
+    choices = [Choice.by_rule(heldout.choosing_sums(group), ratio, min_tokens) for group in run.groups]
+    removed, control, counts = [], [], []
+    with progress_bar("mask", windows.tokens * (1 + 2 * len(rows)), "tokens", progress) as report:
+        plain = document_losses(model, windows, {}, report)
+
+        def measure(experts: list[NDArray[np.int64]]) -> Losses:
+            edits = removal(run.group_layers, experts, run.num_keys)
+            return document_losses(model, windows, edits, report)
+
+        for label in rows:
+            number = run.labels.index(label)
+            experts = [choice.of_label(number) for choice in choices]
+            counts.append([len(ids) for ids in experts])
+            removed.append(measure(experts))
+            rng = np.random.default_rng([seed, number])
+            control.append(measure([c.random(n, rng) for c, n in zip(choices, counts[-1], strict=True)]))
+    label_of = heldout.measuring["label"].to_numpy()
+    sums = {"loss": plain.loss}
+    sums |= {f"loss:{label}": losses.loss for label, losses in zip(rows, removed, strict=True)}
+    sums |= {f"control:{label}": losses.loss for label, losses in zip(rows, control, strict=True)}
+    baseline = plain.mean_loss(label_of)
+    result = MaskResult(
+        labels=list(run.labels),
+        rows=rows,
+        baseline=baseline,
+        matrix=np.stack([losses.mean_loss(label_of) for losses in removed]) - baseline,
+        control=np.stack([losses.mean_loss(label_of) for losses in control]) - baseline,
+        baseline_accuracy=plain.accuracy(label_of),
+        accuracy=np.stack([losses.accuracy(label_of) for losses in removed]),
+        removed_by_group=counts,
+        documents=pd.DataFrame(
+            {"doc": heldout.measuring["doc"], "label": np.array(run.labels)[label_of], "tokens": plain.tokens} | sums
+        ),
+        ratio=ratio,
+        min_tokens=min_tokens,
+        seed=seed,
+    )
+    if rows == run.labels:
+        write_mask(run, result)
+    return result
+
+
+def check_same_shape(run: Run, model: MonetForCausalLM) -> None:
+    """Raises WorkbenchError for a model in training mode, or whose routing has another shape than the run's."""
+    check_model(model)
+    config = model.config
+    shape = config.moe_experts, config.moe_heads, [group.start for group in config.routing_groups]
+    wanted = run.num_keys, run.heads, run.group_layers
+    if shape != wanted:
+        raise WorkbenchError(
+            f"the model's keys, heads and router layers are {shape}, those of {run.path} are {wanted}; "
+            f"give the model it was exported from, {run.model_path}."
+        )
