@@ -1,11 +1,43 @@
 PY = .venv/bin/python
+PIP = .venv/bin/pip install -q --disable-pip-version-check -c constraints.txt
+MONET = .venv/bin/monet
+DEMO = monet_model/demo
+PORT = 8050
 
-.venv/ready: setup.cfg setup.py constraints.txt
+.PHONY: app test check
+
+app: runs/demo/analysis/mask.json
+	@$(PY) app.py runs/demo --port $(PORT)
+
+test: .venv/test-ready
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -q
+
+check: .venv/test-ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+# A run that was interrupted goes on; one that is finished but older than the demo model is made anew.
+runs/demo/analysis/mask.json: $(DEMO)/model.safetensors $(DEMO)/heldout.parquet | .venv/ready
+	@if [ -e $@ ]; then rm -r runs/demo; fi
+	$(MONET) export $(DEMO) $(DEMO)/heldout.parquet runs/demo --resume
+	$(MONET) analyze runs/demo
+	$(MONET) mask runs/demo
+
+.venv/ready: setup.cfg setup.py constraints.txt $(wildcard cuda_ext/csrc/*)
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	python3 -m venv .venv
-	.venv/bin/pip install -q -c constraints.txt setuptools wheel ninja torch
-	.venv/bin/pip install -q --no-build-isolation -c constraints.txt -e '.[test]'
+	$(PIP) setuptools wheel ninja torch
+	$(PIP) --no-build-isolation -e .
 	touch $@
 
-.PHONY: test
-test: .venv/ready
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -q
+.venv/test-ready: .venv/ready
+	$(PIP) --no-build-isolation -e '.[test]'
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium; \
+	  else \
+	    echo "The browser tests need Chromium: install it (Debian: apt-get install chromium), then run make test again."; \
+	    exit 1; \
+	  fi; }
+	touch $@

@@ -25,7 +25,7 @@ def strip_header(text: str) -> tuple[str, str]:
     prefix, rest = (opening.group(), text[opening.end() :]) if opening else ("", text)
     notices: list[str] = []
     while (block := _BLOCK.match(rest)) and _LEGAL.search(block.group()):
-        notices += [line.strip(" \t/*#-!|") for line in _COPYRIGHT_LINE.findall(block.group())]
+        notices += [line.strip(" \t/*#-!|[]=") for line in _COPYRIGHT_LINE.findall(block.group())]
         rest = rest[block.end() :]
     return (prefix + rest).lstrip("\n"), "\n".join(notices)
 

@@ -56,8 +56,12 @@ NPM = {
         ("mathjs", r"package/lib/esm/.*\.js$", "Apache-2.0"),
     ],
 }
-_SKIPPED_FOLDERS = re.compile(r"(^|/)(tests?|testdata|site-packages|i18n|libs|preprocessed|entityCode|__pycache__)(/|$)")
-_JAVA = re.compile(r"(java\.base|java\.desktop|java\.xml|java\.net\.http|java\.sql|jdk\.compiler|jdk\.jshell)/.*\.java$")
+_SKIPPED_FOLDERS = re.compile(
+    r"(^|/)(tests?|testdata|site-packages|i18n|libs|preprocessed|entityCode|__pycache__)(/|$)"
+)
+_JAVA = re.compile(
+    r"(java\.base|java\.desktop|java\.xml|java\.net\.http|java\.sql|jdk\.compiler|jdk\.jshell)/.*\.java$"
+)
 _JAVA_LICENCE = "GPL-2.0 with Classpath exception"
 _BROWN_LICENCE = "Brown Corpus: redistribution permitted by the copyright holder"
 

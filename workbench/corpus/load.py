@@ -17,10 +17,18 @@ def _files(folder: Path, suffix: str) -> list[str]:
     return [str(p) for p in sorted(folder.glob(f"*{suffix}"))]
 
 
-def _read_folder(folder: Path, split: str | None) -> Dataset:
-    """A folder with a sub-folder a split, a folder of data files, or a folder of text files for each label."""
+def _read_files(files: list[str], kind: str, spec: str | Path) -> Dataset:
+    import pyarrow.parquet as pq
     from datasets import load_dataset
 
+    # The library's own complaint about a Parquet file without rows speaks of a batch size.
+    if kind == "parquet" and not any(pq.read_metadata(file).num_rows for file in files):
+        raise WorkbenchError(f"the corpus {spec} is empty.")
+    return load_dataset(kind, data_files=files, split="train")
+
+
+def _read_folder(folder: Path, split: str | None) -> Dataset:
+    """A folder with a sub-folder a split, a folder of data files, or a folder of text files for each label."""
     splits = [name for name in ("heldout", "test", "validation", "train") if (folder / name).is_dir()]
     if split is not None and (folder / split).is_dir():
         folder = folder / split
@@ -30,7 +38,7 @@ def _read_folder(folder: Path, split: str | None) -> Dataset:
         raise WorkbenchError(f"the corpus {folder} has no split {split!r}; it has {splits or 'none'}.")
     for suffix, kind in _FORMATS.items():
         if files := _files(folder, suffix):
-            return load_dataset(kind, data_files=files, split="train")
+            return _read_files(files, kind, folder)
     texts = sorted(p for p in folder.glob("*/*") if p.is_file())
     if not texts:
         raise WorkbenchError(
@@ -64,25 +72,31 @@ def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
     Raises:
         WorkbenchError: nothing there, nothing in it, no labels, no text, or a row without a label or text.
     """
-    from datasets import load_dataset
+    import datasets
     from datasets.exceptions import DatasetGenerationError
+    from pyarrow import ArrowException
 
     path = Path(spec)
+    bars = datasets.utils.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # a corpus is read in seconds; long jobs have a bar of their own
     try:
         if path.is_dir():
             data = _read_folder(path, split)
         elif path.is_file():
             if path.suffix not in _FORMATS:
                 raise WorkbenchError(f"{path} is not a corpus: expected one of {', '.join(_FORMATS)}, or a folder.")
-            data = load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
+            data = _read_files([str(path)], _FORMATS[path.suffix], path)
         elif path.is_absolute() or path.suffix or str(spec).count("/") != 1 or str(spec).startswith("."):
             raise WorkbenchError(f"there is no corpus at {path}.")
         else:
-            data = load_dataset(str(spec), split=split or "test")
-    except DatasetGenerationError as error:
+            data = datasets.load_dataset(str(spec), split=split or "test")
+    except (DatasetGenerationError, ArrowException) as error:
         raise WorkbenchError(f"the corpus {spec} cannot be read: {error.__cause__ or error}") from error
     except (FileNotFoundError, ConnectionError) as error:
         raise WorkbenchError(f"there is no corpus at {spec}: {error}") from error
+    finally:
+        if not bars:
+            datasets.enable_progress_bars()
     return _checked(data, spec)
 
 

@@ -23,7 +23,7 @@ class Package:
 def _run(command: list[str], cwd: Path, what: str) -> None:
     if shutil.which(command[0]) is None:
         raise WorkbenchError(f"{what} needs `{command[0]}`, which is not installed; install it and run again.")
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
         raise WorkbenchError(f"{what} failed: {last[0]} (for Debian packages, try `apt-get update` first)")

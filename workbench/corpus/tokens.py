@@ -57,6 +57,4 @@ def label_sequences(corpus: Dataset, tokenizer: Any, length: int, count: int) ->
             sequences = found.setdefault(batch["label"][n], [])
             if len(ids) >= length and len(sequences) < count:
                 sequences.append(ids[:length])
-    return {
-        label: torch.from_numpy(np.stack(rows).astype(np.int64)) for label, rows in sorted(found.items()) if rows
-    }
+    return {label: torch.from_numpy(np.stack(rows).astype(np.int64)) for label, rows in sorted(found.items()) if rows}

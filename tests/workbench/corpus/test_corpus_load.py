@@ -1,0 +1,110 @@
+"""Reading a corpus: every layout it may have, and a clear word on every one it may not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+
+from workbench.corpus import load_corpus
+from workbench.errors import WorkbenchError
+
+ROWS = [{"text": "print(1)", "label": "python"}, {"text": "<script>alert('é')</script>", "label": "javascript"}]
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        path.write_text("text,label\n" + "".join(f'"{row["text"]}",{row["label"]}\n' for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("name", ["c.parquet", "c.jsonl", "c.csv"])
+def test_a_file_of_each_format(tmp_path: Path, name: str) -> None:
+    data = load_corpus(_write(tmp_path / name, ROWS))
+    assert [{"text": row["text"], "label": row["label"]} for row in data] == ROWS
+
+
+def test_a_folder_of_files_and_of_splits(tmp_path: Path) -> None:
+    _write(tmp_path / "files" / "a.parquet", ROWS[:1])
+    _write(tmp_path / "files" / "b.parquet", ROWS[1:])
+    assert load_corpus(tmp_path / "files")["label"] == ["python", "javascript"]
+    _write(tmp_path / "split" / "train" / "a.parquet", ROWS)
+    _write(tmp_path / "split" / "heldout" / "a.parquet", ROWS[:1])
+    assert len(load_corpus(tmp_path / "split")) == 1
+    assert len(load_corpus(tmp_path / "split", "train")) == 2
+    with pytest.raises(WorkbenchError, match="no split 'test'"):
+        load_corpus(tmp_path / "split", "test")
+
+
+def test_a_folder_of_text_files_for_each_label(tmp_path: Path) -> None:
+    for row in ROWS:
+        path = tmp_path / "c" / str(row["label"]) / "x.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text(str(row["text"]))
+    data = load_corpus(tmp_path / "c")
+    assert sorted(data["label"]) == ["javascript", "python"]
+    assert ROWS[1]["text"] in data["text"]
+
+
+def test_class_labels_become_their_names(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["lua", "php"])})
+    Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features).to_parquet(tmp_path / "c.parquet")
+    assert load_corpus(tmp_path / "c.parquet")["label"] == ["php", "lua"]
+
+
+def test_token_ids_stand_for_text(tmp_path: Path) -> None:
+    data = load_corpus(_write(tmp_path / "c.parquet", [{"input_ids": [1, 2], "label": 3}]))
+    assert data[0] == {"input_ids": [1, 2], "label": "3"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"text": "a"}], "no column `label`"),
+        ([{"label": "a"}], "neither `text` nor `input_ids`"),
+        ([{"text": "a", "label": "x"}, {"text": "b", "label": None}], "no label in row 1"),
+        ([{"text": "", "label": "x"}], "no text in row 0"),
+        ([{"text": 3, "label": "x"}], "not a string"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used_says_why(tmp_path: Path, rows: list[dict[str, object]], said: str) -> None:
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(WorkbenchError, match=said):
+        load_corpus(path)
+
+
+def test_empty_missing_and_damaged_corpora(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.parquet"
+    pq.write_table(pa.table({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}), empty)
+    with pytest.raises(WorkbenchError, match="is empty"):
+        load_corpus(empty)
+    with pytest.raises(WorkbenchError, match="there is no corpus at"):
+        load_corpus(tmp_path / "nowhere")
+    with pytest.raises(WorkbenchError, match="there is no corpus at"):
+        load_corpus(tmp_path / "nowhere.parquet")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WorkbenchError, match="holds no"):
+        load_corpus(tmp_path / "folder")
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(_write(tmp_path / "c.parquet", ROWS).read_bytes()[:-20])
+    with pytest.raises(WorkbenchError, match="damaged"):
+        load_corpus(damaged)
+    other = tmp_path / "notes.docx"
+    other.write_text("x")
+    with pytest.raises(WorkbenchError, match="is not a corpus"):
+        load_corpus(other)
+    binary = tmp_path / "binary" / "lua"
+    binary.mkdir(parents=True)
+    (binary / "x.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(WorkbenchError, match="UTF-8"):
+        load_corpus(tmp_path / "binary")
