@@ -44,6 +44,11 @@ class Side:
         return Side(self.keys[entries], self.probs[entries], starts - starts[0])
 
     @staticmethod
+    def empty() -> Side:
+        """No tokens."""
+        return Side(np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(1, np.int64))
+
+    @staticmethod
     def from_padded(indices: NDArray[np.int16], probs: NDArray[np.float32], num_keys: int) -> Side:
         """From (tokens, heads, k) padded lists; padding has probability 0."""
         heads = indices.shape[1]
@@ -79,7 +84,7 @@ class Side:
         shape = (len(self), heads)
         return indices.reshape(*shape, width), probs.reshape(*shape, width), counts.reshape(shape).astype(np.int32)
 
-    def dense_column(self, key: int, heads: int, num_keys: int) -> NDArray[np.float32]:
+    def column(self, key: int, heads: int, num_keys: int) -> NDArray[np.float32]:
         """Probability of one key at every token and head, (tokens, heads); 0 where it is not active."""
         found = np.flatnonzero(self.keys % num_keys == key)
         token = np.searchsorted(self.starts, found, side="right") - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
 from .manifest import read_manifest
 from .routing import Side, from_arrow
-from .schema import group_name, part_name, routing_name
+from .rowfile import RowFile
+from .schema import DOCUMENTS, TOKENS, group_name, part_name, routing_name
 from .text import token_pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from monet_model import Routing
+
+OPEN_FILES = 256
 
 Rows = slice | Sequence[int] | NDArray[np.integer]
 
@@ -66,144 +68,152 @@ class Run:
         self.model_path: str = model["path"]
         self._part_rows = np.array([part["rows"][0] for part in manifest["parts"]] + [manifest["parts"][-1]["rows"][1]])
         self.tokens_total = int(self._part_rows[-1])
-        self._file = lru_cache(maxsize=256)(self._open_file)
+        self._parts = len(manifest["parts"])
+        self._file = lru_cache(maxsize=OPEN_FILES)(self._open)
 
     # tables
 
     @cached_property
     def documents(self) -> pd.DataFrame:
         """One row a document: doc, label, source, score, row (its first token row), tokens (its rows), window (its first
-        context window), bos (its start-of-text token, if it was read with one)."""
-        names = [c for c in ("doc", "label", "source", "score", "row", "tokens", "window", "bos")]
-        tables = [pq.read_table(self.path / part_name("documents", n), columns=names) for n in self._parts]
-        table = pa.concat_tables(tables).to_pandas(types_mapper=lambda t: pd.Int32Dtype() if t == pa.int32() else None)
-        return table.assign(label=table["label"].astype(str))
+        context window), bos (the start-of-text token it was read with, missing where there was none)."""
+        columns = [name for name in DOCUMENTS.names if name != "text"]
+        parts = [self._file(part_name("documents", part)).read(columns=columns) for part in range(self._parts)]
+        table = pa.concat_tables(parts).to_pandas()
+        return table.assign(label=table["label"].astype(str), bos=table["bos"].astype("Int32"))
 
     def text(self, doc: int) -> str | None:
-        """The text of a document, exactly; None where the corpus gave ids."""
+        """The text of a document, exactly; None where the corpus gave ids alone."""
         for part in self.manifest["parts"]:
             first, end = part["documents"]
             if first <= doc < end:
-                file = pq.read_table(self.path / part_name("documents", part["part"]), columns=["text"])
-                return file["text"][doc - first].as_py()
+                table, at = self._file(part_name("documents", part["part"])).rows(np.array([doc - first]), ["text"])
+                return table["text"][int(at[0])].as_py()
         raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
 
     @cached_property
     def label_tokens(self) -> pd.Series:
         """Token rows of each label; the index is the label."""
-        return self.documents.groupby("label")["tokens"].sum().reindex(self.labels, fill_value=0).rename("tokens")
+        return self.documents.groupby("label")["tokens"].sum().reindex(self.labels, fill_value=0)
 
     def experts(self, group: int) -> pd.DataFrame:
-        """Statistics of every expert seen; the index is ``expert``.
+        """Statistics of every expert seen; the index is ``expert``, ascending.
 
         Columns: tokens (active tokens), mass (sum of scores), mean (over active tokens), max, then tokens:{label} and
         mass:{label} for each label.
         """
-        name = self.path / group_name("experts", self._group(group))
-        columns = [c for c in pq.read_schema(name).names if c != "histogram"]
-        return pq.read_table(name, columns=columns).to_pandas().set_index("expert")
+        file = self._file(group_name("experts", self._group(group)))
+        table = file.read(columns=[name for name in file.columns if name != "histogram"])
+        return table.to_pandas().set_index("expert")
 
     def histogram(self, group: int, expert: int) -> pd.DataFrame:
-        """How many active tokens score low <= score < high, (bins,) rows: low, high, count; one bin an octave.
+        """Active tokens with low <= score < high: low, high, count; one bin an octave.
 
-        The first bin also holds everything below it, the last one its upper edge.
+        The first bin begins at 0, and the last one holds its upper edge too.
         """
-        table = self._expert_rows("experts", group, expert, ["expert", "histogram"])
+        table = self._of_expert("experts", group, expert, ["histogram"])
         edges = self.manifest["histogram"]
         counts = table["histogram"][0].as_py() if len(table) else [0] * (len(edges) - 1)
         return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
 
     def examples(self, group: int, expert: int, n: int) -> pd.DataFrame:
-        """The ``n`` tokens that score highest, best first, up to the number the run keeps.
+        """The ``n`` tokens that score highest, best first; at most as many as the run keeps.
 
         Columns: score, token, token_text, label, doc, position, window, source, row.
         """
-        table = self._expert_rows("examples", group, expert, ["expert", "score", "row", "token"])[:n]
+        table = self._of_expert("examples", group, expert, ["score", "row", "token"])[:n]
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
-        places = self._places(rows)
+        documents = self.documents
+        at = np.searchsorted(documents["row"].to_numpy(), rows, side="right") - 1  # empty documents stand before
+        place = documents.iloc[at].reset_index(drop=True)
+        position = rows - place["row"] + place["bos"].notna()
         return pd.DataFrame(
             {
                 "score": table["score"].to_numpy(),
                 "token": token,
                 "token_text": self.token_text(token),
-                "label": places["label"].to_numpy(),
-                "doc": places["doc"].to_numpy(),
-                "position": places["position"].to_numpy(),
-                "window": places["window"].to_numpy(),
-                "source": places["source"].to_numpy(),
+                "label": place["label"],
+                "doc": place["doc"],
+                "position": position,
+                "window": place["window"] + position // self.manifest["settings"]["context"],
+                "source": place["source"],
                 "row": rows,
             }
         )
 
     def tokens(self, rows: Rows = slice(None)) -> pd.DataFrame:
-        """Token rows: row, doc, position, token, label, start, end (character offsets; missing where ids were given)."""
+        """Token rows: row, doc, position, token, label, start, end (character offsets; missing where ids were given).
+
+        Raises:
+            WorkbenchError: a row is not one of the run's.
+        """
         wanted = self._rows(rows)
-        pieces, order = [], []
-        for part, here, where in self._by_part(wanted):
-            table = self._read(part_name("tokens", part), here)
-            pieces.append(table)
+        tables, order = [TOKENS.empty_table()], [np.zeros(0, np.int64)]
+        for part, local, where in self._by_part(wanted):
+            table, at = self._file(part_name("tokens", part)).rows(local)
+            tables.append(table.take(pa.array(at)))
             order.append(where)
-        if not pieces:
-            return pq.read_table(self.path / part_name("tokens", 0)).slice(0, 0).to_pandas().assign(row=[])
-        table = pa.concat_tables(pieces).to_pandas()
-        table = table.assign(label=table["label"].astype(str), row=wanted[np.concatenate(order)])
-        return table.iloc[np.argsort(np.concatenate(order))].reset_index(drop=True)
+        table = pa.concat_tables(tables).to_pandas().iloc[np.argsort(np.concatenate(order))].reset_index(drop=True)
+        return table.assign(label=table["label"].astype(str), row=wanted)
 
     # routing
 
     def routing(self, tokens: Rows, group: int = 0) -> Routing:
-        """The stored routing of token rows in a group. Indices are exact; probabilities were kept in half precision."""
+        """The stored routing of token rows in a group. Indices are exact; probabilities were kept in half precision.
+
+        Raises:
+            WorkbenchError: a row or the group is not one of the run's.
+        """
         import torch
 
         from monet_model.routing import Routing
 
         sides = self._sides(self._rows(tokens), self._group(group))
-        tensors = [torch.from_numpy(a) for side in sides for a in side.padded(self.heads, self.num_keys)]
+        tensors = [torch.from_numpy(array) for side in sides for array in side.padded(self.heads, self.num_keys)]
         return Routing(*tensors, num_keys=self.num_keys)
 
     def activations(self, group: int, expert: int) -> pd.DataFrame:
-        """Every token where an expert is active: row, doc, position, token, label, score.
+        """Every token where an expert is active, in order: row, doc, position, token, label, score.
 
-        Exact in which tokens they are; scores come from the stored half precision.
+        Which tokens they are is exact; scores come from the stored half precision.
         """
         i, j = self._keys(expert)
+        self._group(group)
         rows, scores = [], []
-        for part, first in zip(self._parts, self._part_rows, strict=False):
-            file = self._file(routing_name(part, self._group(group)))
-            for number in range(file.metadata.num_row_groups):
-                side1, side2 = from_arrow(file.read_row_group(number))
-                score = self._score(side1, side2, i, j)
-                found = np.flatnonzero(score)
-                rows.append(found + first)
-                scores.append(score[found])
-                first += len(side1)
-        row = np.concatenate(rows)
-        table = self.tokens(row)[["row", "doc", "position", "token", "label"]]
+        for part, first in zip(range(self._parts), self._part_rows, strict=False):
+            side1, side2 = from_arrow(self._file(routing_name(part, group)).read())
+            score = self._score(side1, side2, i, j)
+            found = np.flatnonzero(score)
+            rows.append(found + first)
+            scores.append(score[found])
+        table = self.tokens(np.concatenate(rows))[["row", "doc", "position", "token", "label"]]
         return table.assign(score=np.concatenate(scores))
 
     def context(self, window: int, group: int, expert: int) -> pd.DataFrame:
-        """The counted tokens of a context window: position, token, text, score (the expert's, 0 where not active)."""
+        """The counted tokens of a context window: position, token, text, score (the expert's, 0 where not active).
+
+        Scores come from the stored half precision.
+        """
         i, j = self._keys(expert)
-        documents = self.documents
-        at = int(np.searchsorted(documents["window"].to_numpy(), window, side="right")) - 1
-        if window < 0 or window >= self.manifest["parts"][-1]["windows"][1]:
-            raise WorkbenchError(f"the run has no context window {window}.")
-        document, width = documents.iloc[at], self.manifest["settings"]["context"]
-        bos = int(pd.notna(document["bos"]))
-        begin = max((window - document["window"]) * width - bos, 0)
-        end = min((window - document["window"] + 1) * width - bos, document["tokens"])
-        rows = np.arange(begin, end) + document["row"]
+        rows = self._window_rows(window)
         table = self.tokens(rows)
-        side1, side2 = self._sides(rows, self._group(group))
-        token = table["token"].to_numpy()
+        score = self._score(*self._sides(rows, self._group(group)), i, j)
         return pd.DataFrame(
             {
                 "position": table["position"],
-                "token": token,
-                "text": self.token_text(token),
-                "score": self._score(side1, side2, i, j),
+                "token": table["token"],
+                "text": self.token_text(table["token"].to_numpy()),
+                "score": score,
             }
         )
+
+    def input_ids(self, doc: int) -> NDArray[np.int64]:
+        """The token ids of a document as the model read them, the start-of-text token included."""
+        if not 0 <= doc < len(self.documents):
+            raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
+        document = self.documents.iloc[doc]
+        ids = self.tokens(slice(document["row"], document["row"] + document["tokens"]))["token"].to_numpy(np.int64)
+        return ids if pd.isna(document["bos"]) else np.concatenate([[document["bos"]], ids])
 
     # tokenizer and analysis
 
@@ -231,10 +241,6 @@ class Run:
 
     # reading
 
-    @property
-    def _parts(self) -> range:
-        return range(len(self.manifest["parts"]))
-
     def _group(self, group: int) -> int:
         if group not in self.groups:
             raise WorkbenchError(f"the run has no group {group}; it has {', '.join(map(str, self.groups))}.")
@@ -248,64 +254,48 @@ class Run:
     def _rows(self, rows: Rows) -> NDArray[np.int64]:
         if isinstance(rows, slice):
             return np.arange(*rows.indices(self.tokens_total))
-        wanted = np.asarray(rows, np.int64).reshape(-1)
+        wanted = np.asarray(rows, np.int64)
         if len(wanted) and not (0 <= wanted.min() and wanted.max() < self.tokens_total):
-            raise WorkbenchError(f"token rows run from 0 to {self.tokens_total - 1}.")
+            raise WorkbenchError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
         return wanted
 
-    def _open_file(self, name: str) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.path / name)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise WorkbenchError(
-                f"{self.path / name} cannot be read ({error}); run `monet verify {self.path}`."
-            ) from error
+    def _window_rows(self, window: int) -> NDArray[np.int64]:
+        """The token rows of a context window."""
+        count = self.manifest["parts"][-1]["windows"][1]
+        if not 0 <= window < count:
+            raise WorkbenchError(f"the run has no context window {window}; it has 0 to {count - 1}.")
+        at = int(np.searchsorted(self.documents["window"].to_numpy(), window, side="right")) - 1
+        document, width = self.documents.iloc[at], self.manifest["settings"]["context"]
+        begin = (window - document["window"]) * width - int(pd.notna(document["bos"]))
+        return document["row"] + np.arange(max(begin, 0), min(begin + width, document["tokens"]))
 
-    def _by_part(self, rows: NDArray[np.int64]):  # type: ignore[no-untyped-def]
-        """(part, rows counted from its first, where they stand in ``rows``) for each part that holds some."""
+    def _open(self, name: str) -> RowFile:
+        return RowFile(self.path / name)
+
+    def _by_part(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """For each part that holds some of the rows: its number, those rows counted from its first, where they stand."""
         parts = np.searchsorted(self._part_rows, rows, side="right") - 1
         for part in np.unique(parts):
             where = np.flatnonzero(parts == part)
             yield int(part), rows[where] - self._part_rows[part], where
 
-    def _read(self, name: str, rows: NDArray[np.int64]) -> pa.Table:
-        """Some rows of a file, reading only the row groups that hold them."""
-        file = self._file(name)
-        sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
-        ends = np.cumsum(sizes)
-        groups = np.unique(np.searchsorted(ends, rows, side="right"))
-        starts = np.cumsum([sizes[g] for g in groups]) - [sizes[g] for g in groups]
-        at = np.searchsorted(groups, np.searchsorted(ends, rows, side="right"))
-        local = rows - (ends - sizes)[groups[at]] + starts[at]
-        return file.read_row_groups(list(groups)).take(pa.array(local))
-
-    def _expert_rows(self, folder: str, group: int, expert: int, columns: list[str]) -> pa.Table:
+    def _of_expert(self, folder: str, group: int, expert: int, columns: list[str]) -> pa.Table:
         self._keys(expert)
-        name = self.path / group_name(folder, self._group(group))
-        return pq.read_table(name, columns=columns, filters=[("expert", "=", int(expert))])
-
-    def _places(self, rows: NDArray[np.int64]) -> pd.DataFrame:
-        """Document, label, source, position and window of token rows."""
-        documents = self.documents
-        at = np.searchsorted(documents["row"].to_numpy(), rows, side="right") - 1
-        found = documents.iloc[at].reset_index(drop=True)
-        position = rows - found["row"].to_numpy() + found["bos"].notna().to_numpy()
-        return found.assign(
-            position=position, window=found["window"] + position // self.manifest["settings"]["context"]
-        )
+        return self._file(group_name(folder, self._group(group))).equal("expert", expert, columns)
 
     def _sides(self, rows: NDArray[np.int64], group: int) -> tuple[Side, Side]:
-        pieces, order = [], []
-        for part, here, where in self._by_part(rows):
-            pieces.append(from_arrow(self._read(routing_name(part, group), here)))
+        """The stored routing of token rows, in their order."""
+        pieces, order = [(Side.empty(), Side.empty())], [np.zeros(0, np.int64)]
+        for part, local, where in self._by_part(rows):
+            table, at = self._file(routing_name(part, group)).rows(local)
+            side1, side2 = from_arrow(table)
+            pieces.append((side1.take(at), side2.take(at)))
             order.append(where)
-        if not pieces:
-            empty = Side(np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(1, np.int64))
-            return empty, empty
         back = np.argsort(np.concatenate(order))
-        return Side.cat([p[0] for p in pieces]).take(back), Side.cat([p[1] for p in pieces]).take(back)
+        side1, side2 = (Side.cat(list(sides)) for sides in zip(*pieces, strict=True))
+        return side1.take(back), side2.take(back)
 
     def _score(self, side1: Side, side2: Side, i: int, j: int) -> NDArray[np.float32]:
         """Score of expert (i, j) at every token of the sides."""
-        column1 = side1.dense_column(i, self.heads, self.num_keys)
-        return (column1 * side2.dense_column(j, self.heads, self.num_keys)).sum(1)
+        column1 = side1.column(i, self.heads, self.num_keys)
+        return (column1 * side2.column(j, self.heads, self.num_keys)).sum(1)
