@@ -47,16 +47,24 @@ class Document:
 
 @dataclass(frozen=True)
 class Summary:
-    """One look over a corpus before anything is computed: its content's hash, labels and size."""
+    """One look over a corpus before anything is computed.
+
+    Attributes:
+        hash: of every document's content.
+        labels: in alphabetical order.
+        documents: how many.
+        size, unit: how long they are, and what that counts.
+    """
 
     hash: str
     labels: list[str]
     documents: int
     size: int
+    unit: str
 
 
 def summarise(data: Dataset) -> Summary:
-    """Hash over every document's content, its labels in alphabetical order, its size in characters or ids."""
+    """Reads a corpus once and keeps nothing of it but this."""
     columns = [c for c in ("input_ids", "text", "label", "source", "score") if c in data.column_names]
     digest, labels, size = hashlib.sha256(repr(columns).encode()), set(), 0
     for rows in data.select_columns(columns).iter(batch_size=READ):
@@ -64,11 +72,12 @@ def summarise(data: Dataset) -> Summary:
             digest.update(repr(values).encode("utf-8", "surrogatepass"))
             size += len(values[0])
         labels.update(rows["label"])
-    return Summary(digest.hexdigest(), sorted(labels), len(data), size)
+    unit = "tokens" if columns[0] == "input_ids" else "characters"
+    return Summary(digest.hexdigest(), sorted(labels), len(data), size, unit)
 
 
 def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, bos: int | None) -> Iterator[Document]:
-    """Documents from number ``first`` on, tokenised once; ids that the corpus carries are used as they are, before its text.
+    """Documents from number ``first`` on, tokenised once; a corpus's own ids are used as they are, before its text.
 
     Raises:
         WorkbenchError: a document has text and there is no tokenizer, or an id is outside the model's vocabulary.
@@ -83,9 +92,9 @@ def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, b
             all_ids, all_offsets = rows["input_ids"], [None] * len(rows["input_ids"])
         for n, (ids, offsets) in enumerate(zip(all_ids, all_offsets, strict=True)):
             ids = np.asarray(ids, np.int64)
-            if len(ids) and not (0 <= ids.min() and ids.max() < vocabulary):
+            if len(ids) and (ids.min() < 0 or ids.max() >= vocabulary):
                 raise WorkbenchError(
-                    f"document {start + n} of the corpus has token id {ids.max() if ids.min() >= 0 else ids.min()}; "
+                    f"document {start + n} of the corpus has token id {ids.min() if ids.min() < 0 else ids.max()}; "
                     f"the model knows 0 to {vocabulary - 1}. Is the tokenizer another model's?"
                 )
             score = rows["score"][n] if "score" in rows else None

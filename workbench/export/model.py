@@ -66,11 +66,12 @@ def load_model(path: str | Path) -> MonetForCausalLM:
     from monet_model import MonetForCausalLM
 
     try:
-        model, report = MonetForCausalLM.from_pretrained(
+        loaded: Any = MonetForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise WorkbenchError(f"the model {path} cannot be loaded: {error}") from error
+    model, report = loaded
     for problem, names in (("lacks", report["missing_keys"]), ("has other shapes for", report["mismatched_keys"])):
         if names:
             shown = ", ".join(sorted(map(str, names))[:3])
@@ -129,3 +130,9 @@ def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> d
         "layers": config.num_hidden_layers,
         "topk": config.moe_topk,
     }
+
+
+def describe_tokenizer(folder: Path) -> dict[str, Any]:
+    """What a manifest says of the tokenizer in a model's folder: hashes of its files."""
+    files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")]
+    return {"hash": {file.name: sha256(file) for file in files if file.is_file()}}

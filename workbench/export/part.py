@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +24,9 @@ from .statistics import Statistics, activations
 from .toplists import Collector
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
+    from monet_model import MonetForCausalLM, Routing
 
-Report = Callable[[int, float], None]  # called with tokens and size done
+Report = Callable[[int, int], None]  # takes the tokens and the size just done
 
 
 class Part:
@@ -55,6 +55,25 @@ class Part:
         self._counts = counts
         self.document_of_row = np.repeat(np.arange(len(documents)), counts)
         self.label_of_row = self._codes[self.document_of_row]
+
+    @property
+    def end_row(self) -> int:
+        """The global row after its last one."""
+        return self.first_row + self.rows
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of it, but for its files."""
+        return {
+            "part": self.number,
+            "documents": [self.documents[0].number, self.documents[-1].number + 1],
+            "rows": [self.first_row, self.end_row],
+            "windows": [self.first_window, self.first_window + self.windows],
+            "size": self.size,
+        }
+
+    def around(self, row: int) -> str:
+        """Names the document that holds a row of the part, for a message."""
+        return f"document {self.documents[int(self.document_of_row[min(row, self.rows - 1)])].number} or one after it"
 
     def batches(self, size: int) -> list[list[tuple[NDArray[np.int32], bool]]]:
         """Context windows in order, ``size`` at a time: (ids, whether the first is the start-of-text token)."""
@@ -119,14 +138,13 @@ def export_part(
     model: MonetForCausalLM,
     path: Path,
     batch_size: int,
-    statistics: list[Statistics],
-    collectors: list[Collector],
+    gathered: list[tuple[Statistics, Collector]],
     report: Report,
 ) -> list[str]:
-    """Run the model over a part, gather its statistics, and write its files.
+    """Run the model over a part, gather its statistics and best tokens, and write its files.
 
     Args:
-        statistics, collectors: one a routing group, empty; filled here.
+        gathered: empty ones for each routing group; filled here.
 
     Returns:
         Paths of the written files inside the run.
@@ -134,42 +152,40 @@ def export_part(
     Raises:
         WorkbenchError: the model gives NaN or infinity on one of its documents.
     """
-    config = model.config
-    names = [routing_name(part.number, group) for group in range(len(config.routing_groups))]
+    names = [routing_name(part.number, group) for group in range(len(gathered))]
     with ExitStack() as files:
-        writers = [
-            files.enter_context(pq.ParquetWriter(files.enter_context(replacing(path / name)), ROUTING, **PARQUET))
-            for name in names
-        ]
-        row = 0
+        temporary = [files.enter_context(replacing(path / name)) for name in names]
+        writers = [files.enter_context(pq.ParquetWriter(file, ROUTING, **PARQUET)) for file in temporary]
+        row = ids_done = size_done = 0
         for batch in part.batches(batch_size):
             ids, mask, counted = pad(batch)
             try:
                 routings = read_routing(model, ids, mask)
             except ValueError as error:
-                at = part.documents[int(part.document_of_row[min(row, part.rows - 1)])].number
                 raise WorkbenchError(
-                    f"the model cannot route document {at} of the corpus or one near it: {error}"
+                    f"the model cannot route a context window of {part.around(row)}: {error}"
                 ) from error
-            rows = int(counted.sum())
-            if rows:
-                chosen = counted.flatten().nonzero().squeeze(1)
-                for group, routing in enumerate(routings):
-                    _gather(routing[chosen], row, part, writers[group], statistics[group], collectors[group])
-            row += rows
-            report(rows, part.size * int(mask.sum()) / part.ids)
-    for name, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
-        write_parquet(path / part_name(name, part.number), table)
-        names.append(part_name(name, part.number))
+            chosen = counted.flatten().nonzero().squeeze(1)
+            if len(chosen):
+                labels = part.label_of_row[row : row + len(chosen)]
+                for routing, writer, (statistics, collector) in zip(routings, writers, gathered, strict=True):
+                    sides = _sides(routing[chosen])
+                    writer.write_table(to_arrow(*sides), row_group_size=ROW_GROUP)
+                    for begin, found in activations(*sides, routing.heads, routing.num_keys):
+                        statistics.add(found, labels[begin:])
+                        collector.add(found, row + begin)
+            row, ids_done = row + len(chosen), ids_done + int(mask.sum())
+            size = part.size * ids_done // part.ids
+            report(len(chosen), size - size_done)
+            size_done = size
+    for folder, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
+        names.append(part_name(folder, part.number))
+        write_parquet(path / names[-1], table)
     return names
 
 
-def _gather(routing, row, part, writer, statistics, collector) -> None:  # type: ignore[no-untyped-def]
-    sides = [
-        Side.from_padded(indices.numpy(), probs.numpy(), routing.num_keys)
-        for indices, probs in ((routing.indices1, routing.probs1), (routing.indices2, routing.probs2))
-    ]
-    writer.write_table(to_arrow(*sides), row_group_size=ROW_GROUP)
-    for begin, found in activations(*sides, routing.heads, routing.num_keys):
-        statistics.add(found, part.label_of_row[row + begin :])
-        collector.add(found, row + begin)
+def _sides(routing: Routing) -> tuple[Side, Side]:
+    return (
+        Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys),
+        Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys),
+    )

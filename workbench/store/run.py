@@ -75,8 +75,8 @@ class Run:
 
     @cached_property
     def documents(self) -> pd.DataFrame:
-        """One row a document: doc, label, source, score, row (its first token row), tokens (its rows), window (its first
-        context window), bos (the start-of-text token it was read with, missing where there was none)."""
+        """One row a document: doc, label, source, score, row (its first token row), tokens (how many), window (its
+        first context window), bos (the start-of-text token it was read with, missing where there was none)."""
         columns = [name for name in DOCUMENTS.names if name != "text"]
         parts = [self._file(part_name("documents", part)).read(columns=columns) for part in range(self._parts)]
         table = pa.concat_tables(parts).to_pandas()
@@ -169,8 +169,8 @@ class Run:
         from monet_model.routing import Routing
 
         sides = self._sides(self._rows(tokens), self._group(group))
-        tensors = [torch.from_numpy(array) for side in sides for array in side.padded(self.heads, self.num_keys)]
-        return Routing(*tensors, num_keys=self.num_keys)
+        arrays = (array for side in sides for array in side.padded(self.heads, self.num_keys))
+        return Routing(*map(torch.from_numpy, arrays), num_keys=self.num_keys)  # type: ignore[misc, arg-type]
 
     def activations(self, group: int, expert: int) -> pd.DataFrame:
         """Every token where an expert is active, in order: row, doc, position, token, label, score.
@@ -233,7 +233,7 @@ class Run:
         """Text of each token id; its number, as #17, where the run has no tokenizer."""
         if self._tokenizer is None:
             return [f"#{token}" for token in tokens]
-        return token_pieces(self._tokenizer, tokens)
+        return token_pieces(self._tokenizer, tokens.tolist())
 
     def analysis_path(self, name: str) -> Path:
         """Where an analysis of the run keeps ``name``."""
@@ -255,7 +255,7 @@ class Run:
         if isinstance(rows, slice):
             return np.arange(*rows.indices(self.tokens_total))
         wanted = np.asarray(rows, np.int64)
-        if len(wanted) and not (0 <= wanted.min() and wanted.max() < self.tokens_total):
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.tokens_total):
             raise WorkbenchError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
         return wanted
 
@@ -273,7 +273,7 @@ class Run:
         return RowFile(self.path / name)
 
     def _by_part(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """For each part that holds some of the rows: its number, those rows counted from its first, where they stand."""
+        """Each part that holds some of the rows: its number, those rows within it, and where they stand in ``rows``."""
         parts = np.searchsorted(self._part_rows, rows, side="right") - 1
         for part in np.unique(parts):
             where = np.flatnonzero(parts == part)

@@ -15,7 +15,7 @@ _BYTE_FALLBACK = 6  # length of <0xE2>
 
 
 def visible(text: str) -> str:
-    """``text`` with blanks and controls shown: space ·, line break ↵, tab →, carriage return ␍, others as \\x1b, \\u202e.
+    """``text`` with blanks and controls shown: space ·, line break ↵, tab →, return ␍, others as \\x1b, \\u202e.
 
     What Unicode calls control, format, surrogate or unassigned is escaped, so that no text can hide or turn around
     what stands beside it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..errors import WorkbenchError
 from .files import TEMPORARY, sha256
@@ -19,7 +20,16 @@ def verify_run(path: str | Path) -> list[str]:
     problems = []
     if manifest["state"] != "complete":
         problems.append(f"{path} is half-written; continue its export with --resume.")
-    for name, expected in listed_files(manifest).items():
+    problems += damaged_files(path, listed_files(manifest))
+    for left in sorted(path.rglob(f"*{TEMPORARY}")):
+        problems.append(f"{left.relative_to(path)} was left by an interrupted export.")
+    return problems
+
+
+def damaged_files(path: Path, files: dict[str, dict[str, Any]]) -> list[str]:
+    """A sentence for each file of a manifest's list that is missing, cut or changed."""
+    problems = []
+    for name, expected in files.items():
         file = path / name
         if not file.is_file():
             problems.append(f"{name} is missing.")
@@ -27,6 +37,4 @@ def verify_run(path: str | Path) -> list[str]:
             problems.append(f"{name} has {file.stat().st_size:,} bytes; {expected['bytes']:,} were written.")
         elif sha256(file) != expected["sha256"]:
             problems.append(f"{name} has changed since it was written: its checksum differs.")
-    for left in sorted(path.rglob(f"*{TEMPORARY}")):
-        problems.append(f"{left.relative_to(path)} was left by an interrupted export.")
     return problems
