@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import WorkbenchError
+from ..progress import job
 from ..store.files import write_parquet
-from .progress import progress_bar
 from .selectivity import MIN_TOKENS, RATIO, label_shares, monosemanticity, specialised_label
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def analyze_run(run: Run, *, ratio: float = RATIO, min_tokens: int = MIN_TOKENS,
         )
     label_tokens = run.label_tokens[run.labels].to_numpy()
     seen, counts = {}, {}
-    with progress_bar("analyze", len(run.groups), "groups", progress) as report:
+    with job("analyze", len(run.groups), "groups", progress) as report:
         for group in run.groups:
             table = derive(run.experts(group), run.labels, label_tokens, ratio, min_tokens)
             metadata = {"ratio": str(ratio), "min_tokens": str(min_tokens)}
@@ -108,11 +108,11 @@ def derive(
         Index ``expert``; columns specialised (label, or ``""`` for a generalist), score (monosemanticity), then
         ``share:{label}`` for each label.
     """
-    shares = label_shares(experts[[f"mass:{label}" for label in labels]], label_tokens)
+    shares = label_shares(np.stack([experts[f"mass:{label}"] for label in labels]), label_tokens)
     chosen = specialised_label(shares, experts["tokens"], ratio, min_tokens)
     names = np.array([*labels, GENERALIST], dtype=object)  # position -1 is the generalist's
     columns = {"specialised": names[chosen], "score": monosemanticity(shares)}
-    columns |= {f"share:{label}": shares[:, number] for number, label in enumerate(labels)}
+    columns |= {f"share:{label}": shares[number] for number, label in enumerate(labels)}
     return pd.DataFrame(columns, index=experts.index.rename("expert"))
 
 

@@ -75,7 +75,7 @@ def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record
         heads.append(args[0])
 
     def keep_experts(args: tuple[Any, ...], output: Tensor) -> None:
-        x, g1, g2, factors = args
+        x, g1, g2, factors, *_ = args
         record.layers.append(LayerRecord(heads.pop(), x, g1, g2, factors, output))
 
     def keep_final(args: tuple[Tensor]) -> None:

@@ -78,8 +78,8 @@ class HeldOut:
         for name, number in numbers.items():
             if (label == number).sum() < 2:
                 raise WorkbenchError(
-                    f"label {name!r} of {run.path} has fewer than two documents of two tokens or more: one part of them "
-                    "chooses experts and another measures. Export a corpus with more documents."
+                    f"label {name!r} of {run.path} has fewer than two documents of two tokens or more: one part of "
+                    "them chooses experts and another measures. Export a corpus with more documents."
                 )
         measures = split_documents(label, table["tokens"].to_numpy(), seed)
         return cls(run, table[["doc", "row", "tokens", "bos"]].assign(label=label, measures=measures))

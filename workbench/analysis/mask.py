@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
+from ..progress import job
 from .analyze import check_rule
 from .heldout import HeldOut, Losses, document_losses
 from .mask_result import MaskResult, write_mask
-from .progress import progress_bar
 from .removal import Choice, removal
 from .selectivity import MIN_TOKENS, RATIO
 from .targets import check_model
@@ -66,7 +66,7 @@ def mask_labels(
     windows = heldout.measuring_windows()
     choices = [Choice.by_rule(heldout.choosing_sums(group), ratio, min_tokens) for group in run.groups]
     removed, control, counts = [], [], []
-    with progress_bar("mask", windows.tokens * (1 + 2 * len(rows)), "tokens", progress) as report:
+    with job("mask", windows.tokens * (1 + 2 * len(rows)), "tokens", progress) as report:
         plain = document_losses(model, windows, {}, report)
 
         def measure(experts: list[NDArray[np.int64]]) -> Losses:

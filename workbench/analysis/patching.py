@@ -1,4 +1,4 @@
-"""Experts' effects through the whole model: gradient attribution (attribution patching), and true ablation to hold it to."""
+"""Experts' effects through the whole model: gradient attribution, and true ablation to hold it to."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def attribute_gradient(
 ) -> pd.DataFrame:
     """Gradient attribution to the experts of any layer, at every position of a prompt.
 
-    An expert's contribution is ``G[i, j] (dt/dy . E_ij(x))``, y being the output of its layer at that position and t the
-    target: the derivative of t by the expert's factor, through everything that follows, routing included. Its negative
-    is the first-order estimate of what removing the expert there does (attribution patching with removal as the patch:
-    Syed et al. 2023, arXiv 2310.10348).
+    An expert's contribution is ``G[i, j] (dt/dy . E_ij(x))``, y being the output of its layer at that position and t
+    the target: the derivative of t by the expert's factor, through everything that follows, routing included. Its
+    negative is the first-order estimate of what removing the expert there does (attribution patching with removal as
+    the patch: Syed et al. 2023, arXiv 2310.10348).
 
     Args:
         model, input_ids, target: as :func:`workbench.analysis.attribute` takes them; a function of the logits is

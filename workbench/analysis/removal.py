@@ -33,7 +33,7 @@ class Choice:
     def by_rule(cls, sums: LabelSums, ratio: float, min_tokens: int) -> Choice:
         """By the rule of :func:`~workbench.analysis.selectivity.specialised_label`."""
         shares = label_shares(sums.mass, sums.label_tokens)
-        return cls(sums, specialised_label(shares, sums.tokens.sum(1), ratio, min_tokens))
+        return cls(sums, specialised_label(shares, sums.tokens.sum(0), ratio, min_tokens))
 
     def of_label(self, label: int) -> Ids:
         """Flat ids of the experts specialised in a label, by its number."""
@@ -41,7 +41,7 @@ class Choice:
 
     def random(self, count: int, rng: np.random.Generator) -> Ids:
         """Flat ids of ``count`` different experts drawn from those active."""
-        return np.sort(rng.choice(np.flatnonzero(self.sums.tokens.sum(1)), count, replace=False))
+        return np.sort(rng.choice(np.flatnonzero(self.sums.tokens.sum(0)), count, replace=False))
 
 
 def removal(layers: Sequence[int], experts: Sequence[Ids], num_keys: int) -> dict[int, Tensor]:

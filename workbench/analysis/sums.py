@@ -18,8 +18,8 @@ class LabelSums:
     """What every expert of a group did on some tokens, by label.
 
     Attributes:
-        mass: (E * E, labels) float64 sums of routing scores.
-        tokens: (E * E, labels) int64 active tokens.
+        mass: (labels, E * E) float64 sums of routing scores.
+        tokens: (labels, E * E) int64 active tokens.
         label_tokens: (labels,) int64 tokens of each label, active or not.
     """
 
@@ -36,15 +36,15 @@ def label_sums(parts: Iterable[tuple[Routing, NDArray[np.integer]]], num_keys: i
         num_keys: E.
         labels: how many labels there are.
     """
-    cells = num_keys**2 * labels
+    experts = num_keys**2
+    cells = labels * experts
     mass, tokens = np.zeros(cells), np.zeros(cells, np.int64)
     label_tokens = np.zeros(labels, np.int64)
     for routing, label in parts:
         label_tokens += np.bincount(label[label != LEFT_OUT], minlength=labels)
         token, expert, score = (values.numpy(force=True) for values in routing.pairs())
         counted = label[token] != LEFT_OUT
-        cell = expert[counted] * labels + label[token[counted]]
+        cell = label[token[counted]] * experts + expert[counted]
         mass += np.bincount(cell, score[counted], minlength=cells)
         tokens += np.bincount(cell, minlength=cells)
-    shape = num_keys**2, labels
-    return LabelSums(mass.reshape(shape), tokens.reshape(shape), label_tokens)
+    return LabelSums(mass.reshape(labels, -1), tokens.reshape(labels, -1), label_tokens)

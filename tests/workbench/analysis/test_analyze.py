@@ -58,7 +58,8 @@ def test_analysis_equals_dense_routing(run: Run, model: MonetForCausalLM, group:
 def test_summary_as_json(run: Run) -> None:
     summary = analyze_run(run)
     answer = summary.to_json()
-    assert answer["labels"] == run.labels and [g["group"] for g in answer["groups"]] == run.groups
+    assert answer["labels"] == run.labels
+    assert [g["group"] for g in answer["groups"]] == run.groups
     for label in run.labels:
         assert answer["specialised"][label] == sum(g["specialised"][label] for g in answer["groups"]) > 0
 

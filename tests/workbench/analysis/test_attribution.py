@@ -69,7 +69,8 @@ def expand(model: MonetForCausalLM, ids: Tensor, unembedding: Tensor) -> tuple[l
 def grid(experts: pd.DataFrame, layer: int, keys: int) -> np.ndarray:
     """One layer's rows of ``Attribution.experts`` as (keys, keys)."""
     rows = experts[experts["layer"] == layer]
-    assert rows["expert"].is_unique and rows["expert"].is_monotonic_increasing
+    assert rows["expert"].is_unique
+    assert rows["expert"].is_monotonic_increasing
     values = np.zeros(keys * keys)
     values[rows["expert"]] = rows["contribution"]
     return values.reshape(keys, keys)
@@ -122,14 +123,16 @@ def test_a_pair_is_the_difference(golden: MonetForCausalLM) -> None:
     assert both.logit == pytest.approx(first.logit - second.logit, abs=1e-6)
     difference = first.experts["contribution"] - second.experts["contribution"]
     assert np.allclose(both.experts["contribution"], difference, atol=1e-9)
-    assert both.target == (4, 9) and both.completeness <= 1e-4
+    assert both.target == (4, 9)
+    assert both.completeness <= 1e-4
 
 
 def test_a_linear_function_equals_its_logits(golden: MonetForCausalLM) -> None:
     pair, function = attribute(golden, IDS, (4, 9)), attribute(golden, IDS, lambda logits: logits[4] - logits[9])
     assert np.allclose(pair.experts["contribution"], function.experts["contribution"], atol=1e-12)
     assert np.allclose(pair.rest["contribution"], function.rest["contribution"], atol=1e-12)
-    assert function.logit == pytest.approx(pair.logit) and function.target is None
+    assert function.logit == pytest.approx(pair.logit)
+    assert function.target is None
 
 
 def test_a_function_is_linearised_at_the_logits(golden: MonetForCausalLM) -> None:
@@ -145,7 +148,8 @@ def test_without_a_target_the_model_s_choice_counts(golden: MonetForCausalLM) ->
     with torch.no_grad():
         best = golden(IDS).logits[0, -1].max(-1)
     found = attribute(golden, IDS)
-    assert found.target == int(best.indices) and found.logit == pytest.approx(float(best.values))
+    assert found.target == int(best.indices)
+    assert found.logit == pytest.approx(float(best.values))
 
 
 def test_numpy_and_tensor_ids_are_targets(golden: MonetForCausalLM) -> None:
@@ -163,9 +167,12 @@ def test_edits_in_force_count(make_model: Any, decompose: str) -> None:
         edited = attribute(model, IDS, 3)
         with torch.no_grad():
             assert edited.logit == pytest.approx(float(model(IDS).logits[0, -1, 3]), abs=1e-6)
-    assert edited.completeness <= 1e-4 and edited.logit != pytest.approx(plain.logit)
+    assert edited.completeness <= 1e-4
+    assert edited.logit != pytest.approx(plain.logit)
     rows = edited.experts.set_index(["layer", "expert"])["contribution"]
-    assert (2, gone) not in rows.index and (3, gone) not in rows.index and (2, doubled) in rows.index
+    assert (2, gone) not in rows.index
+    assert (3, gone) not in rows.index
+    assert (2, doubled) in rows.index
 
 
 def test_top_ranks_by_magnitude(golden: MonetForCausalLM) -> None:
@@ -173,10 +180,12 @@ def test_top_ranks_by_magnitude(golden: MonetForCausalLM) -> None:
     top = found.top(5)
     largest = found.experts["contribution"].abs().nlargest(5)
     assert list(top["contribution"].abs()) == list(largest)
-    assert (top["contribution"] < 0).any() and (top["contribution"] > 0).any()
+    assert (top["contribution"] < 0).any()
+    assert (top["contribution"] > 0).any()
     assert len(found.top(10**6)) == len(found.experts)
     answer = found.to_json(3)
-    assert answer["experts"] == top.head(3).to_dict("records") and answer["active_experts"] == len(found.experts)
+    assert answer["experts"] == top.head(3).to_dict("records")
+    assert answer["active_experts"] == len(found.experts)
 
 
 def test_other_threads_and_later_passes_are_left_alone(golden: MonetForCausalLM) -> None:

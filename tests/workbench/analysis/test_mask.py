@@ -46,7 +46,8 @@ def test_documents_are_in_one_half(run: Run) -> None:
     heldout = HeldOut.split(run, 0)
     assert heldout.documents["doc"].is_unique
     assert set(heldout.documents["doc"]) == set(run.documents.query("tokens > 1")["doc"])
-    assert heldout.measuring["measures"].all() and 0 < len(heldout.measuring) < len(heldout.documents)
+    assert heldout.measuring["measures"].all()
+    assert 0 < len(heldout.measuring) < len(heldout.documents)
 
 
 # sums by label
@@ -64,8 +65,8 @@ def test_sums_equal_dense_sums(seed: int, tokens: int) -> None:
     score = torch.einsum("thi,thj->tij", g1, g2).flatten(1).numpy()
     for number in range(3):
         mine = score[label == number]
-        assert found.mass[:, number] == pytest.approx(mine.sum(0), rel=1e-5)
-        assert found.tokens[:, number].tolist() == (mine > 0).sum(0).tolist()
+        assert found.mass[number] == pytest.approx(mine.sum(0), rel=1e-5)
+        assert found.tokens[number].tolist() == (mine > 0).sum(0).tolist()
         assert found.label_tokens[number] == len(mine)
 
 
@@ -127,7 +128,8 @@ def test_masking_equals_a_plain_account(run: Run, model: MonetForCausalLM) -> No
     expected = plain_account(run, model, ratio=1.8, min_tokens=7)
     assert found.labels == found.rows == run.labels
     assert found.removed_by_group == expected["removed_by_group"]
-    assert found.removed == [sum(row) for row in expected["removed_by_group"]] and min(found.removed) > 0
+    assert found.removed == [sum(row) for row in expected["removed_by_group"]]
+    assert min(found.removed) > 0
     for name in ("baseline", "matrix", "baseline_accuracy", "accuracy"):
         assert getattr(found, name) == pytest.approx(expected[name], abs=1e-5), name
     own = np.eye(3, dtype=bool)
@@ -155,14 +157,15 @@ def test_the_control_removes_as_many_active_experts(
     original = type(model).edit_experts
     monkeypatch.setattr(type(model), "edit_experts", lambda self, e: edits.append(e) or original(self, e))
     mask_labels(run, model, min_tokens=3)
-    assert edits[0] == {} and len(edits) == 1 + 2 * 3
+    assert edits[0] == {}
+    assert len(edits) == 1 + 2 * 3
     sums = [HeldOut.split(run, 0).choosing_sums(group) for group in run.groups]
     for masked, control in zip(edits[1::2], edits[2::2], strict=True):
         for layer in run.group_layers:
             gone = control[layer].flatten() == 0
             assert gone.sum() == (masked[layer] == 0).sum() > 0
             assert not torch.equal(control[layer], masked[layer])
-            assert (sums[run.group_layers.index(layer)].tokens.sum(1)[gone.numpy()] > 0).all()
+            assert (sums[run.group_layers.index(layer)].tokens.sum(0)[gone.numpy()] > 0).all()
             assert set(control[layer].unique().tolist()) == {0.0, 1.0}
 
 
@@ -174,8 +177,11 @@ def test_same_seed_same_result_other_seed_another(run: Run, model: MonetForCausa
 
 def test_a_rule_that_chooses_nobody_changes_nothing(run: Run, model: MonetForCausalLM) -> None:
     found = mask_labels(run, model, min_tokens=10**6)
-    assert found.removed == [0, 0, 0] and (found.matrix == 0).all() and (found.control == 0).all()
-    assert np.isnan(found.selectivity) and found.to_json()["selectivity"] is None
+    assert found.removed == [0, 0, 0]
+    assert (found.matrix == 0).all()
+    assert (found.control == 0).all()
+    assert np.isnan(found.selectivity)
+    assert found.to_json()["selectivity"] is None
 
 
 # what is kept
@@ -185,7 +191,8 @@ def test_a_run_keeps_its_result(run: Run, model: MonetForCausalLM) -> None:
     assert read_mask(run) is None
     found = mask_labels(run, model)
     kept = read_mask(run)
-    assert isinstance(kept, MaskResult) and kept.to_json() == found.to_json()
+    assert isinstance(kept, MaskResult)
+    assert kept.to_json() == found.to_json()
     pd.testing.assert_frame_equal(kept.documents, found.documents)
     assert json.loads(json.dumps(found.to_json(), allow_nan=False)) == found.to_json()
     assert {"labels", "matrix", "removed", "delta_target", "delta_others", "selectivity"} <= set(found.to_json())
@@ -193,7 +200,9 @@ def test_a_run_keeps_its_result(run: Run, model: MonetForCausalLM) -> None:
 
 def test_some_labels_are_measured_but_not_kept(run: Run, model: MonetForCausalLM) -> None:
     found = mask_labels(run, model, labels=["lisp", "lisp"])
-    assert found.rows == ["lisp"] and found.labels == run.labels and read_mask(run) is None
+    assert found.rows == ["lisp"]
+    assert found.labels == run.labels
+    assert read_mask(run) is None
     everything = mask_labels(run, model)
     assert found.matrix[0] == pytest.approx(everything.matrix[2], abs=1e-12)
     assert found.control[0] == pytest.approx(everything.control[2], abs=1e-12)

@@ -45,7 +45,8 @@ def test_the_last_layer_acts_at_the_last_position_only(golden: MonetForCausalLM)
     """No attention follows it; there, its rows are those of the direct attribution."""
     table = attribute_gradient(golden, IDS, 7, [3])
     acts = table["position"] == IDS.shape[1] - 1
-    assert (table.loc[~acts, "contribution"] == 0).all() and (table.loc[acts, "contribution"] != 0).any()
+    assert (table.loc[~acts, "contribution"] == 0).all()
+    assert (table.loc[acts, "contribution"] != 0).any()
     assert list(table.loc[acts, "expert"]) == list(attribute(golden, IDS, 7).experts.query("layer == 3")["expert"])
 
 
@@ -97,7 +98,8 @@ def test_ablation_is_removal(make_model: Any, target: Any) -> None:
 def test_comparison_with_ablation(golden: MonetForCausalLM) -> None:
     found = compare_with_ablation(golden, IDS, 100, n=12)
     table = found.table
-    assert len(table) == 12 and list(table["gradient"].abs()) == sorted(table["gradient"].abs(), reverse=True)
+    assert len(table) == 12
+    assert list(table["gradient"].abs()) == sorted(table["gradient"].abs(), reverse=True)
     assert set(table["layer"]) <= {0, 2}
     assert table["ablation"].to_numpy() == pytest.approx(
         ablate(golden, IDS, 100, zip(table["layer"], table["expert"], strict=True))
