@@ -1,0 +1,141 @@
+"""What a run says equals a dense recount of every expert, for every group of both golden models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.store import verify_run
+
+CLOSE = {"rtol": 2e-4, "atol": 1e-9}  # float32 scores, batched here and one window at a time there
+HALF = 2**-10  # two half-precision factors
+
+
+def test_run_is_sound_and_has_several_parts(exported) -> None:
+    assert verify_run(exported.run.path) == []
+    assert len(exported.run.manifest["parts"]) > 3
+
+
+def test_statistics_of_every_expert(exported, counted) -> None:
+    group, dense = counted
+    table = exported.run.experts(group)
+    active = dense.scores > 0
+    assert table.index.name == "expert"
+    assert table.index.tolist() == np.flatnonzero(active.any(0)).tolist()
+    seen = table.index.to_numpy()
+    assert table["tokens"].tolist() == active.sum(0)[seen].tolist()
+    np.testing.assert_allclose(table["mass"], dense.scores.sum(0)[seen], **CLOSE)
+    np.testing.assert_allclose(table["mean"], table["mass"] / table["tokens"], rtol=1e-12)
+    np.testing.assert_allclose(table["max"], dense.scores.max(0)[seen], **CLOSE)
+    assert exported.run.labels == sorted({d["label"] for d in exported.documents})
+    for label in exported.run.labels:
+        of_label = dense.label == label
+        assert table[f"tokens:{label}"].tolist() == active[of_label].sum(0)[seen].tolist()
+        np.testing.assert_allclose(table[f"mass:{label}"], dense.scores[of_label].sum(0)[seen], **CLOSE)
+
+
+def test_histogram_of_every_expert(exported, counted) -> None:
+    group, dense = counted
+    for expert in exported.run.experts(group).index:
+        table = exported.run.histogram(group, expert)
+        scores = dense.scores[dense.scores[:, expert] > 0, expert]
+        assert table["low"][1:].tolist() == table["high"][:-1].tolist()
+        below = table["count"].cumsum().to_numpy()[:-1]
+        edges = table["high"].to_numpy()[:-1, None]
+        assert (below >= (scores < edges * (1 - 1e-4)).sum(1)).all()  # a score within rounding of an edge may fall
+        assert (below <= (scores < edges * (1 + 1e-4)).sum(1)).all()  # on either side
+        assert table["count"].sum() == len(scores)
+
+
+def _best(scores: np.ndarray, docs: np.ndarray, limit: int, per_document: int) -> list[float]:
+    """Scores of a greedy choice, best first, with at most ``per_document`` of one document."""
+    given: dict[int, int] = {}
+    chosen: list[float] = []
+    for row in np.argsort(-scores, kind="stable"):
+        if scores[row] > 0 and given.get(docs[row], 0) < per_document and len(chosen) < limit:
+            given[docs[row]] = given.get(docs[row], 0) + 1
+            chosen.append(scores[row])
+    return chosen
+
+
+def test_examples_of_every_expert(exported, counted) -> None:
+    group, dense = counted
+    for expert in exported.run.experts(group).index:
+        table = exported.run.examples(group, expert, 100)
+        expected = _best(dense.scores[:, expert], dense.doc, exported.examples, exported.examples_per_document)
+        np.testing.assert_allclose(table["score"], expected, **CLOSE)
+        rows = table["row"].to_numpy()
+        np.testing.assert_allclose(table["score"], dense.scores[rows, expert], **CLOSE)
+        assert not table["row"].duplicated().any()
+        assert table["doc"].value_counts().max() <= exported.examples_per_document
+        for name in ("doc", "position", "token", "label", "window"):
+            assert table[name].tolist() == getattr(dense, name)[rows].tolist(), name
+        assert table["source"].tolist() == [exported.documents[d]["source"] for d in table["doc"]]
+        assert table["token_text"].tolist() == [f"#{token}" for token in table["token"]]
+        assert exported.run.examples(group, expert, 2).equals(table[:2])
+
+
+def test_routing_keeps_every_active_entry(exported, counted) -> None:
+    group, dense = counted
+    routing = exported.run.routing(slice(None), group)
+    for stored, g in zip(routing.dense(), (dense.g1, dense.g2), strict=True):
+        assert ((stored.numpy() > 0) == (g > 0)).all()
+        np.testing.assert_allclose(stored.numpy(), g, rtol=HALF, atol=1e-6)
+
+
+def test_routing_of_chosen_rows_is_theirs_in_order(exported) -> None:
+    run = exported.run
+    every = run.routing(slice(None), 1)
+    rows = np.random.default_rng(0).permutation(run.tokens_total)[:50]
+    for chosen in (rows, rows.tolist(), slice(5, 5), slice(140, 410), slice(-3, None)):
+        expected = every[chosen if isinstance(chosen, slice) else rows].dense()
+        for got, want in zip(run.routing(chosen, 1).dense(), expected, strict=True):
+            assert got.equal(want)
+
+
+def test_activations_are_every_active_token(exported, counted) -> None:
+    group, dense = counted
+    for expert in exported.run.experts(group).index[::7]:
+        table = exported.run.activations(group, expert)
+        rows = np.flatnonzero(dense.scores[:, expert])
+        assert table["row"].tolist() == rows.tolist()
+        np.testing.assert_allclose(table["score"], dense.scores[rows, expert], rtol=2 * HALF, atol=1e-6)
+        for name in ("doc", "position", "token", "label"):
+            assert table[name].tolist() == getattr(dense, name)[rows].tolist(), name
+
+
+def test_context_is_the_window_of_an_example(exported, counted) -> None:
+    group, dense = counted
+    expert = int(exported.run.experts(group)["mass"].idxmax())
+    for window in range(int(dense.window.max()) + 1):
+        table = exported.run.context(window, group, expert)
+        rows = np.flatnonzero(dense.window == window)
+        assert table["position"].tolist() == dense.position[rows].tolist()
+        assert table["token"].tolist() == dense.token[rows].tolist()
+        np.testing.assert_allclose(table["score"], dense.scores[rows, expert], rtol=2 * HALF, atol=1e-6)
+
+
+def test_tokens_and_documents(exported, counted) -> None:
+    run, (_, dense) = exported.run, counted
+    tokens, documents = run.tokens(), run.documents
+    assert run.tokens_total == len(dense.doc) == len(tokens)
+    for name in ("doc", "position", "token", "label"):
+        assert tokens[name].tolist() == getattr(dense, name).tolist(), name
+    assert tokens[["start", "end"]].isna().all(axis=None)
+    assert documents["label"].tolist() == [d["label"] for d in exported.documents]
+    assert documents["source"].tolist() == [d["source"] for d in exported.documents]
+    assert documents["score"].tolist() == [d["score"] for d in exported.documents]
+    assert documents["tokens"].tolist() == [(dense.doc == d).sum() for d in range(len(documents))]
+    pd.testing.assert_series_equal(run.label_tokens, tokens["label"].value_counts()[run.labels], check_names=False)
+    for doc, document in enumerate(exported.documents):
+        assert run.input_ids(doc).tolist() == document["input_ids"]
+        assert run.text(doc) is None
+
+
+@pytest.mark.parametrize("rows", [[3, 1, 400, 2], slice(10, 13), []])
+def test_tokens_of_chosen_rows(exported, rows) -> None:
+    wanted = np.arange(exported.run.tokens_total)[rows]
+    table = exported.run.tokens(rows)
+    assert table["row"].tolist() == wanted.tolist()
+    assert table.equals(exported.run.tokens().iloc[wanted].reset_index(drop=True).astype(table.dtypes))
