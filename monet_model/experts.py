@@ -2,7 +2,7 @@
 
 Both decompositions compute ``y = sum_ij G[i, j] E_ij(x)`` with ``G[i, j] = sum_h g1[h, i] g2[h, j]`` (paper, section 3)
 without ever forming G: the sums over i and j factor, so a layer costs two matrix products over E * moe_dim hidden
-units.
+units. With single experts scaled, ``y = sum_ij S[i, j] G[i, j] E_ij(x)``, the sums run over the active pairs instead.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .active import active_sums, read_out, spread
 from .config import MonetConfig
-from .masked import combine_edited
 from .routing import Routing
 
 
-def _unit_major(projection: nn.Linear, x: Tensor, keys: int, units: int) -> Tensor:
+def _units_first(tokens: int, projection: nn.Linear) -> bool:
+    """Whether permuting a projection's weight costs less than permuting what it is applied to."""
+    return tokens >= min(projection.weight.shape)
+
+
+def _hidden(projection: nn.Linear, x: Tensor, keys: int, units: int) -> Tensor:
     """``projection(x)`` as (..., units, keys).
 
-    Published weights order hidden units by key, then unit. Permuting the small weight instead of the large activation
-    leaves the keys innermost, where every later step runs over contiguous memory.
+    Published weights order hidden units by key, then unit. With the keys innermost, every later step runs over
+    contiguous memory; so the weight is permuted, unless the tokens are so few that it is the larger.
     """
+    if not _units_first(x[..., 0].numel(), projection):
+        return projection(x).unflatten(-1, (keys, units)).mT
     weight = projection.weight.view(keys, units, -1).transpose(0, 1).flatten(0, 1)
     bias = projection.bias.view(keys, units).mT.flatten()
     return nn.functional.linear(x, weight, bias).unflatten(-1, (units, keys))
@@ -30,8 +37,15 @@ def _unit_major(projection: nn.Linear, x: Tensor, keys: int, units: int) -> Tens
 
 def _project(projection: nn.Linear, units_keys: Tensor, keys: int, units: int) -> Tensor:
     """``projection`` of hidden units given as (..., units, keys)."""
+    if not _units_first(units_keys[..., 0, 0].numel(), projection):
+        return projection(units_keys.mT.flatten(-2))
     weight = projection.weight.view(-1, keys, units).mT.flatten(1)
     return nn.functional.linear(units_keys.flatten(-2), weight)
+
+
+def _table(projection: nn.Linear, keys: int) -> Tensor:
+    """The weight of a projection of hidden units as (units, keys, out)."""
+    return projection.weight.view(len(projection.weight), keys, -1).permute(2, 1, 0)
 
 
 def relu2(x: Tensor) -> Tensor:
@@ -42,50 +56,114 @@ def relu2(x: Tensor) -> Tensor:
 class ExpertLayer(nn.Module):
     """What the decompositions share: activations of the hidden units first, then their routed combination."""
 
-    keys: int
-    units: int
+    def __init__(self, config: MonetConfig) -> None:
+        super().__init__()
+        self.keys = config.moe_experts
 
     def hidden(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Activations of the hidden units for ``x`` (..., hidden); the shape is the decomposition's."""
         raise NotImplementedError
 
-    def combine(self, hidden: Any, g1: Tensor, g2: Tensor) -> Tensor:
-        """Layer output (..., hidden) for what :meth:`hidden` gave and dense routing (..., heads, keys)."""
+    def combine(
+        self, hidden: Any, g1: Tensor, g2: Tensor, factors: Tensor | None = None, routing: Routing | None = None
+    ) -> Tensor:
+        """Layer output (..., hidden) for what :meth:`hidden` gave.
+
+        Args:
+            hidden: what :meth:`hidden` gave.
+            g1, g2: (..., heads, keys) dense routing.
+            factors: (keys, keys) factors that scale the experts.
+            routing: the same routing, sparse. Given, it is what is used: of advantage where few keys are active.
+        """
+        if factors is None and routing is None:
+            return self.combine_factored(hidden, g1, g2)
+        a1, a2 = (a.flatten(0, -3) for a in self.sides(hidden))
+        sums = active_sums(a1, a2, routing or Routing.from_dense(g1, g2), factors)
+        if routing is None:
+            parts = [[spread(*side, self.keys) for side in self.active_values(*some)] for some in sums]
+            out = self.project(*(torch.cat(side).to(a1.dtype) for side in zip(*parts, strict=True)))
+        else:
+            tables = self.tables()
+            parts = [
+                [read_out(*side, table) for side, table in zip(self.active_values(*some), tables, strict=True)]
+                for some in sums
+            ]
+            out = torch.cat([torch.cat(sides, -1) for sides in parts])
+        return out.unflatten(0, g1.shape[:-2])
+
+    def combine_factored(self, hidden: Any, g1: Tensor, g2: Tensor) -> Tensor:
+        """Output of the unedited layer: the sums over i and over j factor."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, g1: Tensor, g2: Tensor, factors: Tensor | None = None) -> Tensor:
-        """Expert-layer output (..., hidden) for ``x`` (..., hidden) and dense routing (..., heads, keys).
+    def sides(self, hidden: Any) -> tuple[Tensor, Tensor]:
+        """Activations (..., units, keys) of key sets 1 and 2."""
+        raise NotImplementedError
 
-        With ``factors`` (E, E) single experts are scaled, as in :func:`monet_model.masked.edited_output`.
+    def active_values(
+        self, routing: Routing, here1: Tensor, here2: Tensor, to1: Tensor, to2: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What the output weights of active keys multiply, (tokens, heads, units, k), and the keys; by key set.
+
+        Args: as :func:`monet_model.active.active_sums` yields them.
         """
-        if factors is None:
-            return self.combine(self.hidden(x), g1, g2)
-        return combine_edited(self, self.hidden(x), Routing.from_dense(g1, g2), factors)
+        raise NotImplementedError
+
+    def tables(self) -> list[Tensor]:
+        """For each of :meth:`active_values`, the output weights: (units, keys, out)."""
+        raise NotImplementedError
+
+    def project(self, *values: Tensor) -> Tensor:
+        """Output (tokens, hidden) of :meth:`active_values`, each spread over all keys: (tokens, units, keys)."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        g1: Tensor,
+        g2: Tensor,
+        factors: Tensor | None = None,
+        routing: Routing | None = None,
+    ) -> Tensor:
+        """Expert-layer output (..., hidden) for ``x`` (..., hidden); the rest as in :meth:`combine`."""
+        return self.combine(self.hidden(x), g1, g2, factors, routing)
 
 
 class HorizontalExperts(ExpertLayer):
     """Experts ``E_ij(x) = V_j relu2(U_i x + b1_i) + b2_j`` (paper, equation 5 and following)."""
 
     def __init__(self, config: MonetConfig) -> None:
-        super().__init__()
-        self.keys, self.units = config.moe_experts, config.moe_dim
+        super().__init__(config)
+        self.units = config.moe_dim
         self.u = nn.Linear(config.hidden_size, self.keys * self.units)
         self.v = nn.Linear(self.keys * self.units, config.hidden_size, bias=False)
         self.b = nn.Parameter(torch.zeros(self.keys, config.hidden_size))
 
     def hidden(self, x: Tensor) -> Tensor:
         """Activations of all bottom halves: (..., units, keys) for ``x`` (..., hidden)."""
-        return relu2(_unit_major(self.u, x, self.keys, self.units))
+        return relu2(_hidden(self.u, x, self.keys, self.units))
 
-    def combine(self, hidden: Tensor, g1: Tensor, g2: Tensor) -> Tensor:
-        """Expert-layer output (..., hidden) for hidden activations and dense routing (..., heads, keys)."""
+    def combine_factored(self, hidden: Tensor, g1: Tensor, g2: Tensor) -> Tensor:
         a = hidden
         mixed = a @ g1.to(a.dtype).mT  # (..., units, heads): bottom halves weighted by key set 1
         bias = (g1.sum(-1, keepdim=True) * g2).sum(-2).to(a.dtype)  # (..., keys)
-        return self.project(mixed @ g2.to(a.dtype), bias)
+        return self._project(mixed @ g2.to(a.dtype), bias)
 
-    def project(self, top: Tensor, bias: Tensor) -> Tensor:
-        """Output projection of weighted activations (..., units, keys) and biases weighted by (..., keys)."""
+    def sides(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        return hidden, hidden[..., :0, :]
+
+    def active_values(
+        self, routing: Routing, here1: Tensor, here2: Tensor, to1: Tensor, to2: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        return [(to2, routing.indices2)]
+
+    def tables(self) -> list[Tensor]:
+        return [torch.cat([_table(self.v, self.keys), self.b[None]])]
+
+    def project(self, *values: Tensor) -> Tensor:
+        (top,) = values
+        return self._project(top[:, :-1], top[:, -1])
+
+    def _project(self, top: Tensor, bias: Tensor) -> Tensor:
         return _project(self.v, top, self.keys, self.units) + bias @ self.b.to(bias.dtype)
 
 
@@ -96,8 +174,8 @@ class VerticalExperts(ExpertLayer):
     """
 
     def __init__(self, config: MonetConfig) -> None:
-        super().__init__()
-        self.keys, self.units = config.moe_experts, config.moe_dim // 2
+        super().__init__(config)
+        self.units = config.moe_dim // 2
         inner, outer = self.keys * self.units, config.hidden_size // 2
         self.u1 = nn.Linear(config.hidden_size, inner)
         self.u2 = nn.Linear(config.hidden_size, inner)
@@ -111,10 +189,9 @@ class VerticalExperts(ExpertLayer):
     def hidden(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Activations a1, a2 of both key sets: (..., units, keys) each for ``x`` (..., hidden)."""
         shape = (self.keys, self.units)
-        return relu2(_unit_major(self.u1, x, *shape)), relu2(_unit_major(self.u2, x, *shape))
+        return relu2(_hidden(self.u1, x, *shape)), relu2(_hidden(self.u2, x, *shape))
 
-    def combine(self, hidden: tuple[Tensor, Tensor], g1: Tensor, g2: Tensor) -> Tensor:
-        """Expert-layer output (..., hidden) for hidden activations and dense routing (..., heads, keys)."""
+    def combine_factored(self, hidden: tuple[Tensor, Tensor], g1: Tensor, g2: Tensor) -> Tensor:
         a1, a2 = hidden
         # Row and column sums of G; a hook or an edit may leave g unnormalised, so its sums are not taken to be 1.
         rows = (g1 * g2.sum(-1, keepdim=True)).sum(-2).to(a1.dtype)  # (..., keys)
@@ -122,15 +199,34 @@ class VerticalExperts(ExpertLayer):
         g1, g2 = g1.to(a1.dtype), g2.to(a1.dtype)
         straight1, straight2 = rows[..., None, :] * a1, columns[..., None, :] * a2  # (..., units, keys)
         cross1, cross2 = (a2 @ g2.mT) @ g1, (a1 @ g1.mT) @ g2  # through (..., units, heads)
-        return self.project(straight1, cross1, rows, cross2, straight2, columns)
+        return self._project(straight1, cross1, rows, straight2, cross2, columns)
 
-    def project(
-        self, left1: Tensor, left2: Tensor, rows: Tensor, right1: Tensor, right2: Tensor, columns: Tensor
+    def sides(self, hidden: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return hidden
+
+    def active_values(
+        self, routing: Routing, here1: Tensor, here2: Tensor, to1: Tensor, to2: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        return [
+            (torch.cat([here1 * to1[:, :, -1:], to1], 2), routing.indices1),
+            (torch.cat([here2 * to2[:, :, -1:], to2], 2), routing.indices2),
+        ]
+
+    def tables(self) -> list[Tensor]:
+        sides = ((self.v11, self.v12, self.b1), (self.v22, self.v21, self.b2))
+        return [torch.cat([_table(v, self.keys), _table(w, self.keys), b[None]]) for v, w, b in sides]
+
+    def project(self, *values: Tensor) -> Tensor:
+        u = self.units
+        return self._project(*(part for side in values for part in (side[:, :u], side[:, u:-1], side[:, -1])))
+
+    def _project(
+        self, straight1: Tensor, cross1: Tensor, rows: Tensor, straight2: Tensor, cross2: Tensor, columns: Tensor
     ) -> Tensor:
-        """Output projections of weighted activations (..., units, keys) and biases weighted by (..., keys)."""
+        """Output of weighted activations (..., units, keys) and of biases weighted by (..., keys)."""
         shape = (self.keys, self.units)
-        left = _project(self.v11, left1, *shape) + _project(self.v12, left2, *shape)
-        right = _project(self.v21, right1, *shape) + _project(self.v22, right2, *shape)
+        left = _project(self.v11, straight1, *shape) + _project(self.v12, cross1, *shape)
+        right = _project(self.v21, cross2, *shape) + _project(self.v22, straight2, *shape)
         left, right = left + rows @ self.b1.to(rows.dtype), right + columns @ self.b2.to(rows.dtype)
         return torch.cat([left, right], -1)
 

@@ -46,7 +46,6 @@ from transformer_lens.utilities import get_device
 
 from .discovery import ARCHITECTURE
 from .experts import ExpertLayer, HorizontalExperts
-from .masked import combine_edited
 from .modeling import MonetDecoderLayer, MonetForCausalLM
 from .router import MonetRouter, head_thresholds, select_keys
 from .routing import Routing
@@ -96,7 +95,14 @@ class ExpertsBridge(GeneralizedComponent):
         for side in sides:
             setattr(self, f"hook_post{side}", HookPoint())
 
-    def forward(self, x: Tensor, g1: Tensor, g2: Tensor, factors: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        g1: Tensor,
+        g2: Tensor,
+        factors: Tensor | None = None,
+        routing: Routing | None = None,
+    ) -> Tensor:
         """Expert-layer output (batch, pos, d_model); arguments as of ``ExpertLayer.forward``."""
         experts = cast(ExpertLayer, self.original_component)
         hidden: Any = experts.hidden(x)
@@ -104,9 +110,7 @@ class ExpertsBridge(GeneralizedComponent):
             hidden = self.hook_post(hidden.mT).mT  # stored as (units, keys), shown as (keys, units)
         else:
             hidden = self.hook_post1(hidden[0].mT).mT, self.hook_post2(hidden[1].mT).mT
-        if factors is None:
-            return self.hook_out(experts.combine(hidden, g1, g2))
-        return self.hook_out(combine_edited(experts, hidden, Routing.from_dense(g1, g2), factors))
+        return self.hook_out(experts.combine(hidden, g1, g2, factors, routing))
 
 
 def _enter_mlp(mlp: ExpertsBridge, _norm: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:

@@ -23,8 +23,10 @@ from .edits import Edits, active_edits, apply_edits
 from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss
 from .router import MonetRouter
+from .routing import Routing
 
 DenseRouting = tuple[Tensor, Tensor]
+GroupRouting = tuple[Tensor, Tensor, Routing | None]  # g1, g2, and sparse where the experts use it
 
 
 @dataclass
@@ -61,19 +63,21 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.router = MonetRouter(config) if layer_idx % config.moe_groups == 0 else None
         self.moe = make_experts(config)
+        # Then the sparse routing, made once a group, is worth its cost.
+        self.few_active = 4 * config.moe_heads * config.moe_topk < config.moe_experts
 
     def forward(
         self,
         hidden_states: Tensor,
-        routing: DenseRouting | None = None,
+        routing: GroupRouting | None = None,
         factors: Tensor | None = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, DenseRouting]:
+    ) -> tuple[Tensor, GroupRouting]:
         """Next residual stream and the routing in force.
 
         Args:
             hidden_states: (batch, tokens, hidden).
-            routing: the group's (g1, g2), where this layer owns no router.
+            routing: the group's routing, where this layer owns no router.
             factors: (E, E) expert factors of the group, or None for an unedited layer.
             kwargs: what the attention takes.
         """
@@ -81,10 +85,21 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         hidden_states = hidden_states + attended
         x = self.post_attention_layernorm(hidden_states)
         if self.router is not None:
-            routing = self.router(x)
+            g1, g2 = self.router(x)
+            routing = g1, g2, Routing.from_dense(g1, g2) if self._use_sparse(x) else None
         if routing is None:
             raise RuntimeError(f"layer {self.layer_idx} owns no router and was given no routing.")
-        return hidden_states + self.moe(x, *routing, factors), routing
+        g1, g2, sparse = routing
+        return hidden_states + self.moe(x, g1, g2, factors, sparse), routing
+
+    def _use_sparse(self, x: Tensor) -> bool:
+        """Whether the group's experts run over their active keys only."""
+        return (
+            self.few_active
+            and x.device.type == "cpu"
+            and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()  # the number of active keys is not known beforehand
+        )
 
 
 class MonetPreTrainedModel(PreTrainedModel):
@@ -173,7 +188,7 @@ class MonetModel(MonetPreTrainedModel):
                 use_cache=use_cache,
                 **kwargs,
             )
-            router_probs.append(None if layer.router is None else routing)
+            router_probs.append(None if layer.router is None else routing[:2])
         return MonetModelOutput(
             last_hidden_state=self.norm(hidden),
             past_key_values=past_key_values,

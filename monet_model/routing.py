@@ -10,21 +10,18 @@ import torch
 from torch import Tensor
 
 
-def _compress(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Active entries of dense (tokens, heads, keys), in key order, padded with key 0 and probability 0."""
-    tokens, heads, _ = g.shape
-    active = g > 0
-    counts = active.sum(-1)
+def active_keys(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The entries of (..., keys) that are not 0: keys (..., k) int64, values (..., k) and numbers (...) int32.
+
+    Keys ascend; slots past a row's number hold key 0 and value 0.
+    """
+    active = g != 0
+    counts = active.sum(-1, dtype=torch.int32)
     width = int(counts.max()) if counts.numel() else 0
-    where = active.nonzero()
-    row = where[:, 0] * heads + where[:, 1]
-    first = counts.flatten().cumsum(0) - counts.flatten()
-    slot = torch.arange(len(where), device=g.device) - first[row]
-    indices = torch.zeros(tokens * heads, width, dtype=torch.int16, device=g.device)
-    probs = torch.zeros(tokens * heads, width, dtype=g.dtype, device=g.device)
-    indices[row, slot] = where[:, 2].to(torch.int16)
-    probs = probs.index_put((row, slot), g[active])
-    return indices.view(tokens, heads, width), probs.view(tokens, heads, width), counts.to(torch.int32)
+    used = torch.arange(width, device=g.device) < counts[..., None]
+    found = active.flatten().nonzero().squeeze(1) % g.shape[-1]  # in the order in which `used` runs
+    keys = torch.zeros(used.shape, dtype=torch.int64, device=g.device).masked_scatter_(used, found)
+    return keys, g.gather(-1, keys).masked_fill(~used, 0), counts
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,11 @@ class Routing:
         """Sparse form of dense probabilities, each (..., heads, keys); leading dimensions are flattened to tokens."""
         if g1.shape != g2.shape or g1.ndim < 3:
             raise ValueError(f"g1 and g2 must share one shape (..., heads, keys); got {g1.shape} and {g2.shape}.")
-        return cls(*_compress(g1.flatten(0, -3)), *_compress(g2.flatten(0, -3)), num_keys=g1.shape[-1])
+        sides = []
+        for g in (g1, g2):
+            keys, probs, counts = active_keys(g.flatten(0, -3))
+            sides += [keys.to(torch.int16), probs, counts]
+        return cls(*sides, num_keys=g1.shape[-1])
 
     def dense(self) -> tuple[Tensor, Tensor]:
         """Dense (g1, g2), each (tokens, heads, keys)."""
