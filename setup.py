@@ -49,7 +49,7 @@ def extension() -> dict[str, Any]:
 
     module = CppExtension(
         "cuda_ext._C",
-        ["cuda_ext/csrc/route.cpp", "cuda_ext/csrc/mix.cpp"],
+        [f"cuda_ext/csrc/{name}.cpp" for name in ("route", "mix", "accumulate", "contributions")],
         depends=[str(header) for header in Path("cuda_ext/csrc").glob("*.h")],
         extra_compile_args=[
             "-O3",

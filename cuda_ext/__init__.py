@@ -12,9 +12,11 @@ not). There is no CUDA kernel: tensors on other devices go through the plain PyT
 :func:`route_reference`, on their device. This package knows torch and nothing else of the project.
 """
 
+from .accumulation import Statistics, accumulate
+from .contribution import contributions
 from .library import backend
 from .mixing import mix
 from .reference import route_reference
 from .routing import route
 
-__all__ = ["backend", "mix", "route", "route_reference"]
+__all__ = ["Statistics", "accumulate", "backend", "contributions", "mix", "route", "route_reference"]

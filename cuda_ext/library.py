@@ -50,6 +50,8 @@ KERNELS = (
     "mix_vertical_kernel",
     "mix_horizontal_backward_kernel",
     "mix_vertical_backward_kernel",
+    "accumulate_kernel",
+    "contributions_kernel",
 )
 
 

@@ -60,7 +60,7 @@ def route_reference(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> 
     return indices, probs, counts.to(torch.int32)
 
 
-def _active(indices: Tensor, probs: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def active_lists(indices: Tensor, probs: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Indices as int64 and probabilities of one side, (tokens, heads, k); padding holds key 0 and probability 0."""
     padding = torch.arange(indices.shape[-1], device=indices.device) >= counts[..., None]
     return indices.long().masked_fill(padding, 0), probs.masked_fill(padding, 0)
@@ -79,11 +79,11 @@ def _spread(values: Tensor, indices: Tensor, keys: int) -> Tensor:
     return values.new_zeros(tokens, keys, n).scatter_add(1, where, values.flatten(1, 2))
 
 
-def _factors_at(factors: Tensor | None, i: Tensor, j: Tensor, like: Tensor) -> Tensor:
-    """S at the pairs of both lists, (tokens, heads, k1, k2); ones without S."""
+def factors_at(factors: Tensor | None, i: Tensor, j: Tensor, like: Tensor) -> Tensor:
+    """S at pairs of keys, in the shape that ``i`` and ``j`` broadcast to; ones without S."""
     if factors is None:
-        return like.new_ones(*i.shape, j.shape[-1])
-    return factors[i[..., :, None], j[..., None, :]]
+        return like.new_ones(torch.broadcast_shapes(i.shape, j.shape))
+    return factors[i, j]
 
 
 def mix_horizontal_reference(
@@ -97,8 +97,9 @@ def mix_horizontal_reference(
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """:func:`cuda_ext.mix` of horizontal experts, by the sums that define it; differentiable in all that are floats."""
-    (i, p), (j, q) = _active(indices1, probs1, counts1), _active(indices2, probs2, counts2)
-    weights = p[..., :, None] * q[..., None, :] * _factors_at(factors, i, j, p)  # (tokens, heads, k1, k2)
+    (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
+    factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
+    weights = p[..., :, None] * q[..., None, :] * factor  # (tokens, heads, k1, k2)
     top = _spread(weights.mT @ _take(a, i), j, a.shape[1])
     return top, _spread(weights.sum(-2)[..., None], j, a.shape[1])[..., 0]
 
@@ -116,8 +117,9 @@ def mix_vertical_reference(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """:func:`cuda_ext.mix` of vertical experts, by the sums that define it; differentiable in all that are floats."""
     keys = a1.shape[1]
-    (i, p), (j, q) = _active(indices1, probs1, counts1), _active(indices2, probs2, counts2)
-    weights = p[..., :, None] * q[..., None, :] * _factors_at(factors, i, j, p)  # (tokens, heads, k1, k2)
+    (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
+    factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
+    weights = p[..., :, None] * q[..., None, :] * factor  # (tokens, heads, k1, k2)
     rows = _spread(weights.sum(-1)[..., None], i, keys)
     columns = _spread(weights.sum(-2)[..., None], j, keys)
     cross1 = _spread(weights @ _take(a2, j), i, keys)
@@ -144,8 +146,8 @@ def mix_vertical_backward_reference(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of a1, a2, probs1 and probs2 for those of the outputs of :func:`mix_vertical_reference`."""
     keys = a1.shape[1]
-    (i, p), (j, q) = _active(indices1, probs1, counts1), _active(indices2, probs2, counts2)
-    factor = _factors_at(factors, i, j, p)
+    (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
+    factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
     weights = p[..., :, None] * q[..., None, :] * factor
     grads = factor * _weight_gradients(
         straight1, cross1, rows, cross2, straight2, columns, a1, a2, indices1, counts1, indices2, counts2
@@ -184,7 +186,7 @@ def factor_gradient(
 ) -> Tensor:
     """Gradient of S, (keys, keys), for those of the outputs of :func:`mix_vertical_reference`."""
     keys = a1.shape[1]
-    (i, p), (j, q) = _active(indices1, probs1, counts1), _active(indices2, probs2, counts2)
+    (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     grads = (p[..., :, None] * q[..., None, :]) * _weight_gradients(
         straight1, cross1, rows, cross2, straight2, columns, a1, a2, indices1, counts1, indices2, counts2
     )
@@ -208,7 +210,7 @@ def _weight_gradients(
 ) -> Tensor:
     """Gradient of ``W[i, j]`` at each pair of a head's lists, (tokens, heads, k1, k2); 0 at padding."""
     (i, real1), (j, real2) = (
-        _active(indices, torch.ones_like(indices, dtype=a1.dtype), counts)
+        active_lists(indices, torch.ones_like(indices, dtype=a1.dtype), counts)
         for indices, counts in ((indices1, counts1), (indices2, counts2))
     )
     by_row = _take((rows + (straight1 * a1).sum(-1))[..., None], i)

@@ -83,7 +83,7 @@ struct List {
 };
 
 template <class T>
-MONET_INLINE List<T> list(const Side<T>& side, int64_t row) {
+MONET_INLINE List<T> list_of(const Side<T>& side, int64_t row) {
   return {side.indices + row * side.width, side.probs + row * side.width, side.counts[row]};
 }
 
@@ -198,7 +198,7 @@ MONET_INLINE void mix_tokens(const Mix<T>& a, int64_t begin, int64_t end) {
       std::memset(rows, 0, a.keys * sizeof(T));
     }
     for (int64_t head = 0; head < a.heads; ++head) {
-      const List<T> i = list(a.one, token * a.heads + head), j = list(a.two, token * a.heads + head);
+      const List<T> i = list_of(a.one, token * a.heads + head), j = list_of(a.two, token * a.heads + head);
       if (token + 1 < end) {
         fetch(a1 + block, block, head, a.heads);
         if (a2) fetch(a2 + block, block, head, a.heads);
@@ -285,7 +285,7 @@ MONET_INLINE void mix_backward_tokens(const MixBackward<T>& g, int64_t begin, in
     }
     for (int64_t head = 0; head < a.heads; ++head) {
       const int64_t row = token * a.heads + head;
-      const List<T> i = list(a.one, row), j = list(a.two, row);
+      const List<T> i = list_of(a.one, row), j = list_of(a.two, row);
       T* p = g.probs1 + row * a.one.width;
       T* q = g.probs2 + row * a.two.width;
       std::memset(p, 0, a.one.width * sizeof(T));

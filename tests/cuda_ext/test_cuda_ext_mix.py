@@ -1,4 +1,4 @@
-"""`mix` against the explicit expansion over all experts: shapes, dtypes, layouts, factors; gradients; what is refused."""
+"""`mix` against the explicit expansion over all experts: shapes, dtypes, layouts, factors; gradients; bad input."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_equals_the_expansion(
     given_hidden = tuple(h.mT.contiguous().mT for h in hidden) if strided else hidden
     tolerance = {torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}[dtype]
     for actual, expected in zip(run(given_hidden, routing, factors), expanded(hidden, routing, factors), strict=True):
-        assert actual.dtype == dtype and actual.shape == expected.shape
+        assert actual.dtype == dtype
+        assert actual.shape == expected.shape
         torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
 
 

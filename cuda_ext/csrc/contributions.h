@@ -1,0 +1,137 @@
+// What each active expert adds along a direction, the strongest of each token: plain C++, knows nothing of torch.
+//
+// Expert (i, j) adds W[i, j] (direction . E_ij), and direction . E_ij is a sum of parts of i alone, of j alone, and of
+// at most two products of a part of i and a part of j.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "levels.h"
+#include "mix.h"
+#include "pairs.h"
+#include "sparse.h"
+
+namespace monet {
+
+// Projections have one row a token, or one for all tokens: then their step is 0. Horizontal experts have no a2, and
+// only d21 and c2.
+template <class T>
+struct Contributions {
+  const T *a1, *a2;                  // (tokens, keys, units)
+  Side<T> one, two;                  // routing by both key sets
+  const T* factors;                  // S, (keys, keys), or null
+  const T *d11, *d12, *d21, *d22;    // (rows, keys, units): direction . V of each hidden unit
+  const T *c1, *c2;                  // (rows, keys): direction . b
+  int64_t row_step;                  // rows to go on with each token: 0 or 1
+  int64_t heads, keys, units, top;
+  int64_t* experts;  // (tokens, top) strongest first, -1 where there are fewer
+  T* values;         // (tokens, top)
+  double* totals;    // (tokens)
+};
+
+template <class T>
+struct Candidate {
+  T size;  // of the value; infinite for NaN, which so comes first
+  int64_t expert;
+  T value;
+};
+
+// Strongest first, the lower id among equals: a strict order, so that every way to select gives the same.
+template <class T>
+static inline bool stronger(const Candidate<T>& x, const Candidate<T>& y) {
+  return x.size != y.size ? x.size > y.size : x.expert < y.expert;
+}
+
+// Leaves the `top` strongest in front; not inlined, as sorting gains nothing from wide vectors.
+template <class T>
+static __attribute__((noinline)) void select(std::vector<Candidate<T>>& list, int64_t top, bool sorted) {
+  const int64_t kept = std::min<int64_t>(top, list.size());
+  if (kept < static_cast<int64_t>(list.size()))
+    std::nth_element(list.begin(), list.begin() + kept, list.end(), stronger<T>);
+  list.resize(kept);
+  if (sorted) std::sort(list.begin(), list.end(), stronger<T>);
+}
+
+// Tokens [begin, end).
+template <class T>
+MONET_INLINE void contribute_tokens(const Contributions<T>& a, int64_t begin, int64_t end) {
+  const int64_t keys = a.keys, units = a.units, block = keys * units;
+  Merger<T> merger(keys);
+  std::vector<T> by_column(keys);
+  std::vector<int64_t> offsets(keys + 1), next(keys);
+  std::vector<Entry<T>> entries(a.heads * a.one.width);
+  std::vector<Candidate<T>> list;
+  const int64_t room = std::max<int64_t>(2 * a.top, 256);
+  list.reserve(room);
+  for (int64_t token = begin; token < end; ++token) {
+    const int64_t projection = token * a.row_step;
+    const bool both = a.a2 != nullptr;
+    const T* a1 = a.a1 + token * block;
+    const T* a2 = both ? a.a2 + token * block : nullptr;
+    const T* d12 = both ? a.d12 + projection * block : nullptr;
+    const T* d21 = a.d21 + projection * block;
+    std::fill(offsets.begin(), offsets.end(), 0);
+    for (int64_t row = token * a.heads; row < (token + 1) * a.heads; ++row) {
+      const List<T> i = list_of(a.one, row), j = list_of(a.two, row);
+      for (int64_t n = 0; n < i.count; ++n) ++offsets[i.keys[n] + 1];
+      for (int64_t n = 0; n < j.count; ++n) {
+        const int64_t f = j.keys[n];
+        by_column[f] = a.c2[projection * keys + f];
+        if (both)
+          by_column[f] +=
+              dot<T>(a2 + f * units, a.d22 + projection * block + f * units, nullptr, nullptr, units);
+      }
+    }
+    for (int64_t key = 0; key < keys; ++key) offsets[key + 1] += offsets[key];
+    std::copy(offsets.begin(), offsets.end() - 1, next.begin());
+    for (int64_t row = token * a.heads; row < (token + 1) * a.heads; ++row) {
+      const List<T> i = list_of(a.one, row);
+      for (int64_t n = 0; n < i.count; ++n)
+        entries[next[i.keys[n]]++] = {static_cast<int32_t>(token), static_cast<int32_t>(row), i.probs[n]};
+    }
+
+    list.clear();
+    double total = 0;
+    T least = -1;  // what a candidate must exceed: the weakest of `top` that are known
+    for (int64_t key = 0; key < keys; ++key) {
+      const int64_t count = offsets[key + 1] - offsets[key];
+      if (count == 0) continue;
+      const Scores<T> s = merge(merger, entries.data() + offsets[key], count, a.two);
+      const int64_t at = key * units;
+      T by_row = 0;
+      if (both)
+        by_row = a.c1[projection * keys + key] +
+                 dot<T>(a1 + at, a.d11 + projection * block + at, nullptr, nullptr, units);
+      for (int64_t n = 0; n < s.count; ++n) {
+        const int64_t f = s.keys[n], expert = key * keys + f;
+        if (!(s.scores[n] > 0)) continue;
+        const T along = dot<T>(a1 + at, d21 + f * units, both ? d12 + at : nullptr, both ? a2 + f * units : nullptr,
+                               units) +
+                        (by_row + by_column[f]);
+        const T value = (a.factors ? a.factors[expert] * s.scores[n] : s.scores[n]) * along;
+        total += value;
+        const T size = value == value ? std::abs(value) : static_cast<T>(INFINITY);
+        // Ids ascend, so of equal values the one that is known has the lower id and stays.
+        if (!(size > least)) continue;
+        list.push_back({size, expert, value});
+        if (static_cast<int64_t>(list.size()) == room) {
+          select(list, a.top, false);
+          least = list.back().size;
+          for (const Candidate<T>& c : list) least = std::min(least, c.size);
+        }
+      }
+    }
+    select(list, a.top, true);
+    a.totals[token] = total;
+    for (int64_t n = 0; n < a.top; ++n) {
+      const bool there = n < static_cast<int64_t>(list.size());
+      a.experts[token * a.top + n] = there ? list[n].expert : -1;
+      a.values[token * a.top + n] = there ? list[n].value : 0;
+    }
+  }
+}
+
+}  // namespace monet

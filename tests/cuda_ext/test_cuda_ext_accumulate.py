@@ -1,0 +1,239 @@
+"""`accumulate` against counting one expert and token at a time; pieces, order, merging, documents, what is refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cuda_ext import Statistics, accumulate
+from cuda_ext.accumulation import MASS_LIMIT
+
+from .conftest import Lists, needs_kernel, random_routing
+
+IGNORE = "ignore:cuda_ext computes with PyTorch:RuntimeWarning"
+FIELDS = ("tokens", "mass", "histogram", "best_scores", "best_rows")
+
+
+def part(routing: Lists, tokens: slice) -> Lists:
+    return Lists(*(t[tokens] for t in routing.arrays), num_keys=routing.num_keys)
+
+
+def corpus(tokens: int, labels: int, documents: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels, -1 among them, rows with gaps, and first rows of documents."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.randint(-1, labels, (tokens,), generator=generator)
+    rows = torch.randint(1, 4, (tokens,), generator=generator).cumsum(0)
+    document = torch.randint(0, documents, (tokens,), generator=generator).sort().values
+    first = torch.searchsorted(document, document)
+    return label, rows, rows[first]
+
+
+def counted_one_by_one(
+    statistics: Statistics, routing: Lists, labels: Tensor, rows: Tensor, starts: Tensor
+) -> dict[str, Tensor]:
+    """What `statistics`, empty, should hold: every expert and token by itself, from the dense scores."""
+    g1, g2 = routing.dense()
+    scores = torch.einsum("thi,thj->tij", g1.double(), g2.double()).flatten(1).float()
+    out = {name: getattr(statistics, name).clone() for name in FIELDS}
+    for expert in range(scores.shape[1]):
+        active = [
+            (float(s), int(row), int(start), int(label))
+            for s, row, start, label in zip(scores[:, expert], rows, starts, labels, strict=True)
+            if s > 0 and label >= 0
+        ]
+        for s, _, _, label in active:
+            out["tokens"][expert, label] += 1
+            out["mass"][expert, label] += math.floor(s * 2**36 + 0.5)
+            low = [2.0 ** (statistics.top - b) for b in range(statistics.histogram.shape[1] - 1, 0, -1)]
+            out["histogram"][expert, sum(s >= edge for edge in low)] += 1
+        best: list[tuple[float, int]] = []
+        taken: dict[int, int] = {}
+        for s, row, start, _ in sorted(active, key=lambda a: (-a[0], a[1])):
+            taken[start] = taken.get(start, 0) + 1
+            if taken[start] <= statistics.per_document:
+                best.append((s, row))
+        for n, (s, row) in enumerate(best[: statistics.best_rows.shape[1]]):
+            out["best_scores"][expert, n], out["best_rows"][expert, n] = s, row
+    return out
+
+
+def assert_equal(statistics: Statistics, expected: dict[str, Tensor] | Statistics) -> None:
+    for name in FIELDS:
+        want = expected[name] if isinstance(expected, dict) else getattr(expected, name)
+        assert torch.equal(getattr(statistics, name), want), name
+
+
+@pytest.mark.filterwarnings(IGNORE)
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("per_document", [1, 2, None])
+def test_equals_counting_one_by_one(seed: int, per_document: int | None, either: None) -> None:
+    """Probabilities are powers of two, so that sums are exact in any order and many scores tie."""
+    tokens, heads, keys, labels = 24, 1 + seed % 3, 5, 3
+    routing = random_routing(tokens, heads, keys, seed, even=True)
+    label, rows, starts = corpus(tokens, labels, 5, seed)
+    statistics = Statistics.empty(keys, heads, labels, best=4, per_document=per_document, bins=5)
+    expected = counted_one_by_one(statistics, routing, label, rows, starts)
+    for tokens_of_call in (slice(0, 7), slice(7, 7), slice(7, None)):
+        where = (label[tokens_of_call], rows[tokens_of_call], starts[tokens_of_call])
+        accumulate(statistics, part(routing, tokens_of_call), *where)
+    assert_equal(statistics, expected)
+    assert statistics.tokens.sum() > 0
+    assert (statistics.best_rows >= 0).any()
+    torch.testing.assert_close(statistics.masses, expected["mass"].double() / 2**36, rtol=0, atol=0)
+    assert torch.equal(statistics.maximum, expected["best_scores"][:, 0])
+
+
+@needs_kernel
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(0, 30), st.integers(1, 4), st.integers(1, 12)),
+    best=st.integers(1, 5),
+    per_document=st.integers(1, 5),
+    cut=st.integers(0, 30),
+    even=st.booleans(),
+    seed=st.integers(0, 2**20),
+)
+def test_kernel_and_definition_agree_to_the_bit(
+    shape: tuple[int, int, int], best: int, per_document: int, cut: int, even: bool, seed: int
+) -> None:
+    routing = random_routing(*shape, seed, even=even)
+    where = corpus(shape[0], 2, 4, seed)
+    results = []
+    for run in range(2):
+        statistics = Statistics.empty(shape[2], shape[1], 2, best=best, per_document=per_document)
+        with pytest.MonkeyPatch.context() as patch:
+            if run:
+                patch.setattr("cuda_ext.accumulation.has_kernel", lambda device: False)
+            for span in (slice(0, cut), slice(cut, None)):
+                accumulate(statistics, part(routing, span), *(w[span] for w in where))
+        results.append(statistics)
+    assert_equal(*results)
+
+
+def test_merged_shards_equal_one_run_in_any_order() -> None:
+    keys, heads = 16, 3
+    routing = random_routing(90, heads, keys, 1)
+    label, rows, starts = corpus(90, 4, 9, 1)
+    cuts = [0, *[n for n in (30, 60) for n in [int((starts == starts[n]).nonzero()[0])]], 90]
+
+    def counted(begin: int, end: int) -> Statistics:
+        statistics = Statistics.empty(keys, heads, 4, best=3, per_document=2)
+        span = slice(begin, end)
+        accumulate(statistics, part(routing, span), label[span], rows[span], starts[span])
+        return statistics
+
+    whole = counted(0, 90)
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        total = Statistics.empty(keys, heads, 4, best=3, per_document=2)
+        for n in order:
+            total.merge(counted(cuts[n], cuts[n + 1]))
+        assert_equal(total, whole)
+        assert total.next_row == whole.next_row
+
+
+def test_the_same_bits_on_any_number_of_threads() -> None:
+    routing = random_routing(200, 4, 64, 2)
+    where = corpus(200, 3, 10, 2)
+    before = torch.get_num_threads()
+    try:
+        runs = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            runs.append(Statistics.empty(64, 4, 3, best=5, per_document=2))
+            accumulate(runs[-1], routing, *where)
+    finally:
+        torch.set_num_threads(before)
+    assert_equal(runs[1], runs[0])
+    assert_equal(runs[2], runs[0])
+
+
+@needs_kernel
+def test_the_same_bits_on_every_instruction_set() -> None:
+    routing = random_routing(50, 3, 40, 3)
+    where = corpus(50, 3, 10, 3)
+    runs = []
+    for level in range(torch.ops.monet.best_level() + 1):
+        s = Statistics.empty(40, 3, 3, best=4)
+        state = [getattr(s, name) for name in FIELDS]
+        torch.ops.monet.accumulate_kernel(*state, *routing.arrays, *where, 40, s.top, 4, level)
+        runs.append(s)
+    for other in runs[1:]:
+        assert_equal(other, runs[0])
+
+
+def test_scores_that_underflow_are_not_active() -> None:
+    tiny = Lists(*(torch.zeros(1, 1, 1).short(), torch.full((1, 1, 1), 1e-30), torch.ones(1, 1).int()) * 2, num_keys=2)
+    statistics = Statistics.empty(2, 1, 1, best=1)
+    accumulate(statistics, tiny, torch.zeros(1).long(), torch.zeros(1).long())
+    assert not statistics.tokens.any()
+    assert statistics.best_rows.max() == -1
+
+
+def test_opcheck() -> None:
+    routing = random_routing(6, 2, 5, 4)
+    s = Statistics.empty(5, 2, 3, best=2)
+    arguments = (*(getattr(s, name) for name in FIELDS), *routing.arrays, *corpus(6, 3, 2, 4), 5, s.top, 2)
+    torch.library.opcheck(torch.ops.monet.accumulate.default, arguments)
+
+
+GOOD = random_routing(4, 2, 5, 5)
+ROWS = torch.arange(4)
+ZEROS = torch.zeros(4, dtype=torch.int64)
+
+
+@pytest.mark.filterwarnings(IGNORE)
+@pytest.mark.parametrize(
+    ("change", "error", "named"),
+    [
+        ({"labels": ZEROS + 3}, IndexError, r"labels must lie in -1 .. 2; got 3"),
+        ({"labels": ZEROS - 2}, IndexError, "labels must lie in"),
+        ({"labels": ZEROS.int()}, TypeError, "labels must be torch.int64"),
+        ({"labels": ZEROS[:3]}, ValueError, r"routing.indices1 must have shape \(3, heads, k\)"),
+        ({"rows": ROWS.flip(0)}, ValueError, "rows must ascend, from 0 on"),
+        ({"rows": ROWS - 1}, ValueError, "rows must ascend, from 0 on"),
+        ({"rows": ROWS[:3]}, ValueError, r"rows must have shape \(4\)"),
+        ({"starts": None}, ValueError, "starts is needed"),
+        ({"starts": ROWS + 1}, ValueError, "starts must lie in"),
+        ({"routing": random_routing(4, 3, 5)}, ValueError, "routing must have 2 heads"),
+        ({"routing": random_routing(4, 2, 6)}, ValueError, "routing.num_keys must be 5"),
+        ({"routing": replace(GOOD, probs1=GOOD.probs1 - 2)}, ValueError, "routing.probs1 must lie in 0 .. 1"),
+        ({"routing": replace(GOOD, probs2=GOOD.probs2 * float("nan"))}, ValueError, "routing.probs2 must lie in"),
+        ({"routing": replace(GOOD, indices2=GOOD.indices2 + 5)}, IndexError, "routing.indices2 must lie in 0 .. 4"),
+    ],
+)
+def test_wrong_arguments_are_named_and_change_nothing(
+    change: dict[str, Any], error: type[Exception], named: str, either: None
+) -> None:
+    statistics = Statistics.empty(5, 2, 3, best=3, per_document=2)
+    arguments = {"statistics": statistics, "routing": GOOD, "labels": ZEROS, "rows": ROWS, "starts": ROWS} | change
+    with pytest.raises(error, match=named):
+        accumulate(**arguments)
+    assert_equal(statistics, Statistics.empty(5, 2, 3, best=3))
+
+
+@pytest.mark.parametrize("name", ["keys", "heads", "labels", "best", "bins", "per_document"])
+def test_statistics_of_nothing_are_refused(name: str) -> None:
+    numbers = {"keys": 2, "heads": 1, "labels": 1, "best": 1, "bins": 1, "per_document": 1} | {name: 0}
+    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+        Statistics.empty(**numbers)  # type: ignore[arg-type]
+
+
+def test_statistics_of_other_settings_do_not_merge() -> None:
+    with pytest.raises(ValueError, match="do not merge"):
+        Statistics.empty(2, 1, 1, best=1).merge(Statistics.empty(2, 1, 2, best=1))
+
+
+def test_a_mass_that_would_overflow_is_refused() -> None:
+    statistics = Statistics.empty(5, 2, 3, best=1)
+    statistics._mass_bound = MASS_LIMIT  # forgets that the masses are small: they are looked at
+    accumulate(statistics, GOOD, ZEROS, ROWS)
+    statistics.mass[0, 0] = statistics._mass_bound = MASS_LIMIT
+    with pytest.raises(OverflowError, match="start new"):
+        accumulate(statistics, GOOD, ZEROS, ROWS + 4)
