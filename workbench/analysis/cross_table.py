@@ -26,20 +26,22 @@ class CrossTable:
     """Mass and active tokens of experts by a number that each token carries; sorted by expert, then number.
 
     Attributes:
+        experts: the ids it covers; those that are not in it were never active.
         expert: (n,) flat ids.
         number: (n,) the numbers.
         mass: (n,) float32 sums of routing scores, from the stored half precision.
         tokens: (n,) active tokens.
     """
 
+    experts: range
     expert: NDArray[np.int64]
     number: NDArray[np.int64]
     mass: NDArray[np.float32]
     tokens: NDArray[np.int64]
 
     @classmethod
-    def from_parts(cls, parts: Iterator[tuple[Routing, NDArray[np.int64]]], numbers: int) -> CrossTable:
-        """From pieces of routing, each with the number, below ``numbers``, of its tokens."""
+    def from_parts(cls, parts: Iterator[tuple[Routing, NDArray[np.int64]]], numbers: int, experts: range) -> CrossTable:
+        """From pieces of routing of the ``experts``, each with the number, below ``numbers``, of its tokens."""
         cells, masses, counts = [], [], []
         for routing, number in parts:
             token, expert, score = (values.numpy(force=True) for values in routing.pairs())
@@ -49,8 +51,8 @@ class CrossTable:
             counts.append(count)
         cell, place = np.unique(np.concatenate(cells), return_inverse=True)
         expert, number = np.divmod(cell, numbers)
-        mass = np.bincount(place, np.concatenate(masses), len(cell)).astype(np.float32)
-        return cls(expert, number, mass, np.bincount(place, np.concatenate(counts), len(cell)).astype(np.int64))
+        mass, tokens = (np.bincount(place, np.concatenate(parts), len(cell)) for parts in (masses, counts))
+        return cls(experts, expert, number, mass.astype(np.float32), tokens.astype(np.int64))
 
 
 def cross_tables(run: Run, group: int, number: NDArray[np.int64], pairs: int) -> Iterator[CrossTable]:
@@ -72,7 +74,8 @@ def cross_tables(run: Run, group: int, number: NDArray[np.int64], pairs: int) ->
     slices = max(1, min(run.num_keys, -(-pairs // MAX_CELLS)))
     edges = np.linspace(0, run.num_keys, slices + 1).astype(int).tolist()
     for low, high in pairwise(edges):
-        yield CrossTable.from_parts(parts(low, high), int(number.max()) + 1)
+        experts = range(low * run.num_keys, high * run.num_keys)
+        yield CrossTable.from_parts(parts(low, high), int(number.max()) + 1, experts)
 
 
 def within(routing: Routing, low: int, high: int) -> Routing:

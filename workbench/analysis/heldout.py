@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..errors import WorkbenchError
+from .analyze import check_labels
 from .sums import LEFT_OUT, LabelSums, label_sums
+from .windows import Windows, read_windows
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from ..store import Run
 
 ROUTING_ROWS = 4096  # token rows of sparse routing read at once
-BATCH_TOKENS = 2048  # tokens of a forward pass
 
 
 def split_documents(label: NDArray[np.integer], tokens: NDArray[np.integer], seed: int) -> NDArray[np.bool_]:
@@ -68,10 +69,7 @@ class HeldOut:
         Raises:
             WorkbenchError: the run has one label, or a label has fewer than two documents with two tokens or more.
         """
-        if len(run.labels) < 2:
-            raise WorkbenchError(
-                f"{run.path} has one label, {run.labels[0]!r}; experts are compared between two labels or more."
-            )
+        check_labels(run)
         table = run.documents.query("tokens > 1").reset_index(drop=True)
         numbers = {label: number for number, label in enumerate(run.labels)}
         label = table["label"].astype(object).map(numbers).to_numpy(np.int64)
@@ -110,47 +108,6 @@ class HeldOut:
     def measuring_windows(self) -> Windows:
         """The measuring half as the model reads it; documents are numbered as in ``measuring``."""
         return read_windows(self.run, self.measuring)
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Documents cut into context windows, padded on the right and batched by length.
-
-    Attributes:
-        documents: how many documents there are, numbered from 0.
-        batches: ids (windows, tokens), their lengths (windows,) and the number of their document (windows,).
-        tokens: tokens that are predicted: all but the first of each window.
-    """
-
-    documents: int
-    batches: list[tuple[Tensor, Tensor, Tensor]]
-    tokens: int
-
-
-def read_windows(run: Run, documents: pd.DataFrame) -> Windows:
-    """The windows that the export read of some documents: of the manifest's size, each read from position 0.
-
-    Args:
-        run: the run.
-        documents: columns row, tokens and bos (the start-of-text token a document opens with, or missing).
-    """
-    context = run.manifest["settings"]["context"]
-    windows: list[tuple[int, NDArray[np.int64]]] = []
-    for number, (row, tokens, bos) in enumerate(
-        zip(documents["row"], documents["tokens"], documents["bos"], strict=True)
-    ):
-        ids = run.tokens(slice(int(row), int(row + tokens)))["token"].to_numpy(np.int64)
-        ids = ids if pd.isna(bos) else np.concatenate([[int(bos)], ids])
-        windows += [(number, ids[start : start + context]) for start in range(0, len(ids), context)]
-    windows = sorted((w for w in windows if len(w[1]) > 1), key=lambda w: -len(w[1]))
-    batches = []
-    while windows:
-        size = max(1, BATCH_TOKENS // len(windows[0][1]))
-        batch, windows = windows[:size], windows[size:]
-        lengths = torch.tensor([len(ids) for _, ids in batch])
-        ids = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(ids) for _, ids in batch], batch_first=True)
-        batches.append((ids, lengths, torch.tensor([number for number, _ in batch])))
-    return Windows(len(documents), batches, sum(int((lengths - 1).sum()) for _, lengths, _ in batches))
 
 
 @dataclass(frozen=True)
@@ -193,15 +150,14 @@ def document_losses(
     """
     sums = torch.zeros(3, windows.documents, dtype=torch.float64)
     with model.edit_experts(edits):
-        for ids, lengths, document in windows.batches:
-            # Padding stands on the right, where causal attention does not look back from.
-            logits = model(ids.to(model.device), use_cache=False).logits[:, :-1]
-            following = ids[:, 1:].to(model.device)
+        for batch in windows.batches:
+            logits = model(batch.ids.to(model.device), use_cache=False).logits[:, :-1]
+            following = batch.ids[:, 1:].to(model.device)
             loss = cross_entropy(logits.flatten(0, 1).float(), following.flatten(), reduction="none")
             loss = loss.view_as(following).cpu()
             hit = (logits.argmax(-1) == following).cpu()
-            real = torch.arange(1, ids.shape[1]) < lengths[:, None]
+            real = batch.real[:, 1:]
             for row, values in enumerate((loss, hit, real)):
-                sums[row].index_add_(0, document, torch.where(real, values.double(), 0.0).sum(1))
+                sums[row].index_add_(0, batch.document, torch.where(real, values.double(), 0.0).sum(1))
             report(int(real.sum()))
     return Losses(*(row.numpy() for row in sums))

@@ -1,4 +1,4 @@
-"""Could chance have made an expert prefer a label? A permutation null over documents, and false-discovery control."""
+"""Could chance have made an expert prefer a label? A permutation null over documents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from .cross_table import CrossTable
 from .selectivity import Floats, advantage, class_selectivity, label_information, label_shares, monosemanticity
 
 SCORES = ("ratio", "score", "selectivity", "information")
-PERMUTATIONS = 200
 FIRST_LOOK = 50  # permutations after which experts that are clearly like chance are let go
 LET_GO = 10  # as many of them at least as far out
 BLOCK = 2048  # experts worked on at once
@@ -91,8 +90,8 @@ class LabelNull:
         row = np.searchsorted(experts, table.expert[begin:end])
         known = experts[np.minimum(row, len(experts) - 1)] == table.expert[begin:end]
         dense = np.zeros((self.one_hot.shape[-1], 2, len(experts)), np.float32)  # by document: mass, tokens
-        for kind, column in enumerate((table.mass, table.tokens)):
-            dense[table.number[begin:end][known], kind, row[known]] = column[begin:end][known]
+        cell = table.number[begin:end][known], slice(None), row[known]
+        dense[cell] = np.stack([table.mass[begin:end][known], table.tokens[begin:end][known]], axis=1)
         true = self._scores(dense, 0, 1)
         exceeded = {name: np.zeros(len(experts), np.int64) for name in SCORES}
         done = np.zeros(len(experts), np.int64)
@@ -117,16 +116,3 @@ class LabelNull:
         by_label = self.one_hot[first:last].reshape(-1, documents) @ dense.reshape(documents, -1)
         mass, tokens = by_label.reshape(orders, labels, 2, -1).transpose(2, 1, 0, 3)
         return label_scores(mass, tokens, self.label_tokens[:, first:last, None])
-
-
-def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The false discovery rate at which each p-value would still be called significant (Benjamini & Hochberg 1995).
-
-    NaN stands for a hypothesis that was not tested; it gives NaN and does not count.
-    """
-    tested = np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
-    q = np.full(len(p), np.nan)
-    q[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return q

@@ -16,7 +16,7 @@ from .heldout import HeldOut, Losses, document_losses
 from .mask_result import MaskResult, write_mask
 from .removal import Choice, removal
 from .selectivity import MIN_TOKENS, RATIO
-from .targets import check_model
+from .targets import check_same_shape
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -66,7 +66,7 @@ def mask_labels(
     windows = heldout.measuring_windows()
     choices = [Choice.by_rule(heldout.choosing_sums(group), ratio, min_tokens) for group in run.groups]
     removed, control, counts = [], [], []
-    with job("mask", windows.tokens * (1 + 2 * len(rows)), "tokens", progress) as report:
+    with job("mask", windows.predicted * (1 + 2 * len(rows)), "tokens", progress) as report:
         plain = document_losses(model, windows, {}, report)
 
         def measure(experts: list[NDArray[np.int64]]) -> Losses:
@@ -104,16 +104,3 @@ def mask_labels(
     if rows == run.labels:
         write_mask(run, result)
     return result
-
-
-def check_same_shape(run: Run, model: MonetForCausalLM) -> None:
-    """Raises WorkbenchError for a model in training mode, or whose routing has another shape than the run's."""
-    check_model(model)
-    config = model.config
-    shape = config.moe_experts, config.moe_heads, [group.start for group in config.routing_groups]
-    wanted = run.num_keys, run.heads, run.group_layers
-    if shape != wanted:
-        raise WorkbenchError(
-            f"the model's keys, heads and router layers are {shape}, those of {run.path} are {wanted}; "
-            f"give the model it was exported from, {run.model_path}."
-        )

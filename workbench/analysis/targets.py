@@ -15,6 +15,8 @@ from ..errors import WorkbenchError
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
+    from ..store import Run
+
 Target = int | tuple[int, int] | Callable[[Tensor], Tensor]
 
 
@@ -89,6 +91,19 @@ def check_model(model: MonetForCausalLM) -> None:
     if model.training:
         raise WorkbenchError(
             "the model is in training mode, where routing rests on the batch: call model.eval() first."
+        )
+
+
+def check_same_shape(run: Run, model: MonetForCausalLM) -> None:
+    """Raises WorkbenchError for a model in training mode, or whose routing has another shape than the run's."""
+    check_model(model)
+    config = model.config
+    shape = config.moe_experts, config.moe_heads, [group.start for group in config.routing_groups]
+    wanted = run.num_keys, run.heads, run.group_layers
+    if shape != wanted:
+        raise WorkbenchError(
+            f"the model's keys, heads and router layers are {shape}, those of {run.path} are {wanted}; "
+            f"give the model it was exported from, {run.model_path}."
         )
 
 

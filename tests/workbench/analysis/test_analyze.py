@@ -32,7 +32,7 @@ def dense_scores(run: Run, model: MonetForCausalLM, group: int) -> tuple[np.ndar
 
 @pytest.mark.parametrize("group", [0, 1])
 def test_analysis_equals_dense_routing(run: Run, model: MonetForCausalLM, group: int) -> None:
-    summary = analyze_run(run, min_tokens=12)
+    summary = analyze_run(run, min_tokens=12, permutations=0)
     found = read_analysis(run, group)
     scores, label = dense_scores(run, model, group)
     active = (scores > 0).sum(0)
@@ -56,7 +56,7 @@ def test_analysis_equals_dense_routing(run: Run, model: MonetForCausalLM, group:
 
 
 def test_summary_as_json(run: Run) -> None:
-    summary = analyze_run(run)
+    summary = analyze_run(run, permutations=0)
     answer = summary.to_json()
     assert answer["labels"] == run.labels
     assert [g["group"] for g in answer["groups"]] == run.groups
@@ -65,9 +65,9 @@ def test_summary_as_json(run: Run) -> None:
 
 
 def test_a_second_analysis_replaces_the_first(run: Run) -> None:
-    analyze_run(run)
+    analyze_run(run, permutations=0)
     loose = read_analysis(run, 0)
-    analyze_run(run, ratio=20.0)
+    analyze_run(run, ratio=20.0, permutations=0)
     strict = read_analysis(run, 0)
     assert (strict["specialised"] != "").sum() < (loose["specialised"] != "").sum()
     assert (strict["score"] == loose["score"]).all()
@@ -102,4 +102,4 @@ def test_rules_that_make_no_sense_are_refused(run: Run, rule: dict[str, float], 
 def test_one_label_is_refused(run: Run) -> None:
     run.labels = ["ada"]
     with pytest.raises(WorkbenchError, match="has one label, 'ada'"):
-        analyze_run(run)
+        analyze_run(run, permutations=0)

@@ -1,0 +1,138 @@
+"""Scores of experts that need the run's routing or texts, and for every score a null, p-values and a verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..progress import job
+from .coherence import Embeddings, read_examples, weighted_coherence
+from .cross_table import cross_tables
+from .label_null import SCORES, LabelNull
+from .significance import benjamini_hochberg, pooled_p
+from .vocabulary import vocabulary_entropy
+
+if TYPE_CHECKING:
+    from ..store import Run
+
+SHIFTS = 2  # how often the text is slid under the activations
+
+
+def shifts(run: Run, seed: int) -> list[int]:
+    """Random distances, in token rows, between a tenth and nine tenths of the run."""
+    rows = run.tokens_total
+    return np.random.default_rng(seed).integers(rows // 10 + 1, rows - rows // 10 + 1, SHIFTS).tolist()
+
+
+def label_evidence(
+    run: Run, group: int, experts: pd.DataFrame, tested: NDArray[np.bool_], permutations: int, seed: int, shown: bool
+) -> pd.DataFrame:
+    """p-values of the scores that compare labels, labels shuffled by document: columns ``p:{score}``.
+
+    Args:
+        run, group: where the experts are.
+        experts: as ``Run.experts`` gives them.
+        tested: (experts,) those to test; the others have NaN.
+        permutations, seed: of :class:`~workbench.analysis.label_null.LabelNull`.
+        shown: show progress.
+    """
+    documents = run.documents
+    number = {label: n for n, label in enumerate(run.labels)}
+    label = documents["label"].map(number).to_numpy(np.int64)
+    null = LabelNull(label, documents["tokens"].to_numpy(), len(run.labels), permutations, seed)
+    document = np.repeat(np.arange(len(documents)), documents["tokens"])
+    ids = experts.index.to_numpy()
+    p = pd.DataFrame(np.nan, index=experts.index, columns=[f"p:{name}" for name in SCORES])
+    with job(f"label null, group {group}", int(tested.sum()), "experts", shown) as report:
+        for table in cross_tables(run, group, document, int(experts["tokens"].sum())):
+            here = ids[tested & (ids >= table.experts.start) & (ids < table.experts.stop)]
+            for name, values in null.p_values(table, here, report).items():
+                p.loc[here, f"p:{name}"] = values
+    return p
+
+
+def vocabulary_evidence(
+    run: Run, group: int, experts: pd.DataFrame, tested: NDArray[np.bool_], seed: int | None, shown: bool
+) -> pd.DataFrame:
+    """Entropy of experts' vocabulary, and with a seed its p-value: columns ``vocabulary_entropy`` and its ``p:``.
+
+    Labels have no part in this score, so there is nothing to shuffle by document. Its null slides the text under the
+    activations: each token's routing stands on the token some distance on, which keeps what experts do from token to
+    token and breaks only its tie to the text. Entropies are held against those of experts seen about as often.
+
+    Args:
+        run, group, experts, tested, shown: as :func:`label_evidence` takes them; experts not tested have NaN.
+        seed: of the distances; None for no test.
+    """
+    token = run.tokens()["token"].to_numpy(np.int64)
+    distances = [0, *([] if seed is None else shifts(run, seed))]
+    pairs = int(experts["tokens"].sum())
+    found = []
+    with job(f"vocabulary, group {group}", len(token) * len(distances), "tokens", shown) as report:
+        for distance in distances:
+            tables = cross_tables(run, group, np.roll(token, -distance), pairs)
+            entropy = pd.concat([vocabulary_entropy(table) for table in tables])
+            found.append(entropy.reindex(experts.index).where(tested).to_numpy())
+            report(len(token))
+    columns = {"vocabulary_entropy": found[0]}
+    if seed is not None:
+        columns["p:vocabulary_entropy"] = _pooled([-entropy for entropy in found], experts["tokens"].to_numpy(float))
+    return pd.DataFrame(columns, index=experts.index)
+
+
+def coherence_evidence(
+    run: Run,
+    group: int,
+    experts: pd.DataFrame,
+    tested: NDArray[np.bool_],
+    name: str,
+    embeddings: Embeddings,
+    seed: int | None,
+    shown: bool,
+) -> pd.DataFrame:
+    """Weighted coherence of experts' best examples, and with a seed its p-value: columns ``coherence:{name}``, ``p:``.
+
+    The null gives each example the context of the token some distance on, as in :func:`vocabulary_evidence`; scores are
+    held against those of experts with as many examples.
+
+    Args:
+        run, group, experts, tested, shown: as :func:`label_evidence` takes them; experts not tested have NaN.
+        name: of the embeddings.
+        embeddings: of the run's tokens.
+        seed: of the distances; None for no test.
+    """
+    examples = read_examples(run, group)
+    expert, weight, row = (examples[column].to_numpy() for column in ("expert", "score", "row"))
+    ids, sizes = np.unique(expert, return_counts=True)
+    distances = [0, *([] if seed is None else shifts(run, seed))]
+    found = []
+    with job(f"coherence by {name}, group {group}", len(row) * len(distances), "examples", shown) as report:
+        for distance in distances:
+            scores = weighted_coherence(expert, weight, (row + distance) % run.tokens_total, embeddings)
+            found.append(pd.Series(scores, ids).reindex(experts.index).where(tested).to_numpy())
+            report(len(row))
+    columns = {f"coherence:{name}": found[0]}
+    if seed is not None:
+        size = pd.Series(sizes.astype(float), ids).reindex(experts.index, fill_value=0).to_numpy()
+        columns[f"p:coherence:{name}"] = _pooled(found, size)
+    return pd.DataFrame(columns, index=experts.index)
+
+
+def _pooled(found: list[NDArray[np.float64]], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p-values of the first scores under the null of the others."""
+    return pooled_p(found[0], size, np.concatenate(found[1:]), np.tile(size, len(found) - 1))
+
+
+def add_verdicts(table: pd.DataFrame, fdr: float) -> pd.DataFrame:
+    """The table with ``q:{score}`` after each p-value, and ``confirmed``.
+
+    ``q`` is the false discovery rate, over the group's tested experts, at which the score would be called significant.
+    ``confirmed`` is True for experts that are specialised by the rule and whose ratio is significant at rate ``fdr``.
+    """
+    for name in [column for column in table.columns if column.startswith("p:")]:
+        q = benjamini_hochberg(table[name].to_numpy())
+        table.insert(table.columns.get_loc(name) + 1, f"q{name[1:]}", q)
+    return table.assign(confirmed=(table["specialised"] != "") & (table["q:ratio"] <= fdr))
