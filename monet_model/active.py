@@ -17,7 +17,7 @@ from torch.nn.functional import embedding_bag, pad
 from .routing import Routing
 
 ROWS = 1024  # (token, head) rows at a time, and of these
-BLOCK = 64  # rows padded to one width: what is at work stays in the processor's cache
+BLOCK = 128  # rows padded to one width: what is at work stays in the processor's cache
 
 
 def active_sums(

@@ -80,8 +80,11 @@ class ExpertLayer(nn.Module):
         a1, a2 = (a.flatten(0, -3) for a in self.sides(hidden))
         sums = active_sums(a1, a2, routing or Routing.from_dense(g1, g2), factors)
         if routing is None:
-            parts = [[spread(*side, self.keys) for side in self.active_values(*some)] for some in sums]
-            out = self.project(*(torch.cat(side).to(a1.dtype) for side in zip(*parts, strict=True)))
+            spreads = [
+                (spread(to1, some.indices1, self.keys), spread(to2, some.indices2, self.keys))
+                for some, _, _, to1, to2 in sums
+            ]
+            out = self.combine_spread(a1, a2, *(torch.cat(side).to(a1.dtype) for side in zip(*spreads, strict=True)))
         else:
             tables = self.tables()
             parts = [
@@ -112,8 +115,8 @@ class ExpertLayer(nn.Module):
         """For each of :meth:`active_values`, the output weights: (units, keys, out)."""
         raise NotImplementedError
 
-    def project(self, *values: Tensor) -> Tensor:
-        """Output (tokens, hidden) of :meth:`active_values`, each spread over all keys: (tokens, units, keys)."""
+    def combine_spread(self, a1: Tensor, a2: Tensor, to1: Tensor, to2: Tensor) -> Tensor:
+        """Output (tokens, hidden) of sums spread over all keys, (tokens, units, keys); the last unit sums weights."""
         raise NotImplementedError
 
     def forward(
@@ -159,9 +162,8 @@ class HorizontalExperts(ExpertLayer):
     def tables(self) -> list[Tensor]:
         return [torch.cat([_table(self.v, self.keys), self.b[None]])]
 
-    def project(self, *values: Tensor) -> Tensor:
-        (top,) = values
-        return self._project(top[:, :-1], top[:, -1])
+    def combine_spread(self, a1: Tensor, a2: Tensor, to1: Tensor, to2: Tensor) -> Tensor:
+        return self._project(to2[:, :-1], to2[:, -1])
 
     def _project(self, top: Tensor, bias: Tensor) -> Tensor:
         return _project(self.v, top, self.keys, self.units) + bias @ self.b.to(bias.dtype)
@@ -197,9 +199,8 @@ class VerticalExperts(ExpertLayer):
         rows = (g1 * g2.sum(-1, keepdim=True)).sum(-2).to(a1.dtype)  # (..., keys)
         columns = (g2 * g1.sum(-1, keepdim=True)).sum(-2).to(a1.dtype)
         g1, g2 = g1.to(a1.dtype), g2.to(a1.dtype)
-        straight1, straight2 = rows[..., None, :] * a1, columns[..., None, :] * a2  # (..., units, keys)
-        cross1, cross2 = (a2 @ g2.mT) @ g1, (a1 @ g1.mT) @ g2  # through (..., units, heads)
-        return self._project(straight1, cross1, rows, straight2, cross2, columns)
+        left = self._left(a1, (a2 @ g2.mT) @ g1, rows)  # through (..., units, heads)
+        return torch.cat([left, self._right(a2, (a1 @ g1.mT) @ g2, columns)], -1)
 
     def sides(self, hidden: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return hidden
@@ -216,19 +217,21 @@ class VerticalExperts(ExpertLayer):
         sides = ((self.v11, self.v12, self.b1), (self.v22, self.v21, self.b2))
         return [torch.cat([_table(v, self.keys), _table(w, self.keys), b[None]]) for v, w, b in sides]
 
-    def project(self, *values: Tensor) -> Tensor:
-        u = self.units
-        return self._project(*(part for side in values for part in (side[:, :u], side[:, u:-1], side[:, -1])))
+    def combine_spread(self, a1: Tensor, a2: Tensor, to1: Tensor, to2: Tensor) -> Tensor:
+        left = self._left(a1, to1[:, :-1], to1[:, -1])
+        return torch.cat([left, self._right(a2, to2[:, :-1], to2[:, -1])], -1)
 
-    def _project(
-        self, straight1: Tensor, cross1: Tensor, rows: Tensor, straight2: Tensor, cross2: Tensor, columns: Tensor
-    ) -> Tensor:
-        """Output of weighted activations (..., units, keys) and of biases weighted by (..., keys)."""
+    def _left(self, a1: Tensor, cross: Tensor, rows: Tensor) -> Tensor:
+        """Left half of the output, for sums over j of a2 (..., units, keys) and of the weights (..., keys)."""
         shape = (self.keys, self.units)
-        left = _project(self.v11, straight1, *shape) + _project(self.v12, cross1, *shape)
-        right = _project(self.v21, cross2, *shape) + _project(self.v22, straight2, *shape)
-        left, right = left + rows @ self.b1.to(rows.dtype), right + columns @ self.b2.to(rows.dtype)
-        return torch.cat([left, right], -1)
+        straight = _project(self.v11, rows[..., None, :] * a1, *shape)
+        return straight + _project(self.v12, cross, *shape) + rows @ self.b1.to(rows.dtype)
+
+    def _right(self, a2: Tensor, cross: Tensor, columns: Tensor) -> Tensor:
+        """Right half of the output, for sums over i of a1 and of the weights."""
+        shape = (self.keys, self.units)
+        crossed = _project(self.v21, cross, *shape)
+        return crossed + _project(self.v22, columns[..., None, :] * a2, *shape) + columns @ self.b2.to(columns.dtype)
 
 
 def make_experts(config: MonetConfig) -> HorizontalExperts | VerticalExperts:

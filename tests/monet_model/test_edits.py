@@ -53,6 +53,20 @@ def test_model_equals_explicit_expansion(make_model: Any, oracle: Any, error: An
 
 
 @DECOMPOSITIONS
+@pytest.mark.parametrize("shape", [{"moe_experts": 40, "moe_topk": 2}, {"moe_heads": 1}, {"moe_groups": 9}])
+@torch.no_grad()
+def test_other_shapes_equal_explicit_expansion(
+    make_model: Any, oracle: Any, error: Any, decompose: str, shape: dict[str, int]
+) -> None:
+    model = make_model(moe_decompose=decompose, **shape)
+    edits = {0: torch.rand(model.config.moe_experts, model.config.moe_experts) * 2}
+    with model.edit_experts(edits):
+        assert error(model(IDS).logits, oracle(model)(IDS, edits)) < 1e-5
+    with torch.enable_grad(), model.edit_experts(edits):
+        assert error(model(IDS).logits.detach(), oracle(model)(IDS, edits)) < 1e-5
+
+
+@DECOMPOSITIONS
 @torch.no_grad()
 def test_factors_of_one_change_nothing(make_model: Any, error: Any, decompose: str) -> None:
     model = make_model(moe_decompose=decompose)

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForCausalLM
 
-from monet_model import MonetForCausalLM, MonetModel
+from monet_model import MonetForCausalLM, MonetModel, Routing
 
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5], [9, 9, 30, 12, 2, 60, 33]])
 SHAPES: dict[str, dict[str, Any]] = {
@@ -25,6 +25,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "top-1": {"moe_topk": 1},
     "many-keys": {"moe_experts": 40, "moe_topk": 7},
     "one-unit-a-half": {"moe_dim": 2},
+    "few-active": {"moe_experts": 40, "moe_topk": 2},
 }
 
 
@@ -46,6 +47,23 @@ def test_expert_layer_takes_any_routing(make_model: Any, oracle: Any, error: Any
     g1[3], g2[4, 0] = 0, 0
     out = model.model.layers[1].moe(x, g1, g2)
     assert error(out, oracle(model).moe(1, x, g1, g2)) < 1e-12
+
+
+@pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
+@pytest.mark.parametrize("edited", [False, True])
+@torch.no_grad()
+def test_few_active_keys_give_the_layer_of_all_keys(
+    make_model: Any, oracle: Any, error: Any, decompose: str, edited: bool
+) -> None:
+    """In float64: the sums over active keys are those over all of them."""
+    model = make_model(moe_decompose=decompose, moe_experts=40, moe_topk=2).double()
+    x = torch.randn(3, 400, 24, dtype=torch.float64)
+    g1, g2 = oracle(model).routing(0, x)
+    factors = torch.rand(40, 40, dtype=torch.float64) if edited else None
+    out = model.model.layers[1].moe(x, g1, g2, factors, Routing.from_dense(g1, g2))
+    few = x[:, ::50]
+    expected = oracle(model).moe(1, few, g1[:, ::50], g2[:, ::50], factors)
+    assert error(out[:, ::50], expected) < 1e-12
 
 
 def test_state_dict_is_the_published_one(golden: Any) -> None:
