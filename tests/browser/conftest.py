@@ -1,0 +1,101 @@
+"""The dashboard serving a small run as a process of its own, and a real browser looking at it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = ("disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update")
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _serve(run: Path) -> Iterator[str]:
+    command = [sys.executable, "app.py", str(run), "--port", str(free_port())]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        said = server.stdout.readline()
+        found = re.search(r"http://[\d.:]+", said)
+        if found is None:
+            pytest.fail(f"the dashboard printed no address but {said!r}")
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(10)
+        server.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def address(run_path: Path) -> Iterator[str]:
+    """Address that `python app.py RUN` prints for an analysed and masked run."""
+    yield from _serve(run_path)
+
+
+@pytest.fixture(scope="session")
+def bare_address(bare_run_path: Path) -> Iterator[str]:
+    """Address of the dashboard of a run that was exported and no more."""
+    yield from _serve(bare_run_path)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    if CHROMIUM is None:
+        pytest.fail(
+            "the browser tests need Chromium: install it (apt-get install chromium) or set CHROMIUM to its path."
+        )
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", *(f"--{name}" for name in QUIET)]
+        )
+        yield started
+        started.close()
+
+
+def _watched(browser: Browser, base_url: str | None, own: tuple[str, ...]) -> Iterator[Page]:
+    """A fresh page; when it closes, no console error, script error or request outside ``own`` may have happened."""
+    faults: list[str] = []
+    opened = browser.new_page(base_url=base_url, viewport={"width": 1600, "height": 1000})
+    opened.set_default_timeout(20_000)
+    opened.on("console", lambda entry: faults.append(entry.text) if entry.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("requestfailed", lambda request: faults.append(f"failed: {request.url}: {request.failure}"))
+    opened.on("request", lambda request: None if request.url.startswith(own) else faults.append(f"left: {request.url}"))
+    yield opened
+    opened.close()
+    assert not faults
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page of the dashboard."""
+    yield from _watched(browser, address, (f"{address}/", "data:", "blob:"))
+
+
+@pytest.fixture
+def bare_page(browser: Browser, bare_address: str) -> Iterator[Page]:
+    """A page of the dashboard of a run that was exported and no more."""
+    yield from _watched(browser, bare_address, (f"{bare_address}/", "data:", "blob:"))
+
+
+@pytest.fixture
+def offline_page(browser: Browser) -> Iterator[Page]:
+    """A page that may open files of this machine and nothing else."""
+    yield from _watched(browser, None, ("file://",))

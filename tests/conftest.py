@@ -1,0 +1,69 @@
+"""A small exported run that reports, dashboard and browser look at: real text, three labels, hostile markup in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXTS = {
+    "lua": "local x = 1\nfor i = 1, 10 do\n  print(i .. '<script>window.hacked = 1</script>')\nend\n",
+    "python": "def add(a, b):\n    return a + b\n\nprint(add(1, 2))\n",
+    "html": "<p>Hello, <b>world</b></p>\n<img src=x onerror='window.hacked = 1'>\n",
+}
+
+
+def _write_tokenizer(folder: Path) -> None:
+    """A token for every printable ASCII character, space, line break and tab: it fits the golden model's 128 ids."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    letters = [chr(code) for code in range(33, 127)] + ["Ġ", "Ċ", "ĉ"]
+    vocabulary = {token: number for number, token in enumerate(["<s>", "</s>", "<pad>", *letters])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer.add_special_tokens(["<s>", "</s>", "<pad>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+@pytest.fixture(scope="session")
+def bare_run_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the golden vertical model over a few lines of three labels, exported and no more."""
+    from datasets import Dataset
+
+    from workbench.export import export_run
+
+    folder = tmp_path_factory.mktemp("bare")
+    model, corpus, run = folder / "model", folder / "corpus.parquet", folder / "run"
+    shutil.copytree(ROOT / "tests" / "golden" / "tiny-vd", model)
+    _write_tokenizer(model)
+    rows = [
+        {"text": text * (1 + copy % 2), "label": label, "source": f"{label}/{copy}"}
+        for label, text in TEXTS.items()
+        for copy in range(4)
+    ]
+    Dataset.from_list(rows).to_parquet(str(corpus))
+    export_run(model, corpus, run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_path(bare_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, analysed and masked."""
+    from monet_model import MonetForCausalLM
+    from workbench import open_run
+    from workbench.analysis import analyze_run, mask_labels
+
+    path = tmp_path_factory.mktemp("analysed") / "run"
+    shutil.copytree(bare_run_path, path)
+    run = open_run(path)
+    analyze_run(run)
+    mask_labels(run, MonetForCausalLM.from_pretrained(run.model_path))
+    return path

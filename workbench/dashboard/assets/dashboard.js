@@ -1,0 +1,73 @@
+// What runs in the browser: frozen trees, links, the tab's title, the map's hover and click, the cells of the grids.
+
+window.dash_clientside = window.dash_clientside || {};
+window.dash_clientside.monet = {
+  title(text) {
+    if (text) document.title = text;
+  },
+  hover(data, facts) {
+    const unchanged = window.dash_clientside.no_update;
+    if (!data || !facts) return [false, unchanged, unchanged];
+    const { x, y, z, bbox } = data.points[0]; // z: -1 never active, 0 a generalist, then the labels
+    return [true, bbox, `expert ${facts.group}:${y * facts.keys + x} · i ${y}, j ${x} · ${facts.labels[z + 1]}`];
+  },
+  open(click, facts) {
+    const unchanged = window.dash_clientside.no_update;
+    if (!click || !facts) return [unchanged, unchanged];
+    const { x, y } = click.points[0];
+    return [`/expert/${facts.group}/${y * facts.keys + x}`, ""];
+  },
+};
+
+// A tree of elements that Dash knows as one component: see freeze.py. Text is always a child, never parsed as markup.
+window.workbench = {
+  Frozen: ({ tree }) => grow(tree),
+};
+
+function grow(node) {
+  if (Array.isArray(node)) return React.createElement(React.Fragment, null, ...node.map(grow));
+  if (node === null || typeof node !== "object") return node;
+  return React.createElement(node.tag, node.props, ...[node.children].flat().map(grow));
+}
+
+// Links to pages of the dashboard change the address without loading it all again.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='/']:not([download])");
+  if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  window.history.pushState({}, "", link.getAttribute("href"));
+  window.dispatchEvent(new PopStateEvent("popstate"));
+  window.scrollTo(0, 0);
+});
+
+const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
+
+cells.ExpertLink = function (params) {
+  if (params.value == null) return null;
+  return React.createElement("a", { href: `/expert/${params.context.group}/${params.value}` }, String(params.value));
+};
+
+cells.LabelSwatch = function (params) {
+  if (params.value == null) return null;
+  const backgroundColor = params.context.colours[params.value] || "rgba(128, 134, 144, 0.45)";
+  const swatch = React.createElement("span", { className: "swatch", style: { backgroundColor }, "aria-hidden": true });
+  return React.createElement("span", { className: "label-mark" }, swatch, params.value);
+};
+
+const grids = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
+
+grids.monetTheme = function (quartz) {
+  return quartz.withParams({
+    backgroundColor: "var(--mantine-color-body)",
+    foregroundColor: "var(--mantine-color-text)",
+    borderColor: "var(--mantine-color-default-border)",
+    headerBackgroundColor: "var(--panel-tint)",
+    chromeBackgroundColor: "var(--mantine-color-body)",
+    accentColor: "var(--mantine-primary-color-filled)",
+    browserColorScheme: "inherit",
+    fontFamily: "inherit",
+    fontSize: 13,
+    spacing: 5,
+    wrapperBorder: false,
+  });
+};

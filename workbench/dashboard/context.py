@@ -1,0 +1,128 @@
+"""What the pages read: one run, its analysis and, once a prompt asks for it, its model."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..analysis import MaskResult, read_mask
+from ..errors import WorkbenchError
+from ..report.origin import analysis, is_analysed
+from ..report.palette import GENERALIST, label_colours
+
+if TYPE_CHECKING:
+    from monet_model import MonetForCausalLM
+
+    from ..store import Run
+
+CACHED_GROUPS = 8
+GENERAL = ""  # the `specialised` value of an expert without a label of its own
+
+
+class Context:
+    """A run as the dashboard shows it. Tables of a group are kept in memory once read; the model is loaded once.
+
+    An analysis made while the dashboard runs is seen at the next page.
+
+    Args:
+        run: the opened run.
+        model_path: folder or hub name of the model that prompts run on; by default the one the run was exported from.
+    """
+
+    def __init__(self, run: Run, model_path: str | Path | None = None) -> None:
+        self.run = run
+        self.model_path = str(model_path or run.model_path)
+        self.colours = label_colours(run.labels)
+        self._experts = lru_cache(maxsize=CACHED_GROUPS)(self._read_experts)
+        self._ranking = lru_cache(maxsize=CACHED_GROUPS)(self._read_ranking)
+        self._model: MonetForCausalLM | None = None
+        self._loading = Lock()
+
+    @property
+    def name(self) -> str:
+        """Name of the run: its folder."""
+        return Path(self.run.path).resolve().name
+
+    @property
+    def analysed(self) -> bool:
+        """Whether `monet analyze` has been run."""
+        return all(is_analysed(self.run, group) for group in self.run.groups)
+
+    def _stamp(self, group: int) -> int:
+        """Changes when the group is analysed again; 0 where it has not been."""
+        path = self.run.analysis_path(f"experts-group-{group}.parquet")
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
+    def experts(self, group: int) -> pd.DataFrame:
+        """Every expert seen, index `expert`: the store's columns, then `specialised` (a label or "") and `score`.
+
+        Without an analysis nobody is specialised and the scores are missing.
+        """
+        return self._experts(group, self._stamp(group))
+
+    def _read_experts(self, group: int, _stamp: int) -> pd.DataFrame:
+        table, derived = self.run.experts(group), analysis(self.run, group)
+        names = [GENERAL, *self.run.labels]
+        if derived is None:
+            return table.assign(specialised=pd.Categorical([GENERAL] * len(table), names), score=np.nan)
+        derived = derived.reindex(table.index)
+        specialised = derived["specialised"].astype(object).fillna(GENERAL)
+        return table.assign(specialised=pd.Categorical(specialised, names), score=derived["score"])
+
+    def ranking(self, group: int) -> np.ndarray:
+        """Flat ids of the experts seen, by falling mass; ties fall to the lower id."""
+        return self._ranking(group)
+
+    def _read_ranking(self, group: int) -> np.ndarray:
+        table = self.experts(group)
+        return table.index.to_numpy()[np.argsort(-table["mass"].to_numpy(), kind="stable")]
+
+    def codes(self, group: int) -> np.ndarray:
+        """Map of a group, (E, E) small integers: -1 unseen, 0 a generalist, n the n-th label of the run (from 1)."""
+        keys, table = self.run.num_keys, self.experts(group)
+        codes = np.full(
+            keys * keys, -1, table["specialised"].cat.codes.dtype
+        )  # a byte an expert: all go to the browser
+        codes[table.index.to_numpy()] = table["specialised"].cat.codes
+        return codes.reshape(keys, keys)
+
+    def specialised(self, group: int) -> pd.Series:
+        """Number of specialised experts of each label in a group."""
+        return self.experts(group)["specialised"].value_counts().reindex(self.run.labels, fill_value=0)
+
+    def colour(self, label: str) -> str:
+        """Colour of a label; grey for generalists."""
+        return self.colours.get(label, GENERALIST)
+
+    def mask(self) -> MaskResult | None:
+        """The masking matrix, or None where `monet mask` has not been run."""
+        return read_mask(self.run)
+
+    def prepare_model(self) -> None:
+        """Loads the model while a prompt is being typed; what goes wrong is said when the prompt is run."""
+
+        def load() -> None:
+            with suppress(WorkbenchError):
+                self.model()
+
+        if self._model is None:
+            Thread(target=load, daemon=True).start()
+
+    def model(self) -> MonetForCausalLM:
+        """The run's model in evaluation mode, loaded at the first call.
+
+        Raises:
+            WorkbenchError: the model cannot be read where the run says it is, or is another.
+        """
+        from ..report.reading import model_of
+
+        with self._loading:
+            if self._model is None:
+                self._model = model_of(self.run, self.model_path)
+        return self._model

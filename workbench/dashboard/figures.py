@@ -1,0 +1,143 @@
+"""Plotly figures. Backgrounds are transparent and text takes the page's colour, so both colour schemes show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from ..report.charts import FLOOR, HEADROOM
+
+GENERALIST_FILL = "rgba(128, 134, 144, 0.30)"
+FADED_FILL = "rgba(128, 134, 144, 0.14)"
+UNSEEN_FILL = "rgba(0, 0, 0, 0)"
+MAP_PIXELS = 512  # one screen pixel an expert for the published models' 512 keys
+CELL_WIDTH, CELL_HEIGHT = 76, 46
+DIVERGING = "PuOr_r"  # purple to orange: read alike by the colour-blind
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+
+
+def _blank(**layout: object) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": FONT, "size": 12, "color": "#868e96"},
+        showlegend=False,
+        **layout,
+    )
+    return figure
+
+
+def expert_map(codes: np.ndarray, colours: Mapping[str, str], highlight: str | None = None) -> go.Figure:
+    """The experts of a group as one heatmap, a cell an expert; unseen experts are left blank.
+
+    Args:
+        codes: (E, E) int16 of :meth:`Context.codes`; row i is the key of set 1, column j that of set 2.
+        colours: label -> colour, in the order of the codes.
+        highlight: the label to bring out; the others fade.
+    """
+    fills = [GENERALIST_FILL, *colours.values()]
+    if highlight is not None:
+        fills = [fill if name == highlight else FADED_FILL for name, fill in zip(["", *colours], fills, strict=True)]
+    fills.insert(0, UNSEEN_FILL)
+    steps = len(fills)
+    scale = [(edge / steps, fill) for n, fill in enumerate(fills) for edge in (n, n + 1)]
+    figure = _blank(
+        width=MAP_PIXELS + 76,
+        height=MAP_PIXELS + 68,
+        margin={"l": 62, "r": 14, "t": 10, "b": 58},
+        dragmode="zoom",
+        hovermode="closest",
+    )
+    figure.add_trace(
+        go.Heatmap(z=codes, zmin=-1.5, zmax=steps - 1.5, colorscale=scale, showscale=False, hoverinfo="none")
+    )
+    axis = {
+        "showgrid": False,
+        "zeroline": False,
+        "showline": True,
+        "mirror": True,
+        "linecolor": "#868e96",
+        "ticks": "outside",
+    }
+    edge = [-0.5, codes.shape[0] - 0.5]
+    figure.update_xaxes(title="key j of set 2", range=edge, constrain="domain", **axis)
+    figure.update_yaxes(title="key i of set 1", range=edge[::-1], constrain="domain", **axis)
+    return figure
+
+
+def histogram(table: pd.DataFrame) -> go.Figure:
+    """How often an expert scores how much: ``table`` has low, high, count; bars of one width, on a log count axis."""
+    figure = _blank(height=270, margin={"l": 54, "r": 20, "t": 24, "b": 44}, bargap=0.06)
+    figure.add_trace(
+        go.Bar(
+            x=np.arange(len(table)) + 0.5,
+            y=table["count"].where(table["count"] > 0),
+            marker={"color": "#56B4E9", "line": {"width": 0}},
+            customdata=table[["low", "high"]].to_numpy(),
+            hovertemplate="score %{customdata[0]:.3g} to %{customdata[1]:.3g}: %{y:,} tokens<extra></extra>",
+            text=[f"{n:,}" if n else "" for n in table["count"]],
+            textposition="outside",
+            textangle=0,
+            textfont={"size": 11},
+            constraintext="none",
+            cliponaxis=False,
+        )
+    )
+    edges = [*table["low"], table["high"].iloc[-1]]
+    figure.update_xaxes(
+        title="routing score",
+        showgrid=False,
+        zeroline=False,
+        range=[0, len(table)],
+        tickvals=list(range(len(edges))),
+        ticktext=[f"{edge:.3g}" for edge in edges],
+    )
+    figure.update_yaxes(
+        title="active tokens (log)",
+        type="log",
+        range=[np.log10(FLOOR), np.log10(table["count"].max() * HEADROOM)],
+        dtick=1,
+        gridcolor="rgba(128,134,144,0.25)",
+    )
+    return figure
+
+
+def matrix(
+    rows: Sequence[str], columns: Sequence[str], values: np.ndarray, diverging: bool, title: str, digits: int
+) -> go.Figure:
+    """A label by label matrix with its number in every cell.
+
+    Args:
+        rows: the n labels removed.
+        columns: the m labels measured.
+        values: (n, m).
+        diverging: values around 0 (a change); else values of one sign (a level).
+        title: what the colour stands for, with its unit.
+        digits: decimals in the cells.
+    """
+    reach = float(np.abs(values).max()) or 1.0
+    scale = {"colorscale": DIVERGING, "zmin": -reach, "zmax": reach} if diverging else {"colorscale": "Cividis"}
+    width, height = CELL_WIDTH * len(columns) + 250, max(CELL_HEIGHT * len(rows), 200) + 96
+    figure = _blank(width=width, height=height, margin={"l": 110, "r": 140, "t": 56, "b": 40})
+    figure.add_trace(
+        go.Heatmap(
+            z=values,
+            x=list(columns),
+            y=list(rows),
+            texttemplate=f"%{{z:.{digits}f}}",
+            textfont={"size": 13},
+            xgap=2,
+            ygap=2,
+            colorbar={"title": {"text": title, "side": "right"}, "thickness": 14, "outlinewidth": 0},
+            hovertemplate="removed %{y}<br>measured %{x}<br><b>%{z:.4f}</b><extra></extra>",
+            **scale,
+        )
+    )
+    figure.update_xaxes(title="label measured", side="top", showgrid=False, type="category")
+    figure.update_yaxes(title="label removed", autorange="reversed", showgrid=False, type="category")
+    return figure

@@ -1,0 +1,110 @@
+"""Addresses of the dashboard's pages, written and read in one place, so that every view can be shared as a URL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, quote, unquote, urlencode
+
+from ..errors import WorkbenchError
+
+
+@dataclass(frozen=True)
+class Address:
+    """A page and what it was asked for.
+
+    Attributes:
+        page: ``overview``, ``expert``, ``prompt``, ``mask``, ``label`` or ``missing``.
+        parts: the variable parts of the path, decoded.
+        query: the last value of each query field, decoded.
+    """
+
+    page: str
+    parts: tuple[str, ...] = ()
+    query: dict[str, str] = field(default_factory=dict)
+
+
+_PATHS = {
+    "overview": re.compile(r"/?"),
+    "expert": re.compile(r"/expert/([^/]+)/([^/]+)/?"),
+    "prompt": re.compile(r"/prompt/?"),
+    "mask": re.compile(r"/mask/?"),
+    "label": re.compile(r"/labels/([^/]+)/?"),
+}
+
+
+def read_address(pathname: str | None, search: str | None) -> Address:
+    """The page an address names; ``missing`` for an unknown one."""
+    path = pathname or "/"
+    query = {name: values[-1] for name, values in parse_qs((search or "").lstrip("?"), keep_blank_values=True).items()}
+    for page, pattern in _PATHS.items():
+        if match := pattern.fullmatch(path):
+            return Address(page, tuple(unquote(part) for part in match.groups()), query)
+    return Address("missing", (unquote(path),), query)
+
+
+def page_title(address: Address) -> str:
+    """What the browser's tab calls a page."""
+    if address.page == "expert":
+        return f"Expert {':'.join(address.parts)}"
+    if address.page == "label":
+        return f"Label {address.parts[0]}"
+    return {"overview": "Experts", "prompt": "Prompt", "mask": "Masking"}.get(address.page, "Not found")
+
+
+def overview_link(group: int = 0, label: str | None = None) -> str:
+    """Address of the map of a group, with one label brought out if given."""
+    return "/?" + urlencode({"group": group} | ({"label": label} if label is not None else {}))
+
+
+def expert_link(group: int, expert: int) -> str:
+    """Address of an expert's page."""
+    return f"/expert/{group}/{expert}"
+
+
+def label_link(label: str, group: int | None = None) -> str:
+    """Address of a label's page, of one group if given."""
+    return f"/labels/{quote(label, safe='')}" + ("" if group is None else f"?group={group}")
+
+
+def prompt_search(text: str, target: int | None = None) -> str:
+    """Query string that holds a prompt, and the next token to explain if one is chosen."""
+    return "?" + urlencode({"text": text} | ({"target": target} if target is not None else {}))
+
+
+def expert_file(group: int, expert: int, kind: str) -> str:
+    """Address of an expert's report as a file."""
+    return f"/download/expert/{group}/{expert}.{kind}"
+
+
+def label_file(label: str, kind: str) -> str:
+    """Address of a label's report as a file."""
+    return f"/download/label.{kind}?" + urlencode({"label": label})
+
+
+def text_file(text: str, kind: str) -> str:
+    """Address of a text's report as a file."""
+    return f"/download/text.{kind}" + prompt_search(text)
+
+
+def read_expert(text: str, groups: list[int], num_keys: int, group: int | None = None) -> tuple[int, int]:
+    """Group and flat id of an expert from ``group:id``, ``group:i,j``, or ``id`` alone where ``group`` is given.
+
+    Raises:
+        WorkbenchError: the text does not name an expert of the run.
+    """
+    match = re.fullmatch(r"\s*(?:(\d{1,9})\s*:)?\s*(\d{1,9})(?:\s*,\s*(\d{1,9}))?\s*", text)
+    if not match or (match[1] is None and group is None):
+        raise WorkbenchError(f"{text!r} names no expert; write group:id, such as {groups[0]}:{num_keys + 1}.")
+    chosen = int(match[1]) if match[1] is not None else int(group or 0)
+    if chosen not in groups:
+        raise WorkbenchError(f"there is no group {chosen}; this run has the groups {', '.join(map(str, groups))}.")
+    if match[3] is not None:
+        i, j = int(match[2]), int(match[3])
+        if max(i, j) >= num_keys:
+            raise WorkbenchError(f"there is no expert ({i}, {j}); keys run from 0 to {num_keys - 1}.")
+        return chosen, i * num_keys + j
+    expert = int(match[2])
+    if expert >= num_keys**2:
+        raise WorkbenchError(f"there is no expert {expert}; ids run from 0 to {num_keys**2 - 1}.")
+    return chosen, expert

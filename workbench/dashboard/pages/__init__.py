@@ -1,0 +1,1 @@
+"""One module a page: `layout(context, address)` draws it, `register(app, context)` adds what it answers to."""

@@ -1,0 +1,35 @@
+"""Serving the dashboard of a run until interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import WorkbenchError
+
+HOST, PORT = "127.0.0.1", 8050
+
+
+def serve(run: str | Path, host: str = HOST, port: int = PORT, model: str | Path | None = None) -> None:
+    """Serves the run at ``run`` and prints the address; comes back when interrupted.
+
+    Args:
+        run: folder of the run.
+        host: address to listen on; the default keeps the dashboard on this machine.
+        port: port to listen on.
+        model: folder or hub name of the model for prompts; by default the one the run was exported from.
+
+    Raises:
+        WorkbenchError: there is no complete run there, or nothing can listen on that address.
+    """
+    import waitress
+
+    from ..store import open_run
+    from .application import create_app
+
+    application = create_app(open_run(run), model).server
+    try:
+        listening = waitress.create_server(application, host=host, port=port, threads=8)
+    except (OSError, OverflowError, ValueError) as error:
+        raise WorkbenchError(f"cannot listen on {host}:{port} ({error}); choose another port.") from error
+    print(f"Serving {run} at http://{host}:{port}/ (Ctrl+C stops it)", flush=True)
+    listening.run()

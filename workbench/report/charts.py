@@ -1,0 +1,50 @@
+"""Geometry of the charts in a report, in units of the chart; the templates draw them as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+FLOOR = 0.7  # where a logarithmic count axis starts, so that a single token still shows
+HEADROOM = 1.6
+
+
+class Bar(NamedTuple):
+    """A bar of a histogram: its height in 0..1 of the chart, and the range it stands for and its tokens."""
+
+    height: float
+    low: float
+    high: float
+    tokens: int
+
+
+def used_bins(table: pd.DataFrame) -> pd.DataFrame:
+    """The ranges of a histogram (low, high, count) from the first one with a count to the last."""
+    used = np.flatnonzero(table["count"])
+    return table.iloc[used[0] : used[-1] + 1]
+
+
+def histogram_bars(rows: Sequence[dict[str, Any]]) -> list[Bar]:
+    """The bars of a histogram on a logarithmic count axis, one for each range; an empty one has height 0.
+
+    Args:
+        rows: low, high, count of each range, in order.
+    """
+    reach = _reach(rows)
+    heights = [math.log(row["count"] / FLOOR) / reach if row["count"] else 0.0 for row in rows]
+    return [Bar(height, row["low"], row["high"], row["count"]) for height, row in zip(heights, rows, strict=True)]
+
+
+def histogram_lines(rows: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
+    """The powers of ten on the count axis, and their heights in 0..1 of the chart."""
+    reach = _reach(rows)
+    powers = range(int(math.log10(max(row["count"] for row in rows))) + 1)
+    return [(10**power, math.log(10**power / FLOOR) / reach) for power in powers]
+
+
+def _reach(rows: Sequence[dict[str, Any]]) -> float:
+    return math.log(max(row["count"] for row in rows) * HEADROOM / FLOOR)

@@ -1,0 +1,110 @@
+"""A report as a file: one HTML page, JSON document, CSV or Parquet table, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import WorkbenchError
+from ..store.files import replacing
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says, before it takes a form.
+
+    Attributes:
+        template: the HTML template in ``templates/``.
+        content: everything the report holds, as JSON types; numbers that do not exist are None.
+        table: its rows, as CSV and Parquet hold them.
+    """
+
+    template: str
+    content: dict[str, Any]
+    table: pd.DataFrame
+
+
+def _html(report: Report) -> bytes:
+    from .render import render
+
+    return render(report.template, report.content).encode()
+
+
+def _json(report: Report) -> bytes:
+    return (json.dumps(report.content, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _csv(report: Report) -> bytes:
+    return report.table.to_csv(index=False).encode()
+
+
+def _parquet(report: Report) -> bytes:
+    """The table, with everything else the report holds in the file's metadata under ``monet.report``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(report.table, preserve_index=False)
+    content = {b"monet.report": json.dumps(report.content, ensure_ascii=False, allow_nan=False).encode()}
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata((table.schema.metadata or {}) | content), buffer)
+    return buffer.getvalue()
+
+
+_WRITERS: dict[str, Callable[[Report], bytes]] = {"html": _html, "json": _json, "csv": _csv, "parquet": _parquet}
+KINDS = tuple(_WRITERS)
+
+
+def check_kind(kind: str) -> None:
+    """Refuses a format there is no writer for, before anything is computed.
+
+    Raises:
+        WorkbenchError: the format is none of :data:`KINDS`.
+    """
+    if kind not in _WRITERS:
+        raise WorkbenchError(f"there is no report format {kind!r}; choose one of {', '.join(KINDS)}.")
+
+
+def encode(report: Report, kind: str) -> bytes:
+    """The bytes of a report's file.
+
+    Raises:
+        WorkbenchError: the format is none of :data:`KINDS`.
+    """
+    check_kind(kind)
+    return _WRITERS[kind](report)
+
+
+def save(content: bytes, out: str | Path) -> None:
+    """Writes a file whole, in place of one already there, or not at all.
+
+    Raises:
+        WorkbenchError: a folder is in the way, the file's own folder is missing, or it cannot be written.
+    """
+    path = Path(out)
+    if path.is_dir():
+        raise WorkbenchError(f"{path} is a folder; name the file to write the report to.")
+    if not path.parent.is_dir():
+        raise WorkbenchError(f"there is no folder {path.parent} to write the report to; make it first.")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise WorkbenchError(f"the report cannot be written to {path}: {error.strerror}.") from error
+
+
+def plain(value: Any) -> Any:
+    """A number or text of a table as JSON has it; None where it is missing."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON has them."""
+    return [{name: plain(value) for name, value in row.items()} for row in table.to_dict("records")]

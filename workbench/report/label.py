@@ -1,0 +1,112 @@
+"""The report of one label: the experts specialised in it, their top tokens, and what removing them does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..analysis import read_mask
+from ..errors import WorkbenchError
+from .files import Report, check_kind, encode, plain, records, save
+from .origin import analysis, origin
+
+if TYPE_CHECKING:
+    from ..analysis import MaskResult
+    from ..store import Run
+
+TOP_EXPERTS = 50
+TOP_TOKENS = 8
+
+
+def top_tokens(run: Run, group: int, expert: int, n: int) -> list[str]:
+    """The distinct texts of an expert's highest-scoring tokens, at most ``n``, best first."""
+    return list(dict.fromkeys(run.examples(group, expert, 4 * n)["token_text"]))[:n]
+
+
+def specialists(run: Run, group: int, label: str) -> pd.DataFrame:
+    """The experts of a group that are specialised in a label, those with most mass on it first.
+
+    Returns:
+        Columns group, expert, tokens, mass, mean, max, label_tokens and label_mass (its part on the label), and
+        monosemanticity.
+
+    Raises:
+        WorkbenchError: the run has not been analysed.
+    """
+    derived = analysis(run, group)
+    if derived is None:
+        raise WorkbenchError(
+            f"{run.path} has not been analysed, so no expert has a label; run `monet analyze {run.path}`."
+        )
+    chosen = derived.index[derived["specialised"] == label]
+    rows = run.experts(group).loc[chosen]
+    table = rows[["tokens", "mass", "mean", "max"]].assign(
+        label_tokens=rows[f"tokens:{label}"],
+        label_mass=rows[f"mass:{label}"],
+        monosemanticity=derived.loc[chosen, "score"],
+    )
+    table = table.sort_values("label_mass", ascending=False, kind="stable").rename_axis("expert").reset_index()
+    table.insert(0, "group", group)
+    return table
+
+
+def mask_row(result: MaskResult, label: str) -> dict[str, Any] | None:
+    """What removing a label's experts did, as JSON types; None where the label had no part in the masking."""
+    if label not in result.rows:
+        return None
+    at, own = result.rows.index(label), result.labels.index(label)
+    others = np.delete(result.matrix[at], own)
+    return {
+        "removed": result.removed[at],
+        "target": float(result.matrix[at, own]),
+        "others": plain(others.mean()),
+        "rise": dict(zip(result.labels, result.matrix[at].tolist(), strict=True)),
+        "control": dict(zip(result.labels, result.control[at].tolist(), strict=True)),
+    }
+
+
+def label_document(run: Run, label: str) -> Report:
+    """The report of a label, before it takes a form.
+
+    Raises:
+        WorkbenchError: the run has no such label or has not been analysed.
+    """
+    if label not in run.labels:
+        raise WorkbenchError(f"there is no label {label!r} in {run.path}; it has {', '.join(run.labels)}.")
+    table = pd.concat([specialists(run, group, label) for group in run.groups], ignore_index=True)
+    table = table.sort_values("label_mass", ascending=False, kind="stable", ignore_index=True)
+    best = records(table.head(TOP_EXPERTS))
+    counts = table["group"].value_counts()
+    masked = read_mask(run)
+    content: dict[str, Any] = {
+        "report": "label",
+        "origin": origin(run),
+        "label": label,
+        "tokens": int(run.label_tokens[label]),
+        "specialised": {str(group): int(counts.get(group, 0)) for group in run.groups},
+        "mask": None if masked is None else mask_row(masked, label),
+        "experts": [row | {"top_tokens": top_tokens(run, row["group"], row["expert"], TOP_TOKENS)} for row in best],
+    }
+    table.insert(0, "label", label)
+    table.insert(0, "run", content["origin"]["run"])
+    return Report("label.html.j2", content, table)
+
+
+def label_report(run: Run, label: str, kind: str, out: str | Path) -> None:
+    """Writes the report of one label.
+
+    Args:
+        run: the opened run, analysed.
+        label: one of ``run.labels``.
+        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (a row for each of all its
+            specialised experts; Parquet's metadata holds the rest under ``monet.report``).
+        out: the file; one that exists is replaced.
+
+    Raises:
+        WorkbenchError: an unknown label or format, a run that has not been analysed, or ``out`` cannot be written.
+    """
+    check_kind(kind)
+    save(encode(label_document(run, label), kind), out)

@@ -1,0 +1,43 @@
+"""Where a report's numbers come from: the run, the model and corpus by their hashes, and the day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..analysis import read_analysis
+
+if TYPE_CHECKING:
+    from ..store import Run
+
+
+def origin(run: Run) -> dict[str, Any]:
+    """What identifies a run, as JSON types; the same for every report of it but for the time of writing."""
+
+    def identity(part: str, name: str) -> dict[str, Any]:
+        known = run.manifest[part] or {}
+        hashes = known.get("hash", {})
+        return {"path": known.get("path"), "sha256": hashes if isinstance(hashes, dict) else {name: hashes}}
+
+    return {
+        "run": Path(run.path).resolve().name,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": identity("model", "model"),
+        "tokenizer": identity("tokenizer", "tokenizer.json"),
+        "corpus": identity("corpus", "corpus"),
+        "tokens": run.tokens_total,
+        "labels": {label: int(run.label_tokens[label]) for label in run.labels},
+    }
+
+
+def is_analysed(run: Run, group: int) -> bool:
+    """Whether `monet analyze` has derived the experts' labels of a group."""
+    return bool(run.analysis_path(f"experts-group-{group}.parquet").is_file())
+
+
+def analysis(run: Run, group: int) -> pd.DataFrame | None:
+    """What `monet analyze` derived for a group's experts, or None where it has not been run."""
+    return read_analysis(run, group) if is_analysed(run, group) else None

@@ -1,0 +1,37 @@
+"""A report as one HTML page: everything inside it, nothing to load, every text escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..store.text import visible
+from .charts import histogram_bars, histogram_lines
+from .palette import GENERALIST, label_colours, score_shade
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("workbench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["visible"] = visible
+    made.globals |= {
+        "histogram_bars": histogram_bars,
+        "histogram_lines": histogram_lines,
+        "score_shade": score_shade,
+        "generalist": GENERALIST,
+    }
+    return made
+
+
+def render(template: str, content: dict[str, Any]) -> str:
+    """The page of a report's content."""
+    colours = label_colours(list(content["origin"]["labels"]))
+    return _environment().get_template(template).render(content, colours=colours)
