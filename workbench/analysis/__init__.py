@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .analyze import Summary, analyze_run, read_analysis
     from .attribution import Attribution, attribute
+    from .corpus_attribution import CorpusAttribution, attribute_corpus
     from .mask import mask_labels
     from .mask_result import MaskResult, read_mask
     from .patching import Faithfulness, ablate, attribute_gradient, compare_with_ablation
 
 __all__ = [
     "Attribution",
+    "CorpusAttribution",
     "Faithfulness",
     "MaskResult",
     "Summary",
     "ablate",
     "analyze_run",
     "attribute",
+    "attribute_corpus",
     "attribute_gradient",
     "compare_with_ablation",
     "mask_labels",
@@ -30,12 +33,14 @@ __all__ = [
 # Loaded on first use: reading stored results needs neither torch nor the model.
 _HOMES = {
     "Attribution": "attribution",
+    "CorpusAttribution": "corpus_attribution",
     "Faithfulness": "patching",
     "MaskResult": "mask_result",
     "Summary": "analyze",
     "ablate": "patching",
     "analyze_run": "analyze",
     "attribute": "attribution",
+    "attribute_corpus": "corpus_attribution",
     "attribute_gradient": "patching",
     "compare_with_ablation": "patching",
     "mask_labels": "mask",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .contributions import Record, expert_contributions, record_pass
@@ -15,6 +18,8 @@ from .targets import LinearTarget, Target, check_ids
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
+
+Where = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -90,42 +95,54 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
     record, out = record_pass(model, lambda: model(ids, logits_to_keep=1, use_cache=False))
     logits = out.logits[0, -1]
     linear = LinearTarget.read(int(logits.argmax()) if target is None else target, logits)
-    direction = linear.direction(model, record.final[:, -1])
+    last = torch.tensor([0]), torch.tensor([ids.shape[1] - 1])
+    direction = linear.direction(model, record.final[last])
+    layers = [
+        {"layer": layer, "position": ids.shape[1] - 1, "expert": expert, "contribution": contribution}
+        for layer, (_, expert, contribution) in enumerate(expert_parts(model, record, last, direction))
+    ]
+    names, values = rest_parts(model, record, last, direction)
     return Attribution(
         target=linear.name,
         logit=float(linear.value(logits)),
-        experts=_expert_table(model, record, direction, position=ids.shape[1] - 1),
-        rest=_rest_table(model, record, direction),
+        experts=pd.concat(map(pd.DataFrame, layers), ignore_index=True),
+        rest=pd.DataFrame({"component": names, "contribution": values[0].numpy(force=True)}),
     )
 
 
-def _expert_table(model: MonetForCausalLM, record: Record, direction: Tensor, position: int) -> pd.DataFrame:
-    parts = []
-    for number, (layer, seen) in enumerate(zip(model.model.layers, record.layers, strict=True)):
-        last = seen.x[:, -1], seen.g1[:, -1], seen.g2[:, -1]
-        _, expert, contribution = expert_contributions(layer.moe, *last, direction, seen.factors)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "layer": number,
-                    "position": position,
-                    "expert": expert.numpy(force=True),
-                    "contribution": contribution.numpy(force=True),
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
+def expert_parts(
+    model: MonetForCausalLM, record: Record, where: Where, direction: Tensor
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """What every active expert of each layer adds along a direction, at some places of a forward pass.
+
+    Args:
+        model, record: the model, and what it read and wrote.
+        where: n places, as (windows of the batch (n,), positions (n,)).
+        direction: (n, hidden) at each of them.
+
+    Yields:
+        For each layer: place, flat expert id and contribution, sorted by place, then expert.
+    """
+    for layer, seen in zip(model.model.layers, record.layers, strict=True):
+        here = seen.x[where], seen.g1[where], seen.g2[where]
+        parts = expert_contributions(layer.moe, *here, direction, seen.factors)
+        place, expert, contribution = (values.numpy(force=True) for values in parts)
+        yield place, expert, contribution
 
 
-def _rest_table(model: MonetForCausalLM, record: Record, direction: Tensor) -> pd.DataFrame:
-    names, values = ["embed"], [record.embedded[:, -1].double() @ direction[0]]
+def rest_parts(model: MonetForCausalLM, record: Record, where: Where, direction: Tensor) -> tuple[list[str], Tensor]:
+    """What all else adds along a direction: names of the components, and (n, components) contributions.
+
+    Arguments as of :func:`expert_parts`; components as ``Attribution.rest`` names them.
+    """
+    names, values = ["embed"], [(record.embedded[where].double() * direction).sum(-1, keepdim=True)]
     for number, (layer, seen) in enumerate(zip(model.model.layers, record.layers, strict=True)):
         projection = layer.self_attn.o_proj
-        through = direction[0] @ projection.weight.double()  # (heads * head width)
-        heads = (seen.heads[0, -1].double() * through).unflatten(-1, (-1, layer.self_attn.head_dim)).sum(-1)
-        names += [f"L{number}H{head}" for head in range(len(heads))]
+        through = direction @ projection.weight.double()  # (n, heads * head width)
+        heads = (seen.heads[where].double() * through).unflatten(-1, (-1, layer.self_attn.head_dim)).sum(-1)
+        names += [f"L{number}H{head}" for head in range(heads.shape[1])]
         values.append(heads)
         if projection.bias is not None:
             names.append(f"L{number}bias")
-            values.append(projection.bias.double() @ direction.T)
-    return pd.DataFrame({"component": names, "contribution": torch.cat(values).numpy(force=True)})
+            values.append((direction @ projection.bias.double())[:, None])
+    return names, torch.cat(values, -1)

@@ -1,0 +1,56 @@
+"""Attribution over a corpus: the mean of single attributions, one prompt at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from monet_model import MonetForCausalLM
+from workbench.analysis import attribute, attribute_corpus
+from workbench.errors import WorkbenchError
+from workbench.store import Run
+
+
+def prompts(run: Run, target: int, label: str | None) -> list[list[int]]:
+    """The part of each context window in front of every occurrence of a token."""
+    found = []
+    for document in run.documents.itertuples():
+        if label is not None and document.label != label:
+            continue
+        ids = [document.bos] if pd.notna(document.bos) else []
+        ids += run.tokens(slice(document.row, document.row + document.tokens))["token"].tolist()
+        for start in range(0, len(ids), 64):
+            window = ids[start : start + 64]
+            found += [window[:at] for at in range(1, len(window)) if window[at] == target]
+    return found
+
+
+@pytest.mark.parametrize("label", [None, "c"])
+def test_means_of_single_attributions(run: Run, model: MonetForCausalLM, label: str | None) -> None:
+    found = attribute_corpus(run, model, 45, label=label)
+    single = [attribute(model, torch.tensor([ids]), 45) for ids in prompts(run, 45, label)]
+    assert found.occurrences == len(single) > 5
+    assert found.logit == pytest.approx(np.mean([a.logit for a in single]), abs=1e-5)
+    rows = pd.concat([a.experts for a in single]).groupby(["layer", "expert"])["contribution"].agg(["sum", "count"])
+    table = found.experts.set_index(["layer", "expert"])
+    assert list(table.index) == list(rows.index)
+    assert table["contribution"].to_numpy() == pytest.approx((rows["sum"] / len(single)).to_numpy(), abs=1e-5)
+    assert table["active"].tolist() == rows["count"].tolist()
+    rest = pd.concat([a.rest for a in single]).groupby("component")["contribution"].mean()
+    assert found.rest.set_index("component")["contribution"].to_dict() == pytest.approx(rest.to_dict(), abs=1e-5)
+    assert found.completeness <= 1e-4
+    assert found.to_json(2)["experts"] == found.top(2).to_dict("records")
+    assert (found.label, found.to_json()["occurrences"]) == (label, len(single))
+
+
+def test_what_cannot_be_attributed_is_refused(run: Run, model: MonetForCausalLM) -> None:
+    with pytest.raises(WorkbenchError, match="there is no label 'perl'"):
+        attribute_corpus(run, model, 45, label="perl")
+    with pytest.raises(WorkbenchError, match="target 128 lies outside the vocabulary"):
+        attribute_corpus(run, model, 128)
+    with pytest.raises(WorkbenchError, match=r"takes one token id, got \(4, 9\)"):
+        attribute_corpus(run, model, (4, 9))  # type: ignore[arg-type]
+    with pytest.raises(WorkbenchError, match="token 11 never comes next in the documents of 'lisp'"):
+        attribute_corpus(run, model, 11, label="lisp")
