@@ -9,7 +9,7 @@
 namespace monet {
 namespace {
 
-MONET_LEVELS(kAccumulate, Accumulate, accumulate_keys)
+MONET_LEVELS(kAccumulate, ByKey, accumulate_keys)
 
 void accumulate(Tensor tokens, Tensor mass, Tensor histogram, Tensor best_scores, Tensor best_rows, Tensor indices1,
                 Tensor probs1, Tensor counts1, Tensor indices2, Tensor probs2, Tensor counts2, Tensor labels,
@@ -49,12 +49,13 @@ void accumulate(Tensor tokens, Tensor mass, Tensor histogram, Tensor best_scores
   });
 
   const Accumulate work{
-      entries.data(), offsets.data(), two, label, rows.const_data_ptr<int64_t>(), starts.const_data_ptr<int64_t>(),
+      two, label, rows.const_data_ptr<int64_t>(), starts.const_data_ptr<int64_t>(),
       keys, tokens.size(1), histogram.size(1), best_scores.size(1), per_document, static_cast<int32_t>(top),
       tokens.mutable_data_ptr<int64_t>(), mass.mutable_data_ptr<int64_t>(), histogram.mutable_data_ptr<int64_t>(),
       best_scores.mutable_data_ptr<float>(), best_rows.mutable_data_ptr<int64_t>()};
+  const ByKey by_key{work, entries.data(), offsets.data()};
   const int64_t grain = std::max<int64_t>(1, keys * 4096 / std::max<int64_t>(1, offsets[keys]));
-  torch::stable::parallel_for(0, keys, grain, [&](int64_t begin, int64_t end) { kAccumulate[chosen](work, begin, end); });
+  torch::stable::parallel_for(0, keys, grain, [&](int64_t begin, int64_t end) { kAccumulate[chosen](by_key, begin, end); });
 }
 
 }  // namespace

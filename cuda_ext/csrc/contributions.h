@@ -9,28 +9,12 @@
 #include <cstring>
 #include <vector>
 
+#include "arguments.h"
 #include "levels.h"
 #include "mix.h"
 #include "pairs.h"
-#include "sparse.h"
 
 namespace monet {
-
-// Projections have one row a token, or one for all tokens: then their step is 0. Horizontal experts have no a2, and
-// only d21 and c2.
-template <class T>
-struct Contributions {
-  const T *a1, *a2;                  // (tokens, keys, units)
-  Side<T> one, two;                  // routing by both key sets
-  const T* factors;                  // S, (keys, keys), or null
-  const T *d11, *d12, *d21, *d22;    // (rows, keys, units): direction . V of each hidden unit
-  const T *c1, *c2;                  // (rows, keys): direction . b
-  int64_t row_step;                  // rows to go on with each token: 0 or 1
-  int64_t heads, keys, units, top;
-  int64_t* experts;  // (tokens, top) strongest first, -1 where there are fewer
-  T* values;         // (tokens, top)
-  double* totals;    // (tokens)
-};
 
 template <class T>
 struct Candidate {

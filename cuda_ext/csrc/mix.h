@@ -8,31 +8,10 @@
 #include <cstring>
 #include <vector>
 
+#include "arguments.h"
 #include "levels.h"
-#include "sparse.h"
 
 namespace monet {
-
-// Arrays of one call. Horizontal experts have no a2 and need key set 2 only: a2, straight1, cross1, rows and straight2
-// are null.
-template <class T>
-struct Mix {
-  const T* a1;       // (tokens, keys, units)
-  const T* a2;       // (tokens, keys, units)
-  Side<T> one, two;  // routing by both key sets
-  const T* factors;  // S, (keys, keys), or null
-  int64_t heads, keys, units;
-  T *straight1, *cross1, *rows;     // rows[i] * a1[i], sum_j W a2[j], sum_j W
-  T *cross2, *straight2, *columns;  // sum_i W a1[i], columns[j] * a2[j], sum_i W
-};
-
-// The gradients that arrive, in the shapes of the outputs of `Mix`, and those that leave.
-template <class T>
-struct MixBackward {
-  Mix<T> forward;  // inputs only
-  const T *straight1, *cross1, *rows, *cross2, *straight2, *columns;
-  T *a1, *a2, *probs1, *probs2;
-};
 
 // Units go eight at a time, however wide the machine's vectors are: sums never cross lanes but in one fixed order, and
 // every instruction set gives the same bits.

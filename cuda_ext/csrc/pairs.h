@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "arguments.h"
 #include "levels.h"
-#include "sparse.h"
 
 namespace monet {
 

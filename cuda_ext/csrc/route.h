@@ -6,24 +6,10 @@
 #include <cstring>
 #include <memory>
 
+#include "arguments.h"
 #include "levels.h"
 
 namespace monet {
-
-// Count reported for a row that holds NaN or +inf, or nothing but -inf.
-constexpr int32_t kNotFinite = -1;
-
-// One call's arrays. Row r belongs to head r % heads; outputs have `width` slots a row.
-struct Rows {
-  const float* logits;  // (rows, keys)
-  const float* mean;    // (heads)
-  const float* scale;   // (heads), 1 / sqrt(variance + eps)
-  float sigma;
-  int64_t heads, keys, width;
-  int16_t* indices;  // (rows, width)
-  float* probs;      // (rows, width)
-  int32_t* counts;   // (rows)
-};
 
 // What a thread needs for one row; every array is padded to whole blocks.
 struct Scratch {

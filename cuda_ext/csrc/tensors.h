@@ -10,8 +10,8 @@
 #include <initializer_list>
 #include <optional>
 
+#include "arguments.h"
 #include "levels.h"
-#include "sparse.h"
 
 namespace monet {
 

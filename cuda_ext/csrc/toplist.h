@@ -1,0 +1,51 @@
+// One score entering the statistics of one expert: the same source on the CPU and on the GPU.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "arguments.h"
+
+#if defined(__CUDACC__)
+#define MONET_EVERYWHERE static __host__ __device__ __forceinline__
+#else
+#define MONET_EVERYWHERE static inline __attribute__((always_inline))
+#endif
+
+namespace monet {
+
+// Enters a score in a full or part-filled list, which keeps at most `per_document` of one document. Rows come in
+// ascending order, so of equal scores the one that is there has the lower row and stays, and the entries of this
+// token's document are those from its first row on.
+MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, int64_t row, int64_t start) {
+  float* scores = a.best_scores + expert * a.best;
+  int64_t* rows = a.best_rows + expert * a.best;
+  int64_t drop = a.best - 1;
+  if (!(score > scores[drop])) return;
+  int64_t same = 0, lowest = 0;
+  for (int64_t n = 0; n < a.best && rows[n] >= 0; ++n) {
+    if (rows[n] < start) continue;
+    ++same;
+    lowest = n;
+  }
+  if (same >= a.per_document) {
+    drop = lowest;
+    if (!(score > scores[drop])) return;
+  }
+  for (; drop > 0 && scores[drop - 1] < score; --drop) {
+    scores[drop] = scores[drop - 1];
+    rows[drop] = rows[drop - 1];
+  }
+  scores[drop] = score;
+  rows[drop] = row;
+}
+
+// The octave of a score, of `bins` below 2^top; the first bin takes all that is below it.
+MONET_EVERYWHERE int64_t octave(float score, int32_t top, int64_t bins) {
+  uint32_t bits;
+  std::memcpy(&bits, &score, sizeof bits);
+  const int64_t bin = static_cast<int64_t>(bits >> 23) - 127 - top + bins;
+  return bin < 0 ? 0 : bin >= bins ? bins - 1 : bin;
+}
+
+}  // namespace monet

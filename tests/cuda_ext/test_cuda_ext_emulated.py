@@ -1,0 +1,81 @@
+"""The CUDA source run without a GPU, against the definitions; and deliberate faults, which must not pass."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from .emulated import CHECKS, CSRC, Emulated, EmulationError, route_case
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("g++") is None or sys.platform != "linux", reason="the emulation needs g++ on Linux"
+)
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Emulated]:
+    """All kernels, compiled once."""
+    folder = tmp_path_factory.mktemp("emulated")
+    return {name: Emulated(name, folder) for name in CHECKS}
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_equals_the_definition(name: str, descending: bool, kernels: dict[str, Emulated]) -> None:
+    kernels[name].descending = descending
+    CHECKS[name](kernels[name])
+
+
+def test_a_row_costs_few_collectives(kernels: dict[str, Emulated]) -> None:
+    """Of 512 logits: three reductions of five steps, a vote, and a ballot for each of a lane's sixteen."""
+    z = torch.randn(8, 1, 512, generator=torch.Generator().manual_seed(1))
+    route_case(kernels["route"], z, torch.zeros(1), torch.ones(1), 1.5, 512)
+    assert kernels["route"].collectives == 8 * (3 * 5 + 1 + 16)
+
+
+MUTATIONS = [
+    ("route", "route.cuh", ">= threshold;\n      marks", "> threshold;\n      marks"),
+    ("route", "route.cuh", "fminf((best - mean) * scale, a.rows.sigma)", "a.rows.sigma"),
+    ("route", "route.cuh", "const unsigned below = (1u << lane) - 1;", "const unsigned below = (2u << lane) - 1;"),
+    ("route", "route.cuh", "if (count > a.rows.width) return;\n\n", "\n"),
+    ("route", "route.cuh", "__any_sync(kAll, bad) || best", "bad || best"),
+    ("route", "warp.cuh", "for (int step = kWarp / 2; step > 0; step /= 2) v +=", "for (int step = 8; step > 0; step /= 2) v +="),
+    ("mix", "mix.cuh", "    if (both) mix_head(a, one, token, head);\n    __syncthreads();", "    if (both) mix_head(a, one, token, head);"),
+    ("mix", "mix.cuh", "shared[n] = 0;\n", "if (n > 4) shared[n] = 0;\n"),
+    ("mix", "mix.cuh", "    if (both) mix_heads(one, token, a.heads, a.units);\n    __syncthreads();", "    if (both) mix_heads(one, token, a.heads, a.units);"),
+    ("mix", "mix.cuh", "shared + block, rest, nullptr, nullptr, 1, a.keys}", "shared + block, rest, nullptr, nullptr, a.keys, 1}"),
+    ("mix", "mix.cuh", "if (lane == 0) (u < units", "if (lane == 0 && u < units - 1) (u < units"),
+    ("accumulate", "accumulate.cuh", "          by_key[j] += score;\n              continue;\n            }", ""),
+    ("accumulate", "accumulate.cuh", "              by_key[j] = 0;\n", ""),
+    ("accumulate", "accumulate.cuh", "          }\n          __syncwarp();\n        }", "          }\n        }"),
+    ("accumulate", "accumulate.cuh", " || labels[row / static_cast<unsigned>(heads)] < 0", ""),
+    ("accumulate", "toplist.h", "if (rows[n] < start) continue;", "if (rows[n] <= start) continue;"),
+    ("contributions", "contributions.cuh", "          mine[j] = 0;\n", ""),
+    ("contributions", "contributions.cuh", "        __syncwarp();\n", ""),
+    ("contributions", "contributions.cuh", "  if (threadIdx.x == 0) *places = 0;\n  __syncthreads();", "  __syncthreads();\n  if (threadIdx.x == 0) *places = 0;"),
+    ("contributions", "contributions.cuh", "  __syncthreads();\n  if (threadIdx.x == 0) {\n    double", "  if (warp) __syncthreads();\n  if (threadIdx.x == 0) {\n    double"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(MUTATIONS)))
+def test_a_deliberate_fault_is_found(number: int, tmp_path: Path) -> None:
+    """A line of a kernel is changed: results differ, or the emulation objects, in one order of turns or the other."""
+    name, file, old, new = MUTATIONS[number]
+    csrc = tmp_path / "csrc"
+    shutil.copytree(CSRC, csrc)
+    path = csrc / file if file.endswith(".h") else csrc / "cuda" / file
+    source = path.read_text()
+    assert source.count(old) >= 1, "the kernel has changed: change the mutation with it"
+    path.write_text(source.replace(old, new))
+    mutant = Emulated(name, tmp_path, csrc)
+    found = 0
+    for mutant.descending in (False, True):
+        try:
+            CHECKS[name](mutant)
+        except (AssertionError, EmulationError):
+            found += 1
+    assert found
