@@ -9,18 +9,30 @@ from .discovery import install as _install
 
 if TYPE_CHECKING:
     from .config import MonetConfig
+    from .expert_edit import ExpertEdit
     from .lens import load_lens
     from .modeling import MonetForCausalLM, MonetModel
     from .routing import Routing
+    from .surgery import export_edited_model
 
-__all__ = ["MonetConfig", "MonetForCausalLM", "MonetModel", "Routing", "load_lens"]
+__all__ = [
+    "ExpertEdit",
+    "MonetConfig",
+    "MonetForCausalLM",
+    "MonetModel",
+    "Routing",
+    "export_edited_model",
+    "load_lens",
+]
 
 # Loaded on first use: reading a run needs `Routing` only, and importing transformers takes seconds.
 _HOMES = {
+    "ExpertEdit": "expert_edit",
     "MonetConfig": "modeling",
     "MonetForCausalLM": "modeling",
     "MonetModel": "modeling",
     "Routing": "routing",
+    "export_edited_model": "surgery",
     "load_lens": "lens",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -17,7 +18,8 @@ class MonetConfig(LlamaConfig):
     A layer group holds ``moe_experts ** 2`` experts, addressed by one key of each of two sets; expert (i, j) has the
     flat id ``i * moe_experts + j``. A router stands in layers ``l`` with ``l % moe_groups == 0`` and serves the layers
     up to the next router. ``mlp_bias`` and ``intermediate_size`` are kept because published configs name them; nothing
-    uses them.
+    uses them. ``edited_layers`` lists the router layers whose experts are scaled for good, by factors among the
+    weights.
 
     Raises:
         ValueError: a field is out of range; the message names the field and what it may be.
@@ -38,6 +40,7 @@ class MonetConfig(LlamaConfig):
     moe_decompose: Literal["vertical", "horizontal"] = "vertical"
     output_router_probs: bool = False
     router_aux_loss_coef: float = 1e-3
+    edited_layers: list[int] = field(default_factory=list)
 
     def validate_architecture(self) -> None:
         """Checks of the expert shape; called by transformers when a configuration is made."""
@@ -58,6 +61,9 @@ class MonetConfig(LlamaConfig):
                 "vertical experts split the hidden units and the output in halves: moe_dim and hidden_size must be "
                 f"even, got moe_dim={self.moe_dim}, hidden_size={self.hidden_size}."
             )
+        strays = sorted(set(self.edited_layers) - {group.start for group in self.routing_groups})
+        if strays:
+            raise ValueError(f"edited_layers must be layers that own a router; {strays} do not.")
         if self.hidden_act != "relu2":
             raise ValueError(f"Monet experts use hidden_act 'relu2', got {self.hidden_act!r}.")
 

@@ -19,10 +19,11 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .config import MonetConfig
-from .edits import Edits, active_edits, apply_edits
+from .edits import Edits, active_edits, apply_edits, check_edits
+from .expert_edit import ExpertEdit
 from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss
-from .router import MonetRouter
+from .router import Float32Buffers, MonetRouter
 from .routing import Routing
 
 DenseRouting = tuple[Tensor, Tensor]
@@ -52,6 +53,14 @@ class MonetOutput(CausalLMOutputWithPast):
     aux_loss: Tensor | None = None
 
 
+class BuiltInEdit(Float32Buffers):
+    """Factors (keys, keys) that are part of the model."""
+
+    def __init__(self, keys: int) -> None:
+        super().__init__()
+        self.register_buffer("factors", torch.ones(keys, keys, dtype=torch.float32))
+
+
 class MonetDecoderLayer(GradientCheckpointingLayer):
     """Attention, then the experts; a router stands only in the first layer of each routing group."""
 
@@ -63,6 +72,7 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.router = MonetRouter(config) if layer_idx % config.moe_groups == 0 else None
         self.moe = make_experts(config)
+        self.edit = BuiltInEdit(config.moe_experts) if layer_idx in config.edited_layers else None
         # Then the sparse routing, made once a group, is worth its cost.
         self.few_active = 4 * config.moe_heads * config.moe_topk < config.moe_experts
 
@@ -111,7 +121,7 @@ class MonetPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["MonetDecoderLayer"]
     _skip_keys_device_placement = ["past_key_values"]
-    _keep_in_fp32_modules_strict = {"norm1", "norm2"}
+    _keep_in_fp32_modules_strict = {"norm1", "norm2", "edit"}
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -126,6 +136,8 @@ class MonetPreTrainedModel(PreTrainedModel):
             bias = getattr(module, name, None)
             if isinstance(bias, nn.Parameter):
                 nn.init.zeros_(bias)
+        if isinstance(module, BuiltInEdit):
+            nn.init.ones_(module.factors)
 
 
 class MonetModel(MonetPreTrainedModel):
@@ -172,15 +184,19 @@ class MonetModel(MonetPreTrainedModel):
             position_ids=position_ids,
         )
         position_embeddings = self.rotary_emb(inputs_embeds, position_ids=position_ids)
-        hidden, routing = inputs_embeds, None
+        hidden, routing, factors = inputs_embeds, None, None
         router_probs: list[DenseRouting | None] = []
         edits = active_edits(self)
         for index, layer in enumerate(self.layers):
-            owner = index - index % self.config.moe_groups
+            if layer.router is not None:
+                factors = edits.get(index)
+                if layer.edit is not None:
+                    built_in = layer.edit.factors
+                    factors = built_in if factors is None else built_in * factors.to(built_in.device)
             hidden, routing = layer(
                 hidden,
                 routing,
-                edits.get(owner),
+                factors,
                 attention_mask=mask,
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
@@ -264,18 +280,36 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
             aux_loss=aux_loss,
         )
 
-    def edit_experts(self, edits: Edits) -> AbstractContextManager[None]:
+    def edit_experts(self, edits: Edits | ExpertEdit) -> AbstractContextManager[None]:
         """Scale single experts while the context lasts: ``y = sum_ij S[i, j] G[i, j] E_ij(x)``.
 
         Exact, on the active pairs only, in forward, generate and training of the calling thread; nested edits multiply.
 
         Args:
-            edits: layer that owns a router -> (E, E) factors; 0 removes an expert, 1 leaves it, 2 doubles it.
+            edits: an edit made for this model, or layer that owns a router -> (E, E) factors; 0 removes an expert, 1
+                leaves it, 2 doubles it.
+
+        Raises:
+            ValueError: a layer owns no router, a matrix is not a finite (E, E), or an edit is another model's.
+        """
+        if isinstance(edits, ExpertEdit):
+            edits.check(self)
+            edits = edits.matrices()
+        return apply_edits(self.model, edits, self.config)
+
+    def build_in(self, edits: Edits) -> None:
+        """Make factors part of the model, on top of those that are; they are saved with it.
 
         Raises:
             ValueError: a layer owns no router, or a matrix is not a finite (E, E).
         """
-        return apply_edits(self.model, edits, self.config)
+        check_edits(edits, self.config)
+        for index, factors in edits.items():
+            layer = self.model.layers[index]
+            if layer.edit is None:
+                layer.edit = BuiltInEdit(self.config.moe_experts).to(self.device)
+            layer.edit.factors.mul_(factors.to(layer.edit.factors.device))
+        self.config.edited_layers = sorted({*self.config.edited_layers, *edits})
 
 
 AutoConfig.register("monet", MonetConfig)

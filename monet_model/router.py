@@ -44,11 +44,8 @@ def dense_routing(logits: Tensor, normalised: Tensor, sigma: float) -> Tensor:
     return select_keys(logits, normalised, head_thresholds(normalised, sigma))
 
 
-class HeadNorm(nn.BatchNorm1d):
-    """Batch normalisation of (rows, heads, keys) per head; statistics stay float32 whatever dtype the model has."""
-
-    def __init__(self, heads: int) -> None:
-        super().__init__(heads, affine=False, dtype=torch.float32)
+class Float32Buffers(nn.Module):
+    """A module whose buffers keep their dtype whatever dtype the model is cast to."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def move(tensor: Tensor) -> Tensor:
@@ -56,6 +53,13 @@ class HeadNorm(nn.BatchNorm1d):
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         return super()._apply(move, recurse)
+
+
+class HeadNorm(Float32Buffers, nn.BatchNorm1d):
+    """Batch normalisation of (rows, heads, keys) per head."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__(heads, affine=False, dtype=torch.float32)
 
     def forward(self, z: Tensor) -> Tensor:
         """Normalised logits, shape as given; gathers running statistics in training."""
