@@ -8,23 +8,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .analyze import Summary, analyze_run, read_analysis
     from .attribution import Attribution, attribute
+    from .bootstrap import MaskIntervals, bootstrap_mask
     from .corpus_attribution import CorpusAttribution, attribute_corpus
     from .mask import mask_labels
     from .mask_result import MaskResult, read_mask
+    from .overlap import Overlap, label_overlap
     from .patching import Faithfulness, ablate, attribute_gradient, compare_with_ablation
 
 __all__ = [
     "Attribution",
     "CorpusAttribution",
     "Faithfulness",
+    "MaskIntervals",
     "MaskResult",
+    "Overlap",
     "Summary",
     "ablate",
     "analyze_run",
     "attribute",
     "attribute_corpus",
     "attribute_gradient",
+    "bootstrap_mask",
     "compare_with_ablation",
+    "label_overlap",
     "mask_labels",
     "read_analysis",
     "read_mask",
@@ -35,14 +41,18 @@ _HOMES = {
     "Attribution": "attribution",
     "CorpusAttribution": "corpus_attribution",
     "Faithfulness": "patching",
+    "MaskIntervals": "bootstrap",
     "MaskResult": "mask_result",
+    "Overlap": "overlap",
     "Summary": "analyze",
     "ablate": "patching",
     "analyze_run": "analyze",
     "attribute": "attribution",
     "attribute_corpus": "corpus_attribution",
     "attribute_gradient": "patching",
+    "bootstrap_mask": "bootstrap",
     "compare_with_ablation": "patching",
+    "label_overlap": "overlap",
     "mask_labels": "mask",
     "read_analysis": "analyze",
     "read_mask": "mask_result",

@@ -67,19 +67,19 @@ class MaskResult:
         return np.exp(self.baseline + self.matrix)
 
     @property
-    def _own(self) -> NDArray[np.bool_]:
+    def own(self) -> NDArray[np.bool_]:
         """(R, L) True where the label removed is the one measured."""
         return np.array(self.rows)[:, None] == np.array(self.labels)
 
     @property
     def delta_target(self) -> float:
         """Mean rise of the labels whose experts are removed."""
-        return float(self.matrix[self._own].mean())
+        return float(self.matrix[self.own].mean())
 
     @property
     def delta_others(self) -> float:
         """Mean rise of the other labels."""
-        return float(self.matrix[~self._own].mean())
+        return float(self.matrix[~self.own].mean())
 
     @property
     def selectivity(self) -> float:
@@ -103,8 +103,8 @@ class MaskResult:
             "delta_target": self.delta_target,
             "delta_others": self.delta_others,
             "selectivity": None if np.isnan(self.selectivity) else self.selectivity,
-            "control_target": float(control[self._own].mean()),
-            "control_others": float(control[~self._own].mean()),
+            "control_target": float(control[self.own].mean()),
+            "control_others": float(control[~self.own].mean()),
             "ratio": self.ratio,
             "min_tokens": self.min_tokens,
             "seed": self.seed,
