@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import tempfile
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parents[1] / "monet_model" / "demo"
 SAMPLE, NOTICE = "heldout.parquet", "NOTICE"
-TOKENS = 150_000
+TOKENS, EXCERPT = 150_000, 2_000
 LICENCE_TEXTS = {
     "PSF-2.0": "the file LICENSE of any Python distribution",
     "BSL-1.0": "https://www.boost.org/LICENSE_1_0.txt",
@@ -30,18 +31,25 @@ LICENCE_TEXTS = {
 }
 
 
+def excerpt(text: str, source: str, length: int = EXCERPT) -> str:
+    """Whole lines from somewhere in a text, about ``length`` characters; where, depends on ``source`` alone."""
+    if len(text) <= length:
+        return text
+    place = zlib.crc32(source.encode()) % (len(text) - length)
+    start = text.rfind("\n", 0, place) + 1
+    return text[start : text.rfind("\n", start, start + length) + 1 or start + length]
+
+
 def sample(corpus: Dataset, tokenizer: Any, tokens: int = TOKENS) -> Dataset:
-    """Rows of a corpus with about the same number of tokens of each label, permissively licensed files first."""
-    room = {label: tokens // len(set(corpus["label"])) for label in set(corpus["label"])}
-    licences = corpus["licence"]
-    order = sorted(range(len(corpus)), key=lambda n: licences[n] not in PERMISSIVE)
+    """Excerpts of a corpus with about the same number of tokens of each label, permissively licensed files first."""
+    corpus = corpus.map(lambda row: {"text": excerpt(row["text"], row["source"])})
+    labels, licences = corpus["label"], corpus["licence"]
+    room = dict.fromkeys(labels, tokens // len(set(labels)))
     chosen = []
-    for n in order:
-        row = corpus[n]
-        length = len(tokenizer(row["text"], verbose=False)["input_ids"])
-        if 0 < room[row["label"]] and length <= 1.25 * room[row["label"]]:
+    for n in sorted(range(len(corpus)), key=lambda n: licences[n] not in PERMISSIVE):
+        if room[labels[n]] > 0:
             chosen.append(n)
-            room[row["label"]] -= length
+            room[labels[n]] -= len(tokenizer(corpus[n]["text"], verbose=False)["input_ids"])
     return corpus.select(sorted(chosen))
 
 
@@ -51,8 +59,8 @@ def notice(rows: Dataset) -> str:
     for row in rows:
         groups[row["licence"]].append(row)
     lines = [
-        f"{SAMPLE} holds text from the packages named below, unchanged but for licence headers, which are given here,",
-        "and for cuts at the end of a line in long files. Each file keeps its own licence. The rest of the repository",
+        f"{SAMPLE} holds excerpts, whole lines, of files from the packages named below. Each keeps its file's licence.",
+        "Copyright lines of licence headers that were taken off stand under the file's name. The rest of the repository",
         "is under the Apache License 2.0.",
     ]
     for licence in sorted(groups):

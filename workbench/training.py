@@ -81,5 +81,6 @@ def train_on_corpus(config: Path, corpus: Path, out: Path, resume: bool = False)
         raise
     except (ValueError, FloatingPointError) as error:
         raise WorkbenchError(str(error)) from error
+    tokenizer.model_max_length = model_config.max_position_embeddings
     tokenizer.save_pretrained(out)
     return model
