@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..corpus import load_corpus
 from ..errors import WorkbenchError
 from ..memory import keep_heap
 from ..progress import job
@@ -77,8 +78,6 @@ def export_run(
         if value is not None and value < 1:
             raise WorkbenchError(f"{name} must be at least 1, got {value}.")
     check_free(path, resume)
-    from ..corpus import load_corpus
-
     folder = model_folder(model)
     data = load_corpus(corpus)
     if limit is not None:

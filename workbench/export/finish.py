@@ -14,8 +14,8 @@ from ..store.schema import EXAMPLES, HISTOGRAM_BINS, group_name, part_name
 from .statistics import Statistics
 from .toplists import TopLists
 
-EXPERTS_ROW_GROUP = 16_384
-EXAMPLES_ROW_GROUP = 8_192
+EXPERTS_ROW_GROUP = 4096
+EXAMPLES_ROW_GROUP = 4096
 
 
 def write_experts(path: Path, group: int, statistics: Statistics, labels: list[str]) -> str:

@@ -26,6 +26,7 @@ from .toplists import Collector
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM, Routing
 
+TOKENS_ROW_GROUP = 4096
 Report = Callable[[int, int], None]  # takes the tokens and the size just done
 
 
@@ -180,7 +181,7 @@ def export_part(
             size_done = size
     for folder, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
         names.append(part_name(folder, part.number))
-        write_parquet(path / names[-1], table)
+        write_parquet(path / names[-1], table, row_group_size=TOKENS_ROW_GROUP)
     return names
 
 

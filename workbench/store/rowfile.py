@@ -47,7 +47,7 @@ class RowFile:
         wanted = range(len(self._ends)) if groups is None else groups
         try:
             with self._lock:
-                return self._file.read_row_groups([int(g) for g in wanted], columns=columns)
+                return self._file.read_row_groups([int(g) for g in wanted], columns=columns, use_threads=groups is None)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(error) from error
 

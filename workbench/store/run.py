@@ -148,12 +148,7 @@ class Run:
             WorkbenchError: a row is not one of the run's.
         """
         wanted = self._rows(rows)
-        tables, order = [TOKENS.empty_table()], [np.zeros(0, np.int64)]
-        for part, local, where in self._by_part(wanted):
-            table, at = self._file(part_name("tokens", part)).rows(local)
-            tables.append(table.take(pa.array(at)))
-            order.append(where)
-        table = pa.concat_tables(tables).to_pandas().iloc[np.argsort(np.concatenate(order))].reset_index(drop=True)
+        table = self._token_columns(wanted, TOKENS.names).to_pandas()
         return table.assign(label=table["label"].astype(str), row=wanted)
 
     # routing
@@ -186,8 +181,11 @@ class Run:
             found = np.flatnonzero(score)
             rows.append(found + first)
             scores.append(score[found])
-        table = self.tokens(np.concatenate(rows))[["row", "doc", "position", "token", "label"]]
-        return table.assign(score=np.concatenate(scores))
+        row = np.concatenate(rows)
+        table = self._token_columns(row, ["doc", "position", "token", "label"]).to_pandas()
+        table = table.assign(label=table["label"].astype(str), score=np.concatenate(scores))
+        table.insert(0, "row", row)
+        return table
 
     def context(self, window: int, group: int, expert: int) -> pd.DataFrame:
         """The counted tokens of a context window: position, token, text, score (the expert's, 0 where not active).
@@ -195,17 +193,10 @@ class Run:
         Scores come from the stored half precision.
         """
         i, j = self._keys(expert)
-        rows = self._window_rows(window)
-        table = self.tokens(rows)
+        rows, position = self._window_rows(window)
         score = self._score(*self._sides(rows, self._group(group)), i, j)
-        return pd.DataFrame(
-            {
-                "position": table["position"],
-                "token": table["token"],
-                "text": self.token_text(table["token"].to_numpy()),
-                "score": score,
-            }
-        )
+        token = self._token_columns(rows, ["token"])["token"].to_numpy()
+        return pd.DataFrame({"position": position, "token": token, "text": self.token_text(token), "score": score})
 
     def input_ids(self, doc: int) -> NDArray[np.int64]:
         """The token ids of a document as the model read them, the start-of-text token included."""
@@ -259,15 +250,17 @@ class Run:
             raise WorkbenchError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
         return wanted
 
-    def _window_rows(self, window: int) -> NDArray[np.int64]:
-        """The token rows of a context window."""
+    def _window_rows(self, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The token rows of a context window, and their positions in its document."""
         count = self.manifest["parts"][-1]["windows"][1]
         if not 0 <= window < count:
             raise WorkbenchError(f"the run has no context window {window}; it has 0 to {count - 1}.")
         at = int(np.searchsorted(self.documents["window"].to_numpy(), window, side="right")) - 1
         document, width = self.documents.iloc[at], self.manifest["settings"]["context"]
-        begin = (window - document["window"]) * width - int(pd.notna(document["bos"]))
-        return document["row"] + np.arange(max(begin, 0), min(begin + width, document["tokens"]))
+        bos = int(pd.notna(document["bos"]))
+        begin = (window - document["window"]) * width - bos
+        place = np.arange(max(begin, 0), min(begin + width, document["tokens"]))
+        return document["row"] + place, place + bos
 
     def _open(self, name: str) -> RowFile:
         return RowFile(self.path / name)
@@ -282,6 +275,15 @@ class Run:
     def _of_expert(self, folder: str, group: int, expert: int, columns: list[str]) -> pa.Table:
         self._keys(expert)
         return self._file(group_name(folder, self._group(group))).equal("expert", expert, columns)
+
+    def _token_columns(self, rows: NDArray[np.int64], columns: list[str]) -> pa.Table:
+        """Columns of token rows, in their order."""
+        tables, order = [TOKENS.empty_table().select(columns)], [np.zeros(0, np.int64)]
+        for part, local, where in self._by_part(rows):
+            table, at = self._file(part_name("tokens", part)).rows(local, columns)
+            tables.append(table.take(pa.array(at)))
+            order.append(where)
+        return pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(order))))
 
     def _sides(self, rows: NDArray[np.int64], group: int) -> tuple[Side, Side]:
         """The stored routing of token rows, in their order."""

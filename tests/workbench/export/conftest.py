@@ -34,7 +34,9 @@ def random_documents(seed: int, count: int = 14) -> list[dict[str, Any]]:
         if number % 2 and length:
             ids[0] = BOS
         label = LABELS[number % len(LABELS)]
-        documents.append({"input_ids": ids.tolist(), "label": label, "source": f"{label}/{number}", "score": number / 8})
+        documents.append(
+            {"input_ids": ids.tolist(), "label": label, "source": f"{label}/{number}", "score": number / 8}
+        )
     return documents
 
 
