@@ -14,7 +14,7 @@ from copy import deepcopy
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import process_time
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 from .config import MonetConfig
 from .experts import VerticalExperts, relu2
 from .lens import load_lens
-from .modeling import MonetDecoderLayer, MonetForCausalLM
+from .modeling import MonetForCausalLM
 from .router import MonetRouter
 
 DEMO: dict[str, Any] = {
@@ -131,14 +131,19 @@ def demo_cases() -> tuple[int, dict[str, Callable[[], object]]]:
 def large_cases(tokens: int) -> dict[str, Callable[[], object]]:
     """What is timed on the layer of the 1.4B model."""
     model = settled(MonetConfig(**LARGE), 1.0)
-    layer: MonetDecoderLayer = model.model.layers[0]
-    router, moe = layer.router, layer.moe
+    layer = model.model.layers[0]
+    router, moe = cast(MonetRouter, layer.router), cast(VerticalExperts, layer.moe)
     formula_router, formula_experts = FormulaRouter(router), FormulaExperts(moe)
     x, factors = torch.randn(tokens, LARGE["hidden_size"]), torch.rand(512, 512)
+
+    def all_pairs() -> object:
+        g1, g2 = router(x)
+        return expanded(moe, x, g1, g2, factors)
+
     return {
         PLAIN: lambda: moe(x, *router(x)),
         EDITED: lambda: moe(x, *router(x), factors),
-        EXPANDED: lambda: expanded(moe, x, *router(x), factors),
+        EXPANDED: all_pairs,
         FORMULAS: lambda: formula_experts(x, *formula_router(x)),
     }
 

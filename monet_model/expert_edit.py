@@ -43,7 +43,7 @@ def model_identity(model: nn.Module) -> str:
         for name in sorted(tensors):
             tensor = tensors[name].detach().to(torch.bfloat16).cpu().contiguous()
             digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.view(torch.int16).numpy())
+            digest.update(tensor.view(torch.int16).numpy().data)
         known = _known[model] = state, digest.hexdigest()
     return known[1]
 

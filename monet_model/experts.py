@@ -17,9 +17,16 @@ from .config import MonetConfig
 from .routing import Routing
 
 
+def _plain(projection: nn.Module) -> bool:
+    """Whether a projection is its weight and no more: no adapter wraps it, no hook watches it or brings its weight."""
+    return type(projection) is nn.Linear and not (
+        projection._forward_hooks or projection._forward_pre_hooks or hasattr(projection, "_hf_hook")
+    )
+
+
 def _units_first(tokens: int, projection: nn.Linear) -> bool:
-    """Whether permuting a projection's weight costs less than permuting what it is applied to."""
-    return tokens >= min(projection.weight.shape)
+    """Whether to permute a projection's weight: if that is all there is to it and it is smaller than what it maps."""
+    return _plain(projection) and tokens >= min(projection.weight.shape)
 
 
 def _hidden(projection: nn.Linear, x: Tensor, keys: int, units: int) -> Tensor:
@@ -75,11 +82,12 @@ class ExpertLayer(nn.Module):
             factors: (keys, keys) factors that scale the experts.
             routing: the same routing, sparse. Given, it is what is used: of advantage where few keys are active.
         """
-        if factors is None and routing is None:
+        whole = routing is None or not all(_plain(module) for module in self.children())
+        if factors is None and whole:
             return self.combine_factored(hidden, g1, g2)
         a1, a2 = (a.flatten(0, -3) for a in self.sides(hidden))
         sums = active_sums(a1, a2, routing or Routing.from_dense(g1, g2), factors)
-        if routing is None:
+        if whole:  # output weights are read as the projections they are; else only those of active keys
             spreads = [
                 (spread(to1, some.indices1, self.keys), spread(to2, some.indices2, self.keys))
                 for some, _, _, to1, to2 in sums

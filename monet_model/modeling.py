@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +56,15 @@ class MonetOutput(CausalLMOutputWithPast):
 class BuiltInEdit(Float32Buffers):
     """Factors (keys, keys) that are part of the model."""
 
+    factors: Tensor
+
     def __init__(self, keys: int) -> None:
         super().__init__()
         self.register_buffer("factors", torch.ones(keys, keys, dtype=torch.float32))
+
+    def times(self, factors: Tensor | None) -> Tensor:
+        """These factors, times those of a passing edit if there is one."""
+        return self.factors if factors is None else self.factors * factors.to(self.factors.device)
 
 
 class MonetDecoderLayer(GradientCheckpointingLayer):
@@ -128,6 +134,26 @@ class MonetPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": MonetDecoderLayer, "attentions": LlamaAttention}
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, freeze_routers: bool = True, **kwargs: Any) -> Any:
+        """Load a checkpoint; arguments as in transformers, and one more.
+
+        Args:
+            freeze_routers: keep the routing as it is in fine-tuning, as the paper does: see :meth:`freeze_routers`.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_routers(freeze_routers)
+        return loaded
+
+    def freeze_routers(self, frozen: bool = True) -> None:
+        """Whether training leaves the routers' weights and running statistics alone.
+
+        They then route as in evaluation. The default for a checkpoint that is loaded, not for a new model.
+        """
+        for module in self.modules():
+            if isinstance(module, MonetRouter):
+                module.freeze(frozen)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -191,8 +217,7 @@ class MonetModel(MonetPreTrainedModel):
             if layer.router is not None:
                 factors = edits.get(index)
                 if layer.edit is not None:
-                    built_in = layer.edit.factors
-                    factors = built_in if factors is None else built_in * factors.to(built_in.device)
+                    factors = cast(BuiltInEdit, layer.edit).times(factors)
             hidden, routing = layer(
                 hidden,
                 routing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,13 @@ class HeadNorm(Float32Buffers, nn.BatchNorm1d):
         return super().forward(z)
 
 
+def _float32(projection: nn.Linear, x: Tensor) -> Tensor:
+    """A projection of float32 input in float32, whatever dtype its weight has."""
+    if projection.weight.dtype == torch.float32:
+        return projection(x)
+    return nn.functional.linear(x, projection.weight.float())
+
+
 class MonetRouter(nn.Module):
     """Routing probabilities of both key sets.
 
@@ -86,16 +93,24 @@ class MonetRouter(nn.Module):
         self.w2 = nn.Linear(config.hidden_size, self.heads * self.keys, bias=False)
         self.norm1 = HeadNorm(self.heads)
         self.norm2 = HeadNorm(self.heads)
+        self.frozen = False
+
+    def freeze(self, frozen: bool) -> None:
+        """Whether training leaves weights and running statistics alone."""
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module's, but a frozen router stays in evaluation."""
+        return super().train(mode and not self.frozen)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Raw logits of both sides: two tensors (..., heads, keys) in float32 for ``x`` (..., hidden)."""
         shape = (*x.shape[:-1], self.heads, self.keys)
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
-            return (
-                nn.functional.linear(x, self.w1.weight.float()).view(shape),
-                nn.functional.linear(x, self.w2.weight.float()).view(shape),
-            )
+            return _float32(self.w1, x).view(shape), _float32(self.w2, x).view(shape)
 
     def normalise(self, z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
         """Batch-normalised logits of both sides, shapes as given; gathers running statistics in training."""

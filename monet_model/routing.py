@@ -51,11 +51,10 @@ class Routing:
         """Sparse form of dense probabilities, each (..., heads, keys); leading dimensions are flattened to tokens."""
         if g1.shape != g2.shape or g1.ndim < 3:
             raise ValueError(f"g1 and g2 must share one shape (..., heads, keys); got {g1.shape} and {g2.shape}.")
-        sides = []
-        for g in (g1, g2):
-            keys, probs, counts = active_keys(g.flatten(0, -3))
-            sides += [keys.to(torch.int16), probs, counts]
-        return cls(*sides, num_keys=g1.shape[-1])
+        keys1, probs1, counts1 = active_keys(g1.flatten(0, -3))
+        keys2, probs2, counts2 = active_keys(g2.flatten(0, -3))
+        keys1, keys2 = keys1.to(torch.int16), keys2.to(torch.int16)
+        return cls(keys1, probs1, counts1, keys2, probs2, counts2, num_keys=g1.shape[-1])
 
     def dense(self) -> tuple[Tensor, Tensor]:
         """Dense (g1, g2), each (tokens, heads, keys)."""
