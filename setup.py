@@ -1,60 +1,48 @@
 """Builds the compiled kernels of `cuda_ext`; everything else about the package is in setup.cfg.
 
-The kernels are optional. Where they cannot be built (no compiler, no torch at build time) the installation goes on and
-says so: `cuda_ext` then computes the same results with PyTorch operations, slower. `python -m cuda_ext` tells which.
+Two libraries: `_C` for the CPU, by the C++ compiler, and `_CUDA` for NVIDIA GPUs, whose kernels nvcc compiles. Both are
+optional. Where one cannot be built (no compiler, no nvcc, no torch at build time) the installation goes on and says so:
+`cuda_ext` then computes the same results with PyTorch operations, slower. `python -m cuda_ext` tells which.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from setuptools import setup
-from setuptools.errors import BaseError, CCompilerError
+from setuptools.errors import BaseError, CCompilerError, CompileError
 
 # What setuptools and torch raise where there is no compiler, or none that can compile the source.
 BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError)
 
+CSRC = Path("cuda_ext/csrc")
+LAUNCH = CSRC / "cuda" / "launch.cu"
+FLAGS = ["-O3", "-g0", "-std=c++17"]
+ARCHITECTURES = ("80", "90", "100")  # newer GPUs compile the last one's PTX when they load it
 
-def skipped(reason: object) -> None:
-    """Tells that the package is installed without its kernel, and why."""
+
+def skipped(name: str, reason: object, remedy: str) -> None:
+    """Tells that the package is installed without one of its libraries, and why."""
     print(
-        f"cuda_ext: the compiled routing kernel was NOT built: {reason}\n"
-        "cuda_ext: the package works without it, more slowly; install a C++17 compiler (g++ or clang++) and reinstall.",
+        f"cuda_ext: the compiled {name} kernels were NOT built: {reason}\n"
+        f"cuda_ext: the package works without them, more slowly; {remedy} and reinstall.",
         file=sys.stderr,
     )
 
 
-def extension() -> dict[str, Any]:
-    """Arguments of `setup` that build the extension; none where it cannot be built."""
-    if sys.platform == "win32":
-        skipped("it needs g++ or clang++, which Windows builds of Python do not use")
-        return {}
-    try:
-        from torch.utils.cpp_extension import BuildExtension, CppExtension
-    except ImportError as error:
-        skipped(f"torch is not installed where the build runs ({error})")
-        return {}
-
-    class OptionalBuild(BuildExtension):  # type: ignore[misc]
-        """Builds, or goes on without."""
-
-        def build_extensions(self) -> None:
-            try:
-                super().build_extensions()
-            except BUILD_ERRORS as error:
-                skipped(error)
-                self.extensions.clear()
-
-    module = CppExtension(
+def cpu_library(make: Any) -> Any:
+    """The library of the CPU kernels."""
+    return make(
         "cuda_ext._C",
-        [f"cuda_ext/csrc/{name}.cpp" for name in ("route", "mix", "accumulate", "contributions")],
-        depends=[str(header) for header in Path("cuda_ext/csrc").glob("*.h")],
+        [str(CSRC / f"{name}.cpp") for name in ("route", "mix", "accumulate", "contributions")],
+        depends=[str(header) for header in CSRC.glob("*.h")],
         extra_compile_args=[
-            "-O3",
-            "-g0",
-            "-std=c++17",
+            *FLAGS,
             "-ffp-contract=off",  # the same bits on every instruction set
             "-fno-math-errno",
             "-fno-trapping-math",
@@ -63,11 +51,76 @@ def extension() -> dict[str, Any]:
         ],
         py_limited_api=True,
     )
+
+
+def cuda_library(make: Any, nvcc: Path) -> Any:
+    """The library of the CUDA kernels, without the object that :func:`compile_kernels` makes; the runtime is inside."""
+    # nvcc may be a link or a script far from its toolkit: it knows where that is.
+    plan = subprocess.run([nvcc, "--dryrun", "-c", LAUNCH], capture_output=True, text=True, check=False).stderr
+    home = Path(next((line.removeprefix("#$ TOP=") for line in plan.splitlines() if line.startswith("#$ TOP=")), "/"))
+    runtime = [*home.glob("lib*/libcudart_static.a"), *home.glob("targets/*/lib/libcudart_static.a")][:1]
+    return make(
+        "cuda_ext._CUDA",
+        [str(CSRC / "cuda" / "library.cpp")],
+        depends=[str(path) for path in (*CSRC.glob("*.h"), *CSRC.glob("cuda/*"))],
+        # 2.13 is the first whose stable ABI tells the stream.
+        extra_compile_args=[*FLAGS, "-DTORCH_TARGET_VERSION=0x020d000000000000"],
+        library_dirs=[str(path.parent) for path in runtime],
+        libraries=["cudart_static", "dl", "rt", "pthread"],
+        py_limited_api=True,
+    )
+
+
+def compile_kernels(nvcc: Path, folder: Path) -> Path:
+    """Compiles the kernels for all architectures; returns the object."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "launch.o"
+    codes = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in ARCHITECTURES]
+    codes.append(f"-gencode=arch=compute_{ARCHITECTURES[-1]},code=compute_{ARCHITECTURES[-1]}")
+    command: list[str | Path] = [nvcc, "-O3", "-std=c++17", "--threads", "2", "-Xcompiler", "-fPIC", *codes]
+    built = subprocess.run([*command, "-c", LAUNCH, "-o", target], capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise CompileError(f"nvcc failed:\n{built.stdout}{built.stderr}")
+    return target
+
+
+def extensions() -> dict[str, Any]:
+    """Arguments of `setup` that build the libraries; none where they cannot be built."""
+    if sys.platform == "win32":
+        skipped("CPU", "they need g++ or clang++, which Windows builds of Python do not use", "use WSL")
+        return {}
+    try:
+        from torch.utils.cpp_extension import BuildExtension, CppExtension
+    except ImportError as error:
+        skipped("CPU", f"torch is not installed where the build runs ({error})", "install torch")
+        return {}
+    found = shutil.which(os.environ.get("NVCC", "nvcc"))
+    modules = [cpu_library(CppExtension)]
+    if found:
+        modules.append(cuda_library(CppExtension, Path(found)))
+
+    class OptionalBuild(BuildExtension):  # type: ignore[misc]
+        """Builds each library, or goes on without it."""
+
+        def build_extensions(self) -> None:
+            for module in list(self.extensions):
+                self.extensions: list[Any] = [module]
+                on_gpu = module.name == "cuda_ext._CUDA"
+                try:
+                    if on_gpu:
+                        module.extra_objects = [str(compile_kernels(Path(found or ""), Path(self.build_temp)))]
+                    super().build_extensions()
+                except BUILD_ERRORS as error:
+                    remedy = "install the CUDA toolkit" if on_gpu else "install a C++17 compiler (g++ or clang++)"
+                    skipped("CUDA" if on_gpu else "CPU", error, remedy)
+                    modules.remove(module)
+            self.extensions = modules
+
     return {
-        "ext_modules": [module],
+        "ext_modules": modules,
         "cmdclass": {"build_ext": OptionalBuild.with_options(use_ninja=False)},
         "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
     }
 
 
-setup(**extension())
+setup(**extensions())

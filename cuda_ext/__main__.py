@@ -1,21 +1,31 @@
-"""`python -m cuda_ext`: what was built, what was loaded, on which instruction set, and why not."""
+"""`python -m cuda_ext`: what was built, what was loaded, on which instruction set or GPU, and why not."""
 
 from __future__ import annotations
 
 import torch
 
-from .library import INSTRUCTION_SETS, LIBRARY, backend
+from . import library
+from .library import INSTRUCTION_SETS, backend
+
+REMEDIES = {
+    "CPU": "install a C++17 compiler (g++ or clang++), then `python setup.py build_ext --inplace`",
+    "CUDA": "install the CUDA toolkit (nvcc) and torch 2.13 or newer, then `python setup.py build_ext --inplace`",
+}
 
 
 def main() -> None:
     """Prints the state of the package."""
     print(f"torch            {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"library          {LIBRARY.path or 'not built'}")
-    print(f"CPU              {backend()} (the kernel knows {', '.join(INSTRUCTION_SETS)})")
-    print("other devices    pytorch: there is no CUDA kernel, the definition runs on the device")
-    if LIBRARY.problem:
-        print(f"not loaded       {LIBRARY.problem}")
-        print("                 install a C++17 compiler (g++ or clang++), then `python setup.py build_ext --inplace`")
+    for name, loaded in (("CPU", library.CPU), ("CUDA", library.CUDA)):
+        print(f"{name + ' library':<17}{loaded.path or 'not built'}")
+        if loaded.problem:
+            print(f"{'':17}not loaded: {loaded.problem}")
+            print(f"{'':17}{REMEDIES[name]}")
+    print(f"{'CPU runs':<17}{backend()} (the kernels know {', '.join(INSTRUCTION_SETS)})")
+    runs = "the CUDA kernels" if library.CUDA.loaded else "pytorch"
+    has_gpu = torch.cuda.is_available()
+    print(f"{'GPU runs':<17}{f'{runs} ({torch.cuda.get_device_name()})' if has_gpu else 'nothing: torch finds no GPU'}")
+    print(f"{'other devices':<17}pytorch: the definitions run on the device")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""`python -m cuda_ext.bench [--json]`: routing side by side with what it replaces, in one process on one thread.
+"""`python -m cuda_ext.bench [--json]`: every op side by side with what it replaces, in one process on one thread.
 
-2,048 tokens, 8 heads, 512 keys, mean of 32 active: 33.5 MB of logits. The dense formula allocates arrays of that size,
-and most of its time can be page faults, so everything is timed twice: with malloc as it comes, and with malloc told to
-keep freed memory (glibc only). A ratio holds for one of the two.
+2,048 tokens, 8 heads, 512 keys, mean of 32 active, 8 units: 33.5 MB of logits, and as much of activations a key set.
+Dense formulas allocate arrays of that size, and most of their time can be page faults, so everything is timed twice:
+with malloc as it comes, and with malloc told to keep freed memory (glibc only). A ratio holds for one of the two.
+What is timed is the thread's processor time, which other processes disturb less than the clock; with `--device cuda`
+it is the GPU's time, over inputs that take turns so that its cache does not hold them.
+
+The floor of an op is the time to read its inputs and write its outputs once at the speed of a copy, measured beside it.
 """
 
 from __future__ import annotations
@@ -11,61 +15,191 @@ import argparse
 import ctypes
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from statistics import NormalDist, median
-from time import perf_counter
+from time import thread_time
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from .library import backend
-from .reference import EPS
+from . import library
+from .accumulation import Statistics, accumulate
+from .contribution import contributions
+from .mixing import mix
+from .pairs import accumulate_reference, contributions_reference
+from .reference import EPS, mix_vertical_reference
 from .routing import route
 
-TOKENS, HEADS, KEYS, TOPK = 2048, 8, 512, 32
-SPARSE = "sparse route"
+TOKENS, FEW, HEADS, KEYS, TOPK, UNITS, LABELS, BEST = 2048, 32, 8, 512, 32, 8, 7, 20
+COPY = "copy of as many bytes as the logits"
+SLOW_MS = 400.0  # what takes longer is timed three times only
 
 # glibc's mallopt: serve large blocks from the heap, never give the heap back.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
-def cases() -> dict[str, Callable[[], object]]:
-    """What is timed, by name: each routes the same logits, or reads them once."""
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(TOKENS, HEADS, KEYS, generator=generator)
+@dataclass
+class Case:
+    """Something to time: ``bytes`` is what it must move; ``against`` names the op that its time is divided by."""
+
+    name: str
+    run: Callable[[], object]
+    against: str
+    bytes: int | None = None
+
+
+def formula(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> Tensor:
+    """The authors' routing: batch normalisation, maximum, mask and softmax over the dense array."""
+    normalised = torch.nn.functional.batch_norm(logits, mean, var, eps=EPS)
+    threshold = normalised.amax(-1, keepdim=True).clamp(max=sigma)
+    return torch.where(normalised >= threshold, logits, float("-inf")).softmax(-1)
+
+
+def dense_sums(a1: Tensor, a2: Tensor, g1: Tensor, g2: Tensor) -> tuple[Tensor, ...]:
+    """The sums of vertical experts from dense routing, as matrix products; activations (tokens, units, keys)."""
+    rows, columns = (g1 * g2.sum(-1, keepdim=True)).sum(-2), (g2 * g1.sum(-1, keepdim=True)).sum(-2)
+    cross1, cross2 = (a2 @ g2.mT) @ g1, (a1 @ g1.mT) @ g2
+    return rows[:, None] * a1, cross1, rows, cross2, columns[:, None] * a2, columns
+
+
+def compiled_formula() -> Callable[..., Tensor]:
+    """`torch.compile` of the authors' routing."""
+    return torch.compile(formula)
+
+
+def size(*tensors: Tensor) -> int:
+    """Bytes of tensors."""
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def cases(device: str, seed: int = 0) -> Iterator[Case]:
+    """What is timed."""
+    torch.manual_seed(seed)
+    logits = torch.randn(TOKENS, HEADS, KEYS, device=device)
     mean, var = logits.mean((0, 2)), logits.var((0, 2))
     sigma = NormalDist().inv_cdf(1 - TOPK / KEYS)
-
-    def formula() -> Tensor:
-        normalised = torch.nn.functional.batch_norm(logits, mean, var, eps=EPS)
-        threshold = normalised.amax(-1, keepdim=True).clamp(max=sigma)
-        return torch.where(normalised >= threshold, logits, float("-inf")).softmax(-1)
+    first = route(logits, mean, var, sigma)
+    second = route(torch.randn_like(logits), mean, var, sigma)
+    names = ("indices1", "probs1", "counts1", "indices2", "probs2", "counts2")
+    arrays = dict(zip(names, (*first, *second), strict=True))
+    routing = SimpleNamespace(**arrays, num_keys=KEYS)
+    few = SimpleNamespace(**{name: t[:FEW].contiguous() for name, t in arrays.items()}, num_keys=KEYS)
+    lists = size(*arrays.values())
+    target, compiled = torch.empty_like(logits), compiled_formula()
 
     def topk() -> tuple[Tensor, Tensor]:
         values, indices = torch.topk(logits, TOPK)
         return values.softmax(-1), indices
 
-    return {
-        SPARSE: lambda: route(logits, mean, var, sigma),
-        "authors' formula, dense": formula,
-        f"torch.topk({TOPK}) + softmax": topk,
-        "reading the logits once": logits.sum,
-    }
+    yield Case(COPY, lambda: target.copy_(logits), COPY, 2 * size(logits))
+    yield Case("route", lambda: route(logits, mean, var, sigma), "route", size(logits, *first))
+    yield Case("  authors' formula, dense", lambda: formula(logits, mean, var, sigma), "route")
+    yield Case("  torch.compile of it", lambda: compiled(logits, mean, var, sigma), "route")
+    yield Case(f"  torch.topk({TOPK}) + softmax", topk, "route")
+    yield Case("  reading the logits once", logits.sum, "route")
+
+    a1, a2 = (torch.rand(TOKENS, KEYS, UNITS, device=device) for _ in range(2))
+    b1, b2 = a1.mT.contiguous(), a2.mT.contiguous()
+    factors = torch.rand(KEYS, KEYS, device=device)
+    g1, g2 = (
+        torch.zeros_like(logits).scatter_(-1, indices.long(), probs)
+        for indices, probs in ((first[0], first[1]), (second[0], second[1]))
+    )
+    moved = size(a1, a2) * 3 + lists + 2 * TOKENS * KEYS * 4
+    yield Case("mix, vertical", lambda: mix((a1, a2), routing), "mix, vertical", moved)
+    yield Case("  dense routing, matrix products", lambda: dense_sums(b1, b2, g1, g2), "mix, vertical")
+    edited = "mix, vertical, with factors"
+    yield Case(edited, lambda: mix((a1, a2), routing, factors), edited, moved + size(factors))
+    plain: Callable[..., object] = mix_vertical_reference
+    yield Case("  definition in PyTorch", lambda: plain(a1, a2, *arrays.values(), factors), edited)
+    horizontal = size(a1) * 2 + lists + TOKENS * KEYS * 4
+    yield Case("mix, horizontal", lambda: mix(a1, routing), "mix, horizontal", horizontal)
+
+    def counting(lists: SimpleNamespace, plain: bool) -> Callable[[], None]:
+        state = Statistics.empty(KEYS, HEADS, LABELS, best=BEST, per_document=2, device=device)
+        rows = torch.arange(len(lists.counts1), device=device)
+        labels, starts = rows // 300 % LABELS, rows // 300 * 300
+
+        def run() -> None:
+            at = state.next_row
+            if not plain:
+                return accumulate(state, lists, labels, rows + at, starts + at)
+            parts = (state.tokens, state.mass, state.histogram, state.best_scores, state.best_rows)
+            given = [getattr(lists, name) for name in names]
+            where = (labels, rows + at, starts + at)
+            accumulate_reference(*parts, *given, *where, KEYS, state.top, 2)  # type: ignore[call-arg]
+            state.next_row += len(rows)
+            return None
+
+        return run
+
+    many = counting(routing, plain=False)
+    state_bytes = KEYS**2 * (16 + 8 + 12 * BEST)  # a label's two numbers, a bin and the list of each expert
+    yield Case("accumulate", many, "accumulate", lists + 2 * state_bytes)
+    short = f"accumulate, {FEW} tokens"
+    yield Case(short, counting(few, plain=False), short)
+    yield Case("  definition in PyTorch", counting(few, plain=True), short)
+
+    d = [torch.randn(1, KEYS, UNITS, device=device) for _ in range(4)]
+    c = [torch.randn(1, KEYS, device=device) for _ in range(2)]
+    hidden, given = (a1[:FEW], a2[:FEW]), [getattr(few, name) for name in names]
+    top = f"contributions, {FEW} tokens, top 50"
+    must = size(*hidden, *given, *d, *c) + FEW * 50 * 12
+    yield Case(top, lambda: contributions(hidden, few, (*d, *c), 50), top, must)
+    by_definition: Callable[..., object] = contributions_reference
+    yield Case("  definition in PyTorch", lambda: by_definition(*hidden, *given, None, *d, *c, 50), top)
 
 
-def measure(repeats: int) -> dict[str, dict[str, float]]:
-    """Milliseconds by case: least and median of ``repeats``, taken in turn so that a busy spell hits all alike."""
-    runs = cases()
-    times: dict[str, list[float]] = {name: [] for name in runs}
+def timed(run: Callable[[], object], device: str) -> float:
+    """Milliseconds of one run."""
+    if device == "cuda":
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        return begin.elapsed_time(end)
+    start = thread_time()
+    run()
+    return 1e3 * (thread_time() - start)
+
+
+def measure(repeats: int, device: str) -> dict[str, dict[str, float | str | None]]:
+    """Rows by name: least and median milliseconds, ratio to the op, floor; an op and its rivals take turns."""
+    sets = [list(cases(device, seed)) for seed in range(4 if device == "cuda" else 1)]
+    groups: dict[str, list[int]] = {}
+    for at, case in enumerate(sets[0]):
+        groups.setdefault(case.against, []).append(at)
+    rows: dict[str, dict[str, float | str | None]] = {}
+    speed = 0.0
     with torch.inference_mode():
-        for run in runs.values():
-            run()
-        for _ in range(repeats):
-            for name, run in runs.items():
-                start = perf_counter()
-                run()
-                times[name].append(1e3 * (perf_counter() - start))
-    return {name: {"least_ms": min(t), "median_ms": median(t)} for name, t in times.items()}
+        for against, members in groups.items():
+            times: dict[int, list[float]] = {at: [] for at in members}
+            for at in members:
+                sets[0][at].run()
+            for turn in range(repeats):
+                for at in members:
+                    if turn < 3 or times[at][0] < SLOW_MS:
+                        times[at].append(timed(sets[turn % len(sets)][at].run, device))
+            ours = median(times[members[0]])
+            for at in members:
+                case = sets[0][at]
+                middle = median(times[at])
+                if case.name == COPY and case.bytes:
+                    speed = case.bytes / middle
+                floor = case.bytes / speed if case.bytes else None
+                name = case.name if not case.name.startswith(" ") else f"{against}:{case.name[1:]}"
+                rows[name] = {
+                    "op": against,
+                    "least_ms": min(times[at]),
+                    "median_ms": middle,
+                    "ratio": middle / ours,
+                    "floor_ms": floor,
+                    "of_floor": floor / middle if floor else None,
+                }
+    return rows
 
 
 def keep_heap() -> bool:
@@ -79,29 +213,33 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m cuda_ext.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--repeats", type=int, default=15, help="timed rounds an allocator (15)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (cpu)")
     options = parser.parse_args(argv)
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch finds no GPU")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        tables = {"default malloc": measure(options.repeats)}
-        if keep_heap():
-            tables["heap kept"] = measure(options.repeats)
+        if options.device == "cuda":
+            where, tables = torch.cuda.get_device_name(), {"GPU": measure(options.repeats, "cuda")}
+        else:
+            where, tables = library.backend(), {"default malloc": measure(options.repeats, "cpu")}
+            if keep_heap():
+                tables["heap kept"] = measure(options.repeats, "cpu")
     finally:
         torch.set_num_threads(threads)
-    for table in tables.values():
-        for row in table.values():
-            row["ratio"] = row["median_ms"] / table[SPARSE]["median_ms"]
+    shape = {"tokens": TOKENS, "heads": HEADS, "keys": KEYS, "topk": TOPK, "units": UNITS, "threads": 1}
     if options.json:
-        shape = {"tokens": TOKENS, "heads": HEADS, "keys": KEYS, "topk": TOPK, "threads": 1}
-        print(json.dumps({"torch": torch.__version__, "backend": backend(), **shape, "milliseconds": tables}, indent=2))
+        print(json.dumps({"torch": torch.__version__, "backend": where, **shape, "milliseconds": tables}, indent=2))
         return
-    print(f"{TOKENS} tokens, {HEADS} heads, {KEYS} keys, k {TOPK}; one thread; {backend()}; torch {torch.__version__}")
+    print(f"{TOKENS} tokens, {HEADS} heads, {KEYS} keys, k {TOPK}; one thread; {where}; torch {torch.__version__}")
     for allocator, table in tables.items():
-        print(f"\n{allocator:<28}{'least ms':>10}{'median ms':>11}{'median / sparse route':>24}")
+        print(f"\n{allocator:<56}{'least ms':>10}{'median ms':>11}{'x op':>8}{'floor ms':>10}{'of floor':>10}")
         for name, row in table.items():
-            print(f"{name:<28}{row['least_ms']:>10.2f}{row['median_ms']:>11.2f}{row['ratio']:>24.2f}")
+            floor = f"{row['floor_ms']:>10.2f}{row['of_floor']:>10.2f}" if row["floor_ms"] else ""
+            print(f"{name:<56}{row['least_ms']:>10.2f}{row['median_ms']:>11.2f}{row['ratio']:>8.2f}{floor}")
 
 
 if __name__ == "__main__":

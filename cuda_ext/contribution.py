@@ -95,10 +95,14 @@ def _contributions(
 ) -> tuple[Tensor, Tensor, Tensor]:
     check_values(indices1, counts1, indices2, counts2, a1.shape[1])
     pairs = (counts1.long() * counts2).sum(1)
-    top = max(1, min(top, a1.shape[1] ** 2, int(pairs.max()) if len(pairs) else 1))
+    most = min(a1.shape[1] ** 2, int(pairs.max()) if len(pairs) else 0)
+    top = max(1, min(top, most))
     given = (a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors, d11, d12, d21, d22, c1, c2)
     arrays: list[Any] = [a if a is None else a.contiguous() for a in given]
-    if has_kernel(a1.device):
+    if a1.device.type == "cuda" and a1.dtype == torch.float32 and has_kernel(a1.device):
+        experts, values, counts, totals = torch.ops.monet.contribution_pairs(*arrays, max(1, most))
+        return _strongest(experts, values, counts, totals, top)
+    if a1.device.type == "cpu" and has_kernel(a1.device):
         return torch.ops.monet.contributions_kernel(*arrays, top)
     return contributions_reference(*arrays, top)  # type: ignore[call-arg]
 
@@ -108,3 +112,15 @@ def _(a1: Tensor, *_arguments: object) -> tuple[Tensor, Tensor, Tensor]:
     width = torch.library.get_ctx().new_dynamic_size()
     experts = a1.new_empty(len(a1), width, dtype=torch.int64)
     return experts, a1.new_empty(len(a1), width), a1.new_empty(len(a1), dtype=torch.float64)
+
+
+def _strongest(
+    experts: Tensor, values: Tensor, counts: Tensor, totals: Tensor, top: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The strongest of the pairs that the CUDA kernel wrote, in no order, to (tokens, capacity)."""
+    there = torch.arange(experts.shape[1], device=experts.device) < counts[:, None]
+    size = values.abs().nan_to_num(nan=float("inf"), posinf=float("inf")).masked_fill(~there, -1.0)
+    order = experts.masked_fill(~there, torch.iinfo(torch.int32).max).argsort(dim=1)
+    order = order.gather(1, size.gather(1, order).argsort(dim=1, descending=True, stable=True))[:, :top]
+    there = there.gather(1, order)
+    return experts.gather(1, order).long().where(there, -1), values.gather(1, order).where(there, 0.0), totals

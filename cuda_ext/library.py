@@ -1,4 +1,4 @@
-"""The compiled library: found and loaded when the package is imported, and what there is to say about it."""
+"""The compiled libraries: found and loaded when the package is imported, and what there is to say about them."""
 
 from __future__ import annotations
 
@@ -10,41 +10,10 @@ from pathlib import Path
 
 import torch
 
-INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # the kernels' levels 0, 1, 2
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # the CPU kernels' levels 0, 1, 2
 
-
-@dataclass(frozen=True)
-class Library:
-    """Outcome of loading the compiled kernels.
-
-    Attributes:
-        path: the library's file, None where none was built.
-        instruction_set: one of ``INSTRUCTION_SETS``, the best this machine has; None where the library is not loaded.
-        problem: why it is not loaded, "" where it is.
-    """
-
-    path: Path | None
-    instruction_set: str | None
-    problem: str
-
-
-def load() -> Library:
-    """Loads the compiled kernels, which registers their ops in ``torch.ops.monet``; never raises for want of them."""
-    found = find_spec(f"{__package__}._C")
-    if found is None or found.origin is None:
-        return Library(None, None, "it was not built: no C++ compiler, or no torch, where the package was installed")
-    path = Path(found.origin)
-    try:
-        torch.ops.load_library(path)
-        level = torch.ops.monet.best_level()
-        _ = [getattr(torch.ops.monet, name) for name in KERNELS]
-    except (OSError, RuntimeError, AttributeError) as error:  # built for another machine, torch or version
-        return Library(path, None, f"torch {torch.__version__} cannot load it: {error}")
-    torch.library.register_fake("monet::route_padded", _padded_shapes)
-    return Library(path, INSTRUCTION_SETS[level], "")
-
-
-KERNELS = (
+CPU_OPS = (
+    "best_level",
     "route_padded",
     "mix_horizontal_kernel",
     "mix_vertical_kernel",
@@ -53,6 +22,40 @@ KERNELS = (
     "accumulate_kernel",
     "contributions_kernel",
 )
+CUDA_OPS = ("contribution_pairs",)  # and implementations of the CPU's for the GPU
+
+
+@dataclass(frozen=True)
+class Library:
+    """Outcome of loading a library of compiled kernels.
+
+    Attributes:
+        path: the library's file, None where none was built.
+        problem: why it is not loaded, "" where it is.
+    """
+
+    path: Path | None
+    problem: str
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its kernels can be called."""
+        return not self.problem
+
+
+def load(module: str, ops: tuple[str, ...], compiler: str) -> Library:
+    """Loads compiled kernels, which registers their ops in ``torch.ops.monet``; never raises for want of them."""
+    found = find_spec(f"{__package__}.{module}")
+    if found is None or found.origin is None:
+        return Library(None, f"it was not built: no {compiler}, or no torch, where the package was installed")
+    path = Path(found.origin)
+    try:
+        torch.ops.load_library(path)
+        for op in ops:
+            getattr(torch.ops.monet, op)
+    except (OSError, RuntimeError, AttributeError) as error:  # built for another machine, torch or version
+        return Library(path, f"torch {torch.__version__} cannot load it: {error}")
+    return Library(path, "")
 
 
 def _padded_shapes(
@@ -66,27 +69,31 @@ def _padded_shapes(
     )
 
 
-LIBRARY = load()
+CPU = load("_C", CPU_OPS, "C++ compiler")
+CUDA = load("_CUDA", CUDA_OPS, "nvcc") if CPU.loaded else Library(None, "it needs the CPU kernels, which are missing")
+if CPU.loaded:
+    torch.library.register_fake("monet::route_padded", _padded_shapes)
 
 
 def backend() -> str:
     """What works on tensors on the CPU: the kernels' instruction set, or "pytorch" where none are loaded."""
-    return LIBRARY.instruction_set or "pytorch"
+    return INSTRUCTION_SETS[torch.ops.monet.best_level()] if CPU.loaded else "pytorch"
 
 
 def has_kernel(device: torch.device) -> bool:
-    """Whether compiled kernels serve a device; says so once in a process where the CPU's are missing."""
-    if device.type != "cpu":
+    """Whether compiled kernels serve a device; says so once in a process where they are missing."""
+    library = {"cpu": CPU, "cuda": CUDA}.get(device.type)
+    if library is None:
         return False
-    if LIBRARY.instruction_set is None:
-        _warn_slow()
-    return LIBRARY.instruction_set is not None
+    if not library.loaded:
+        _warn_slow(device.type, library.problem)
+    return library.loaded
 
 
 @cache
-def _warn_slow() -> None:
+def _warn_slow(device: str, problem: str) -> None:
     warnings.warn(
-        f"cuda_ext computes with PyTorch operations, many times slower than its kernels: {LIBRARY.problem}. "
+        f"cuda_ext computes with PyTorch operations on {device}, many times slower than its kernels: {problem}. "
         "`python -m cuda_ext` tells more.",
         RuntimeWarning,
         stacklevel=2,

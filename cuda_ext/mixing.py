@@ -88,7 +88,7 @@ def _horizontal(
 ) -> tuple[Tensor, Tensor]:
     check_values(indices1, counts1, indices2, counts2, a.shape[1])
     arrays = _contiguous(a, indices1, probs1, counts1, indices2, probs2, counts2, factors)
-    if has_kernel(a.device):
+    if _in_kernel(a):
         return torch.ops.monet.mix_horizontal_kernel(*arrays)
     return mix_horizontal_reference(*arrays)
 
@@ -107,9 +107,14 @@ def _vertical(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     check_values(indices1, counts1, indices2, counts2, a1.shape[1])
     arrays = _contiguous(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors)
-    if has_kernel(a1.device):
+    if _in_kernel(a1):
         return torch.ops.monet.mix_vertical_kernel(*arrays)
     return mix_vertical_reference(*arrays)
+
+
+def _in_kernel(a: Tensor) -> bool:
+    """The CUDA kernels know float32 only."""
+    return has_kernel(a.device) and (a.dtype == torch.float32 or a.device.type == "cpu")
 
 
 def _contiguous(*arrays: Tensor | None) -> list[Any]:
@@ -141,7 +146,7 @@ def _horizontal_backward(
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     arrays = _contiguous(top, bias, a, indices1, probs1, counts1, indices2, probs2, counts2, factors)
-    if has_kernel(a.device):
+    if a.device.type == "cpu" and has_kernel(a.device):  # gradients have no CUDA kernel
         return torch.ops.monet.mix_horizontal_backward_kernel(*arrays)
     return mix_horizontal_backward_reference(*arrays)
 
@@ -166,7 +171,7 @@ def _vertical_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grads = _contiguous(straight1, cross1, rows, cross2, straight2, columns)
     arrays = _contiguous(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors)
-    if has_kernel(a1.device):
+    if a1.device.type == "cpu" and has_kernel(a1.device):
         return torch.ops.monet.mix_vertical_backward_kernel(*grads, *arrays)
     return mix_vertical_backward_reference(*grads, *arrays)
 

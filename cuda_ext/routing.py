@@ -41,7 +41,9 @@ def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tens
             negative variance; a row of logits with NaN or +inf, or with nothing but -inf.
     """
     _check(logits, mean, var, sigma)
-    return _route(logits.float(), mean.detach().float(), var.detach().float(), float(sigma))
+    # The CUDA kernel reads bfloat16 as it is; everything else is float32.
+    direct = logits.dtype == torch.bfloat16 and logits.device.type == "cuda" and has_kernel(logits.device)
+    return _route(logits if direct else logits.float(), mean.detach().float(), var.detach().float(), float(sigma))
 
 
 def _check(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> None:
@@ -76,7 +78,7 @@ def _route_compiled(logits: Tensor, mean: Tensor, scale: Tensor, sigma: float) -
     """Runs the kernel with room for the expected number of keys; a second time where that was too little."""
     tokens, heads, keys = logits.shape
     if tokens * heads == 0:
-        none = logits.new_empty(tokens, heads, 0)
+        none = logits.new_empty(tokens, heads, 0, dtype=torch.float32)
         return none.short(), none, none.new_empty(tokens, heads, dtype=torch.int32)
     width = expected_width(keys, sigma)
     indices, probs, counts = torch.ops.monet.route_padded(logits, mean, scale, sigma, width)
@@ -101,7 +103,7 @@ def _(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, 
     width = torch.library.get_ctx().new_dynamic_size()
     return (
         logits.new_empty(tokens, heads, width, dtype=torch.int16),
-        logits.new_empty(tokens, heads, width),
+        logits.new_empty(tokens, heads, width, dtype=mean.dtype),
         logits.new_empty(tokens, heads, dtype=torch.int32),
     )
 
@@ -110,7 +112,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     indices, probs, counts = output
     ctx.mark_non_differentiable(indices, counts)
     ctx.save_for_backward(indices, probs, counts)
-    ctx.keys = inputs[0].shape[-1]
+    ctx.keys, ctx.dtype = inputs[0].shape[-1], inputs[0].dtype
 
 
 def _backward(ctx: Any, _indices: None, grad: Tensor, _counts: None) -> tuple[Tensor | None, ...]:
@@ -120,7 +122,7 @@ def _backward(ctx: Any, _indices: None, grad: Tensor, _counts: None) -> tuple[Te
     flow = (grad * probs).masked_fill(padding, 0)  # (tokens, heads, k)
     flow = flow - probs * flow.sum(-1, keepdim=True)
     dense = flow.new_zeros(*flow.shape[:2], ctx.keys).scatter_add(-1, indices.long(), flow)
-    return dense, None, None, None
+    return dense.to(ctx.dtype), None, None, None
 
 
 _route.register_autograd(_backward, setup_context=_setup_context)

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from cuda_ext import library
-from cuda_ext.library import LIBRARY, Library
+from cuda_ext.library import CPU, Library
 
-needs_kernel = pytest.mark.skipif(LIBRARY.instruction_set is None, reason=f"kernels not loaded: {LIBRARY.problem}")
+needs_kernel = pytest.mark.skipif(not CPU.loaded, reason=f"kernels not loaded: {CPU.problem}")
 
 
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The package as it is where no library was built."""
-    monkeypatch.setattr(library, "LIBRARY", Library(None, None, "it was not built: said by a test"))
+    monkeypatch.setattr(library, "CPU", Library(None, "it was not built: said by a test"))
     library._warn_slow.cache_clear()
     yield
     library._warn_slow.cache_clear()

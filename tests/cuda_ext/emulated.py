@@ -139,7 +139,9 @@ def check_mix(kernel: Emulated) -> None:
 
 
 def check_accumulate(kernel: Emulated) -> None:
-    for seed, (tokens, heads, keys, per_document) in enumerate([(40, 3, 12, 2), (33, 1, 7, 1), (9, 32, 5, 4), (25, 8, 33, 3)]):
+    for seed, (tokens, heads, keys, per_document) in enumerate(
+        [(40, 3, 12, 2), (33, 1, 7, 1), (9, 32, 5, 4), (25, 8, 33, 3)]
+    ):
         routing = random_routing(tokens, heads, keys, seed, even=seed % 2 == 0)
         generator = torch.Generator().manual_seed(seed)
         label = torch.randint(-1, 3, (tokens,), generator=generator)

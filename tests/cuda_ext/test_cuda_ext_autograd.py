@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from cuda_ext import route, route_reference
-from cuda_ext.library import LIBRARY
+
+from .conftest import needs_kernel
 
 SIGMA = 0.8
 
@@ -44,7 +45,9 @@ def test_gradient_equals_that_of_the_definition(dtype: torch.dtype) -> None:
     weights = torch.randn(probs.shape, generator=torch.Generator().manual_seed(6))
     (probs * weights).sum().backward()
     (expected * weights).sum().backward()
-    assert z.grad is not None and exact.grad is not None and z.grad.dtype == dtype
+    assert z.grad is not None
+    assert exact.grad is not None
+    assert z.grad.dtype == dtype
     tolerance = 1e-6 if dtype == torch.float32 else 1e-2
     torch.testing.assert_close(z.grad.double(), exact.grad, rtol=tolerance, atol=tolerance)
     assert (z.grad != 0).sum() <= counts.sum()
@@ -55,12 +58,15 @@ def test_gradients_of_padding_are_ignored() -> None:
     z, mean, var = problem()
     _, probs, _ = route(z, mean, var, SIGMA)
     probs.log().masked_fill(probs == 0, 0).sum().backward()
-    assert z.grad is not None and z.grad.isfinite().all()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
 
 
 def test_only_probabilities_carry_a_gradient() -> None:
     indices, probs, counts = route(*problem(), SIGMA)
-    assert probs.requires_grad and not indices.requires_grad and not counts.requires_grad
+    assert probs.requires_grad
+    assert not indices.requires_grad
+    assert not counts.requires_grad
 
 
 def test_opcheck() -> None:
@@ -72,7 +78,7 @@ def test_opcheck() -> None:
     torch.library.opcheck(torch.ops.monet.route.default, (z, mean, var, SIGMA), test_utils=checks)
 
 
-@pytest.mark.skipif(LIBRARY.instruction_set is None, reason=f"kernel not loaded: {LIBRARY.problem}")
+@needs_kernel
 def test_opcheck_of_the_kernel() -> None:
     z, mean, var = problem()
     torch.library.opcheck(torch.ops.monet.route_padded.default, (z.detach(), mean, torch.rsqrt(var), SIGMA, 16))

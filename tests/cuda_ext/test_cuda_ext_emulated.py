@@ -37,28 +37,112 @@ def test_a_row_costs_few_collectives(kernels: dict[str, Emulated]) -> None:
     assert kernels["route"].collectives == 8 * (3 * 5 + 1 + 16)
 
 
+# (kernel, file, what stands there, what is put in its place). A __syncwarp next to another collective is not among
+# them: the emulation brings lanes together at either, and does not know that only one of them orders memory.
 MUTATIONS = [
-    ("route", "route.cuh", ">= threshold;\n      marks", "> threshold;\n      marks"),
-    ("route", "route.cuh", "fminf((best - mean) * scale, a.rows.sigma)", "a.rows.sigma"),
-    ("route", "route.cuh", "const unsigned below = (1u << lane) - 1;", "const unsigned below = (2u << lane) - 1;"),
-    ("route", "route.cuh", "if (count > a.rows.width) return;\n\n", "\n"),
-    ("route", "route.cuh", "__any_sync(kAll, bad) || best", "bad || best"),
-    ("route", "warp.cuh", "for (int step = kWarp / 2; step > 0; step /= 2) v +=", "for (int step = 8; step > 0; step /= 2) v +="),
-    ("mix", "mix.cuh", "    if (both) mix_head(a, one, token, head);\n    __syncthreads();", "    if (both) mix_head(a, one, token, head);"),
-    ("mix", "mix.cuh", "shared[n] = 0;\n", "if (n > 4) shared[n] = 0;\n"),
-    ("mix", "mix.cuh", "    if (both) mix_heads(one, token, a.heads, a.units);\n    __syncthreads();", "    if (both) mix_heads(one, token, a.heads, a.units);"),
-    ("mix", "mix.cuh", "shared + block, rest, nullptr, nullptr, 1, a.keys}", "shared + block, rest, nullptr, nullptr, a.keys, 1}"),
-    ("mix", "mix.cuh", "if (lane == 0) (u < units", "if (lane == 0 && u < units - 1) (u < units"),
-    ("accumulate", "accumulate.cuh", "          by_key[j] += score;\n              continue;\n            }", ""),
-    ("accumulate", "accumulate.cuh", "              by_key[j] = 0;\n", ""),
-    ("accumulate", "accumulate.cuh", "          }\n          __syncwarp();\n        }", "          }\n        }"),
-    ("accumulate", "accumulate.cuh", " || labels[row / static_cast<unsigned>(heads)] < 0", ""),
-    ("accumulate", "toplist.h", "if (rows[n] < start) continue;", "if (rows[n] <= start) continue;"),
-    ("contributions", "contributions.cuh", "          mine[j] = 0;\n", ""),
-    ("contributions", "contributions.cuh", "        __syncwarp();\n", ""),
-    ("contributions", "contributions.cuh", "  if (threadIdx.x == 0) *places = 0;\n  __syncthreads();", "  __syncthreads();\n  if (threadIdx.x == 0) *places = 0;"),
-    ("contributions", "contributions.cuh", "  __syncthreads();\n  if (threadIdx.x == 0) {\n    double", "  if (warp) __syncthreads();\n  if (threadIdx.x == 0) {\n    double"),
-]  # fmt: skip
+    (
+        "route",
+        "route.cuh",
+        ">= threshold;\n      marks",
+        "> threshold;\n      marks",
+    ),
+    (
+        "route",
+        "route.cuh",
+        "fminf((best - mean) * scale, a.rows.sigma)",
+        "a.rows.sigma",
+    ),
+    (
+        "route",
+        "route.cuh",
+        "const unsigned below = (1u << lane) - 1;",
+        "const unsigned below = (2u << lane) - 1;",
+    ),
+    (
+        "route",
+        "route.cuh",
+        "__any_sync(kAll, bad) || best",
+        "bad || best",
+    ),
+    (
+        "route",
+        "warp.cuh",
+        "for (int step = kWarp / 2; step > 0; step /= 2) v +=",
+        "for (int step = 8; step > 0; step /= 2) v +=",
+    ),
+    (
+        "mix",
+        "mix.cuh",
+        "    if (both) mix_head(a, one, token, head);\n    __syncthreads();",
+        "    if (both) mix_head(a, one, token, head);",
+    ),
+    (
+        "mix",
+        "mix.cuh",
+        "shared[n] = 0;\n",
+        "if (n > 4) shared[n] = 0;\n",
+    ),
+    (
+        "mix",
+        "mix.cuh",
+        "    if (both) mix_heads(one, token, a.heads, a.units);\n    __syncthreads();",
+        "    if (both) mix_heads(one, token, a.heads, a.units);",
+    ),
+    (
+        "mix",
+        "mix.cuh",
+        "shared + block, rest, nullptr, nullptr, 1, a.keys}",
+        "shared + block, rest, nullptr, nullptr, a.keys, 1}",
+    ),
+    (
+        "mix",
+        "mix.cuh",
+        "if (lane == 0) (u < units",
+        "if (lane == 0 && u < units - 1) (u < units",
+    ),
+    (
+        "accumulate",
+        "accumulate.cuh",
+        "by_key[j] += score;",
+        "by_key[j] = score;",
+    ),
+    (
+        "accumulate",
+        "accumulate.cuh",
+        "              by_key[j] = 0;\n",
+        "",
+    ),
+    (
+        "accumulate",
+        "toplist.h",
+        "if (rows[n] < start) continue;",
+        "if (rows[n] <= start) continue;",
+    ),
+    (
+        "contributions",
+        "contributions.cuh",
+        "          mine[j] = 0;\n",
+        "",
+    ),
+    (
+        "contributions",
+        "contributions.cuh",
+        "        __syncwarp();\n",
+        "",
+    ),
+    (
+        "contributions",
+        "contributions.cuh",
+        "  __syncthreads();\n  if (threadIdx.x == 0) {\n    double",
+        "  if (warp) __syncthreads();\n  if (threadIdx.x == 0) {\n    double",
+    ),
+    (
+        "contributions",
+        "contributions.cuh",
+        "  __syncthreads();\n\n  float* mine",
+        "\n  float* mine",
+    ),
+]
 
 
 @pytest.mark.parametrize("number", range(len(MUTATIONS)))
@@ -72,10 +156,10 @@ def test_a_deliberate_fault_is_found(number: int, tmp_path: Path) -> None:
     assert source.count(old) >= 1, "the kernel has changed: change the mutation with it"
     path.write_text(source.replace(old, new))
     mutant = Emulated(name, tmp_path, csrc)
-    found = 0
-    for mutant.descending in (False, True):
-        try:
-            CHECKS[name](mutant)
-        except (AssertionError, EmulationError):
-            found += 1
-    assert found
+    with pytest.raises((AssertionError, EmulationError)):
+        check_both_orders(name, mutant)
+
+
+def check_both_orders(name: str, kernel: Emulated) -> None:
+    for kernel.descending in (False, True):
+        CHECKS[name](kernel)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cuda_ext import backend, route, route_reference
-from cuda_ext.library import INSTRUCTION_SETS, LIBRARY
+from cuda_ext.library import INSTRUCTION_SETS
 from cuda_ext.reference import EPS, inverse_deviation
 from cuda_ext.routing import expected_width
 
-needs_kernel = pytest.mark.skipif(LIBRARY.instruction_set is None, reason=f"kernel not loaded: {LIBRARY.problem}")
+from .conftest import needs_kernel
 
 LAYOUTS = {
     "contiguous": lambda z: z,
@@ -36,7 +36,9 @@ def problem(tokens: int, heads: int, keys: int, seed: int = 0) -> tuple[Tensor, 
 def assert_same(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
     """Keys and counts equal; probabilities equal to float32 rounding of a sum of exponentials."""
     for a, b, dtype in zip(actual, expected, (torch.int16, torch.float32, torch.int32), strict=True):
-        assert a.dtype == dtype and a.shape == b.shape and a.is_contiguous()
+        assert a.dtype == dtype
+        assert a.shape == b.shape
+        assert a.is_contiguous()
     assert torch.equal(actual[0], expected[0])
     assert torch.equal(actual[2], expected[2])
     torch.testing.assert_close(actual[1].double(), expected[1].double(), rtol=2e-6, atol=1e-44)
@@ -63,18 +65,22 @@ def test_equals_the_definition(
 @pytest.mark.parametrize("keys", [1, 7, 16, 63, 64, 65, 100, 512, 1000, 32767])
 def test_rows_and_padding(keys: int) -> None:
     indices, probs, counts = route(*problem(3, 2, keys), 1.0)
-    assert indices.shape == (3, 2, int(counts.max())) and counts.min() >= 1
+    assert indices.shape == (3, 2, int(counts.max()))
+    assert counts.min() >= 1
     padding = torch.arange(indices.shape[-1]) >= counts[..., None]
-    assert (indices[padding] == 0).all() and (probs[padding] == 0).all()
+    assert (indices[padding] == 0).all()
+    assert (probs[padding] == 0).all()
     torch.testing.assert_close(probs.sum(-1), torch.ones(3, 2))
     for row, n in zip(indices.flatten(0, 1).tolist(), counts.flatten().tolist(), strict=True):
-        assert row[:n] == sorted(set(row[:n])) and row[n - 1] < keys
+        assert row[:n] == sorted(set(row[:n]))
+        assert row[n - 1] < keys
 
 
 def test_maximum_below_sigma_leaves_one_key() -> None:
     z, mean, var = problem(50, 3, 77)
     indices, probs, counts = route(z, mean, var, 100.0)
-    assert (counts == 1).all() and (probs == 1).all()
+    assert (counts == 1).all()
+    assert (probs == 1).all()
     assert torch.equal(indices[..., 0].long(), z.argmax(-1))
 
 
@@ -102,7 +108,8 @@ def test_ties_at_the_maximum_all_survive() -> None:
 @pytest.mark.parametrize(("tokens", "heads"), [(0, 4), (3, 0)])
 def test_nothing_to_route(tokens: int, heads: int) -> None:
     indices, probs, counts = route(torch.zeros(tokens, heads, 16), torch.zeros(heads), torch.ones(heads), 1.0)
-    assert indices.shape == probs.shape == (tokens, heads, 0) and counts.shape == (tokens, heads)
+    assert indices.shape == probs.shape == (tokens, heads, 0)
+    assert counts.shape == (tokens, heads)
     assert (indices.dtype, probs.dtype, counts.dtype) == (torch.int16, torch.float32, torch.int32)
 
 

@@ -36,7 +36,7 @@ struct alignas(16) Sixteen {
 
 // A lane's share of a row: `kVectors` times sixteen bytes, a warp's vectors side by side.
 template <class T, int kVectors, bool kAligned>
-__global__ void __launch_bounds__(kRouteThreads) route_rows(DeviceRows<T> a) {
+__global__ void __launch_bounds__(kRouteThreads, kVectors * 16 / sizeof(T) > 16 ? 2 : 4) route_rows(DeviceRows<T> a) {
   constexpr int kPer = Sixteen<T>::kPer;
   const int lane = threadIdx.x % kWarp;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (kRouteThreads / kWarp) + threadIdx.x / kWarp;
