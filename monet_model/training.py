@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .config import MonetConfig
 from .modeling import MonetForCausalLM
+from .revive import KeyUse, revive
 from .train_state import Log, load_state, save_state
 
 Report = Callable[[int, float], None]
@@ -41,6 +42,8 @@ class TrainingConfig:
         beta2: second-moment decay of AdamW; the first is 0.9.
         clip: largest norm of the gradient.
         autocast: run matrix products outside the routers in bfloat16.
+        revive_every: steps between revivals of unused keys (:mod:`monet_model.revive`) in the first half of the
+            training; 0 for none.
         seed: of initial weights and of the order of sequences.
         save_every, eval_every, log_every: steps between checkpoints, held-out evaluations and lines of the log.
     """
@@ -56,6 +59,7 @@ class TrainingConfig:
     beta2: float = 0.95
     clip: float = 1.0
     autocast: bool = False
+    revive_every: int = 0
     seed: int = 0
     save_every: int = 200
     eval_every: int = 500
@@ -67,6 +71,8 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.batch % self.replicas:
             raise ValueError(f"batch ({self.batch}) must be a multiple of replicas ({self.replicas}).")
+        if self.revive_every and self.save_every % self.revive_every:
+            raise ValueError(f"save_every ({self.save_every}) must be a multiple of revive_every ({self.revive_every}).")
         if self.sequence < 2:
             raise ValueError(f"sequence must be at least 2 tokens, got {self.sequence}.")
 
@@ -161,18 +167,20 @@ class _Replicas:
                 mine.data = shared.data
             for mine, shared in zip(replica.buffers(), model.buffers(), strict=True):
                 mine.copy_(shared)
+        self.uses = [KeyUse(model) for _ in self.models]
         self.pool = ThreadPoolExecutor(count)
 
-    def _run(self, replica: MonetForCausalLM, ids: Tensor) -> dict[str, float]:
+    def _run(self, replica: MonetForCausalLM, use: KeyUse, ids: Tensor) -> dict[str, float]:
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.autocast):
-            out = replica(input_ids=ids, labels=ids, use_cache=False)
+            out = replica(input_ids=ids, labels=ids, use_cache=False, output_router_probs=True)
         out.loss.backward()
+        use.add(out)
         return {"loss": float(out.loss.detach()), "lm_loss": float(out.lm_loss.detach())}
 
     def step(self, ids: Tensor) -> dict[str, float]:
         """Forward and backward of a batch (sequences, tokens); gradients are left in the first replica."""
         parts = ids.chunk(len(self.models))
-        losses = list(self.pool.map(self._run, self.models, parts))
+        losses = list(self.pool.map(self._run, self.models, self.uses, parts))
         with torch.no_grad():
             for shared, *others in zip(*(m.parameters() for m in self.models), strict=True):
                 for other in others:
@@ -185,6 +193,15 @@ class _Replicas:
                     for buffer in buffers:
                         buffer.copy_(mean)
         return {name: sum(part[name] for part in losses) / len(losses) for name in losses[0]}
+
+
+    def take_use(self) -> KeyUse:
+        """How much each key was used since the last call."""
+        total = KeyUse(self.models[0])
+        for use in self.uses:
+            total.merge(use)
+            use.reset()
+        return total
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
@@ -262,9 +279,11 @@ def train(
         last = done == config.steps
         row: dict[str, Any] = {"step": done, "tokens": done * config.sequence * config.batch, "lr": rate}
         row |= {**losses, "grad_norm": norm}
+        if config.revive_every and done % config.revive_every == 0 and done <= config.steps // 2:
+            row["revived"] = revive(model, optimizer, replicas.take_use(), config.seed + done)
         if heldout and (done % config.eval_every == 0 or last):
             row["heldout"] = {label: heldout_loss(model, ids) for label, ids in heldout.items()}
-        if done % config.log_every == 0 or "heldout" in row:
+        if done % config.log_every == 0 or "heldout" in row or "revived" in row:
             row["tokens_per_second"] = (done - first) * config.sequence * config.batch / (time.monotonic() - began)
             log.add(row)
         if done % config.save_every == 0 or last:

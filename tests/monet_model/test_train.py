@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from monet_model import MonetConfig, MonetForCausalLM
+from monet_model.revive import KeyUse, revive
 from monet_model.training import Sequences, TrainingConfig, learning_rate, make_optimizer, read_config, train
 
 SHAPE: dict[str, Any] = {
@@ -30,7 +31,16 @@ SHAPE: dict[str, Any] = {
     "pad_token_id": None,
 }
 HOW = TrainingConfig(
-    tokens=2 * 16 * 24, sequence=16, batch=2, replicas=2, lr=1e-2, warmup=4, save_every=10, eval_every=10, log_every=5
+    tokens=2 * 16 * 24,
+    sequence=16,
+    batch=2,
+    replicas=2,
+    lr=1e-2,
+    warmup=4,
+    save_every=10,
+    eval_every=10,
+    log_every=5,
+    revive_every=5,
 )
 
 
@@ -72,6 +82,7 @@ def test_a_resumed_training_equals_an_unbroken_one(tmp_path: Path, tokens: np.nd
 
     assert log("whole") == log("broken")
     assert [row["step"] for row in log("whole")] == [5, 10, 15, 20, 24]
+    assert [row["step"] for row in log("whole") if "revived" in row] == [5, 10]
     assert all("heldout" in row for row in log("whole") if row["step"] in (10, 20, 24))
 
 
@@ -89,7 +100,7 @@ def test_replicas_average_what_one_would_compute(tmp_path: Path, tokens: np.ndar
     """Two replicas that see the same sequence must step as one replica that sees it once."""
     same = np.tile(tokens[:16], 20)
     shape = SHAPE | {"router_aux_loss_coef": 0.0}
-    how = replace(HOW, tokens=16 * 2 * 3, log_every=1)
+    how = replace(HOW, tokens=16 * 2 * 3, log_every=1, revive_every=0)
     two = train(MonetConfig(**shape), how, same, tmp_path / "two")
     sequences = Sequences(same, 16, how.seed)
     torch.manual_seed(how.seed)
@@ -106,6 +117,34 @@ def test_replicas_average_what_one_would_compute(tmp_path: Path, tokens: np.ndar
         optimizer.zero_grad()
     for (name, mine), expected in zip(two.state_dict().items(), one.state_dict().values(), strict=True):
         assert torch.allclose(mine, expected, atol=1e-6), name
+
+
+def test_unused_keys_are_set_beside_keys_in_use() -> None:
+    torch.manual_seed(0)
+    model = MonetForCausalLM(MonetConfig(**SHAPE)).train()
+    optimizer = make_optimizer(model, HOW)
+    ids = torch.randint(32, (2, 16))
+    out = model(input_ids=ids, labels=ids, output_router_probs=True)
+    out.loss.backward()
+    optimizer.step()
+    use = KeyUse(model)
+    use.add(out)
+    g1, g2 = out.router_probs[0]
+    assert torch.equal(use.counts[0], torch.stack([(g > 0).sum((0, 1)) for g in (g1, g2)]))
+    use.counts[0][0, 1] = torch.tensor([5.0, 0, 0, 9, 2, 2, 2, 2])  # keys 1 and 2 of set 1, head 1
+    use.counts[0][0, 0] = use.counts[0][1] = 1.0
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert revive(model, optimizer, use, seed=3) == 2
+    weight, old = model.model.layers[0].router.w1.weight, before["model.layers.0.router.w1.weight"]
+    changed = (weight != old).any(-1).nonzero()[:, 0]
+    assert changed.tolist() == [9, 10]
+    donors = torch.cdist(weight[9:11], old[8:16]).argmin(-1)
+    assert not set(donors.tolist()) & {1, 2}
+    state = optimizer.state[weight]
+    assert not state["exp_avg"][9:11].any()
+    assert state["exp_avg"][8].any()
+    others = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert others == {"model.layers.0.router.w1.weight"}
 
 
 def test_learning_rate_rises_then_falls() -> None:
