@@ -1,0 +1,101 @@
+"""The demo that ships: complete, licensed file by file, as good as the README says, and with experts that matter."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from datasets import Dataset
+from safetensors import safe_open
+from transformers import AutoTokenizer
+
+from monet_model import MonetForCausalLM
+from monet_model.training import read_config
+from workbench import open_run
+from workbench.analysis import read_analysis, read_mask
+from workbench.demo import DEMO, excerpt, notice, sample
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_weights_are_small_and_the_shape_is_the_paper_s() -> None:
+    weights = DEMO / "model.safetensors"
+    assert weights.stat().st_size < 20e6
+    with safe_open(weights, "np") as file:
+        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    assert {kind for name, kind in kinds.items() if "norm1" not in name and "norm2" not in name} == {"F16"}
+    model = MonetForCausalLM.from_pretrained(DEMO)
+    assert model.dtype == torch.float32
+    assert model.config.experts_per_group == 512 * 512
+    assert len(model.config.routing_groups) >= 2
+    assert model.config.moe_decompose == "vertical"
+    assert 4e6 <= model.num_parameters() <= 8e6
+
+
+def test_it_was_trained_as_its_configuration_says() -> None:
+    shape, how = read_config(DEMO / "training.json")
+    rows = [json.loads(line) for line in (DEMO / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["tokens"] == how.steps * how.sequence * how.batch >= 10_000_000
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    config = MonetForCausalLM.from_pretrained(DEMO).config
+    assert all(getattr(config, name) == getattr(shape, name) for name in ("hidden_size", "moe_dim", "moe_heads"))
+
+
+def test_every_file_of_the_sample_is_named_with_its_licence() -> None:
+    rows = pq.read_table(DEMO / "heldout.parquet").to_pylist()
+    assert {row["label"] for row in rows} == {"python", "cpp", "java", "javascript", "lua", "php", "prose"}
+    assert all(row["text"] and row["source"] and row["licence"] for row in rows)
+    assert (DEMO / "NOTICE").read_text() == notice(Dataset.from_list(rows))
+    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    tokens = sum(len(ids) for ids in tokenizer([row["text"] for row in rows])["input_ids"])
+    assert 140_000 < tokens < 165_000
+
+
+def test_the_readme_tells_the_held_out_losses_of_the_log() -> None:
+    last = json.loads((DEMO / "log.jsonl").read_text().splitlines()[-1])["heldout"]
+    told = dict(re.findall(r"^\| (\w+) \| (\d\.\d\d) \|", README.read_text(), re.M))
+    assert told == {label: f"{loss:.2f}" for label, loss in last.items()}
+
+
+def test_excerpts_are_whole_lines() -> None:
+    text = "".join(f"line {n}\n" for n in range(1000))
+    found = excerpt(text, "a", 200)
+    assert found in text
+    assert 150 < len(found) <= 200
+    assert found.startswith("line ")
+    assert found.endswith("\n")
+    assert excerpt(text, "a", 200) == found != excerpt(text, "b", 200)
+    assert excerpt("short", "a", 200) == "short"
+    assert excerpt("x" * 500, "a", 200) == "x" * 200
+
+
+def test_a_sample_takes_permissive_files_first() -> None:
+    licences = ["GPL-2+", "MIT", "GPL-2+", "MIT"]
+    rows = [{"text": f"{n} " * 50, "label": "lua", "licence": l, "source": str(n)} for n, l in enumerate(licences)]
+    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    length = len(tokenizer(rows[1]["text"])["input_ids"])
+    assert sample(Dataset.from_list(rows), tokenizer, tokens=length + 1)["source"] == ["1", "3"]
+
+
+def test_every_label_has_specialised_experts_in_every_group(demo_run: Path) -> None:
+    run = open_run(demo_run)
+    for group in run.groups:
+        counts = read_analysis(run, group)["specialised"].value_counts()
+        assert (counts.reindex(run.labels, fill_value=0) > 100).all()
+
+
+def test_removing_a_label_s_experts_hits_that_label(demo_run: Path) -> None:
+    """The paper's Table 3 in loss: experts chosen on one half of the documents, measured on the other."""
+    result = read_mask(open_run(demo_run))
+    assert result is not None
+    own = np.eye(len(result.labels), dtype=bool)
+    assert result.delta_target >= 0.5
+    assert result.selectivity >= 30
+    assert (result.matrix[own] > 3 * np.where(own, -np.inf, result.matrix).max(1)).all()
+    assert abs(result.control[own].mean()) < result.delta_target / 10
+
+
