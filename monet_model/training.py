@@ -72,7 +72,9 @@ class TrainingConfig:
         if self.batch % self.replicas:
             raise ValueError(f"batch ({self.batch}) must be a multiple of replicas ({self.replicas}).")
         if self.revive_every and self.save_every % self.revive_every:
-            raise ValueError(f"save_every ({self.save_every}) must be a multiple of revive_every ({self.revive_every}).")
+            raise ValueError(
+                f"save_every ({self.save_every}) must be a multiple of revive_every ({self.revive_every})."
+            )
         if self.sequence < 2:
             raise ValueError(f"sequence must be at least 2 tokens, got {self.sequence}.")
 
@@ -165,8 +167,6 @@ class _Replicas:
         for replica in self.models[1:]:
             for mine, shared in zip(replica.parameters(), model.parameters(), strict=True):
                 mine.data = shared.data
-            for mine, shared in zip(replica.buffers(), model.buffers(), strict=True):
-                mine.copy_(shared)
         self.uses = [KeyUse(model) for _ in self.models]
         self.pool = ThreadPoolExecutor(count)
 
@@ -193,7 +193,6 @@ class _Replicas:
                     for buffer in buffers:
                         buffer.copy_(mean)
         return {name: sum(part[name] for part in losses) / len(losses) for name in losses[0]}
-
 
     def take_use(self) -> KeyUse:
         """How much each key was used since the last call."""

@@ -199,17 +199,17 @@ def report(
 ) -> None:
     """Write one self-contained file about an expert, a label or a text."""
     from . import open_run
-    from .report import expert_report, label_report, text_report
     from .dashboard.links import read_expert
+    from .report import expert_report, label_report, text_report
 
     if sum(choice is not None for choice in (expert, label, text)) != 1:
         raise WorkbenchError("give exactly one of --expert, --label and --text.")
     opened = open_run(run)
     if expert is not None:
         expert_report(opened, *read_expert(expert, opened.groups, opened.num_keys), kind.value, out)
-    elif label is not None:
+    if label is not None:
         label_report(opened, label, kind.value, out)
-    else:
+    if text is not None:
         text_report(opened, text, kind.value, out)
     out_console.print(f"The report is in {out}.")
 

@@ -59,9 +59,9 @@ def notice(rows: Dataset) -> str:
     for row in rows:
         groups[row["licence"]].append(row)
     lines = [
-        f"{SAMPLE} holds excerpts, whole lines, of files from the packages named below. Each keeps its file's licence.",
-        "Copyright lines of licence headers that were taken off stand under the file's name. The rest of the repository",
-        "is under the Apache License 2.0.",
+        f"{SAMPLE} holds excerpts, whole lines, of files from the packages named below. Each keeps its file's",
+        "licence. Copyright lines of licence headers that were taken off stand under the file's name. The rest of the",
+        "repository is under the Apache License 2.0.",
     ]
     for licence in sorted(groups):
         where = LICENCE_TEXTS.get(licence)

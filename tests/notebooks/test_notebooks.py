@@ -16,7 +16,9 @@ def test_notebook_runs(path: Path, demo_run: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MONET_RUN", str(demo_run))
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    ).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("completeness" in output.get("text", "") for output in outputs)
     assert any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)

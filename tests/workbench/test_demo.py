@@ -75,7 +75,9 @@ def test_excerpts_are_whole_lines() -> None:
 
 def test_a_sample_takes_permissive_files_first() -> None:
     licences = ["GPL-2+", "MIT", "GPL-2+", "MIT"]
-    rows = [{"text": f"{n} " * 50, "label": "lua", "licence": l, "source": str(n)} for n, l in enumerate(licences)]
+    rows = [
+        {"text": f"{n} " * 50, "label": "lua", "licence": name, "source": str(n)} for n, name in enumerate(licences)
+    ]
     tokenizer = AutoTokenizer.from_pretrained(DEMO)
     length = len(tokenizer(rows[1]["text"])["input_ids"])
     assert sample(Dataset.from_list(rows), tokenizer, tokens=length + 1)["source"] == ["1", "3"]
@@ -97,5 +99,3 @@ def test_removing_a_label_s_experts_hits_that_label(demo_run: Path) -> None:
     assert result.selectivity >= 30
     assert (result.matrix[own] > 3 * np.where(own, -np.inf, result.matrix).max(1)).all()
     assert abs(result.control[own].mean()) < result.delta_target / 10
-
-

@@ -63,7 +63,10 @@ def test_a_trained_model_loads_with_its_tokenizer(corpus: Path, config: Callable
     out = tmp_path / "out"
     train_on_corpus(config(), corpus, out)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
-    assert model.generate(**tokenizer("local", return_tensors="pt"), max_new_tokens=3).shape == (1, 3 + len(tokenizer("local").input_ids))
+    assert model.generate(**tokenizer("local", return_tensors="pt"), max_new_tokens=3).shape == (
+        1,
+        3 + len(tokenizer("local").input_ids),
+    )
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert set(rows[-1]["heldout"]) == {"lua", "php"}
     assert rows[-1]["step"] == 20

@@ -59,10 +59,12 @@ def _balance(rows: list[dict[str, str]], split: str) -> list[dict[str, str]]:
         room, waiting = CHARS_PER_LABEL[split], [iter(q) for q in packages.values()]
         while waiting and room > 0:
             for queue in list(waiting):
-                row = next(queue, None)
-                if row is None:
+                try:
+                    row = next(queue)
+                except StopIteration:
                     waiting.remove(queue)
-                elif room > 0:
+                    continue
+                if room > 0:
                     chosen.append(row)
                     room -= len(row["text"])
     return sorted(chosen, key=lambda r: (_rank(r["source"]), r["source"]))
@@ -92,7 +94,8 @@ def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[st
         work = Path(scratch)
         cache = downloads if downloads is not None else work / "downloads"
         cache.mkdir(parents=True, exist_ok=True)
-        duplicates, rows = clean.NearDuplicates(), []
+        duplicates = clean.NearDuplicates()
+        rows: list[dict[str, str]] = []
         for package, files in BUILDERS[name](cache):
             rows += _rows(track(files, description=package, transient=True), duplicates)
         done = work / "corpus"

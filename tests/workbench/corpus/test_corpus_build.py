@@ -48,7 +48,7 @@ def test_files_are_cleaned_deduplicated_and_split_by_file(corpus: Path) -> None:
     train, heldout = load_corpus(corpus, "train"), load_corpus(corpus, "heldout")
     sources = [*train["source"], *heldout["source"]]
     assert len(sources) == len(set(sources)) == 60
-    assert len({text for text in [*train["text"], *heldout["text"]]}) == 60
+    assert len({*train["text"], *heldout["text"]}) == 60
     assert not any("Copyright" in text for text in train["text"])
     assert set(train["copyright"]) == {"Copyright Ada", ""}
     assert set(heldout["label"]) == set(LABELS)
