@@ -1,7 +1,7 @@
 """Bringing keys that no token uses back into play while a router is trained on small batches.
 
-A key that is never active gets no gradient, for its probability is exactly 0 and stays so. On the paper's batches of
-two million tokens every key is active somewhere; on a few thousand, some drift below the threshold for good. As with the
+A key that is never active gets no gradient: its probability is exactly 0 and stays so. On the paper's batches of
+two million tokens every key is active somewhere; on a few thousand, some drift below the threshold for good. Like the
 dead latents of a sparse autoencoder or the entries of a codebook, they are set beside keys in use and learn to differ.
 """
 
