@@ -169,20 +169,18 @@ def _embeddings(run: Run, model: MonetForCausalLM | None, encoder: bool, progres
 def _analyze_group(
     run: Run, group: int, settings: Settings, views: dict[str, Embeddings], progress: bool
 ) -> pd.DataFrame:
-    from .evidence import add_verdicts, coherence_evidence, label_evidence, vocabulary_evidence
+    from .evidence import add_verdicts, coherence_evidence, routing_evidence
 
     experts = run.experts(group)
     label_tokens = run.label_tokens[run.labels].to_numpy()
     table = derive(experts, run.labels, label_tokens, settings.ratio, settings.min_tokens)
     tested = (experts["tokens"] >= settings.min_tokens).to_numpy()
+    parts = [table, routing_evidence(run, group, experts, tested, settings.permutations, settings.seed, progress)]
     null_seed = settings.seed if settings.permutations else None
-    parts = [table, vocabulary_evidence(run, group, experts, tested, null_seed, progress)]
     for name, embeddings in views.items():
         parts.append(coherence_evidence(run, group, experts, tested, name, embeddings, null_seed, progress))
-    if not settings.permutations:
-        return pd.concat(parts, axis=1)
-    parts.append(label_evidence(run, group, experts, tested, settings.permutations, settings.seed, progress))
-    return add_verdicts(pd.concat(parts, axis=1), settings.fdr)
+    joined = pd.concat(parts, axis=1)
+    return add_verdicts(joined, settings.fdr) if settings.permutations else joined
 
 
 def check_labels(run: Run) -> None:

@@ -41,7 +41,9 @@ class MaskIntervals:
         """JSON-ready; an infinite end is null."""
 
         def plain(values: Floats) -> Any:
-            return np.where(np.isfinite(values), values.astype(object), None).tolist()
+            found = values.astype(object)
+            found[~np.isfinite(values)] = None
+            return found.tolist()
 
         names = ("matrix", "control", "delta_target", "delta_others", "selectivity")
         return {"level": self.level, "samples": self.samples, "seed": self.seed} | {

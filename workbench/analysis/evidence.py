@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..progress import job
+from .activations import read_activations
 from .coherence import Embeddings, read_examples, weighted_coherence
-from .cross_table import cross_tables
 from .label_null import SCORES, LabelNull
 from .significance import benjamini_hochberg, pooled_p
 from .vocabulary import vocabulary_entropy
@@ -27,60 +27,60 @@ def shifts(run: Run, seed: int) -> list[int]:
     return np.random.default_rng(seed).integers(rows // 10 + 1, rows - rows // 10 + 1, SHIFTS).tolist()
 
 
-def label_evidence(
-    run: Run, group: int, experts: pd.DataFrame, tested: NDArray[np.bool_], permutations: int, seed: int, shown: bool
+def routing_evidence(
+    run: Run,
+    group: int,
+    experts: pd.DataFrame,
+    tested: NDArray[np.bool_],
+    permutations: int,
+    seed: int,
+    shown: bool,
 ) -> pd.DataFrame:
-    """p-values of the scores that compare labels, labels shuffled by document: columns ``p:{score}``.
+    """What needs the run's routing: vocabulary entropy, and p-values of it and of the scores that compare labels.
+
+    Labels are shuffled by document (:class:`~workbench.analysis.label_null.LabelNull`). They have no part in the
+    vocabulary, so its null slides the text under the activations instead: each token's routing stands on the token
+    some distance on, which keeps what experts do from token to token and breaks only its tie to the text. Entropies
+    are held against those of experts seen about as often.
 
     Args:
         run, group: where the experts are.
         experts: as ``Run.experts`` gives them.
-        tested: (experts,) those to test; the others have NaN.
-        permutations, seed: of :class:`~workbench.analysis.label_null.LabelNull`.
+        tested: (experts,) those to score and test; the others have NaN.
+        permutations: of the labels; 0 for no tests.
+        seed: of the shuffles and distances.
         shown: show progress.
+
+    Returns:
+        Index as of ``experts``; columns vocabulary_entropy, and with tests ``p:{score}``.
     """
-    documents = run.documents
-    number = {label: n for n, label in enumerate(run.labels)}
-    label = documents["label"].map(number).to_numpy(np.int64)
-    null = LabelNull(label, documents["tokens"].to_numpy(), len(run.labels), permutations, seed)
-    document = np.repeat(np.arange(len(documents)), documents["tokens"])
-    ids = experts.index.to_numpy()
-    p = pd.DataFrame(np.nan, index=experts.index, columns=[f"p:{name}" for name in SCORES])
-    with job(f"label null, group {group}", int(tested.sum()), "experts", shown) as report:
-        for table in cross_tables(run, group, document, int(experts["tokens"].sum())):
-            here = ids[tested & (ids >= table.experts.start) & (ids < table.experts.stop)]
-            for name, values in null.p_values(table, here, report).items():
-                p.loc[here, f"p:{name}"] = values
-    return p
-
-
-def vocabulary_evidence(
-    run: Run, group: int, experts: pd.DataFrame, tested: NDArray[np.bool_], seed: int | None, shown: bool
-) -> pd.DataFrame:
-    """Entropy of experts' vocabulary, and with a seed its p-value: columns ``vocabulary_entropy`` and its ``p:``.
-
-    Labels have no part in this score, so there is nothing to shuffle by document. Its null slides the text under the
-    activations: each token's routing stands on the token some distance on, which keeps what experts do from token to
-    token and breaks only its tie to the text. Entropies are held against those of experts seen about as often.
-
-    Args:
-        run, group, experts, tested, shown: as :func:`label_evidence` takes them; experts not tested have NaN.
-        seed: of the distances; None for no test.
-    """
+    null = _label_null(run, permutations, seed) if permutations else None
+    document = np.repeat(np.arange(len(run.documents)), run.documents["tokens"])
     token = run.tokens()["token"].to_numpy(np.int64)
-    distances = [0, *([] if seed is None else shifts(run, seed))]
-    pairs = int(experts["tokens"].sum())
-    found = []
-    with job(f"vocabulary, group {group}", len(token) * len(distances), "tokens", shown) as report:
-        for distance in distances:
-            tables = cross_tables(run, group, np.roll(token, -distance), pairs)
-            entropy = pd.concat([vocabulary_entropy(table) for table in tables])
-            found.append(entropy.reindex(experts.index).where(tested).to_numpy())
-            report(len(token))
-    columns = {"vocabulary_entropy": found[0]}
-    if seed is not None:
-        columns["p:vocabulary_entropy"] = _pooled([-entropy for entropy in found], experts["tokens"].to_numpy(float))
-    return pd.DataFrame(columns, index=experts.index)
+    texts = [token, *(np.roll(token, -distance) for distance in (shifts(run, seed) if permutations else []))]
+    ids = experts.index.to_numpy()
+    entropies = [pd.Series(np.nan, experts.index) for _ in texts]
+    p = pd.DataFrame(np.nan, experts.index, [f"p:{name}" for name in SCORES] if null else [])
+    with job(f"routing of group {group}", int(experts["tokens"].sum()), "activations", shown) as report:
+        for activations in read_activations(run, group, report):
+            here = ids[tested & (ids >= activations.experts.start) & (ids < activations.experts.stop)]
+            if not len(here):
+                continue
+            for entropy, text in zip(entropies, texts, strict=True):
+                entropy[here] = vocabulary_entropy(*activations.counts(text)).reindex(here).to_numpy()
+            if null is not None:
+                for name, values in null.p_values(activations.by(document), here).items():
+                    p.loc[here, f"p:{name}"] = values
+    if permutations:
+        scores = [-entropy.to_numpy() for entropy in entropies]
+        p["p:vocabulary_entropy"] = _pooled(scores, experts["tokens"].to_numpy(float))
+    return p.assign(vocabulary_entropy=entropies[0])
+
+
+def _label_null(run: Run, permutations: int, seed: int) -> LabelNull:
+    number = {label: n for n, label in enumerate(run.labels)}
+    label = run.documents["label"].map(number).to_numpy(np.int64)
+    return LabelNull(label, run.documents["tokens"].to_numpy(), len(run.labels), permutations, seed)
 
 
 def coherence_evidence(
@@ -95,11 +95,11 @@ def coherence_evidence(
 ) -> pd.DataFrame:
     """Weighted coherence of experts' best examples, and with a seed its p-value: columns ``coherence:{name}``, ``p:``.
 
-    The null gives each example the context of the token some distance on, as in :func:`vocabulary_evidence`; scores are
+    The null gives each example the context of the token some distance on, as :func:`routing_evidence` does; scores are
     held against those of experts with as many examples.
 
     Args:
-        run, group, experts, tested, shown: as :func:`label_evidence` takes them; experts not tested have NaN.
+        run, group, experts, tested, shown: as :func:`routing_evidence` takes them.
         name: of the embeddings.
         embeddings: of the run's tokens.
         seed: of the distances; None for no test.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cross_table import CrossTable
+from .activations import CrossTable
 from .selectivity import Floats, advantage, class_selectivity, label_information, label_shares, monosemanticity
 
 SCORES = ("ratio", "score", "selectivity", "information")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monet_model.routing import Routing
+from .activations import active_pairs
+
+if TYPE_CHECKING:
+    from monet_model.routing import Routing
 
 LEFT_OUT = -1  # the label number of a token that does not count
 
@@ -42,9 +46,9 @@ def label_sums(parts: Iterable[tuple[Routing, NDArray[np.integer]]], num_keys: i
     label_tokens = np.zeros(labels, np.int64)
     for routing, label in parts:
         label_tokens += np.bincount(label[label != LEFT_OUT], minlength=labels)
-        token, expert, score = (values.numpy(force=True) for values in routing.pairs())
-        counted = label[token] != LEFT_OUT
-        cell = label[token[counted]] * experts + expert[counted]
-        mass += np.bincount(cell, score[counted], minlength=cells)
-        tokens += np.bincount(cell, minlength=cells)
+        for expert, token, score in active_pairs(routing):
+            counted = label[token] != LEFT_OUT
+            cell = label[token[counted]] * experts + expert[counted]
+            mass += np.bincount(cell, score[counted], minlength=cells)
+            tokens += np.bincount(cell, minlength=cells)
     return LabelSums(mass.reshape(labels, -1), tokens.reshape(labels, -1), label_tokens)

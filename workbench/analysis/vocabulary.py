@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from .cross_table import CrossTable
 
-
-def vocabulary_entropy(table: CrossTable) -> pd.Series:
+def vocabulary_entropy(expert: NDArray[np.int64], token: NDArray[np.int64], count: NDArray[np.int64]) -> pd.Series:
     """Entropy, in nats, of the token id at an expert's active tokens.
 
     ``H = log n - sum_v c_v log(c_v) / n`` over the counts c_v of token v among n active tokens: the plug-in estimate
@@ -16,12 +15,12 @@ def vocabulary_entropy(table: CrossTable) -> pd.Series:
     against a null of experts seen as often.
 
     Args:
-        table: active tokens of experts by token id.
+        expert, token, count: how often an expert is active at a token id; equal experts together.
 
     Returns:
-        The entropy of each expert of the table; the index is its flat id.
+        The entropy of each expert; the index is its flat id.
     """
-    expert, place = np.unique(table.expert, return_inverse=True)
-    total = np.bincount(place, table.tokens)
-    entropy = np.log(total) - np.bincount(place, table.tokens * np.log(table.tokens)) / total
-    return pd.Series(np.maximum(entropy, 0.0), index=expert)
+    starts = np.flatnonzero(np.diff(expert, prepend=-1))
+    total = np.add.reduceat(count, starts)
+    entropy = np.log(total) - np.add.reduceat(count * np.log(count), starts) / total
+    return pd.Series(np.maximum(entropy, 0.0), index=expert[starts])

@@ -16,9 +16,9 @@ from scipy.stats import entropy, false_discovery_control, kstest
 
 from monet_model import MonetForCausalLM
 from monet_model.routing import Routing
-from workbench.analysis import analyze_run, coherence, cross_table, label_null, read_analysis
+from workbench.analysis import activations, analyze_run, coherence, label_null, read_analysis
+from workbench.analysis.activations import CrossTable, active_pairs, read_activations, within
 from workbench.analysis.coherence import Embeddings, residual_embeddings, weighted_coherence
-from workbench.analysis.cross_table import CrossTable, cross_tables, within
 from workbench.analysis.label_null import SCORES, LabelNull, label_scores
 from workbench.analysis.significance import benjamini_hochberg, pooled_p
 from workbench.analysis.vocabulary import vocabulary_entropy
@@ -28,9 +28,8 @@ from workbench.store import Run
 
 def table_of(mass: np.ndarray, tokens: np.ndarray) -> CrossTable:
     """The sparse table of dense (experts, documents) arrays."""
-    expert, number = np.nonzero(tokens)
-    cells = expert, number
-    return CrossTable(range(len(mass)), expert, number, mass[cells].astype(np.float32), tokens[cells].astype(np.int64))
+    cells = np.nonzero(tokens)
+    return CrossTable(*cells, mass[cells].astype(np.float32), tokens[cells].astype(np.int64))
 
 
 def random_documents(seed: int, experts: int, documents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -45,30 +44,62 @@ def random_documents(seed: int, experts: int, documents: int) -> tuple[np.ndarra
     )
 
 
-# sparse tables
+# activations
 
 
-@pytest.mark.parametrize("max_cells", [2**25, 500])
-def test_tables_equal_dense_sums(run: Run, monkeypatch: pytest.MonkeyPatch, max_cells: int) -> None:
-    """In one piece or in several, that cover every expert once."""
-    monkeypatch.setattr(cross_table, "MAX_CELLS", max_cells)
-    monkeypatch.setattr(cross_table, "ROUTING_ROWS", 100)
-    number = np.arange(run.tokens_total) // 37
-    tables = list(cross_tables(run, 1, number, int(run.experts(1)["tokens"].sum())))
-    assert (len(tables) > 1) == (max_cells == 500)
-    assert [e for t in tables for e in t.experts] == list(range(run.num_keys**2))
-    g1, g2 = run.routing(slice(None), 1).dense()
-    score = torch.einsum("thi,thj->tij", g1, g2).flatten(1).numpy()
-    for table in tables:
-        assert set(table.expert) <= set(table.experts)
-        order = np.lexsort([table.number, table.expert])
-        assert (order == np.arange(len(order))).all()
-    expert, found, mass, tokens = (np.concatenate([getattr(t, n) for t in tables]) for n in list(vars(tables[0]))[1:])
-    for n in range(number.max() + 1):
-        dense = np.zeros((2, run.num_keys**2))
-        dense[:, expert[found == n]] = mass[found == n], tokens[found == n]
-        assert dense[0] == pytest.approx(score[number == n].sum(0), rel=1e-5)
-        assert (dense[1] == (score[number == n] > 0).sum(0)).all()
+@pytest.mark.parametrize(("group", "max_pairs"), [(0, 2**24), (1, 500)])
+def test_activations_equal_dense_scores(run: Run, monkeypatch: pytest.MonkeyPatch, group: int, max_pairs: int) -> None:
+    """In one piece or in several, that cover every expert once; then their sums by a number of the tokens."""
+    monkeypatch.setattr(activations, "MAX_PAIRS", max_pairs)
+    monkeypatch.setattr(activations, "ROUTING_ROWS", 300)
+    g1, g2 = run.routing(slice(None), group).dense()
+    score = torch.einsum("thi,thj->tij", g1, g2).flatten(1).T.numpy()  # (experts, tokens)
+    document = np.arange(run.tokens_total) // 37
+    token = run.tokens()["token"].to_numpy()
+    counted: list[int] = []
+    pieces = list(read_activations(run, group, counted.append))
+    assert (len(pieces) > 1) == (max_pairs == 500)
+    assert [e for piece in pieces for e in piece.experts] == list(range(run.num_keys**2))
+    assert sum(counted) == sum(len(piece.row) for piece in pieces) == (score > 0).sum()
+    for piece in pieces:
+        assert (np.lexsort([piece.row, piece.expert]) == np.arange(len(piece.row))).all()
+        assert piece.score == pytest.approx(score[piece.expert, piece.row], rel=1e-5)
+        covered = slice(piece.experts.start, piece.experts.stop)
+        table, (expert, number, count) = piece.by(document), piece.counts(token)
+        for numbers, found in (
+            (document, (table.expert, table.number, table.tokens)),
+            (token, (expert, number, count)),
+        ):
+            one_hot = numbers[:, None] == np.arange(numbers.max() + 1)
+            dense = np.zeros((run.num_keys**2, one_hot.shape[1]), int)
+            dense[found[:2]] = found[2]
+            assert (dense[covered] == (score > 0)[covered] @ one_hot.astype(int)).all()
+        masses = score @ (document[:, None] == np.arange(document.max() + 1))
+        assert table.mass == pytest.approx(masses[table.expert, table.number], rel=1e-4)
+
+
+def test_active_pairs_are_the_routing_s(run: Run) -> None:
+    routing = run.routing(slice(0, 200), 0)
+    token, expert, score = (values.numpy() for values in routing.pairs())
+    order = np.lexsort([token, expert])
+    ((found_expert, found_token, found_score),) = active_pairs(routing)
+    assert (found_expert == expert[order]).all()
+    assert (found_token == token[order]).all()
+    assert found_score == pytest.approx(score[order], rel=1e-6)
+
+
+def test_the_ids_of_many_keys_leave_room_for_few_tokens() -> None:
+    """4,000 keys: 24 bits for an expert, 32 for a score, so 128 tokens are packed at once."""
+    generator = torch.Generator().manual_seed(0)
+    indices = torch.randint(0, 4000, (2, 300, 2, 3), generator=generator).sort(-1).values.to(torch.int16)
+    probs, counts = torch.rand(2, 300, 2, 3, generator=generator), torch.full((300, 2), 3, dtype=torch.int32)
+    routing = Routing(indices[0], probs[0], counts, indices[1], probs[1], counts, num_keys=4000)
+    pieces = list(active_pairs(routing))
+    assert [(piece[1].min(), piece[1].max()) for piece in pieces] == [(0, 127), (128, 255), (256, 299)]
+    token, expert, score = (values.numpy() for values in routing.pairs())
+    order = np.lexsort([token, expert, token // 128])
+    assert (np.concatenate([piece[0] for piece in pieces]) == expert[order]).all()
+    assert np.concatenate([piece[2] for piece in pieces]) == pytest.approx(score[order], rel=1e-6)
 
 
 @given(seed=st.integers(0, 999), low=st.integers(0, 5), width=st.integers(1, 6))
@@ -175,7 +206,7 @@ def test_vocabulary_entropy_is_scipy_s() -> None:
     counts = np.random.default_rng(4).poisson(1.0, (12, 9))
     counts[0] = [0, 0, 7, 0, 0, 0, 0, 0, 0]
     counts[5] = 0
-    found = vocabulary_entropy(table_of(counts.astype(float), counts))
+    found = vocabulary_entropy(*np.nonzero(counts), counts[np.nonzero(counts)])
     assert list(found.index) == [e for e in range(12) if e != 5]
     assert found.to_numpy() == pytest.approx([entropy(row) for row in counts if row.any()])
     assert found[0] == 0
