@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE = 60_000  # ms to wait for what should come at once: the machine may be busy
 QUIET = ("disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update")
+
+expect.set_options(timeout=PATIENCE)
 
 
 def free_port() -> int:
@@ -55,8 +58,8 @@ def bare_address(bare_run_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
+def browser() -> Iterator[BrowserContext]:
+    """The system's Chromium; its pages share one cache."""
     if CHROMIUM is None:
         pytest.fail(
             "the browser tests need Chromium: install it (apt-get install chromium) or set CHROMIUM to its path."
@@ -65,18 +68,17 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", *(f"--{name}" for name in QUIET)]
         )
-        yield started
+        yield started.new_context(viewport={"width": 1600, "height": 1000})
         started.close()
 
 
-def _watched(browser: Browser, base_url: str | None, own: tuple[str, ...]) -> Iterator[Page]:
+def _watched(browser: BrowserContext, own: tuple[str, ...]) -> Iterator[Page]:
     """A fresh page; when it closes, no console error, script error or request outside ``own`` may have happened."""
     faults: list[str] = []
-    opened = browser.new_page(base_url=base_url, viewport={"width": 1600, "height": 1000})
-    opened.set_default_timeout(20_000)
+    opened = browser.new_page()
+    opened.set_default_timeout(PATIENCE)
     opened.on("console", lambda entry: faults.append(entry.text) if entry.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("requestfailed", lambda request: faults.append(f"failed: {request.url}: {request.failure}"))
     opened.on("request", lambda request: None if request.url.startswith(own) else faults.append(f"left: {request.url}"))
     yield opened
     opened.close()
@@ -84,18 +86,18 @@ def _watched(browser: Browser, base_url: str | None, own: tuple[str, ...]) -> It
 
 
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page of the dashboard."""
-    yield from _watched(browser, address, (f"{address}/", "data:", "blob:"))
+def page(browser: BrowserContext, address: str) -> Iterator[Page]:
+    """A page that may ask the dashboard of the analysed run and nobody else."""
+    yield from _watched(browser, (f"{address}/", "data:", "blob:"))
 
 
 @pytest.fixture
-def bare_page(browser: Browser, bare_address: str) -> Iterator[Page]:
-    """A page of the dashboard of a run that was exported and no more."""
-    yield from _watched(browser, bare_address, (f"{bare_address}/", "data:", "blob:"))
+def bare_page(browser: BrowserContext, bare_address: str) -> Iterator[Page]:
+    """A page that may ask the dashboard of the exported run and nobody else."""
+    yield from _watched(browser, (f"{bare_address}/", "data:", "blob:"))
 
 
 @pytest.fixture
-def offline_page(browser: Browser) -> Iterator[Page]:
-    """A page that may open files of this machine and nothing else."""
-    yield from _watched(browser, None, ("file://",))
+def offline_page(browser: BrowserContext) -> Iterator[Page]:
+    """A page that may open files of this machine and ask nobody."""
+    yield from _watched(browser, ("file://",))

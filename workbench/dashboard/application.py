@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 _PAGES = {"overview": overview, "expert": expert, "prompt": prompt, "mask": mask, "label": label}
-_NAVIGATION = {"overview": ("Experts", "/"), "prompt": ("Prompt", "/prompt"), "mask": ("Masking", "/mask")}
+_NAVIGATION = (("Experts", "/"), ("Prompt", "/prompt"), ("Masking", "/mask"))
 _log = logging.getLogger(__name__)
 
 
@@ -49,18 +49,17 @@ def create_app(run: Run, model: str | Path | None = None) -> Dash:
 
     @app.callback(
         Output("page", "children"),
-        Output("navigation", "children"),
         Output("title", "data"),
         Output("error", "children"),
         Input("url", "pathname"),
         Input("url", "search"),
-        on_error=lambda error: (_missing(error), _navigation(""), ctx.name, None),
+        on_error=lambda error: (_missing(error), ctx.name, None),
     )
-    def show_page(pathname: str | None, search: str | None) -> tuple[Any, Any, str, None]:
+    def show_page(pathname: str | None, search: str | None) -> tuple[Any, str, None]:
         address = read_address(pathname, search)
-        return draw(ctx, address), _navigation(address.page), f"{page_title(address)} · {ctx.name}", None
+        return draw(ctx, address), f"{page_title(address)} · {ctx.name}", None
 
-    app.clientside_callback(ClientsideFunction("monet", "title"), Input("title", "data"))
+    app.clientside_callback(ClientsideFunction("monet", "arrive"), Input("title", "data"))
     for page in (overview, expert, prompt, label):
         page.register(app, ctx)
     downloads.register(app, ctx)
@@ -116,18 +115,6 @@ def _protection(app: Dash) -> Any:
     return protect
 
 
-def _navigation(page: str) -> list[Any]:
-    return [
-        html.A(
-            name,
-            href=href,
-            className="nav-link" + (" chosen" if page == key else ""),
-            **aria(current="page" if page == key else None),
-        )
-        for key, (name, href) in _NAVIGATION.items()
-    ]
-
-
 def _frame(ctx: Context) -> dmc.MantineProvider:
     go_to = dmc.TextInput(
         id="go-to",
@@ -137,6 +124,7 @@ def _frame(ctx: Context) -> dmc.MantineProvider:
         **aria(label="go to an expert, group:id"),
     )
     scheme = dmc.ColorSchemeToggle("", lightIcon="☀", darkIcon="☾", variant="default", **aria(label="light or dark"))
+    navigation = [html.A(name, href=href, className="nav-link") for name, href in _NAVIGATION]
     header = dmc.AppShellHeader(
         html.Div(
             [
@@ -146,7 +134,7 @@ def _frame(ctx: Context) -> dmc.MantineProvider:
                     href="/",
                     className="home",
                 ),
-                html.Nav(_navigation(""), id="navigation", className="main-nav", **aria(label="pages")),
+                html.Nav(navigation, className="main-nav", **aria(label="pages")),
                 html.Div([go_to, scheme], className="header-tools"),
             ],
             className="header",

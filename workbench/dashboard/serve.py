@@ -21,6 +21,8 @@ def serve(run: str | Path, host: str = HOST, port: int = PORT, model: str | Path
     Raises:
         WorkbenchError: there is no complete run there, or nothing can listen on that address.
     """
+    if not 0 < port < 65_536:
+        raise WorkbenchError(f"there is no port {port}; choose one from 1 to 65535.")
     import waitress
 
     from ..store import open_run
@@ -29,7 +31,7 @@ def serve(run: str | Path, host: str = HOST, port: int = PORT, model: str | Path
     application = create_app(open_run(run), model).server
     try:
         listening = waitress.create_server(application, host=host, port=port, threads=8)
-    except (OSError, OverflowError, ValueError) as error:
+    except OSError as error:
         raise WorkbenchError(f"cannot listen on {host}:{port} ({error}); choose another port.") from error
     print(f"Serving {run} at http://{host}:{port}/ (Ctrl+C stops it)", flush=True)
     listening.run()

@@ -2,8 +2,12 @@
 
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.monet = {
-  title(text) {
-    if (text) document.title = text;
+  arrive(title) {
+    if (title) document.title = title;
+    for (const link of document.querySelectorAll(".main-nav a")) {
+      if (link.pathname === window.location.pathname) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
   },
   hover(data, facts) {
     const unchanged = window.dash_clientside.no_update;
