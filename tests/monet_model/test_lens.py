@@ -17,6 +17,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
+from transformer_lens import patching
 from transformer_lens.head_detector import detect_head
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import test_prompt as print_prompt
@@ -304,14 +305,48 @@ def test_bfloat16(pair: Pair) -> None:
     assert (logits - expected).abs().median() < 0.02 * expected.abs().max()
 
 
-@pytest.mark.parametrize("fields", [{"num_key_value_heads": 2}, {"tie_word_embeddings": True}, {"moe_groups": 1}])
+@pytest.mark.parametrize("sweep", ["resid_pre", "resid_mid", "attn_out", "mlp_out", "attn_head_out_by_pos"])
+def test_patching_sweeps(pair: Pair, error: Any, sweep: str) -> None:
+    """TransformerLens' own sweeps: the clean residual stream at the corrupted position brings the clean value back."""
+    clean, corrupted = pair.ids[:1], pair.ids[:1].clone()
+    corrupted[:, 3] = 77
+    logits, cache = pair.lens.run_with_cache(clean)
+    effect = getattr(patching, f"get_act_patch_{sweep}")(pair.lens, corrupted, cache, lambda out: out[0, -1, 5])
+    assert effect.shape[:2] == (4, clean.shape[1])
+    before = pair.lens(corrupted)[0, -1, 5]
+    assert error(effect[:, :3], before.expand_as(effect[:, :3])) < TOLERANCE, "nothing changed at earlier positions"
+    assert (effect[:, 3] - before).abs().max() > 1e-3
+    if sweep == "resid_pre":
+        assert error(effect[0, 3], logits[0, -1, 5]) < TOLERANCE
+
+
+def test_full_decomposition_without_neurons(pair: Pair, error: Any) -> None:
+    """By head and expert layer: an expert layer's hidden units have no output weights of their own to expand by."""
+    _, cache = pair.lens.run_with_cache(pair.ids)
+    parts = cache.get_full_resid_decomposition(layer=-1, expand_neurons=False)
+    assert error(parts.sum(0), cache["blocks.3.hook_resid_post"]) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_key_value_heads": 2},
+        {"tie_word_embeddings": True},
+        {"moe_groups": 1},
+        {"moe_experts": 40, "moe_topk": 2},
+        {"edited_layers": [2]},
+    ],
+)
 def test_other_shapes(make_model: Any, error: Any, tmp_path: Path, fields: dict[str, Any]) -> None:
     model = make_model(moe_decompose="horizontal", **fields)
+    for layer in fields.get("edited_layers", []):
+        model.build_in({layer: torch.rand(8, 8) * 2})
     model.save_pretrained(tmp_path)
     lens, ids = load_lens(tmp_path), torch.tensor([[5, 9, 2, 40, 33]])
-    assert error(lens(ids), model(ids).logits) < TOLERANCE
-    lens.enable_compatibility_mode()
-    assert error(lens(ids).log_softmax(-1), model(ids).logits.log_softmax(-1)) < TOLERANCE
+    with torch.no_grad():
+        assert error(lens(ids), model(ids).logits) < TOLERANCE
+        lens.enable_compatibility_mode()
+        assert error(lens(ids).log_softmax(-1), model(ids).logits.log_softmax(-1)) < TOLERANCE
 
 
 def test_text_tools(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:

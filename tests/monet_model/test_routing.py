@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -124,6 +126,28 @@ def test_scores_and_pairs_agree_with_top_experts(pair: tuple[Tensor, Tensor]) ->
     best = routing.scores(torch.arange(routing.num_keys**2)).amax(-1, keepdim=True)
     assert torch.allclose(top, best, rtol=1e-12)
     assert ((ids == -1) == (best == 0)).all()
+
+
+@quick
+@given(dense_pairs())
+def test_signs_survive(pair: tuple[Tensor, Tensor]) -> None:
+    """What a hook sets need not be a probability: everything but 0 is active."""
+    flipped = tuple(torch.where(torch.arange(g.shape[-1]) % 2 == 0, -g, g) for g in pair)
+    assert all(torch.equal(a, b) for a, b in zip(Routing.from_dense(*flipped).dense(), flipped, strict=True))
+
+
+def test_queries_never_hold_all_experts(largest: Any) -> None:
+    """At 262,144 experts no step of a query holds as many values as there are experts a token."""
+    tokens, heads, keys = 40, 2, 512
+    z = torch.randn(2, tokens, heads, keys, generator=torch.Generator().manual_seed(0))
+    g1, g2 = dense_routing(z, z, routing_threshold(keys, 8))
+    routing = Routing.from_dense(g1, g2)
+    with largest:
+        routing.pairs()
+        routing.top_experts(10)
+        routing.scores(torch.arange(0, keys**2, 4001))
+        Routing.cat([routing[:7], routing[7:]])
+    assert tokens * heads < largest.size < tokens * keys**2 / 50
 
 
 def test_ties_fall_to_the_lower_id() -> None:
