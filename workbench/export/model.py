@@ -129,6 +129,7 @@ def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> d
         "groups": [layers.start for layers in config.routing_groups],
         "layers": config.num_hidden_layers,
         "topk": config.moe_topk,
+        "vocabulary": config.vocab_size,
     }
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..errors import WorkbenchError
 from ..store.files import replacing, write_parquet
+from ..store.index import write_index
 from ..store.routing import PARQUET, ROUTING, ROW_GROUP, Side, to_arrow
-from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, part_name, routing_name
+from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, index_name, part_name, routing_name
 from .documents import Document, windows
 from .reader import read_routing
 from .statistics import Statistics, activations
@@ -179,6 +180,10 @@ def export_part(
             size = part.size * ids_done // part.ids
             report(len(chosen), size - size_done)
             size_done = size
+    for group in range(len(gathered)):
+        names.append(index_name(part.number, group))
+        with replacing(path / names[-1]) as index:
+            write_index(path / names[group], index, model.config.moe_heads, model.config.moe_experts)
     for folder, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
         names.append(part_name(folder, part.number))
         write_parquet(path / names[-1], table, row_group_size=TOKENS_ROW_GROUP)

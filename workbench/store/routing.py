@@ -99,10 +99,8 @@ def _starts(counts: NDArray[np.integer]) -> NDArray[np.int64]:
     return starts
 
 
-_LISTS = {
-    kind: pa.large_list(pa.field("element", dtype, False))
-    for kind, dtype in (("keys", pa.uint16()), ("probs", pa.float16()))
-}
+HALVES = pa.large_list(pa.field("element", pa.float16(), False))
+_LISTS = {"keys": pa.large_list(pa.field("element", pa.uint16(), False)), "probs": HALVES}
 ROUTING = pa.schema([pa.field(f"{kind}{side}", _LISTS[kind], False) for side in (1, 2) for kind in ("keys", "probs")])
 ROW_GROUP = 1024  # tokens a row group: a context window is one or two of them
 

@@ -35,6 +35,11 @@ class RowFile:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     @property
+    def groups(self) -> int:
+        """Number of row groups."""
+        return len(self._ends)
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns."""
         return list(self._file.schema_arrow.names)

@@ -13,10 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
+from .index import find_expert
 from .manifest import read_manifest
 from .routing import Side, from_arrow
 from .rowfile import RowFile
-from .schema import DOCUMENTS, TOKENS, group_name, part_name, routing_name
+from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name, routing_name
 from .text import token_pieces
 
 if TYPE_CHECKING:
@@ -92,6 +93,12 @@ class Run:
         raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
 
     @cached_property
+    def _document_columns(self) -> dict[str, NDArray]:
+        """Columns of the documents as arrays, and ``bos`` as 1 where a document has a start-of-text token, else 0."""
+        columns = {name: self.documents[name].to_numpy() for name in ("label", "source", "row", "tokens", "window")}
+        return columns | {"bos": self.documents["bos"].notna().to_numpy(np.int64)}
+
+    @cached_property
     def label_tokens(self) -> pd.Series:
         """Token rows of each label; the index is the label."""
         return self.documents.groupby("label")["tokens"].sum().reindex(self.labels, fill_value=0)
@@ -123,20 +130,19 @@ class Run:
         """
         table = self._of_expert("examples", group, expert, ["score", "row", "token"])[:n]
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
-        documents = self.documents
-        at = np.searchsorted(documents["row"].to_numpy(), rows, side="right") - 1  # empty documents stand before
-        place = documents.iloc[at].reset_index(drop=True)
-        position = rows - place["row"] + place["bos"].notna()
+        columns = self._document_columns
+        doc = np.searchsorted(columns["row"], rows, side="right") - 1  # empty documents stand before
+        position = rows - columns["row"][doc] + columns["bos"][doc]
         return pd.DataFrame(
             {
                 "score": table["score"].to_numpy(),
                 "token": token,
                 "token_text": self.token_text(token),
-                "label": place["label"],
-                "doc": place["doc"],
+                "label": columns["label"][doc],
+                "doc": doc,
                 "position": position,
-                "window": place["window"] + position // self.manifest["settings"]["context"],
-                "source": place["source"],
+                "window": columns["window"][doc] + position // self.manifest["settings"]["context"],
+                "source": columns["source"][doc],
                 "row": rows,
             }
         )
@@ -175,12 +181,10 @@ class Run:
         i, j = self._keys(expert)
         self._group(group)
         rows, scores = [], []
-        for part, first in zip(range(self._parts), self._part_rows, strict=False):
-            side1, side2 = from_arrow(self._file(routing_name(part, group)).read())
-            score = self._score(side1, side2, i, j)
-            found = np.flatnonzero(score)
-            rows.append(found + first)
-            scores.append(score[found])
+        for part in range(self._parts):
+            found, score = find_expert(self._file(index_name(part, group)), i, j, self.heads, self.num_keys)
+            rows.append(found + self._part_rows[part])
+            scores.append(score)
         row = np.concatenate(rows)
         table = self._token_columns(row, ["doc", "position", "token", "label"]).to_pandas()
         table = table.assign(label=table["label"].astype(str), score=np.concatenate(scores))
@@ -224,7 +228,13 @@ class Run:
         """Text of each token id; its number, as #17, where the run has no tokenizer."""
         if self._tokenizer is None:
             return [f"#{token}" for token in tokens]
-        return token_pieces(self._tokenizer, tokens.tolist())
+        return self._pieces[tokens].tolist()
+
+    @cached_property
+    def _pieces(self) -> NDArray[np.object_]:
+        """The text of every token of the vocabulary."""
+        assert self._tokenizer is not None
+        return np.array(token_pieces(self._tokenizer, range(self.manifest["model"]["vocabulary"])), object)
 
     def analysis_path(self, name: str) -> Path:
         """Where an analysis of the run keeps ``name``."""
@@ -255,12 +265,12 @@ class Run:
         count = self.manifest["parts"][-1]["windows"][1]
         if not 0 <= window < count:
             raise WorkbenchError(f"the run has no context window {window}; it has 0 to {count - 1}.")
-        at = int(np.searchsorted(self.documents["window"].to_numpy(), window, side="right")) - 1
-        document, width = self.documents.iloc[at], self.manifest["settings"]["context"]
-        bos = int(pd.notna(document["bos"]))
-        begin = (window - document["window"]) * width - bos
-        place = np.arange(max(begin, 0), min(begin + width, document["tokens"]))
-        return document["row"] + place, place + bos
+        columns, width = self._document_columns, self.manifest["settings"]["context"]
+        doc = int(np.searchsorted(columns["window"], window, side="right")) - 1  # empty documents stand before
+        bos = columns["bos"][doc]
+        begin = (window - columns["window"][doc]) * width - bos
+        place = np.arange(max(begin, 0), min(begin + width, columns["tokens"][doc]))
+        return columns["row"][doc] + place, place + bos
 
     def _open(self, name: str) -> RowFile:
         return RowFile(self.path / name)

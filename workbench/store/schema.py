@@ -47,6 +47,11 @@ def routing_name(part: int, group: int) -> str:
     return f"routing/part-{part:05d}-group-{group}.parquet"
 
 
+def index_name(part: int, group: int) -> str:
+    """Path of the index of that routing."""
+    return f"index/part-{part:05d}-group-{group}.parquet"
+
+
 def group_name(folder: str, group: int) -> str:
     """Path of a group's statistics or examples inside the run."""
     return f"{folder}/group-{group}.parquet"

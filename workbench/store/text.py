@@ -32,17 +32,19 @@ def token_pieces(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> list
     """The text of each token, by itself.
 
     A token that holds part of a UTF-8 character shows those bytes in hexadecimal, as ‹E2 82›; so every byte of the text
-    is in one piece and none is lost. Byte-level and SentencePiece vocabularies are known; special tokens show as named.
+    is in one piece and none is lost. Byte-level and SentencePiece vocabularies are known; special tokens show as named,
+    and an id that the tokenizer does not know as #17.
     """
     names = tokenizer.convert_ids_to_tokens(list(map(int, ids)))
     special = set(tokenizer.all_special_tokens)
     byte_level = "ByteLevel" in type(tokenizer.backend_tokenizer.decoder).__name__
-    return [name if name in special else _piece(name, byte_level) for name in names]
+    return [
+        f"#{number}" if name is None else name if name in special else _piece(name, byte_level)
+        for number, name in zip(ids, names, strict=True)
+    ]
 
 
-def _piece(name: str | None, byte_level: bool) -> str:
-    if name is None:
-        return ""
+def _piece(name: str, byte_level: bool) -> str:
     if byte_level:
         alphabet = _byte_alphabet()
         if all(c in alphabet for c in name):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from workbench.errors import WorkbenchError
 from workbench.export import export_run
 from workbench.store import open_run, verify_run
 

@@ -1,0 +1,80 @@
+"""The routing of a part turned around: for each key, the tokens that use it.
+
+Finding every token of an expert in routing rows would take a scan of them all. Here key i of set 1 and key j of set 2
+are one row each in a block of tokens, and expert (i, j) is active where both rows hold the same place, a token's head.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from .routing import HALVES, Side, from_arrow
+from .rowfile import RowFile
+
+BLOCK = 64  # row groups of routing rows turned around at once: bounds memory
+ENTRIES = 32_768  # about as many a row group of the index holds
+
+_PLACES = pa.large_list(pa.field("element", pa.int64(), False))
+INDEX = pa.schema(
+    [
+        pa.field("side", pa.int8(), False),  # key set, 1 or 2
+        pa.field("key", pa.int32(), False),
+        pa.field("places", _PLACES, False),  # row of the part * heads + head, ascending
+        pa.field("probs", HALVES, False),
+    ]
+)
+_PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "write_statistics": False,
+    "use_dictionary": False,
+    "column_encoding": {"places.list.element": "DELTA_BINARY_PACKED", "probs.list.element": "PLAIN"},
+}
+
+
+def write_index(routing: Path, index: Path, heads: int, num_keys: int) -> None:
+    """Turn a file of routing rows around: blocks in order, in each both sides, of each every key."""
+    file, first = RowFile(routing), 0
+    with pq.ParquetWriter(index, INDEX, **_PARQUET) as writer:
+        for begin in range(0, file.groups, BLOCK):
+            sides = from_arrow(file.read(np.arange(begin, min(begin + BLOCK, file.groups))))
+            for number, side in enumerate(sides, start=1):
+                keys_a_group = max(1, ENTRIES * num_keys // max(len(side.keys), 1))
+                table = _turned(number, side, first, heads, num_keys)
+                writer.write_table(table, row_group_size=keys_a_group)
+            first += len(sides[0])
+
+
+def _turned(number: int, side: Side, first: int, heads: int, num_keys: int) -> pa.Table:
+    head, key = np.divmod(side.keys, num_keys)
+    row = np.repeat(np.arange(first, first + len(side)), np.diff(side.starts))
+    order = np.argsort(key, kind="stable")  # entries stand by row, then head
+    starts = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=num_keys))])
+    lists = [
+        pa.LargeListArray.from_arrays(pa.array(starts), pa.array(values[order]), type=kind)
+        for values, kind in ((row * heads + head, _PLACES), (side.probs.astype(np.float16), HALVES))
+    ]
+    sides = pa.array(np.full(num_keys, number, np.int8))
+    return pa.Table.from_arrays([sides, pa.array(np.arange(num_keys, dtype=np.int32)), *lists], schema=INDEX)
+
+
+def find_expert(
+    index: RowFile, i: int, j: int, heads: int, num_keys: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows of the part where expert (i, j) is active, ascending, and its scores there."""
+    blocks = np.arange(len(index) // (2 * num_keys)) * 2 * num_keys
+    (place1, prob1), (place2, prob2) = (_entries(index, blocks + at) for at in (i, num_keys + j))
+    place, at1, at2 = np.intersect1d(place1, place2, assume_unique=True, return_indices=True)
+    rows, which = np.unique(place // heads, return_inverse=True)
+    return rows, np.bincount(which, weights=prob1[at1] * prob2[at2], minlength=len(rows)).astype(np.float32)
+
+
+def _entries(index: RowFile, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    table, at = index.rows(rows, ["places", "probs"])
+    places, probs = (table[name].take(pa.array(at)).combine_chunks().flatten() for name in ("places", "probs"))
+    return places.to_numpy(), probs.to_numpy().astype(np.float32)
