@@ -47,6 +47,7 @@ def cpu_library(make: Any) -> Any:
             "-fno-math-errno",
             "-fno-trapping-math",
             "-Wno-psabi",
+            "-Wno-maybe-uninitialized",  # of GCC 12's own AVX-512 header
             "-DTORCH_TARGET_VERSION=0x020a000000000000",  # LibTorch stable ABI of 2.10
         ],
         py_limited_api=True,

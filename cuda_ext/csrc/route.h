@@ -6,6 +6,10 @@
 #include <cstring>
 #include <memory>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "arguments.h"
 #include "levels.h"
 
@@ -127,6 +131,41 @@ MONET_INLINE int64_t find(const uint8_t* __restrict marks, int64_t keys, int16_t
   return count;
 }
 
+#if defined(__x86_64__)
+// The survivors' keys and logits in one pass, which AVX-512 can compress in registers; writes up to 15 past the last.
+MONET_AVX512 static int64_t survivors_avx512(const float* z, int64_t keys, float mean, float scale, float threshold,
+                                             int16_t* found, float* kept) {
+  const __m512 means = _mm512_set1_ps(mean), scales = _mm512_set1_ps(scale), least = _mm512_set1_ps(threshold);
+  __m512i key = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  int64_t count = 0;
+  for (int64_t e = 0; e < keys; e += 16) {
+    const auto valid = static_cast<__mmask16>(keys - e >= 16 ? 0xffff : (1 << (keys - e)) - 1);
+    const __m512 v = _mm512_maskz_loadu_ps(valid, z + e);
+    const __m512 normalised = _mm512_mul_ps(_mm512_sub_ps(v, means), scales);
+    const __mmask16 hits = _mm512_mask_cmp_ps_mask(valid, normalised, least, _CMP_GE_OQ);
+    _mm512_storeu_ps(kept + count, _mm512_maskz_compress_ps(hits, v));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(found + count),
+                        _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(hits, key)));
+    count += __builtin_popcount(hits);
+    key = _mm512_add_epi32(key, _mm512_set1_epi32(16));
+  }
+  return count;
+}
+#endif
+
+// The survivors' keys, ascending, and their logits; returns how many.
+template <class V>
+MONET_INLINE int64_t survivors(const float* z, int64_t keys, float mean, float scale, float threshold,
+                               const Scratch& s) {
+#if defined(__x86_64__)
+  if constexpr (V::kPieces == 1) return survivors_avx512(z, keys, mean, scale, threshold, s.found, s.kept);
+#endif
+  mark(z, keys, mean, scale, threshold, s.marks);
+  const int64_t count = find(s.marks, keys, s.found);
+  for (int64_t i = 0; i < count; ++i) s.kept[i] = z[s.found[i]];
+  return count;
+}
+
 // In place: x[i] = exp(x[i] - best) in whole vectors, 0 from `count` on; returns the sum.
 template <class V>
 MONET_INLINE float exponentials(float* x, int64_t count, float best) {
@@ -154,8 +193,8 @@ template <class V>
 MONET_INLINE void route_rows(const Rows& a, int64_t begin, int64_t end) {
   const int64_t room = padded(a.keys);
   const auto marks = std::make_unique<uint8_t[]>(room);
-  const auto found = std::make_unique<int16_t[]>(room + 8);  // `find` writes up to 7 past the last
-  const auto kept = std::make_unique<float[]>(room);
+  const auto found = std::make_unique<int16_t[]>(room + 16);  // finding writes up to 15 past the last
+  const auto kept = std::make_unique<float[]>(room + 16);
   const Scratch s{marks.get(), found.get(), kept.get()};
   for (int64_t row = begin; row < end; ++row) {
     const float* z = a.logits + row * a.keys;
@@ -168,14 +207,12 @@ MONET_INLINE void route_rows(const Rows& a, int64_t begin, int64_t end) {
       continue;
     }
     // Rounding is monotone and the scale positive, so the largest logit has the largest normalised value, by the very
-    // expression in `mark`: that key passes its own threshold and no row comes out empty.
+    // expression of `survivors`: that key passes its own threshold and no row comes out empty.
     const float largest = (best - mean) * scale;
-    mark(z, a.keys, mean, scale, largest < a.sigma ? largest : a.sigma, s.marks);
-    const int64_t count = find(s.marks, a.keys, s.found);
+    const int64_t count = survivors<V>(z, a.keys, mean, scale, largest < a.sigma ? largest : a.sigma, s);
     a.counts[row] = static_cast<int32_t>(count);
     if (count > a.width) continue;
 
-    for (int64_t i = 0; i < count; ++i) s.kept[i] = z[s.found[i]];
     const float total = exponentials<V>(s.kept, count, best);
     int16_t* indices = a.indices + row * a.width;
     float* probs = a.probs + row * a.width;

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -O1"
+SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 TESTS = ("route", "errors", "mix", "accumulate", "contributions")
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         shutil.copytree(ROOT / "cuda_ext", folder / "cuda_ext", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-        shutil.copy(ROOT / "setup.py", folder)
+        (folder / "setup.py").write_text((ROOT / "setup.py").read_text().replace('"-O3"', '"-O1"'))
         flags = os.environ | {"CFLAGS": SANITIZE, "CXXFLAGS": SANITIZE, "LDFLAGS": SANITIZE, "NVCC": "/nonexistent"}
         build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
         subprocess.run(build, cwd=folder, env=flags, check=True)
