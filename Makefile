@@ -4,7 +4,7 @@ MONET = .venv/bin/monet
 DEMO = monet_model/demo
 PORT = 8050
 
-.PHONY: app test check
+.PHONY: app test check gpu-check
 
 app: runs/demo/analysis/mask.json
 	@$(PY) app.py runs/demo --port $(PORT)
@@ -16,6 +16,13 @@ check: .venv/test-ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# On a machine with an NVIDIA GPU and the CUDA toolkit.
+gpu-check: .venv/test-ready
+	$(PY) setup.py build_ext --inplace
+	$(PY) -m pytest -q tests/cuda_ext
+	compute-sanitizer --error-exitcode 1 $(PY) -m pytest -q tests/cuda_ext/test_cuda_ext_gpu.py
+	$(PY) -m cuda_ext.bench --device cuda
 
 # A run that was interrupted goes on; one that is finished but older than the demo model is made anew.
 runs/demo/analysis/mask.json: $(DEMO)/model.safetensors $(DEMO)/heldout.parquet | .venv/ready
