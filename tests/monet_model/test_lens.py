@@ -168,7 +168,8 @@ def test_every_value_can_be_set(pair: Pair, error: Any) -> None:
     }
     for name, change in changes.items():
         hooked = pair.lens.run_with_hooks(pair.ids, fwd_hooks=[(f"blocks.2.mlp.{name}", setter(change))])
-        assert torch.isfinite(hooked).all() and error(hooked, plain) > 1e-4, name
+        assert torch.isfinite(hooked).all(), name
+        assert error(hooked, plain) > 1e-4, name
 
 
 def test_a_threshold_above_every_key_leaves_the_highest(pair: Pair) -> None:
@@ -176,7 +177,8 @@ def test_a_threshold_above_every_key_leaves_the_highest(pair: Pair) -> None:
     with pair.lens.hooks(fwd_hooks=[hook]):
         _, cache = pair.lens.run_with_cache(pair.ids, names_filter=["blocks.0.mlp.hook_g1"])
     g = cache["blocks.0.mlp.hook_g1"]
-    assert ((g > 0).sum(-1) == 1).all() and (g.amax(-1) == 1).all()
+    assert ((g > 0).sum(-1) == 1).all()
+    assert (g.amax(-1) == 1).all()
 
 
 def test_mlp_input_reaches_the_router(pair: Pair, error: Any) -> None:
@@ -184,7 +186,8 @@ def test_mlp_input_reaches_the_router(pair: Pair, error: Any) -> None:
     with pair.lens.hooks(fwd_hooks=[("blocks.2.mlp.hook_in", setter(lambda _: x))]):
         _, cache = pair.lens.run_with_cache(pair.ids, names_filter=lambda name: name.startswith("blocks.2"))
     g1, g2 = pair.model.model.layers[2].router(x)
-    assert error(cache["blocks.2.mlp.hook_g1"], g1) < TOLERANCE and error(cache["blocks.2.mlp.hook_g2"], g2) < TOLERANCE
+    assert error(cache["blocks.2.mlp.hook_g1"], g1) < TOLERANCE
+    assert error(cache["blocks.2.mlp.hook_g2"], g2) < TOLERANCE
 
 
 def test_expert_edits_work_in_the_bridge(pair: Pair, golden: Any, error: Any) -> None:
@@ -206,7 +209,9 @@ def test_names_filters_and_slices(pair: Pair) -> None:
     _, cache = pair.lens.run_with_cache(pair.ids[:1], names_filter=["blocks.0.mlp.hook_g2"], remove_batch_dim=True)
     assert cache["blocks.0.mlp.hook_g2"].shape == (12, 2, 16)
     residual, cache = pair.lens.run_with_cache(pair.ids, stop_at_layer=2)
-    assert residual.shape == (2, 12, 32) and "blocks.1.mlp.hook_out" in cache and "blocks.2.mlp.hook_out" not in cache
+    assert residual.shape == (2, 12, 32)
+    assert "blocks.1.mlp.hook_out" in cache
+    assert "blocks.2.mlp.hook_out" not in cache
 
 
 def test_start_at_layer(pair: Pair, error: Any) -> None:
@@ -256,8 +261,10 @@ def test_compatibility_mode(pair: Pair, error: Any) -> None:
     logits, cache = lens.run_with_cache(pair.ids)
     assert error(logits.log_softmax(-1), expected) < TOLERANCE
     for block in lens.blocks:
-        assert (block.ln1.weight == 1).all() and (block.ln2.weight == 1).all()
-    assert "blocks.1.mlp.hook_g1" in cache and "blocks.1.hook_mlp_out" in cache
+        assert (block.ln1.weight == 1).all()
+        assert (block.ln2.weight == 1).all()
+    assert "blocks.1.mlp.hook_g1" in cache
+    assert "blocks.1.hook_mlp_out" in cache
 
 
 def test_activation_patching(pair: Pair, error: Any) -> None:
@@ -286,7 +293,8 @@ def test_gradients_reach_the_hooks(pair: Pair) -> None:
     _, cache = pair.lens.run_with_cache(pair.ids, incl_bwd=True, return_type="loss", names_filter=names)
     for name in names:
         gradient = cache[f"{name}_grad"]
-        assert gradient.shape == cache[name].shape and gradient.abs().max() > 0, name
+        assert gradient.shape == cache[name].shape, name
+        assert gradient.abs().max() > 0, name
     pair.lens.zero_grad()
 
 
@@ -300,7 +308,8 @@ def test_bfloat16(pair: Pair) -> None:
     """Close on the whole: single tokens may differ more, where a key lies at its threshold."""
     lens = load_lens(pair.path, dtype=torch.bfloat16)
     logits, cache = lens.run_with_cache(pair.ids)
-    assert logits.dtype == torch.bfloat16 and cache["blocks.0.mlp.hook_g1"].dtype == torch.float32
+    assert logits.dtype == torch.bfloat16
+    assert cache["blocks.0.mlp.hook_g1"].dtype == torch.float32
     expected = pair.model(pair.ids).logits
     assert (logits - expected).abs().median() < 0.02 * expected.abs().max()
 
@@ -358,7 +367,8 @@ def test_text_tools(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_prompt("w5 w6", "w7", lens, prepend_space_to_answer=False)
     assert "Rank" in capsys.readouterr().out
     scores = detect_head(lens, "w5 w6 w7 w8 w5 w6 w7", "previous_token_head")
-    assert scores.shape == (4, 4) and torch.isfinite(scores).all()
+    assert scores.shape == (4, 4)
+    assert torch.isfinite(scores).all()
     assert isinstance(lens.generate("w5 w6", max_new_tokens=3, do_sample=False, verbose=False), str)
     assert isinstance(load_lens(spoken).tokenizer, PreTrainedTokenizerFast)
 

@@ -23,10 +23,12 @@ def test_equals_the_dense_routing_on_the_golden_models(name: str) -> None:
         x = torch.randn(2, 30, model.config.hidden_size, generator=generator)
         with torch.no_grad():
             sparse, expected = router.route(x), Routing.from_dense(*router(x))
-        assert len(sparse) == 60 and sparse.num_keys == expected.num_keys
+        assert len(sparse) == 60
+        assert sparse.num_keys == expected.num_keys
         for field in ("indices1", "counts1", "indices2", "counts2"):
             actual = getattr(sparse, field)
-            assert actual.dtype == getattr(expected, field).dtype and torch.equal(actual, getattr(expected, field))
+            assert actual.dtype == getattr(expected, field).dtype
+            assert torch.equal(actual, getattr(expected, field))
         torch.testing.assert_close(sparse.probs1, expected.probs1, rtol=2e-6, atol=0)
         torch.testing.assert_close(sparse.probs2, expected.probs2, rtol=2e-6, atol=0)
 

@@ -53,10 +53,13 @@ def test_dense_round_trip(pair: tuple[Tensor, Tensor]) -> None:
         (pair[0], routing.indices1, routing.probs1, routing.counts1),
         (pair[1], routing.indices2, routing.probs2, routing.counts2),
     ):
-        assert indices.dtype == torch.int16 and counts.dtype == torch.int32
+        assert indices.dtype == torch.int16
+        assert counts.dtype == torch.int32
         assert torch.equal(counts.long(), (g > 0).sum(-1))
         used = torch.arange(indices.shape[-1]) < counts[..., None]
-        assert (probs[used] > 0).all() and (probs[~used] == 0).all() and (indices[~used] == 0).all()
+        assert (probs[used] > 0).all()
+        assert (probs[~used] == 0).all()
+        assert (indices[~used] == 0).all()
         assert ((indices.diff(dim=-1) > 0) | ~used[..., 1:]).all(), "keys ascend"
 
 
@@ -153,19 +156,22 @@ def test_queries_never_hold_all_experts(largest: Any) -> None:
 def test_ties_fall_to_the_lower_id() -> None:
     g = torch.tensor([[[0.5, 0.5]]])
     scores, ids = Routing.from_dense(g, g).top_experts(3)
-    assert ids.tolist() == [[0, 1, 2]] and scores.tolist() == [[0.25, 0.25, 0.25]]
+    assert ids.tolist() == [[0, 1, 2]]
+    assert scores.tolist() == [[0.25, 0.25, 0.25]]
 
 
 def test_leading_dimensions_are_tokens() -> None:
     g1, g2 = torch.rand(2, 2, 3, 4, 5)
     routing = Routing.from_dense(g1, g2)
-    assert len(routing) == 2 * 3 and torch.equal(routing.dense()[1], g2.flatten(0, 1))
+    assert len(routing) == 2 * 3
+    assert torch.equal(routing.dense()[1], g2.flatten(0, 1))
 
 
 def test_to_keeps_every_tensor() -> None:
     routing = Routing.from_dense(*torch.rand(2, 3, 2, 4))
     moved = routing.to("meta")
-    assert {getattr(moved, name).device.type for name in TENSORS} == {"meta"} and moved.num_keys == 4
+    assert {getattr(moved, name).device.type for name in TENSORS} == {"meta"}
+    assert moved.num_keys == 4
     assert same(routing.to("cpu"), routing)
 
 

@@ -88,7 +88,8 @@ def test_uniformity_loss_of_an_unused_key_is_finite() -> None:
     g.requires_grad_()
     loss = uniformity_loss([(g, g)])
     (gradient,) = torch.autograd.grad(loss, g)
-    assert torch.isfinite(loss) and torch.isfinite(gradient).all()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradient).all()
 
 
 def test_ambiguity_loss_formula() -> None:
@@ -111,7 +112,8 @@ def test_model_adds_both_losses_in_training_only(make_model: Any) -> None:
     expected = torch.nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten())
     assert torch.allclose(out.lm_loss, expected)
     evaluated = model.eval()(IDS, labels=IDS)
-    assert evaluated.aux_loss is None and torch.equal(evaluated.loss, evaluated.lm_loss)
+    assert evaluated.aux_loss is None
+    assert torch.equal(evaluated.loss, evaluated.lm_loss)
 
 
 def test_padding_labels_do_not_count(make_model: Any) -> None:
