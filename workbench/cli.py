@@ -223,7 +223,10 @@ def export_model(
     """Write a model whose expert edits are part of it."""
     from monet_model.surgery import export_edited_model
 
-    export_edited_model(model, edit, out)
+    try:
+        export_edited_model(model, edit, out)
+    except ValueError as error:
+        raise WorkbenchError(str(error)) from error
     out_console.print(f"The edited model is in {out}.")
 
 
