@@ -25,33 +25,35 @@ def _starts_of_runs(*columns: NDArray) -> NDArray[np.int64]:
     return np.flatnonzero(fresh)
 
 
-def best_of_runs(starts: NDArray[np.int64], score: NDArray[np.float32], limit: int) -> Mask:
-    """The ``limit`` highest scores of each run, the earlier of equals; shorter runs are kept whole.
+def rank_runs(starts: NDArray[np.int64], score: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Entries by run, then highest score first, the earlier of equals first; and the rank of each within its run.
 
     Args:
         starts: (runs,) where each run of ``score`` begins.
         score: (n,) float32, not negative.
     """
     sizes = np.diff(starts, append=len(score))
+    first = np.repeat(starts, sizes)
+    slot = np.arange(len(score)) - first
+    run = np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes)
+    falling = np.uint64(2**31 - 1) - score.view(np.uint32)  # scores are not negative, so their bits are ordered
+    slot_bits = int(sizes.max(initial=1) - 1).bit_length()
+    if len(sizes).bit_length() + 31 + slot_bits > 64:
+        return np.lexsort((falling, run)), slot
+    # One integer holds run, score and place: sorting integers is many times faster than sorting by several columns.
+    packed = (run << np.uint64(31 + slot_bits)) | (falling << np.uint64(slot_bits)) | slot.astype(np.uint64)
+    packed.sort()
+    return first + (packed & np.uint64((1 << slot_bits) - 1)).astype(np.int64), slot
+
+
+def best_of_runs(starts: NDArray[np.int64], score: NDArray[np.float32], limit: int) -> Mask:
+    """The ``limit`` highest scores of each run, the earlier of equals; arguments as in :func:`rank_runs`."""
+    sizes = np.diff(starts, append=len(score))
     crowded = sizes > limit
     kept = np.repeat(~crowded, sizes)
-    if kept.all():
-        return kept
-    first, sizes = starts[crowded], sizes[crowded]
-    run = np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes)
-    begin = np.cumsum(sizes) - sizes
-    slot = np.arange(len(run)) - np.repeat(begin, sizes)
-    at = np.repeat(first, sizes) + slot
-    falling = np.uint64(2**31 - 1) - score[at].view(np.uint32)  # scores are not negative, so their bits are ordered
-    slot_bits = int(sizes.max() - 1).bit_length()
-    if (len(sizes) - 1).bit_length() + 31 + slot_bits <= 64:  # one integer holds run, score and place: sort that
-        packed = np.sort(
-            (run << np.uint64(31 + slot_bits)) | (falling << np.uint64(slot_bits)) | slot.astype(np.uint64)
-        )
-        order = np.repeat(begin, sizes) + (packed & np.uint64((1 << slot_bits) - 1)).astype(np.int64)
-    else:
-        order = np.lexsort((falling, run))
-    kept[at[order[slot < limit]]] = True
+    among = np.flatnonzero(~kept)
+    order, rank = rank_runs(np.cumsum(sizes[crowded]) - sizes[crowded], score[among])
+    kept[among[order[rank < limit]]] = True
     return kept
 
 
@@ -92,7 +94,7 @@ class TopLists:
 
     def ranked(self) -> TopLists:
         """Best first within each expert; equal scores by row."""
-        return self.take(np.lexsort((self.row, -self.score, self.expert)))
+        return self.take(rank_runs(_starts_of_runs(self.expert), self.score)[0])
 
 
 class Collector:
