@@ -24,25 +24,32 @@ def _heading(page: Page, text: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text(text)
 
 
-def test_every_address_has_a_page(page: Page, address: str) -> None:
+def test_every_page_has_its_address(page: Page, address: str) -> None:
     for url, heading, title in (
-        ("/", "Experts of run", "Experts · run"),
         ("/?group=1&label=lua", "Experts of run", "Experts · run"),
         ("/expert/0/17", "Expert 0:17", "Expert 0:17 · run"),
-        ("/prompt", "Try a prompt", "Prompt · run"),
-        ("/mask", "Masking the experts of a label", "Masking · run"),
         ("/mask?show=perplexity", "Masking the experts of a label", "Masking · run"),
         ("/labels/lua", "lua", "Label lua · run"),
         ("/nowhere", "Not found", "Not found · run"),
-        ("/expert/0/999999", "Not found", "Expert 0:999999 · run"),
-        ("/expert/9/1", "Not found", "Expert 9:1 · run"),
-        ("/expert/a/b", "Not found", "Expert a:b · run"),
-        ("/labels/cobol", "Not found", "Label cobol · run"),
-        ("/?group=7", "Not found", "Experts · run"),
     ):
         page.goto(address + url)
         _heading(page, heading)
         expect(page).to_have_title(title)
+
+
+def test_address_of_nothing_says_so(page: Page, address: str) -> None:
+    page.goto(f"{address}/mask")
+    for url, said in (
+        ("/expert/0/999999", "There is no expert 999999"),
+        ("/expert/9/1", "There is no group 9"),
+        ("/expert/a/b", "names no expert"),
+        ("/labels/cobol", "There is no label 'cobol'"),
+        ("/?group=7", "There is no group '7'"),
+        ("/?label=cobol", "There is no label 'cobol'"),
+    ):
+        page.evaluate("url => { history.pushState({}, '', url); dispatchEvent(new PopStateEvent('popstate')) }", url)
+        expect(page.locator(".message-error")).to_contain_text(said)
+        _heading(page, "Not found")
 
 
 def test_overview_shows_facts_map_and_grid(page: Page, address: str, run: Run) -> None:
@@ -169,6 +176,7 @@ def test_label_page_lists_its_experts_with_top_tokens(page: Page, address: str, 
     page.locator(".plain-table").get_by_role("link", name="lua").click()
     _heading(page, "lua")
     row = page.locator("#label-grid .ag-row[row-index='0']")
+    expect(row.locator("[col-id='expert']")).to_have_text(re.compile(r"^\d+$"))
     expert = int(row.locator("[col-id='expert']").inner_text())
     best = run.examples(0, expert, 1)["token_text"].iloc[0]
     expect(row.locator("[col-id='preview']")).to_contain_text(best.replace(" ", "·").replace("\n", "↵"))

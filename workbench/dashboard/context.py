@@ -60,7 +60,8 @@ class Context:
         return path.stat().st_mtime_ns if path.is_file() else 0
 
     def experts(self, group: int) -> pd.DataFrame:
-        """Every expert seen, index `expert`: the store's columns, then `specialised` (a label or "") and `score`.
+        """Every expert seen, index `expert`: the store's columns, then what the analysis says of it: `specialised` (a
+        label or ""), `score`, `ratio` and `confirmed`.
 
         Without an analysis nobody is specialised and the scores are missing.
         """
@@ -70,10 +71,11 @@ class Context:
         table, derived = self.run.experts(group), analysis(self.run, group)
         names = [GENERAL, *self.run.labels]
         if derived is None:
-            return table.assign(specialised=pd.Categorical([GENERAL] * len(table), names), score=np.nan)
-        derived = derived.reindex(table.index)
-        specialised = derived["specialised"].astype(object).fillna(GENERAL)
-        return table.assign(specialised=pd.Categorical(specialised, names), score=derived["score"])
+            nobody = pd.Categorical([GENERAL] * len(table), names)
+            return table.assign(specialised=nobody, score=np.nan, ratio=np.nan, confirmed=False)
+        return table.join(derived[["score", "ratio", "confirmed"]]).assign(
+            specialised=pd.Categorical(derived["specialised"].reindex(table.index), names)
+        )
 
     def ranking(self, group: int) -> np.ndarray:
         """Flat ids of the experts seen, by falling mass; ties fall to the lower id."""

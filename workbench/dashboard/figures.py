@@ -14,6 +14,7 @@ GENERALIST_FILL = "rgba(128, 134, 144, 0.30)"
 FADED_FILL = "rgba(128, 134, 144, 0.14)"
 UNSEEN_FILL = "rgba(0, 0, 0, 0)"
 MAP_PIXELS = 512  # one screen pixel an expert for the published models' 512 keys
+MANY_BARS = 8
 CELL_WIDTH, CELL_HEIGHT = 76, 46
 DIVERGING = "PuOr_r"  # purple to orange: read alike by the colour-blind
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
@@ -72,7 +73,8 @@ def expert_map(codes: np.ndarray, colours: Mapping[str, str], highlight: str | N
 
 def histogram(table: pd.DataFrame) -> go.Figure:
     """How often an expert scores how much: ``table`` has low, high, count; bars of one width, on a log count axis."""
-    figure = _blank(height=270, margin={"l": 54, "r": 20, "t": 24, "b": 44}, bargap=0.06)
+    many = len(table) > MANY_BARS
+    figure = _blank(height=270, margin={"l": 54, "r": 20, "t": 16, "b": 44}, bargap=0.06)
     figure.add_trace(
         go.Bar(
             x=np.arange(len(table)) + 0.5,
@@ -82,25 +84,27 @@ def histogram(table: pd.DataFrame) -> go.Figure:
             hovertemplate="score %{customdata[0]:.3g} to %{customdata[1]:.3g}: %{y:,} tokens<extra></extra>",
             text=[f"{n:,}" if n else "" for n in table["count"]],
             textposition="outside",
-            textangle=0,
+            textangle=-90 if many else 0,
             textfont={"size": 11},
             constraintext="none",
             cliponaxis=False,
         )
     )
     edges = [*table["low"], table["high"].iloc[-1]]
+    ticks = range(len(table) % 3, len(edges), 3) if many else range(len(edges))
     figure.update_xaxes(
         title="routing score",
         showgrid=False,
         zeroline=False,
         range=[0, len(table)],
-        tickvals=list(range(len(edges))),
-        ticktext=[f"{edge:.3g}" for edge in edges],
+        tickvals=list(ticks),
+        ticktext=[f"{edges[tick]:.2g}" for tick in ticks],
+        tickangle=0,
     )
     figure.update_yaxes(
         title="active tokens (log)",
         type="log",
-        range=[np.log10(FLOOR), np.log10(table["count"].max() * HEADROOM)],
+        range=[np.log10(FLOOR), np.log10(table["count"].max() * HEADROOM * (2 if many else 1))],
         dtick=1,
         gridcolor="rgba(128,134,144,0.25)",
     )

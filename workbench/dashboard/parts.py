@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -27,6 +28,13 @@ def swatch(colour: str) -> html.Span:
 def label_mark(label: str, colour: str) -> html.Span:
     """A label's name with its colour, or `generalist`."""
     return html.Span([swatch(colour if label else GENERALIST), label or "generalist"], className="label-mark")
+
+
+def number(value: float, digits: int) -> str:
+    """A number as it is read: ``–`` where there is none, ``∞`` where it has no end."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "∞"
 
 
 def fact(name: str, value: Child, note: str | None = None) -> html.Div:

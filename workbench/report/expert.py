@@ -122,6 +122,8 @@ def _content(run: Run, group: int, expert: int) -> dict[str, Any]:
             "tokens": int(row["tokens"]),
             "analysed": derived is not None,
             "specialised": None if derived is None else derived.loc[expert, "specialised"],
+            "confirmed": None if derived is None else bool(derived.loc[expert, "confirmed"]),
+            "ratio": None if derived is None else plain(derived.loc[expert, "ratio"]),
             "monosemanticity": None if derived is None else plain(derived.loc[expert, "score"]),
         },
         "labels": records(label_use(run, row)),

@@ -39,5 +39,11 @@ def is_analysed(run: Run, group: int) -> bool:
 
 
 def analysis(run: Run, group: int) -> pd.DataFrame | None:
-    """What `monet analyze` derived for a group's experts, or None where it has not been run."""
-    return read_analysis(run, group) if is_analysed(run, group) else None
+    """What `monet analyze` derived for a group's experts, or None where it has not been run.
+
+    Where nothing was tested against chance, nothing is ``confirmed``.
+    """
+    if not is_analysed(run, group):
+        return None
+    derived = read_analysis(run, group)
+    return derived if "confirmed" in derived else derived.assign(confirmed=False)

@@ -16,7 +16,7 @@ from ...store.text import visible
 from .. import figures
 from ..context import Context
 from ..links import Address, expert_file, expert_link, read_expert
-from ..parts import aria, bar, fact, facts, files, label_mark, message, panel, picture, table, unanalysed
+from ..parts import aria, bar, fact, facts, files, label_mark, message, number, panel, picture, table, unanalysed
 
 EXAMPLES = 16
 
@@ -56,13 +56,12 @@ def _label_table(ctx: Context, row: pd.Series) -> html.Table:
             label_mark(use.label, ctx.colour(use.label)),
             bar(use.share, ctx.colour(use.label)),
             f"{100 * use.share:.1f} %",
-            f"{use.rate:.2e}",
             f"{use.mass:,.2f}",
             f"{use.tokens:,}",
         ]
         for use in label_use(ctx.run, row).itertuples(index=False)
     ]
-    head = ["label", "", "share", "mean score", "mass", "active tokens"]
+    head = ["label", "", "share", "mass", "tokens"]
     return table(head, rows, "The expert's use by label", numeric=2)
 
 
@@ -92,7 +91,7 @@ def example_line(ctx: Context, example: Example, top: float) -> html.Li:
     before, after = (
         html.Span("…", className="place") if cut else None for cut in (example.cut_before, example.cut_after)
     )
-    line = [part for token in tokens for part in (token, html.Wbr())]
+    line = [part for token in tokens for part in (html.Wbr(), token)]
     return html.Li(
         [html.Div(where, className="example-head"), html.P([before, *line, after], className="tokens")],
         className="example",
@@ -116,10 +115,11 @@ def _examples(ctx: Context, group: int, expert: int, count: int) -> Any:
 
 
 def _stats(ctx: Context, row: pd.Series, rank: int, active: int) -> html.Dl:
-    label, score = row["specialised"], row["score"]
+    label = row["specialised"]
     known = [
-        fact("label", label_mark(label, ctx.colour(label))),
-        fact("monosemanticity", "–" if pd.isna(score) else f"{score:.3f}"),
+        fact("label", label_mark(label, ctx.colour(label)), "confirmed against chance" if row["confirmed"] else None),
+        fact("ratio", number(row["ratio"], 2), "first share over second"),
+        fact("monosemanticity", number(row["score"], 3)),
     ]
     share = 100 * row["tokens"] / ctx.run.tokens_total
     return facts(

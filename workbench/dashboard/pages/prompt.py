@@ -160,9 +160,8 @@ def answer(ctx: Context, text: str, reading: Reading, push: Push, target: int) -
     )
     return [
         panel(
-            "Tokens",
+            f"{len(reading.pieces):,} tokens",
             [
-                facts([fact("tokens", f"{len(reading.pieces):,}")]),
                 html.Div(chips, className="chips", id="prompt-tokens"),
                 html.Div(files("Report", lambda kind: text_file(text, kind)), className="expert-nav"),
             ],
