@@ -31,15 +31,22 @@ runs/demo/analysis/mask.json: $(DEMO)/model.safetensors $(DEMO)/heldout.parquet 
 	$(MONET) analyze runs/demo
 	$(MONET) mask runs/demo
 
-.venv/ready: setup.cfg setup.py constraints.txt $(wildcard cuda_ext/csrc/*)
+SOURCES = setup.cfg setup.py constraints.txt $(wildcard cuda_ext/csrc/* cuda_ext/csrc/cuda/*)
+
+define install
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	python3 -m venv .venv
 	$(PIP) setuptools wheel ninja torch
-	$(PIP) --no-build-isolation -e .
+	$(PIP) --no-build-isolation -e '$(1)'
+endef
+
+.venv/ready: $(SOURCES)
+	$(call install,.)
 	touch $@
 
-.venv/test-ready: .venv/ready
-	$(PIP) --no-build-isolation -e '.[test]'
+.venv/test-ready: $(SOURCES)
+	$(call install,.[test])
+	touch .venv/ready
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium; \
