@@ -21,8 +21,10 @@ def _read_files(files: list[str], kind: str, spec: str | Path) -> Dataset:
     import pyarrow.parquet as pq
     from datasets import load_dataset
 
-    # The library's own complaint about a Parquet file without rows speaks of a batch size.
-    if kind == "parquet" and not any(pq.read_metadata(file).num_rows for file in files):
+    # The library's own complaint about a Parquet file without rows speaks of a batch size; JSON without a byte in it
+    # makes it stumble.
+    filled = (pq.read_metadata(file).num_rows if kind == "parquet" else Path(file).stat().st_size for file in files)
+    if not any(filled):
         raise WorkbenchError(f"the corpus {spec} is empty.")
     return load_dataset(kind, data_files=files, split="train")
 

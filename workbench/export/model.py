@@ -30,7 +30,7 @@ def model_folder(path: str | Path) -> Path:
     """The folder of a model: ``path`` itself, or where the hub's files of that name are kept.
 
     Raises:
-        WorkbenchError: there is no such folder and no such name on a reachable hub, or no config.json or weights in it.
+        WorkbenchError: there is no such folder and no such name on a reachable hub, or no config.json in it.
     """
     folder = Path(path)
     if not folder.exists() and _HUB_NAME.fullmatch(str(path)) and not str(path).startswith("."):
@@ -45,9 +45,26 @@ def model_folder(path: str | Path) -> Path:
         raise WorkbenchError(f"there is no model folder {path}; give a folder with config.json and *.safetensors.")
     if not (folder / "config.json").is_file():
         raise WorkbenchError(f"the model folder {path} has no config.json; is it the right folder?")
-    if not any(folder.glob("*.safetensors")):
-        raise WorkbenchError(f"the model folder {path} has no *.safetensors; other formats of weights are not read.")
     return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a model's weights: one, or the shards of an index.
+
+    Raises:
+        WorkbenchError: there are none, or a shard is missing.
+    """
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if not (folder / "model.safetensors").is_file() and index.is_file():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WorkbenchError(f"{index} is damaged ({error}); copy it again.") from error
+    for name in sorted(names):
+        if not (folder / name).is_file():
+            raise WorkbenchError(f"the model folder {folder} has no {name}; no other format of weights is read.")
+    return [folder / name for name in sorted(names)]
 
 
 def load_model(path: str | Path) -> MonetForCausalLM:
@@ -62,22 +79,26 @@ def load_model(path: str | Path) -> MonetForCausalLM:
     folder = model_folder(path)
     _check_files(folder)
     import torch
+    from huggingface_hub.errors import StrictDataclassError
 
     from monet_model import MonetForCausalLM
 
     try:
         loaded: Any = MonetForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are reported, and refused below by name
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, StrictDataclassError) as error:
         raise WorkbenchError(f"the model {path} cannot be loaded: {error}") from error
     model, report = loaded
-    for problem, names in (("lacks", report["missing_keys"]), ("has other shapes for", report["mismatched_keys"])):
+    missing, mismatched = report["missing_keys"], {name for name, *_ in report["mismatched_keys"]}
+    for problem, names in (("lacks", missing), ("has other shapes than its config for", mismatched)):
         if names:
-            shown = ", ".join(sorted(map(str, names))[:3])
-            raise WorkbenchError(
-                f"the model {path} {problem} {len(names)} weights: {shown}; its config may be another's."
-            )
+            shown = ", ".join(sorted(names)[:3])
+            raise WorkbenchError(f"the model {path} {problem} {len(names)} weights: {shown}; copy the folder again.")
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise WorkbenchError(f"the model {path} holds NaN or infinity in {name}; its training or file is broken.")
@@ -93,7 +114,7 @@ def _check_files(folder: Path) -> None:
         raise WorkbenchError(f"{folder / 'config.json'} is not JSON: {error}") from error
     if not isinstance(config, dict) or config.get("model_type") != "monet":
         raise WorkbenchError(f"{folder / 'config.json'} is not a Monet model's: its model_type is not 'monet'.")
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         try:
             with safe_open(file, framework="np"):
                 pass
@@ -122,7 +143,7 @@ def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> d
     config = model.config
     return {
         "path": str(folder.resolve()) if Path(path).exists() else str(path),
-        "hash": {file.name: sha256(file) for file in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]},
+        "hash": {file.name: sha256(file) for file in [folder / "config.json", *weight_files(folder)]},
         "heads": config.moe_heads,
         "keys": config.moe_experts,
         "decompose": config.moe_decompose,

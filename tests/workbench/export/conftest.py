@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from monet_model import MonetForCausalLM
 from workbench import Run, open_run
@@ -128,3 +130,17 @@ def recount(exported: Exported, group: int) -> Recount:
 def counted(request: pytest.FixtureRequest, exported: Exported) -> tuple[int, Recount]:
     """Each group of each exported run with its dense recount."""
     return request.param, recount(exported, request.param)
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer of 128 tokens: special tokens, ASCII, and the bytes that a few characters are made of, one
+    pair of them merged."""
+    letters = [chr(code) for code in range(33, 122)] + ["Ġ", "Ċ", "ĉ"]
+    pieces = ["Ã", "©", "â", "Ĥ", "¬", "ðŁ", "ĺ", "Ģ", "ð", "Ł"]  # é is C3 A9, € is E2 82 AC, 😀 is F0 9F 98 80
+    vocabulary = {token: number for number, token in enumerate(["<s>", "</s>", "<pad>", *letters, *pieces])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("ð", "Ł")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>")

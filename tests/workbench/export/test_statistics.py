@@ -56,7 +56,8 @@ def test_activations_equal_the_pairs_of_routing(monkeypatch, tokens, heads, keys
 @pytest.mark.parametrize("heads", [1, 2, 3, 8])
 def test_histogram_bins_are_those_of_the_edges(heads) -> None:
     edges = np.array(histogram_edges(heads), np.float32)
-    assert len(edges) == HISTOGRAM_BINS + 1 and edges[-2] < heads <= edges[-1]
+    assert len(edges) == HISTOGRAM_BINS + 1
+    assert edges[-2] < heads <= edges[-1]
     score = np.concatenate([edges[1:], np.nextafter(edges[1:], 0), [1e-38, heads, heads * 0.3]]).astype(np.float32)
     expected = np.clip(np.searchsorted(edges, score, side="right") - 1, 0, HISTOGRAM_BINS - 1)
     assert histogram_bin(score, heads).tolist() == expected.tolist()

@@ -91,7 +91,8 @@ def test_a_long_run_beside_many_short_ones_is_ranked_without_packing() -> None:
     order, rank = rank_runs(starts, score)
     run = np.repeat(np.arange(len(sizes)), sizes)
     assert order.tolist() == np.lexsort((-score, run)).tolist()
-    assert (rank[starts] == 0).all() and rank[2**15 - 1] == 2**15 - 1
+    assert (rank[starts] == 0).all()
+    assert rank[2**15 - 1] == 2**15 - 1
     kept = best_of_runs(starts, score, 1)
     assert kept.sum() == len(sizes)
     assert (score[kept] == np.maximum.reduceat(score, starts)).all()
