@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .attribution import Attribution, attribute
     from .bootstrap import MaskIntervals, bootstrap_mask
     from .corpus_attribution import CorpusAttribution, attribute_corpus
+    from .curve import RemovalCurve, read_curve, removal_curve
     from .mask import mask_labels
     from .mask_result import MaskResult, read_mask
     from .overlap import Overlap, label_overlap
@@ -22,6 +23,7 @@ __all__ = [
     "MaskIntervals",
     "MaskResult",
     "Overlap",
+    "RemovalCurve",
     "Summary",
     "ablate",
     "analyze_run",
@@ -33,7 +35,9 @@ __all__ = [
     "label_overlap",
     "mask_labels",
     "read_analysis",
+    "read_curve",
     "read_mask",
+    "removal_curve",
 ]
 
 # Loaded on first use: reading stored results needs neither torch nor the model.
@@ -44,6 +48,7 @@ _HOMES = {
     "MaskIntervals": "bootstrap",
     "MaskResult": "mask_result",
     "Overlap": "overlap",
+    "RemovalCurve": "curve",
     "Summary": "analyze",
     "ablate": "patching",
     "analyze_run": "analyze",
@@ -55,7 +60,9 @@ _HOMES = {
     "label_overlap": "overlap",
     "mask_labels": "mask",
     "read_analysis": "analyze",
+    "read_curve": "curve",
     "read_mask": "mask_result",
+    "removal_curve": "curve",
 }
 
 

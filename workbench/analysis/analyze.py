@@ -153,11 +153,11 @@ def _embeddings(run: Run, model: MonetForCausalLM | None, encoder: bool, progres
     if model is None and not encoder:
         return {}
     from .coherence import encoder_embeddings, residual_embeddings
-    from .targets import check_same_shape
+    from .targets import check_same_model
 
     views = {}
     if model is not None:
-        check_same_shape(run, model)
+        check_same_model(run, model)
         with job("residual stream", run.tokens_total, "tokens", progress) as report:
             views["residual"] = residual_embeddings(run, model, report)
     if encoder:

@@ -14,7 +14,7 @@ from ..errors import WorkbenchError
 from ..progress import job
 from .attribution import Attribution, expert_parts, rest_parts
 from .contributions import record_pass
-from .targets import LinearTarget, check_same_shape
+from .targets import LinearTarget, check_same_model
 from .windows import Batch, read_windows
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def attribute_corpus(
     Raises:
         WorkbenchError: an unknown label, a token outside the vocabulary or that never comes next, or another model.
     """
-    check_same_shape(run, model)
+    check_same_model(run, model)
     if label is not None and label not in run.labels:
         raise WorkbenchError(f"there is no label {label!r} in {run.path}; it has {', '.join(run.labels)}.")
     linear = LinearTarget.read(target, torch.zeros(model.config.vocab_size, device=model.device))

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
 from ..progress import job
 from .analyze import check_rule
 from .heldout import HeldOut, Losses, document_losses
 from .mask_result import MaskResult, write_mask
-from .removal import Choice, removal
+from .removal import Ids, random_experts, removal, specialists
 from .selectivity import MIN_TOKENS, RATIO
-from .targets import check_same_shape
+from .targets import check_same_model
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -61,29 +60,30 @@ def mask_labels(
     for label in rows:
         if label not in run.labels:
             raise WorkbenchError(f"there is no label {label!r} in {run.path}; it has {', '.join(run.labels)}.")
-    check_same_shape(run, model)
+    check_same_model(run, model)
     heldout = HeldOut.split(run, seed)
     windows = heldout.measuring_windows()
-    choices = [Choice.by_rule(heldout.choosing_sums(group), ratio, min_tokens) for group in run.groups]
+    sums = [heldout.choosing_sums(group) for group in run.groups]
+    chosen = [specialists(some, ratio, min_tokens) for some in sums]
     removed, control, counts = [], [], []
     with job("mask", windows.predicted * (1 + 2 * len(rows)), "tokens", progress) as report:
         plain = document_losses(model, windows, {}, report)
 
-        def measure(experts: list[NDArray[np.int64]]) -> Losses:
+        def measure(experts: list[Ids]) -> Losses:
             edits = removal(run.group_layers, experts, run.num_keys)
             return document_losses(model, windows, edits, report)
 
         for label in rows:
             number = run.labels.index(label)
-            experts = [choice.of_label(number) for choice in choices]
+            experts = [by_label[number] for by_label in chosen]
             counts.append([len(ids) for ids in experts])
             removed.append(measure(experts))
             rng = np.random.default_rng([seed, number])
-            control.append(measure([c.random(n, rng) for c, n in zip(choices, counts[-1], strict=True)]))
+            control.append(measure([random_experts(some, n, rng) for some, n in zip(sums, counts[-1], strict=True)]))
     label_of = heldout.measuring["label"].to_numpy()
-    sums = {"loss": plain.loss}
-    sums |= {f"loss:{label}": losses.loss for label, losses in zip(rows, removed, strict=True)}
-    sums |= {f"control:{label}": losses.loss for label, losses in zip(rows, control, strict=True)}
+    columns = {"loss": plain.loss}
+    columns |= {f"loss:{label}": losses.loss for label, losses in zip(rows, removed, strict=True)}
+    columns |= {f"control:{label}": losses.loss for label, losses in zip(rows, control, strict=True)}
     baseline = plain.mean_loss(label_of)
     result = MaskResult(
         labels=list(run.labels),
@@ -95,7 +95,7 @@ def mask_labels(
         accuracy=np.stack([losses.accuracy(label_of) for losses in removed]),
         removed_by_group=counts,
         documents=pd.DataFrame(
-            {"doc": heldout.measuring["doc"], "label": np.array(run.labels)[label_of], "tokens": plain.tokens} | sums
+            {"doc": heldout.measuring["doc"], "label": np.array(run.labels)[label_of], "tokens": plain.tokens} | columns
         ),
         ratio=ratio,
         min_tokens=min_tokens,

@@ -1,9 +1,8 @@
-"""Which experts to remove: those specialised in a label, chosen on one half of the documents, and random controls."""
+"""Which experts to remove: those that prefer a label by some rule, and controls; from sums over the choosing half."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,35 +12,57 @@ from torch import Tensor
 from .selectivity import label_shares, specialised_label
 from .sums import LabelSums
 
-Ids = NDArray[np.int64]
+Ids = NDArray[np.int64]  # flat ids of experts of one group, ascending
+STRATA = 256
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The experts of a group as the choosing half shows them.
+def specialists(sums: LabelSums, ratio: float, min_tokens: int) -> list[Ids]:
+    """The experts specialised in each label by :func:`~workbench.analysis.selectivity.specialised_label`."""
+    shares = label_shares(sums.mass, sums.label_tokens)
+    chosen = specialised_label(shares, sums.tokens.sum(0), ratio, min_tokens)
+    return [np.flatnonzero(chosen == label) for label in range(len(shares))]
 
-    Attributes:
-        sums: their mass and active tokens there.
-        specialised: (E * E,) number of the label each is specialised in, or
-            :data:`~workbench.analysis.selectivity.GENERALIST`.
+
+def preference(sums: LabelSums, label: int) -> NDArray[np.float64]:
+    """An expert's rate for a label over its mean rate for the others, (E * E,).
+
+    Both rates, mass over tokens of the label, are smoothed as though each label had one more active token of the
+    expert's mean score: an expert seen little has no extreme preference. 1 for an expert never seen.
     """
+    rate = sums.mass / sums.label_tokens[:, None]
+    active = sums.tokens.sum(0)
+    extra = sums.mass.sum(0) / np.maximum(active, 1) / sums.label_tokens.mean()
+    others = (rate.sum(0) - rate[label]) / (len(rate) - 1)
+    return np.divide(rate[label] + extra, others + extra, out=np.ones(len(active)), where=active > 0)
 
-    sums: LabelSums
-    specialised: NDArray[np.int64]
 
-    @classmethod
-    def by_rule(cls, sums: LabelSums, ratio: float, min_tokens: int) -> Choice:
-        """By the rule of :func:`~workbench.analysis.selectivity.specialised_label`."""
-        shares = label_shares(sums.mass, sums.label_tokens)
-        return cls(sums, specialised_label(shares, sums.tokens.sum(0), ratio, min_tokens))
+def preferring(sums: LabelSums, label: int, threshold: float, min_tokens: int) -> Ids:
+    """The experts whose :func:`preference` for a label is at least the threshold, active at ``min_tokens`` or more."""
+    return np.flatnonzero((preference(sums, label) >= threshold) & (sums.tokens.sum(0) >= min_tokens))
 
-    def of_label(self, label: int) -> Ids:
-        """Flat ids of the experts specialised in a label, by its number."""
-        return np.flatnonzero(self.specialised == label)
 
-    def random(self, count: int, rng: np.random.Generator) -> Ids:
-        """Flat ids of ``count`` different experts drawn from those active."""
-        return np.sort(rng.choice(np.flatnonzero(self.sums.tokens.sum(0)), count, replace=False))
+def random_experts(sums: LabelSums, count: int, rng: np.random.Generator) -> Ids:
+    """``count`` different experts drawn from those active."""
+    return np.sort(rng.choice(np.flatnonzero(sums.tokens.sum(0)), count, replace=False))
+
+
+def equally_active(sums: LabelSums, experts: Ids, rng: np.random.Generator) -> Ids:
+    """As many other experts, drawn so that they are about as active.
+
+    Active experts are cut into :data:`STRATA` strata by their mass; each gives as many of those that are not in
+    ``experts`` as it holds of those that are. What a stratum is short of comes from the next less active one, and what
+    the last is short of from the least active that are left.
+    """
+    active = np.flatnonzero(sums.tokens.sum(0))
+    active = active[np.argsort(-sums.mass.sum(0)[active], kind="stable")]
+    given = np.isin(active, experts)
+    drawn, short = [np.zeros(0, np.int64)], 0
+    for stratum, taken in zip(np.array_split(active, STRATA), np.array_split(given, STRATA), strict=True):
+        free, wanted = stratum[~taken], short + int(taken.sum())
+        drawn.append(rng.choice(free, min(wanted, len(free)), replace=False))
+        short = wanted - len(drawn[-1])
+    left = active[~given & ~np.isin(active, np.concatenate(drawn))]
+    return np.sort(np.concatenate([*drawn, left[len(left) - short :]]))
 
 
 def removal(layers: Sequence[int], experts: Sequence[Ids], num_keys: int) -> dict[int, Tensor]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ..store import Run
 
+SAME_KEYS = 0.9  # of the active keys
+
 Target = int | tuple[int, int] | Callable[[Tensor], Tensor]
 
 
@@ -94,8 +96,14 @@ def check_model(model: MonetForCausalLM) -> None:
         )
 
 
-def check_same_shape(run: Run, model: MonetForCausalLM) -> None:
-    """Raises WorkbenchError for a model in training mode, or whose routing has another shape than the run's."""
+def check_same_model(run: Run, model: MonetForCausalLM) -> None:
+    """Raises WorkbenchError unless the model is in evaluation mode and routes as the run's did.
+
+    The routing of the run's first window in the first group is compared, where a model of other numerical precision
+    still chooses nearly all keys alike and another checkpoint does not.
+    """
+    from .windows import read_windows
+
     check_model(model)
     config = model.config
     shape = config.moe_experts, config.moe_heads, [group.start for group in config.routing_groups]
@@ -104,6 +112,18 @@ def check_same_shape(run: Run, model: MonetForCausalLM) -> None:
         raise WorkbenchError(
             f"the model's keys, heads and router layers are {shape}, those of {run.path} are {wanted}; "
             f"give the model it was exported from, {run.model_path}."
+        )
+    batch = read_windows(run, run.documents.query("tokens > 0").head(1)).batches[0]
+    counted = batch.row[0] >= 0
+    with torch.no_grad():
+        probs = model(batch.ids[:1].to(model.device), output_router_probs=True, use_cache=False).router_probs
+    now = [g[0, counted] > 0 for g in probs[run.group_layers[0]]]
+    then = [g.to(model.device) > 0 for g in run.routing(batch.row[0, counted].numpy(), run.groups[0]).dense()]
+    alike = sum(int((a & b).sum()) for a, b in zip(now, then, strict=True))
+    if alike < SAME_KEYS * sum(int((a | b).sum()) for a, b in zip(now, then, strict=True)):
+        raise WorkbenchError(
+            f"the model does not route as the one that {run.path} was exported from, {run.model_path}; give that one, "
+            "or export the run anew."
         )
 
 

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from workbench.analysis import MaskResult, bootstrap_mask, label_overlap
+from monet_model import MonetForCausalLM
+from workbench.analysis import MaskResult, RemovalCurve, bootstrap_mask, label_overlap, read_curve, removal_curve
+from workbench.analysis.heldout import HeldOut, document_losses
+from workbench.analysis.removal import equally_active, preference, preferring, random_experts
+from workbench.analysis.sums import LabelSums
 from workbench.errors import WorkbenchError
 from workbench.store import Run
 
@@ -143,3 +148,121 @@ def test_the_same_seed_draws_the_same_documents() -> None:
     first, again, other = (bootstrap_mask(result, samples=50, seed=seed).to_json() for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+# the curve
+
+
+@pytest.fixture
+def sums(run: Run) -> list[LabelSums]:
+    """The choosing half of a run, by group."""
+    return [HeldOut.split(run, 0).choosing_sums(group) for group in run.groups]
+
+
+def test_preference_by_hand() -> None:
+    """Two labels of 10 tokens; the second expert was seen once, the third never."""
+    sums = LabelSums(np.array([[4.0, 0.5, 0], [1.0, 0, 0]]), np.array([[8, 1, 0], [2, 0, 0]]), np.array([10, 10]))
+    extra = np.array([0.05, 0.05])  # a token of the mean score, in 10
+    expected = [(0.4 + extra[0]) / (0.1 + extra[0]), (0.05 + extra[1]) / (0 + extra[1]), 1]
+    assert preference(sums, 0).tolist() == pytest.approx(expected)
+    assert preferring(sums, 0, 2.0, min_tokens=1).tolist() == [0, 1]
+    assert preferring(sums, 0, 2.0, min_tokens=2).tolist() == [0]
+
+
+def test_lower_thresholds_remove_more_and_the_same_first(sums: list[LabelSums]) -> None:
+    for group in sums:
+        sets = [set(preferring(group, 1, threshold, 3)) for threshold in (4.0, 2.0, 1.2)]
+        assert sets[0] < sets[1] < sets[2]
+
+
+def test_controls_are_others_as_many_and_as_active(sums: list[LabelSums], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.analysis.removal.STRATA", 16)
+    rng = np.random.default_rng(0)
+    for group in sums:
+        mass = group.mass.sum(0)
+        active = np.flatnonzero(group.tokens.sum(0))
+        chosen = active[np.argsort(-mass[active])][10:70:2]
+        equal = equally_active(group, chosen, rng)
+        assert len(set(equal)) == len(equal) == len(chosen)
+        assert not set(equal) & set(chosen)
+        assert mass[equal].sum() == pytest.approx(mass[chosen].sum(), rel=0.2)
+        drawn = random_experts(group, len(chosen), rng)
+        assert len(set(drawn)) == len(chosen)
+        assert set(drawn) <= set(active)
+        assert mass[drawn].sum() < 0.95 * mass[chosen].sum()
+
+
+def test_a_stratum_that_is_short_borrows_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the most active stratum is taken, so the next ones give its share."""
+    monkeypatch.setattr("workbench.analysis.removal.STRATA", 3)
+    mass = np.arange(9.0, 0.0, -1.0)
+    group = LabelSums(mass[None], np.ones((1, 9), int), np.array([9]))
+    for seed in range(10):
+        found = equally_active(group, np.array([0, 1, 2, 8]), np.random.default_rng(seed))
+        assert found[:3].tolist() == [3, 4, 5]
+        assert found[3] in (6, 7)
+        last = equally_active(group, np.array([0, 6, 7, 8]), np.random.default_rng(seed))
+        assert last[-2:].tolist() == [4, 5]
+
+
+def test_points_equal_single_measurements(run: Run, model: MonetForCausalLM, sums: list[LabelSums]) -> None:
+    """Every point anew: its experts removed by hand, the measuring half read once more."""
+    curve = removal_curve(run, model, thresholds=(1.5, 4.0, 2.0), budget=10.0, min_tokens=4)
+    heldout = HeldOut.split(run, 0)
+    windows, label = heldout.measuring_windows(), heldout.measuring["label"].to_numpy()
+    plain = document_losses(model, windows, {}).mean_loss(label)
+    chosen = curve.points[curve.points["kind"] == "chosen"]
+    assert chosen["threshold"].tolist() == [4.0] * 3 + [2.0] * 3 + [1.5] * 3
+    for point in chosen.itertuples():
+        number = run.labels.index(point.label)
+        edits, removed = {}, 0
+        for layer, group in zip(run.group_layers, sums, strict=True):
+            gone = (preference(group, number) >= point.threshold) & (group.tokens.sum(0) >= 4)
+            edits[layer] = torch.from_numpy(1.0 - gone).float().view(run.num_keys, run.num_keys)
+            removed += int(gone.sum())
+        rise = document_losses(model, windows, edits).mean_loss(label) - plain
+        assert point.removed == removed
+        assert point.target == pytest.approx(rise[number], abs=1e-6)
+        assert point.others == pytest.approx(np.delete(rise, number).mean(), abs=1e-6)
+    assert curve.at_budget() is None
+    controls = curve.points[curve.points["kind"] != "chosen"]
+    assert sorted(set(zip(controls["kind"], controls["threshold"], strict=True))) == [
+        (kind, threshold) for kind in ("equal", "random") for threshold in (1.5, 2.0)
+    ]
+    sizes = chosen.set_index(["threshold", "label"])["removed"]
+    for point in controls.itertuples():
+        assert point.removed == sizes[point.threshold, point.label]
+
+
+def test_the_curve_stops_past_its_budget_and_is_kept(run: Run, model: MonetForCausalLM) -> None:
+    assert read_curve(run) is None
+    curve = removal_curve(run, model, budget=-10.0)
+    assert set(curve.points["threshold"]) == {16.0}
+    kept = read_curve(run)
+    assert isinstance(kept, RemovalCurve)
+    assert kept.to_json() == curve.to_json()
+
+
+def test_the_curve_is_read_at_its_budget() -> None:
+    """Others rise by 0.01, then 0.03: the budget of 0.02 lies half way."""
+    rows = []
+    for threshold, removed, others, target in ((4.0, 10, 0.01, 0.2), (2.0, 30, 0.03, 0.6)):
+        for label, more in (("a", 0.0), ("b", 0.1)):
+            row = {"threshold": threshold, "label": label, "removed": removed}
+            rows.append(row | {"kind": "chosen", "target": target + more, "others": others})
+            rows.append(row | {"kind": "random", "target": 0.01 * others, "others": others})
+    curve = RemovalCurve(["a", "b"], 0.02, pd.DataFrame(rows), 1, 0)
+    found = curve.at_budget()
+    assert found is not None
+    assert found["chosen"] == pytest.approx({"removed": 20, "target": 0.45, "others": 0.02})
+    assert found["random"] == pytest.approx({"removed": 20, "target": 0.0002, "others": 0.02})
+    first = RemovalCurve(["a", "b"], 0.005, pd.DataFrame(rows), 1, 0).at_budget()
+    assert first is not None
+    assert first["chosen"] == pytest.approx({"removed": 5, "target": 0.125, "others": 0.005})
+    assert RemovalCurve(["a", "b"], 0.04, pd.DataFrame(rows), 1, 0).at_budget() is None
+
+
+@pytest.mark.parametrize("thresholds", [[], [2.0, 0.0], [-1.0], [float("nan")]])
+def test_thresholds_that_make_no_sense_are_refused(run: Run, model: MonetForCausalLM, thresholds: list[float]) -> None:
+    with pytest.raises(WorkbenchError, match="thresholds must be positive numbers"):
+        removal_curve(run, model, thresholds=thresholds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -228,6 +229,16 @@ def test_models_of_another_shape_are_refused(run: Run, make_model: Any) -> None:
         mask_labels(run, make_model())
     with pytest.raises(WorkbenchError, match=r"call model\.eval\(\)"):
         mask_labels(run, make_model().train())
+
+
+def test_another_checkpoint_of_the_same_shape_is_refused(run: Run, model: MonetForCausalLM) -> None:
+    """In half precision the run's model still passes; with other routers it does not."""
+    mask_labels(run, copy.deepcopy(model).bfloat16(), labels=["c"])
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.model.layers[0].router.w2.weight.add_(0.3 * torch.randn(other.model.layers[0].router.w2.weight.shape))
+    with pytest.raises(WorkbenchError, match="does not route as the one that"):
+        mask_labels(run, other)
 
 
 def test_labels_need_two_documents(run: Run) -> None:
