@@ -129,6 +129,9 @@ def test_prompt_shows_tokens_their_experts_and_the_next_token(page: Page, addres
     assert "".join(chips.all_inner_texts()) == "def·f(x):↵→return·x"
     expect(page).to_have_url(re.compile(r"/prompt\?text=def"))
     expect(page.get_by_text("sum of all contributions")).to_be_visible()
+    chips.nth(4).click()
+    expect(page.locator("#token-4:target")).to_be_visible()
+    expect(chips).to_have_count(19)
     other = page.get_by_role("list", name="likeliest next tokens").get_by_role("link").nth(1)
     other.click()
     expect(page).to_have_url(re.compile(r"&target=\d+"))
@@ -205,6 +208,14 @@ def test_pages_are_reached_from_the_keyboard(page: Page, address: str) -> None:
     _heading(page, "Try a prompt")
     expect(page.get_by_role("link", name="Prompt")).to_have_attribute("aria-current", "page")
     expect(page.get_by_role("link", name="Prompt")).to_be_focused()
+    page.goto(address)
+    cell = page.locator("#experts-grid .ag-row[row-index='1'] [col-id='expert']")
+    expect(cell).to_have_text(re.compile(r"^\d+$"))
+    expert = cell.inner_text()
+    page.locator("#experts-grid .ag-row[row-index='0'] [col-id='mass']").click()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{address}/expert/0/{expert}")
 
 
 def test_a_failing_callback_says_so(page: Page, address: str) -> None:

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ..report.charts import FLOOR, HEADROOM
+from ..report.charts import FEW_BINS, FLOOR, HEADROOM, histogram_ticks
 
 GENERALIST_FILL = "rgba(128, 134, 144, 0.30)"
 FADED_FILL = "rgba(128, 134, 144, 0.14)"
 UNSEEN_FILL = "rgba(0, 0, 0, 0)"
 MAP_PIXELS = 512  # one screen pixel an expert for the published models' 512 keys
-MANY_BARS = 8
 CELL_WIDTH, CELL_HEIGHT = 76, 46
 DIVERGING = "PuOr_r"  # purple to orange: read alike by the colour-blind
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
@@ -73,7 +72,7 @@ def expert_map(codes: np.ndarray, colours: Mapping[str, str], highlight: str | N
 
 def histogram(table: pd.DataFrame) -> go.Figure:
     """How often an expert scores how much: ``table`` has low, high, count; bars of one width, on a log count axis."""
-    many = len(table) > MANY_BARS
+    many = len(table) > FEW_BINS
     figure = _blank(height=270, margin={"l": 54, "r": 20, "t": 16, "b": 44}, bargap=0.06)
     figure.add_trace(
         go.Bar(
@@ -91,7 +90,7 @@ def histogram(table: pd.DataFrame) -> go.Figure:
         )
     )
     edges = [*table["low"], table["high"].iloc[-1]]
-    ticks = range(len(table) % 3, len(edges), 3) if many else range(len(edges))
+    ticks = histogram_ticks(len(table))
     figure.update_xaxes(
         title="routing score",
         showgrid=False,
@@ -126,8 +125,8 @@ def matrix(
     """
     reach = float(np.abs(values).max()) or 1.0
     scale = {"colorscale": DIVERGING, "zmin": -reach, "zmax": reach} if diverging else {"colorscale": "Cividis"}
-    width, height = CELL_WIDTH * len(columns) + 250, max(CELL_HEIGHT * len(rows), 200) + 96
-    figure = _blank(width=width, height=height, margin={"l": 110, "r": 140, "t": 56, "b": 40})
+    width, height = CELL_WIDTH * len(columns) + 250, max(CELL_HEIGHT * len(rows), 200) + 68
+    figure = _blank(width=width, height=height, margin={"l": 110, "r": 140, "t": 56, "b": 12})
     figure.add_trace(
         go.Heatmap(
             z=values,

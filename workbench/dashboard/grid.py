@@ -86,6 +86,7 @@ def expert_grid(
             "enableCellTextSelection": True,
             "animateRows": False,
         },
+        eventListeners={"cellKeyDown": ["openExpert(params)"]},
         className="expert-grid",
         style={"height": "100%", "width": "100%"},
     )

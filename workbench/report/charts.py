@@ -11,6 +11,7 @@ import pandas as pd
 
 FLOOR = 0.7  # where a logarithmic count axis starts, so that a single token still shows
 HEADROOM = 1.6
+FEW_BINS = 10
 
 
 class Bar(NamedTuple):
@@ -44,6 +45,11 @@ def histogram_lines(rows: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
     reach = _reach(rows)
     powers = range(int(math.log10(max(row["count"] for row in rows))) + 1)
     return [(10**power, math.log(10**power / FLOOR) / reach) for power in powers]
+
+
+def histogram_ticks(bins: int) -> range:
+    """Which edges of a histogram's bins have room for their number: all of a few, a third of many, always the last."""
+    return range(bins % 3, bins + 1, 3) if bins > FEW_BINS else range(bins + 1)
 
 
 def _reach(rows: Sequence[dict[str, Any]]) -> float:

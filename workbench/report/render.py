@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..store.text import visible
-from .charts import histogram_bars, histogram_lines
+from .charts import histogram_bars, histogram_lines, histogram_ticks
 from .palette import GENERALIST, label_colours, score_shade
 
 
@@ -25,6 +25,7 @@ def _environment() -> Environment:
     made.globals |= {
         "histogram_bars": histogram_bars,
         "histogram_lines": histogram_lines,
+        "histogram_ticks": histogram_ticks,
         "score_shade": score_shade,
         "generalist": GENERALIST,
     }

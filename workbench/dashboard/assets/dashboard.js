@@ -34,14 +34,18 @@ function grow(node) {
   return React.createElement(node.tag, node.props, ...[node.children].flat().map(grow));
 }
 
+function visit(address) {
+  window.history.pushState({}, "", address);
+  window.dispatchEvent(new PopStateEvent("popstate"));
+  window.scrollTo(0, 0);
+}
+
 // Links to pages of the dashboard change the address without loading it all again.
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='/']:not([download])");
   if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  window.history.pushState({}, "", link.getAttribute("href"));
-  window.dispatchEvent(new PopStateEvent("popstate"));
-  window.scrollTo(0, 0);
+  visit(link.getAttribute("href"));
 });
 
 const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
@@ -59,6 +63,10 @@ cells.LabelSwatch = function (params) {
 };
 
 const grids = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
+
+grids.openExpert = function ({ event, data, context }) {
+  if (event.key === "Enter" && data) visit(`/expert/${context.group}/${data.expert}`);
+};
 
 grids.monetTheme = function (quartz) {
   return quartz.withParams({

@@ -15,7 +15,7 @@ from ...report.palette import score_shade
 from ...store.text import visible
 from .. import figures
 from ..context import Context
-from ..links import Address, expert_file, expert_link, read_expert
+from ..links import Address, expert_file, expert_link, overview_link, read_expert
 from ..parts import aria, bar, fact, facts, files, label_mark, message, number, panel, picture, table, unanalysed
 
 EXAMPLES = 16
@@ -26,7 +26,7 @@ def _neighbours(ctx: Context, group: int, expert: int) -> tuple[int | None, int 
     order = ctx.ranking(group)
     found = (order == expert).nonzero()[0]
     if not len(found):
-        return None, None, int(order[0]) if len(order) else None
+        return None, None, None
     at = int(found[0])
     above = int(order[at - 1]) if at else None
     below = int(order[at + 1]) if at + 1 < len(order) else None
@@ -44,9 +44,9 @@ def _step(text: str, group: int, expert: int | None, name: str) -> Any:
     )
 
 
-def _navigation(group: int, expert: int, above: int | None, below: int | None, reports: bool) -> html.Nav:
+def _navigation(group: int, expert: int, above: int | None, below: int | None) -> html.Nav:
     steps = [_step("← more mass", group, above, "previous"), _step("less mass →", group, below, "next")]
-    report = files("Report", lambda kind: expert_file(group, expert, kind)) if reports else None
+    report = files("Report", lambda kind: expert_file(group, expert, kind))
     return html.Nav([*steps, report], className="expert-nav", **aria(label="other experts and report"))
 
 
@@ -152,8 +152,8 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     if rank is None:
         return [
             title,
-            _navigation(group, expert, None, below, reports=False),
             message("Never active", "No token of this corpus activates this expert, so there is nothing to show."),
+            html.A("To the experts that are", href=overview_link(group)),
         ]
     experts = ctx.experts(group)
     row = experts.loc[expert]
@@ -176,7 +176,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     )
     return [
         title,
-        _navigation(group, expert, above, below, reports=True),
+        _navigation(group, expert, above, below),
         None if ctx.analysed else unanalysed(ctx.run.path),
         _stats(ctx, row, rank, len(experts)),
         html.Div([html.Div(side, className="side"), main], className="side-and-main"),
