@@ -9,11 +9,11 @@ import argparse
 import json
 import shutil
 import tempfile
-import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .corpus.clean import shorten
 from .corpus.licences import PERMISSIVE
 from .corpus.load import load_corpus
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parents[1] / "monet_model" / "demo"
 SAMPLE, NOTICE = "heldout.parquet", "NOTICE"
-TOKENS, EXCERPT = 150_000, 2_000
+TOKENS = 150_000
 LICENCE_TEXTS = {
     "PSF-2.0": "the file LICENSE of any Python distribution",
     "BSL-1.0": "https://www.boost.org/LICENSE_1_0.txt",
@@ -31,26 +31,26 @@ LICENCE_TEXTS = {
 }
 
 
-def excerpt(text: str, source: str, length: int = EXCERPT) -> str:
-    """Whole lines from somewhere in a text, about ``length`` characters; where, depends on ``source`` alone."""
-    if len(text) <= length:
-        return text
-    place = zlib.crc32(source.encode()) % (len(text) - length)
-    start = text.rfind("\n", 0, place) + 1
-    return text[start : text.rfind("\n", start, start + length) + 1 or start + length]
+def beginning(text: str, tokenizer: Any) -> str:
+    """The first lines of a text, as many as the model reads at once."""
+    offsets = tokenizer(text, truncation=True, return_offsets_mapping=True)["offset_mapping"]
+    return shorten(text, offsets[-1][1])
 
 
 def sample(corpus: Dataset, tokenizer: Any, tokens: int = TOKENS) -> Dataset:
-    """Excerpts of a corpus with about the same number of tokens of each label, permissively licensed files first."""
-    corpus = corpus.map(lambda row: {"text": excerpt(row["text"], row["source"])})
-    labels, licences = corpus["label"], corpus["licence"]
-    room = dict.fromkeys(labels, tokens // len(set(labels)))
-    chosen = []
-    for n in sorted(range(len(corpus)), key=lambda n: licences[n] not in PERMISSIVE):
-        if room[labels[n]] > 0:
-            chosen.append(n)
-            room[labels[n]] -= len(tokenizer(corpus[n]["text"], verbose=False)["input_ids"])
-    return corpus.select(sorted(chosen))
+    """The beginnings of files, from each label in turn while it has some, permissively licensed files first."""
+    waiting: dict[str, list[int]] = defaultdict(list)
+    licences = corpus["licence"]
+    for n in sorted(range(len(corpus)), key=lambda n: licences[n] in PERMISSIVE):
+        waiting[corpus[n]["label"]].append(n)
+    chosen: dict[int, str] = {}
+    while tokens > 0 and any(waiting.values()):
+        for queue in filter(None, waiting.values()):
+            n = queue.pop()
+            chosen[n] = beginning(corpus[n]["text"], tokenizer)
+            tokens -= len(tokenizer(chosen[n])["input_ids"])
+    rows = corpus.select(sorted(chosen))
+    return rows.remove_columns("text").add_column("text", [chosen[n] for n in sorted(chosen)])
 
 
 def notice(rows: Dataset) -> str:
@@ -59,7 +59,7 @@ def notice(rows: Dataset) -> str:
     for row in rows:
         groups[row["licence"]].append(row)
     lines = [
-        f"{SAMPLE} holds excerpts, whole lines, of files from the packages named below. Each keeps its file's",
+        f"{SAMPLE} holds the first lines of files from the packages named below. Each keeps its file's",
         "licence. Copyright lines of licence headers that were taken off stand under the file's name. The rest of the",
         "repository is under the Apache License 2.0.",
     ]

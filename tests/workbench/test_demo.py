@@ -17,7 +17,7 @@ from monet_model import MonetForCausalLM
 from monet_model.training import read_config
 from workbench import open_run
 from workbench.analysis import read_analysis, read_mask
-from workbench.demo import DEMO, excerpt, notice, sample
+from workbench.demo import DEMO, notice, sample
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -52,7 +52,7 @@ def test_every_file_of_the_sample_is_named_with_its_licence() -> None:
     assert (DEMO / "NOTICE").read_text() == notice(Dataset.from_list(rows))
     tokenizer = AutoTokenizer.from_pretrained(DEMO)
     tokens = sum(len(ids) for ids in tokenizer([row["text"] for row in rows])["input_ids"])
-    assert 140_000 < tokens < 165_000
+    assert 110_000 < tokens < 165_000
 
 
 def test_the_readme_tells_the_held_out_losses_of_the_log() -> None:
@@ -61,26 +61,18 @@ def test_the_readme_tells_the_held_out_losses_of_the_log() -> None:
     assert told == {label: f"{loss:.2f}" for label, loss in last.items()}
 
 
-def test_excerpts_are_whole_lines() -> None:
-    text = "".join(f"line {n}\n" for n in range(1000))
-    found = excerpt(text, "a", 200)
-    assert found in text
-    assert 150 < len(found) <= 200
-    assert found.startswith("line ")
-    assert found.endswith("\n")
-    assert excerpt(text, "a", 200) == found != excerpt(text, "b", 200)
-    assert excerpt("short", "a", 200) == "short"
-    assert excerpt("x" * 500, "a", 200) == "x" * 200
-
-
-def test_a_sample_takes_permissive_files_first() -> None:
+def test_a_sample_takes_permissive_files_first_and_cuts_at_a_line() -> None:
     licences = ["GPL-2+", "MIT", "GPL-2+", "MIT"]
-    rows = [
-        {"text": f"{n} " * 50, "label": "lua", "licence": name, "source": str(n)} for n, name in enumerate(licences)
-    ]
+    text = "".join(f"local x{n} = {n}\n" for n in range(200))
+    rows = [{"text": text, "label": "lua", "licence": name, "source": str(n)} for n, name in enumerate(licences)]
     tokenizer = AutoTokenizer.from_pretrained(DEMO)
-    length = len(tokenizer(rows[1]["text"])["input_ids"])
-    assert sample(Dataset.from_list(rows), tokenizer, tokens=length + 1)["source"] == ["1", "3"]
+    found = sample(Dataset.from_list(rows), tokenizer, tokens=300)
+    assert found["source"] == ["1", "3"]
+    for row in found:
+        assert text.startswith(row["text"])
+        assert row["text"].endswith("\n")
+        assert 240 < len(tokenizer(row["text"])["input_ids"]) <= 256
+    assert len(sample(Dataset.from_list(rows), tokenizer, tokens=10**9)) == 4
 
 
 def test_every_label_has_specialised_experts_in_every_group(demo_run: Path) -> None:
@@ -91,7 +83,7 @@ def test_every_label_has_specialised_experts_in_every_group(demo_run: Path) -> N
 
 
 def test_removing_a_label_s_experts_hits_that_label(demo_run: Path) -> None:
-    """The paper's Table 3 in loss: experts chosen on one half of the documents, measured on the other."""
+    """The paper's Table 3 in loss: experts chosen on one part of the documents, measured on the other."""
     result = read_mask(open_run(demo_run))
     assert result is not None
     own = np.eye(len(result.labels), dtype=bool)

@@ -103,7 +103,7 @@ def removal_curve(
     """Removes the experts of each label in order, those that prefer it most first, and measures every label each time.
 
     Experts are ordered by :func:`~workbench.analysis.removal.preference`, their rate for the label over their
-    mean rate for the others, on one half of the run's documents; losses are measured on the other half, as by
+    mean rate for the others, on one part of the run's documents; losses are measured on the other, as by
     :func:`~workbench.analysis.mask_labels`. Thresholds fall until the others' mean rise passes the budget. At the two
     thresholds around it, as many experts are removed as controls: drawn from all active ones, and from others about as
     active. The result is kept in ``RUN/analysis``, for :func:`read_curve`.
@@ -113,7 +113,7 @@ def removal_curve(
         model: the model it was exported from, in evaluation mode.
         thresholds: preferences down to which experts are removed.
         budget: the rise of the others, nats, at which the curve is read.
-        min_tokens: active tokens, in the choosing half, that an expert needs to be removed.
+        min_tokens: active tokens, in the choosing part, that an expert needs to be removed.
         seed: of the split and of the controls.
         progress: show tokens, rate and time left.
 

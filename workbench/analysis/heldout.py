@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
     from ..store import Run
 
+CHOOSING = 3  # tokens that choose for each that measures: a rule needs more evidence than a mean loss does
 ROUTING_ROWS = 4096  # token rows of sparse routing read at once
 
 
 def split_documents(label: NDArray[np.integer], tokens: NDArray[np.integer], seed: int) -> NDArray[np.bool_]:
     """Which documents measure; the others choose.
 
-    The documents of each label are shuffled and dealt, one by one, to the half that has fewer of the label's tokens so
-    far, the choosing half first. So each half has documents of every label that has two, and about half its tokens.
+    The documents of each label are shuffled and dealt, one by one: the first chooses, and each later one measures where
+    the measuring part has fewer than a third of the choosing part's tokens so far. So each part has documents of every
+    label that has two, and the measuring part has about a quarter of the label's tokens.
 
     Args:
         label: (documents,) label numbers.
@@ -42,10 +44,10 @@ def split_documents(label: NDArray[np.integer], tokens: NDArray[np.integer], see
     order = np.random.default_rng(seed).permutation(len(label))
     dealt: dict[int, list[int]] = {}
     for document in order:
-        halves = dealt.setdefault(int(label[document]), [0, 0])
-        half = int(halves[1] < halves[0])
-        halves[half] += int(tokens[document])
-        measures[document] = bool(half)
+        parts = dealt.setdefault(int(label[document]), [0, 0])
+        part = int(CHOOSING * parts[1] < parts[0])
+        parts[part] += int(tokens[document])
+        measures[document] = bool(part)
     return measures
 
 
@@ -56,7 +58,7 @@ class HeldOut:
     Attributes:
         run: the run.
         documents: its documents that have tokens, with columns doc, label (number of the label), row, tokens, bos and
-            measures (whether it is one of the measuring half).
+            measures (whether it is one of the measuring part).
     """
 
     run: Run
@@ -83,7 +85,7 @@ class HeldOut:
         return cls(run, table[["doc", "row", "tokens", "bos"]].assign(label=label, measures=measures))
 
     def choosing_sums(self, group: int) -> LabelSums:
-        """Mass and active tokens of every expert by label over the choosing half, from the stored routing.
+        """Mass and active tokens of every expert by label over the choosing part, from the stored routing.
 
         Stored probabilities are in half precision, so masses are good to about 3 decimal digits.
         """
@@ -102,11 +104,11 @@ class HeldOut:
 
     @property
     def measuring(self) -> pd.DataFrame:
-        """The documents of the measuring half."""
+        """The documents of the measuring part."""
         return self.documents[self.documents["measures"]].reset_index(drop=True)
 
     def measuring_windows(self) -> Windows:
-        """The measuring half as the model reads it; documents are numbered as in ``measuring``."""
+        """The measuring part as the model reads it; documents are numbered as in ``measuring``."""
         return read_windows(self.run, self.measuring)
 
 

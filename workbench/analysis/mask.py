@@ -36,9 +36,9 @@ def mask_labels(
     """Removes each label's specialised experts in turn and measures the loss of every label (paper, 5.2 and D.2).
 
     The run's documents are split in two (:func:`~workbench.analysis.heldout.split_documents`). The rule of
-    :func:`~workbench.analysis.selectivity.specialised_label` chooses experts by their routing over one half; losses are
+    :func:`~workbench.analysis.selectivity.specialised_label` chooses experts by their routing over one part; losses are
     measured on the other. A removed expert scores 0 in every layer of its group; nothing is renormalised. The control
-    removes, in each group, as many experts drawn at random from those active in the choosing half.
+    removes, in each group, as many experts drawn at random from those active in the choosing part.
 
     A result for all labels is kept in ``RUN/analysis``, for :func:`read_mask`; one for some labels is only returned.
 
@@ -47,7 +47,7 @@ def mask_labels(
         model: the model it was exported from, in evaluation mode.
         labels: the labels to remove; all by default.
         ratio: first rate over second rate.
-        min_tokens: active tokens, in the choosing half, that an expert needs to be chosen.
+        min_tokens: active tokens, in the choosing part, that an expert needs to be chosen.
         seed: of the split and of the control.
         progress: show tokens, rate and time left.
 

@@ -1,4 +1,4 @@
-"""Which experts to remove: those that prefer a label by some rule, and controls; from sums over the choosing half."""
+"""Which experts to remove: those that prefer a label by some rule, and controls; from sums over the choosing part."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_the_same_seed_draws_the_same_documents() -> None:
 
 @pytest.fixture
 def sums(run: Run) -> list[LabelSums]:
-    """The choosing half of a run, by group."""
+    """The choosing part of a run, by group."""
     return [HeldOut.split(run, 0).choosing_sums(group) for group in run.groups]
 
 
@@ -206,7 +206,7 @@ def test_a_stratum_that_is_short_borrows_from_the_next(monkeypatch: pytest.Monke
 
 
 def test_points_equal_single_measurements(run: Run, model: MonetForCausalLM, sums: list[LabelSums]) -> None:
-    """Every point anew: its experts removed by hand, the measuring half read once more."""
+    """Every point anew: its experts removed by hand, the measuring part read once more."""
     curve = removal_curve(run, model, thresholds=(1.5, 4.0, 2.0), budget=10.0, min_tokens=4)
     heldout = HeldOut.split(run, 0)
     windows, label = heldout.measuring_windows(), heldout.measuring["label"].to_numpy()
