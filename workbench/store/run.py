@@ -76,12 +76,13 @@ class Run:
 
     @cached_property
     def documents(self) -> pd.DataFrame:
-        """One row a document: doc, label, source, score, row (its first token row), tokens (how many), window (its
-        first context window), bos (the start-of-text token it was read with, missing where there was none)."""
-        columns = [name for name in DOCUMENTS.names if name != "text"]
-        parts = [self._file(part_name("documents", part)).read(columns=columns) for part in range(self._parts)]
+        """One row a document: doc, label, source ("" where it has none), score, row (its first token row), tokens (how
+        many), window (its first context window), bos (the start-of-text token it was read with, if there was one)."""
+        names = [name for name in DOCUMENTS.names if name != "text"]
+        parts = [self._file(part_name("documents", part)).read(columns=names) for part in range(self._parts)]
         table = pa.concat_tables(parts).to_pandas()
-        return table.assign(label=table["label"].astype(str), bos=table["bos"].astype("Int32"))
+        plain = {"label": table["label"].astype(str), "source": table["source"].fillna("")}
+        return table.assign(**plain, bos=table["bos"].astype("Int32"))
 
     def text(self, doc: int) -> str | None:
         """The text of a document, exactly; None where the corpus gave ids alone."""

@@ -35,9 +35,9 @@ def test_statistics_of_every_expert(exported, counted) -> None:
         np.testing.assert_allclose(table[f"mass:{label}"], dense.scores[of_label].sum(0)[seen], **CLOSE)
 
 
-def test_histogram_of_every_expert(exported, counted) -> None:
+def test_histograms(exported, counted) -> None:
     group, dense = counted
-    for expert in exported.run.experts(group).index:
+    for expert in exported.run.experts(group).index[::5]:
         table = exported.run.histogram(group, expert)
         scores = dense.scores[dense.scores[:, expert] > 0, expert]
         assert table["low"][1:].tolist() == table["high"][:-1].tolist()
@@ -61,19 +61,37 @@ def _best(scores: np.ndarray, docs: np.ndarray, limit: int, per_document: int) -
 
 def test_examples_of_every_expert(exported, counted) -> None:
     group, dense = counted
-    for expert in exported.run.experts(group).index:
-        table = exported.run.examples(group, expert, 100)
+    table = pd.read_parquet(exported.run.path / "examples" / f"group-{group}.parquet")
+    assert table["expert"].unique().tolist() == exported.run.experts(group).index.tolist()
+    assert not table[["expert", "row"]].duplicated().any()
+    np.testing.assert_allclose(table["score"], dense.scores[table["row"], table["expert"]], **CLOSE)
+    assert table["token"].tolist() == dense.token[table["row"]].tolist()
+    for expert, scores in table.groupby("expert")["score"]:
         expected = _best(dense.scores[:, expert], dense.doc, exported.examples, exported.examples_per_document)
-        np.testing.assert_allclose(table["score"], expected, **CLOSE)
-        rows = table["row"].to_numpy()
-        np.testing.assert_allclose(table["score"], dense.scores[rows, expert], **CLOSE)
-        assert not table["row"].duplicated().any()
+        np.testing.assert_allclose(scores, expected, **CLOSE)
+
+
+def test_examples_say_where_they_are(exported, counted) -> None:
+    group, dense = counted
+    for expert in exported.run.experts(group).index[::9]:
+        table = exported.run.examples(group, expert, 100)
+        assert table["score"].is_monotonic_decreasing
         assert table["doc"].value_counts().max() <= exported.examples_per_document
+        rows = table["row"].to_numpy()
         for name in ("doc", "position", "token", "label", "window"):
             assert table[name].tolist() == getattr(dense, name)[rows].tolist(), name
         assert table["source"].tolist() == [exported.documents[d]["source"] for d in table["doc"]]
         assert table["token_text"].tolist() == [f"#{token}" for token in table["token"]]
         assert exported.run.examples(group, expert, 2).equals(table[:2])
+
+
+def test_an_expert_never_active_has_no_examples(exported) -> None:
+    run = exported.run
+    unseen = set(range(run.num_keys**2)) - set(run.experts(0).index)
+    for expert in list(unseen)[:3]:
+        assert run.examples(0, expert, 5).empty
+        assert run.activations(0, expert).empty
+        assert run.histogram(0, expert)["count"].sum() == 0
 
 
 def test_routing_keeps_every_active_entry(exported, counted) -> None:
@@ -108,7 +126,7 @@ def test_activations_are_every_active_token(exported, counted) -> None:
 def test_context_is_the_window_of_an_example(exported, counted) -> None:
     group, dense = counted
     expert = int(exported.run.experts(group)["mass"].idxmax())
-    for window in range(int(dense.window.max()) + 1):
+    for window in range(0, int(dense.window.max()) + 1, 3):
         table = exported.run.context(window, group, expert)
         rows = np.flatnonzero(dense.window == window)
         assert table["position"].tolist() == dense.position[rows].tolist()

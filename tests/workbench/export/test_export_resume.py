@@ -47,14 +47,11 @@ def unbroken(corpus, settings, tmp_path_factory) -> Path:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 def test_killed_at_many_points(corpus, unbroken, tmp_path) -> None:
-    kills = 0
-    for seed in range(3):
-        run = tmp_path / f"run-{seed}"
-        command = [sys.executable, str(HERE / "kill_points.py"), str(MODEL), str(corpus), str(run), str(seed)]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        assert done.returncode == 0, done.stderr
-        kills += int(done.stdout)
-        assert _files(run) == _files(unbroken)
-        assert open_run(run).manifest == open_run(unbroken).manifest
-        assert verify_run(run) == []
-    assert kills >= 50
+    run = tmp_path / "run"
+    command = [sys.executable, str(HERE / "kill_points.py"), str(MODEL), str(corpus), str(run), "1"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 50
+    assert _files(run) == _files(unbroken)
+    assert open_run(run).manifest == open_run(unbroken).manifest
+    assert verify_run(run) == []
