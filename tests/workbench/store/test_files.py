@@ -25,8 +25,13 @@ def test_written_files_read_back(tmp_path) -> None:
 def test_an_error_leaves_the_old_file(tmp_path, error) -> None:
     file = tmp_path / "file"
     file.write_text("old")
-    with pytest.raises(error), replacing(file) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def fail() -> None:
+        with replacing(file) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
