@@ -118,12 +118,14 @@ def removal_curve(
         progress: show tokens, rate and time left.
 
     Raises:
-        WorkbenchError: no thresholds, or one that is not positive; another model; a run with one label or fewer than
-            two documents of a label.
+        WorkbenchError: no thresholds, or one that is not positive, or such a budget; another model; a run with one
+            label or fewer than two documents of a label.
     """
     steps = sorted(set(thresholds), reverse=True)
     if not steps or not steps[-1] > 0:
         raise WorkbenchError(f"thresholds must be positive numbers, at least one; got {list(thresholds)}.")
+    if not budget > 0:
+        raise WorkbenchError(f"the budget is a rise in nats above 0, got {budget}.")
     check_same_model(run, model)
     heldout = HeldOut.split(run, seed)
     windows, label_of = heldout.measuring_windows(), heldout.measuring["label"].to_numpy()

@@ -12,9 +12,10 @@ import torch
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import MaskResult, RemovalCurve, bootstrap_mask, label_overlap, read_curve, removal_curve
-from workbench.analysis.heldout import HeldOut, document_losses
+from workbench.analysis.heldout import HeldOut, Losses, document_losses
 from workbench.analysis.removal import equally_active, preference, preferring, random_experts
 from workbench.analysis.sums import LabelSums
+from workbench.analysis.windows import Windows
 from workbench.errors import WorkbenchError
 from workbench.store import Run
 
@@ -234,10 +235,28 @@ def test_points_equal_single_measurements(run: Run, model: MonetForCausalLM, sum
         assert point.removed == sizes[point.threshold, point.label]
 
 
-def test_the_curve_stops_past_its_budget_and_is_kept(run: Run, model: MonetForCausalLM) -> None:
+def test_the_curve_stops_past_its_budget_and_is_kept(
+    run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model whose every loss rises by 0.01 nats with each threshold: 0.03 is reached at the third of nine."""
+    passes: list[int] = []
+
+    def rising(model: Any, windows: Windows, edits: Any, report: Any) -> Losses:
+        passes.append(len(edits))
+        step = -(-(len(passes) - 1) // 3)
+        tokens = np.ones(windows.documents)
+        return Losses((3 + 0.01 * step) * tokens, tokens, tokens)
+
+    monkeypatch.setattr("workbench.analysis.curve.document_losses", rising)
     assert read_curve(run) is None
-    curve = removal_curve(run, model, budget=-10.0)
-    assert set(curve.points["threshold"]) == {16.0}
+    curve = removal_curve(run, model, budget=0.025)
+    chosen = curve.means.loc["chosen"]
+    assert chosen.index.tolist() == [16.0, 8.0, 6.0]
+    assert chosen["others"].tolist() == pytest.approx([0.01, 0.02, 0.03])
+    assert curve.means.loc["random"].index.tolist() == curve.means.loc["equal"].index.tolist() == [8.0, 6.0]
+    found = curve.at_budget()
+    assert found is not None
+    assert found["chosen"]["target"] == pytest.approx(0.025)
     kept = read_curve(run)
     assert isinstance(kept, RemovalCurve)
     assert kept.to_json() == curve.to_json()
@@ -266,3 +285,9 @@ def test_the_curve_is_read_at_its_budget() -> None:
 def test_thresholds_that_make_no_sense_are_refused(run: Run, model: MonetForCausalLM, thresholds: list[float]) -> None:
     with pytest.raises(WorkbenchError, match="thresholds must be positive numbers"):
         removal_curve(run, model, thresholds=thresholds)
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
+def test_budgets_that_make_no_sense_are_refused(run: Run, model: MonetForCausalLM, budget: float) -> None:
+    with pytest.raises(WorkbenchError, match="a rise in nats above 0"):
+        removal_curve(run, model, budget=budget)

@@ -22,7 +22,8 @@ from workbench.corpus import load_corpus
 from workbench.export import export, export_run, load_model
 
 SETTINGS = {"batch_size": 3, "context": 48, "part_tokens": 60, "examples": 5, "examples_per_document": 2}
-RENAMES, CALLS = 10, 40_000  # a part has six renames, a whole run some hundred thousand calls
+RENAMES, CALLS = 9, 30_000  # about what a part takes
+ENOUGH = 50  # kills after which children live longer and longer, as the last step begins anew when it is killed
 
 
 def _die() -> None:
@@ -59,14 +60,10 @@ def die_at_call(count: int) -> None:
     sys.setprofile(profile)
 
 
-def attempt(arguments: list[str], rng: random.Random) -> bool:
-    """Whether a child got to the end."""
-    at_rename, before, rename, call = (
-        rng.random() < 0.5,
-        rng.random() < 0.5,
-        rng.randint(1, RENAMES),
-        rng.randint(1, CALLS),
-    )
+def attempt(arguments: list[str], rng: random.Random, longer: float) -> bool:
+    """Whether a child got to the end; it may live ``longer`` times as long as the first ones."""
+    at_rename, before = rng.random() < 0.5, rng.random() < 0.5
+    rename, call = rng.randint(1, int(longer * RENAMES)), rng.randint(1, int(longer * CALLS))
     child = os.fork()
     if child == 0:
         if at_rename:
@@ -89,7 +86,7 @@ def main() -> None:
     export.load_model = lambda _: model
     export.load_corpus = lambda _: corpus
     rng, kills = random.Random(int(seed)), 0
-    while not attempt(arguments, rng):
+    while not attempt(arguments, rng, 1.2 ** max(0, kills - ENOUGH)):
         kills += 1
     print(kills)
 

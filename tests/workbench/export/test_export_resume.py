@@ -48,8 +48,9 @@ def unbroken(corpus, settings, tmp_path_factory) -> Path:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 def test_killed_at_many_points(corpus, unbroken, tmp_path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, str(HERE / "kill_points.py"), str(MODEL), str(corpus), str(run), "1"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    command = [sys.executable, str(HERE / "kill_points.py"), str(MODEL), str(corpus), str(run), "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 50
     assert _files(run) == _files(unbroken)
