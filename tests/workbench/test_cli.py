@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,8 +60,6 @@ def test_help_names_every_command() -> None:
 
 def test_verify_says_sound_and_finds_damage(run: Path, tmp_path: Path) -> None:
     assert json.loads(invoke("verify", run, "--json")) == {"run": str(run), "sound": True, "problems": []}
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     part = next((copy / "tokens").glob("*.parquet"))
@@ -76,8 +75,10 @@ def test_analyze_counts_specialised_experts(run: Path) -> None:
     found = json.loads(invoke("analyze", run, "--json", "--ratio", "3"))
     assert found["ratio"] == 3
     assert found["labels"] == open_run(run).labels
-    invoke("analyze", run)
-    assert "generalist" not in invoke("analyze", run)
+    table = invoke("analyze", run)
+    rows = {line.split()[1]: line for line in table.splitlines() if line.startswith("│")}
+    counts = json.loads(invoke("analyze", run, "--json"))["specialised"]
+    assert all(f"{counts[label]:,}" in rows[label] for label in LABELS)
 
 
 def test_mask_prints_the_documented_document(run: Path) -> None:
