@@ -1,0 +1,39 @@
+"""The `monet` command: thin commands over the packages that do the work."""
+
+from __future__ import annotations
+
+import typer
+
+from ..errors import WorkbenchError
+from . import analysis, models, reading, runs
+from .output import err_console
+
+app = typer.Typer(
+    name="monet",
+    help="Read the experts of a Monet model: export, analyse, mask, attribute, report, browse.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+corpus_app = typer.Typer(help="Labelled corpora.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
+corpus_app.command("build")(models.corpus_build)
+
+app.command()(models.train)
+app.command()(runs.export)
+app.command()(runs.verify)
+app.command()(analysis.analyze)
+app.command()(analysis.mask)
+app.command()(analysis.attribute)
+app.command()(reading.report)
+app.command("export-model")(models.export_model)
+app.command()(reading.serve)
+
+
+def main() -> None:
+    """Entry point of the `monet` command: bad input ends with its message alone, and exit code 2."""
+    try:
+        app()
+    except WorkbenchError as error:
+        err_console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        raise SystemExit(2) from error

