@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from .mask_result import MaskResult
@@ -51,6 +52,22 @@ class MaskIntervals:
         }
 
 
+def resampled_means(documents: pd.DataFrame, sums: list[str], labels: list[str], samples: int, seed: int) -> Floats:
+    """Means a token, by label, on documents drawn anew with replacement within each label, (samples, sums, labels).
+
+    Args:
+        documents: one row a document: label, tokens, and the columns ``sums`` to take the mean of.
+    """
+    rng = np.random.default_rng(seed)
+    means = np.empty((samples, len(sums), len(labels)))
+    for number, label in enumerate(labels):
+        mine = documents[documents["label"] == label]
+        drawn = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), samples).astype(np.float64)
+        tokens = drawn @ mine["tokens"].to_numpy()
+        means[:, :, number] = (drawn @ mine[sums].to_numpy()) / tokens[:, None]
+    return means
+
+
 def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = SAMPLES, seed: int = 0) -> MaskIntervals:
     """Percentile bootstrap over documents (Efron 1979): what another sample of documents might have shown.
 
@@ -64,14 +81,8 @@ def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = S
         samples: draws.
         seed: of the draws.
     """
-    documents, rng = result.documents, np.random.default_rng(seed)
     sums = ["loss", *(f"loss:{row}" for row in result.rows), *(f"control:{row}" for row in result.rows)]
-    means = np.empty((samples, len(sums), len(result.labels)))
-    for number, label in enumerate(result.labels):
-        mine = documents[documents["label"] == label]
-        drawn = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), samples).astype(np.float64)
-        tokens = drawn @ mine["tokens"].to_numpy()
-        means[:, :, number] = (drawn @ mine[sums].to_numpy()) / tokens[:, None]
+    means = resampled_means(result.documents, sums, result.labels, samples, seed)
     rises = means[:, 1:] - means[:, :1]
     matrix, control = np.split(rises, 2, axis=1)
     target = matrix[:, result.own].mean(1)
