@@ -1,0 +1,1 @@
+"""Baselines for knowledge exclusivity: a dense model and a sparse autoencoder on the tokens that a Monet read."""

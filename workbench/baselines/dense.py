@@ -1,0 +1,122 @@
+"""A dense LLaMA-shaped model as large as a Monet, trained on the same tokens in the same order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from monet_model.train_state import Log, load_state, save_state
+from monet_model.training import Sequences, TrainingConfig, heldout_loss, learning_rate, make_optimizer, read_config
+
+from ..errors import WorkbenchError
+from ..memory import keep_heap
+from ..progress import job
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from monet_model import MonetConfig
+
+HELDOUT_SEQUENCES = 32  # of each label, measured as training goes on
+
+
+def dense_config(monet: MonetConfig) -> LlamaConfig:
+    """The LLaMA of a Monet's shape: each layer's experts and router replaced by one gated MLP.
+
+    Vocabulary, hidden size, layers, attention, norms and untied or tied head stay; the MLP's width, the same in every
+    layer, is the whole number that brings the parameters nearest to the Monet's.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from monet_model import MonetForCausalLM
+
+    same = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    same += ("max_position_embeddings", "rms_norm_eps", "rope_parameters", "tie_word_embeddings")
+    same += ("bos_token_id", "eos_token_id", "pad_token_id", "initializer_range")
+    shape = {name: getattr(monet, name) for name in same}
+    with torch.device("meta"):
+        wanted = MonetForCausalLM(monet).num_parameters()
+        one, two = (LlamaForCausalLM(LlamaConfig(**shape, intermediate_size=n)).num_parameters() for n in (1, 2))
+    return LlamaConfig(**shape, intermediate_size=round((wanted - one) / (two - one)) + 1)
+
+
+def train_dense(config: Path, corpus: Path, out: Path) -> LlamaForCausalLM:
+    """Train the dense model that belongs to a Monet's training; ``out`` then holds it with its tokenizer and log.
+
+    Seed, tokens, their order, steps, optimizer and learning rates are those of ``monet train``; there are no routers,
+    so no auxiliary losses and no revivals. A training in ``out`` that was interrupted goes on.
+
+    Args:
+        config: the Monet's ``training.json``.
+        corpus: folder with ``train/``, ``heldout/`` and ``tokenizer/``.
+        out: folder for the result.
+
+    Raises:
+        WorkbenchError: the state in ``out`` is damaged, or of another training.
+    """
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    from ..corpus import load_corpus
+    from ..corpus.tokens import label_sequences, token_stream
+
+    monet, how = read_config(config)
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    tokens = token_stream(load_corpus(corpus, "train"), tokenizer, how.seed)
+    heldout = label_sequences(load_corpus(corpus, "heldout"), tokenizer, how.sequence, HELDOUT_SEQUENCES)
+    sequences = Sequences(tokens, how.sequence, how.seed)
+    keep_heap()
+    torch.manual_seed(how.seed)
+    model = LlamaForCausalLM(dense_config(monet)).train()
+    optimizer = make_optimizer(model, how)
+    identity = _identity(model.config, how, tokens.tobytes())
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        done = load_state(out, model, optimizer, identity)
+    except ValueError as error:
+        raise WorkbenchError(str(error)) from error
+    log, size = Log(out, done), how.sequence * how.batch
+    began, first = time.monotonic(), done
+    with job("training", how.steps * size, "tokens") as advance:
+        advance(done * size)
+        for step in range(done, how.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, how)
+            ids = sequences.batch(step, how.batch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=how.autocast):
+                loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+            loss.backward()
+            norm = float(nn.utils.clip_grad_norm_(model.parameters(), how.clip))
+            optimizer.step()
+            optimizer.zero_grad()
+            done = step + 1
+            row: dict[str, Any] = {"step": done, "tokens": done * size, "lr": learning_rate(step, how)}
+            row |= {"loss": float(loss.detach()), "grad_norm": norm}
+            if not math.isfinite(row["loss"]):
+                raise WorkbenchError(f"the loss is {row['loss']} at step {step}.")
+            last = done == how.steps
+            if done % how.eval_every == 0 or last:
+                row["heldout"] = {label: heldout_loss(model, some) for label, some in heldout.items()}
+            if done % how.log_every == 0 or "heldout" in row:
+                log.add(row | {"tokens_per_second": (done - first) * size / (time.monotonic() - began)})
+            if done % how.save_every == 0 or last:
+                save_state(out, model, optimizer, done, identity)
+            advance(size, f"loss {row['loss']:.3f}")
+    model.eval().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return model
+
+
+def _identity(config: LlamaConfig, how: TrainingConfig, tokens: bytes) -> str:
+    """Hash of all that decides the weights."""
+    shape = {name: value for name, value in config.to_dict().items() if name != "transformers_version"}
+    digest = hashlib.sha256(json.dumps([asdict(how), shape], sort_keys=True, default=str).encode())
+    digest.update(tokens)
+    return digest.hexdigest()
