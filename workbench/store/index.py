@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ..errors import WorkbenchError
 from .routing import HALVES, Side, from_arrow
 from .rowfile import RowFile
 
-BLOCK = 64  # row groups of routing rows turned around at once: bounds memory
-ENTRIES = 32_768  # about as many a row group of the index holds
+BLOCK = 256  # row groups of routing rows turned around at once: bounds memory
+ENTRIES = 8_192  # about as many a row group of the index holds: one key's, or a few rare keys'
+MAX_PLACES = 2**32
 
-_PLACES = pa.large_list(pa.field("element", pa.int64(), False))
+_PLACES = pa.large_list(pa.field("element", pa.uint32(), False))
 INDEX = pa.schema(
     [
         pa.field("side", pa.int8(), False),  # key set, 1 or 2
@@ -38,8 +40,14 @@ _PARQUET: dict[str, Any] = {
 
 
 def write_index(routing: Path, index: Path, heads: int, num_keys: int) -> None:
-    """Turn a file of routing rows around: blocks in order, in each both sides, of each every key."""
+    """Turn a file of routing rows around: blocks in order, in each both sides, of each every key.
+
+    Raises:
+        WorkbenchError: the part has more rows than an index counts.
+    """
     file, first = RowFile(routing), 0
+    if len(file) * heads > MAX_PLACES:
+        raise WorkbenchError(f"a part holds at most {MAX_PLACES // heads:,} tokens; {routing} has {len(file):,}.")
     with pq.ParquetWriter(index, INDEX, **_PARQUET) as writer:
         for begin in range(0, file.groups, BLOCK):
             sides = from_arrow(file.read(np.arange(begin, min(begin + BLOCK, file.groups))))
@@ -57,7 +65,7 @@ def _turned(number: int, side: Side, first: int, heads: int, num_keys: int) -> p
     starts = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=num_keys))])
     lists = [
         pa.LargeListArray.from_arrays(pa.array(starts), pa.array(values[order]), type=kind)
-        for values, kind in ((row * heads + head, _PLACES), (side.probs.astype(np.float16), HALVES))
+        for values, kind in (((row * heads + head).astype(np.uint32), _PLACES), (side.probs.astype(np.float16), HALVES))
     ]
     sides = pa.array(np.full(num_keys, number, np.int8))
     return pa.Table.from_arrays([sides, pa.array(np.arange(num_keys, dtype=np.int32)), *lists], schema=INDEX)
@@ -69,12 +77,16 @@ def find_expert(
     """Rows of the part where expert (i, j) is active, ascending, and its scores there."""
     blocks = np.arange(len(index) // (2 * num_keys)) * 2 * num_keys
     (place1, prob1), (place2, prob2) = (_entries(index, blocks + at) for at in (i, num_keys + j))
-    place, at1, at2 = np.intersect1d(place1, place2, assume_unique=True, return_indices=True)
-    rows, which = np.unique(place // heads, return_inverse=True)
-    return rows, np.bincount(which, weights=prob1[at1] * prob2[at2], minlength=len(rows)).astype(np.float32)
+    dense = np.zeros(1 + max(int(place.max(initial=0)) for place in (place1, place2)), np.float32)  # a part's places
+    dense[place2] = prob2
+    score = prob1 * dense[place1]
+    both = np.flatnonzero(score)  # no product of half precisions is too small for float32
+    row, score = place1[both].astype(np.int64) // heads, score[both]
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    return row[starts], np.add.reduceat(score, starts) if len(starts) else score
 
 
-def _entries(index: RowFile, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _entries(index: RowFile, rows: NDArray[np.int64]) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
     table, at = index.rows(rows, ["places", "probs"])
     places, probs = (table[name].take(pa.array(at)).combine_chunks().flatten() for name in ("places", "probs"))
     return places.to_numpy(), probs.to_numpy().astype(np.float32)

@@ -102,7 +102,7 @@ def _starts(counts: NDArray[np.integer]) -> NDArray[np.int64]:
 HALVES = pa.large_list(pa.field("element", pa.float16(), False))
 _LISTS = {"keys": pa.large_list(pa.field("element", pa.uint16(), False)), "probs": HALVES}
 ROUTING = pa.schema([pa.field(f"{kind}{side}", _LISTS[kind], False) for side in (1, 2) for kind in ("keys", "probs")])
-ROW_GROUP = 1024  # tokens a row group: a context window is one or two of them
+ROW_GROUP = 256  # tokens a row group, what is read for one token: smaller ones cost bytes and memory
 
 # Keys as differences, as they ascend; probabilities plain, since DuckDB reads no other coding of half precision.
 PARQUET: dict[str, Any] = {
