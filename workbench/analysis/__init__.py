@@ -12,20 +12,24 @@ if TYPE_CHECKING:
     from .corpus_attribution import CorpusAttribution, attribute_corpus
     from .curve import RemovalCurve, read_curve, removal_curve
     from .encoder import Encoder, load_encoder
+    from .edit_effect import EditEffect, measure_edit
     from .mask import mask_labels
     from .mask_result import MaskResult, read_mask
     from .overlap import Overlap, label_overlap
     from .patching import Faithfulness, ablate, attribute_gradient, compare_with_ablation
+    from .scores import ScoreSummary, correlate_scores, read_score_summary, read_scores
 
 __all__ = [
     "Attribution",
     "CorpusAttribution",
     "Encoder",
+    "EditEffect",
     "Faithfulness",
     "MaskIntervals",
     "MaskResult",
     "Overlap",
     "RemovalCurve",
+    "ScoreSummary",
     "Summary",
     "ablate",
     "analyze_run",
@@ -34,12 +38,16 @@ __all__ = [
     "attribute_gradient",
     "bootstrap_mask",
     "compare_with_ablation",
+    "correlate_scores",
     "label_overlap",
     "load_encoder",
     "mask_labels",
+    "measure_edit",
     "read_analysis",
     "read_curve",
     "read_mask",
+    "read_score_summary",
+    "read_scores",
     "removal_curve",
 ]
 
@@ -48,11 +56,13 @@ _HOMES = {
     "Attribution": "attribution",
     "CorpusAttribution": "corpus_attribution",
     "Encoder": "encoder",
+    "EditEffect": "edit_effect",
     "Faithfulness": "patching",
     "MaskIntervals": "bootstrap",
     "MaskResult": "mask_result",
     "Overlap": "overlap",
     "RemovalCurve": "curve",
+    "ScoreSummary": "scores",
     "Summary": "analyze",
     "ablate": "patching",
     "analyze_run": "analyze",
@@ -61,12 +71,16 @@ _HOMES = {
     "attribute_gradient": "patching",
     "bootstrap_mask": "bootstrap",
     "compare_with_ablation": "patching",
+    "correlate_scores": "scores",
     "label_overlap": "overlap",
     "load_encoder": "encoder",
     "mask_labels": "mask",
+    "measure_edit": "edit_effect",
     "read_analysis": "analyze",
     "read_curve": "curve",
     "read_mask": "mask_result",
+    "read_score_summary": "scores",
+    "read_scores": "scores",
     "removal_curve": "curve",
 }
 

@@ -27,15 +27,17 @@ def report(
     expert: Annotated[str | None, typer.Option(help="an expert, GROUP:ID")] = None,
     label: Annotated[str | None, typer.Option(help="a label")] = None,
     text: Annotated[str | None, typer.Option(help="a text for the run's model")] = None,
+    against: Annotated[Path | None, typer.Option(help="another run to compare with, before this one")] = None,
+    edit: Annotated[Path | None, typer.Option(help="file of an ExpertEdit: the model with it and without")] = None,
     kind: Annotated[Format, typer.Option("--format", help="format of the file")] = Format.html,
 ) -> None:
-    """Write one self-contained file about an expert, a label or a text."""
+    """Write one self-contained file about an expert, a label, a text, an edit, or this run against another."""
     from .. import open_run
     from ..dashboard.links import read_expert
-    from ..report import expert_report, label_report, text_report
+    from ..report import comparison_report, edit_report, expert_report, label_report, text_report
 
-    if sum(choice is not None for choice in (expert, label, text)) != 1:
-        raise WorkbenchError("give exactly one of --expert, --label and --text.")
+    if sum(choice is not None for choice in (expert, label, text, against, edit)) != 1:
+        raise WorkbenchError("give exactly one of --expert, --label, --text, --edit and --against.")
     opened = open_run(run)
     if expert is not None:
         expert_report(opened, *read_expert(expert, opened.groups, opened.num_keys), kind.value, out)
@@ -43,6 +45,10 @@ def report(
         label_report(opened, label, kind.value, out)
     if text is not None:
         text_report(opened, text, kind.value, out)
+    if edit is not None:
+        edit_report(opened, edit, kind.value, out, progress=True)
+    if against is not None:
+        comparison_report(open_run(against), opened, kind.value, out)
     out_console.print(f"The report is in {out}.")
 
 

@@ -52,5 +52,28 @@ def histogram_ticks(bins: int) -> range:
     return range(bins % 3, bins + 1, 3) if bins > FEW_BINS else range(bins + 1)
 
 
+def interval_reach(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Ends of an axis that holds every rise, both ends of its interval, and 0; rows have rise, low and high."""
+    ends = [0.0, *(row[name] for row in rows for name in ("rise", "low", "high"))]
+    return min(ends), max(ends)
+
+
+def density_cells(first: np.ndarray, second: np.ndarray, cells: int) -> tuple[np.ndarray, float, float]:
+    """How many points fall into each cell of a square of logarithmic axes, and the ends of both axes in powers of ten.
+
+    Args:
+        first, second: (n,) positive numbers, of the horizontal and the vertical axis.
+        cells: on a side.
+
+    Returns:
+        (cells, cells) counts, row 0 at the bottom; the low and the high end.
+    """
+    x, y = np.log10(first), np.log10(second)
+    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
+    high = high if high > low else low + 1
+    counts, _, _ = np.histogram2d(y, x, bins=cells, range=[[low, high], [low, high]])
+    return counts.astype(np.int64), low, high
+
+
 def _reach(rows: Sequence[dict[str, Any]]) -> float:
     return math.log(max(row["count"] for row in rows) * HEADROOM / FLOOR)

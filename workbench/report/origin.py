@@ -1,8 +1,8 @@
-"""Where a report's numbers come from: the run, the model and corpus by their hashes, and the day."""
+"""Where a report's numbers come from: the run, the model and corpus by their hashes, and the versions at work."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,11 @@ from ..analysis import read_analysis
 if TYPE_CHECKING:
     from ..store import Run
 
+VERSIONS = ("monet-workbench", "torch", "transformers", "numpy", "pandas")
+
 
 def origin(run: Run) -> dict[str, Any]:
-    """What identifies a run, as JSON types; the same for every report of it but for the time of writing."""
+    """What identifies a run, as JSON types: nothing of the moment, so that the same report has the same bytes."""
 
     def identity(part: str, name: str) -> dict[str, Any]:
         known = run.manifest[part] or {}
@@ -24,7 +26,7 @@ def origin(run: Run) -> dict[str, Any]:
 
     return {
         "run": Path(run.path).resolve().name,
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in VERSIONS} | {"run format": str(run.manifest["schema"])},
         "model": identity("model", "model"),
         "tokenizer": identity("tokenizer", "tokenizer.json"),
         "corpus": identity("corpus", "corpus"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..store.text import visible
-from .charts import histogram_bars, histogram_lines, histogram_ticks
+from .charts import histogram_bars, histogram_lines, histogram_ticks, interval_reach
 from .palette import GENERALIST, label_colours, score_shade
 
 
@@ -23,6 +24,8 @@ def _environment() -> Environment:
     )
     made.filters["visible"] = visible
     made.globals |= {
+        "log1p": math.log1p,
+        "interval_reach": interval_reach,
         "histogram_bars": histogram_bars,
         "histogram_lines": histogram_lines,
         "histogram_ticks": histogram_ticks,
