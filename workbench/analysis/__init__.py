@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .bootstrap import MaskIntervals, bootstrap_mask
     from .corpus_attribution import CorpusAttribution, attribute_corpus
     from .curve import RemovalCurve, read_curve, removal_curve
-    from .encoder import Encoder, load_encoder
     from .edit_effect import EditEffect, measure_edit
+    from .encoder import Encoder, load_encoder
     from .mask import mask_labels
     from .mask_result import MaskResult, read_mask
     from .overlap import Overlap, label_overlap
