@@ -1,6 +1,7 @@
-"""Labelled corpora: building them from packages, and reading anything the `datasets` library reads."""
+"""Labelled corpora: building them from packages, scoring their texts, and reading anything the `datasets` library reads."""
 
 from .build import build_corpus
 from .load import load_corpus
+from .scoring import load_scorer, score_corpus
 
-__all__ = ["build_corpus", "load_corpus"]
+__all__ = ["build_corpus", "load_corpus", "load_scorer", "score_corpus"]

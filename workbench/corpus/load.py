@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import WorkbenchError
+from .toxicity import read_published
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -68,7 +69,8 @@ def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
 
     Args:
         spec: a Parquet, JSONL or CSV file, a folder of them, a folder with a sub-folder a split (``train``,
-            ``heldout``), a folder with a sub-folder of text files a label, or a name on a hub.
+            ``heldout``), a folder with a sub-folder of text files a label, or a name on a hub. The files of
+            RealToxicityPrompts and ToxiGen are taken as published (:func:`~workbench.corpus.toxicity.read_published`).
         split: which part; by default the held-out one where there is a choice.
 
     Raises:
@@ -92,6 +94,7 @@ def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
             raise WorkbenchError(f"there is no corpus at {path}.")
         else:
             data = datasets.load_dataset(str(spec), split=split or "test")
+        data = read_published(data)
     except (DatasetGenerationError, ArrowException) as error:
         raise WorkbenchError(f"the corpus {spec} cannot be read: {error.__cause__ or error}") from error
     except (FileNotFoundError, ConnectionError) as error:
