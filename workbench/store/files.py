@@ -13,12 +13,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .remote import send_on
+
 TEMPORARY = ".tmp"  # suffix of a file in the making
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; synced and renamed to it at the end, removed on an exception."""
+    """A temporary name beside ``path`` to write to; synced and renamed to it at the end, removed on an exception.
+
+    In the mirror of a remote run, the file is then sent to where that is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
     try:
@@ -30,6 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+    send_on(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..errors import WorkbenchError
 from .files import sha256
+from .remote import Place
 from .schema import MANIFEST, SCHEMA_VERSION
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Place) -> dict[str, Any]:
     """The manifest of the run at ``path``.
 
     Raises:

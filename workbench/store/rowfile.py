@@ -11,20 +11,25 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
+from .remote import RemoteFile
 
 
 class RowFile:
     """Reads whole row groups, the least there is to read; several threads may share one.
 
+    Args:
+        path: of the file, here or in a remote run, where only the ranges asked for are read.
+
     Raises:
         WorkbenchError: the file is missing or damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | RemoteFile) -> None:
         self.path = path
         self._lock = Lock()
         try:
-            self._file = pq.ParquetFile(path)
+            source = path.open() if isinstance(path, RemoteFile) else path
+            self._file = pq.ParquetFile(source, pre_buffer=source is not path)
         except (OSError, pa.ArrowInvalid) as error:
             raise self._damaged(error) from error
         metadata = self._file.metadata

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from ..errors import WorkbenchError
 from .index import find_expert
 from .manifest import read_manifest
+from .pairs import expand, neighbours
+from .ranking import best_experts
+from .remote import Place, Remote, RemoteFile, place
 from .routing import Side, from_arrow
 from .rowfile import RowFile
 from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name, routing_name
@@ -25,22 +29,22 @@ if TYPE_CHECKING:
 
     from monet_model import Routing
 
-OPEN_FILES = 256
+OPEN_FILES = 128  # each keeps a few megabytes about its row groups
 
 Rows = slice | Sequence[int] | NDArray[np.integer]
 
 
 def open_run(path: str | Path) -> Run:
-    """Open the complete run at ``path``; nothing big is read yet.
+    """Open the complete run at ``path``, a folder or a URL of fsspec; nothing big is read yet.
 
     Raises:
         WorkbenchError: there is no run, it is half-written, damaged, or of another schema version.
     """
-    path = Path(path)
-    manifest = read_manifest(path)
+    where = place(path)
+    manifest = read_manifest(where)
     if manifest["state"] != "complete":
-        raise WorkbenchError(f"the run {path} is half-written; continue its export with --resume.")
-    return Run(path, manifest)
+        raise WorkbenchError(f"the run {where} is half-written; continue its export with --resume.")
+    return Run(where, manifest)
 
 
 class Run:
@@ -49,7 +53,7 @@ class Run:
     A token row is the global number of a counted token, in corpus order: start-of-text tokens and padding have none.
 
     Attributes:
-        path: folder of the run.
+        path: folder of the run, or what stands for it where it is remote.
         manifest: what it was made from, and its files.
         labels: the corpus's labels, in alphabetical order.
         groups: numbers of the routing groups.
@@ -59,7 +63,7 @@ class Run:
         tokens_total: token rows.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Place, manifest: dict[str, Any]) -> None:
         self.path, self.manifest = path, manifest
         model = manifest["model"]
         self.labels: list[str] = list(manifest["labels"])
@@ -95,9 +99,11 @@ class Run:
 
     @cached_property
     def _document_columns(self) -> dict[str, NDArray]:
-        """Columns of the documents as arrays, and ``bos`` as 1 where a document has a start-of-text token, else 0."""
-        columns = {name: self.documents[name].to_numpy() for name in ("label", "source", "row", "tokens", "window")}
-        return columns | {"bos": self.documents["bos"].notna().to_numpy(np.int64)}
+        """Columns of the documents as arrays: ``bos`` is 1 where a document has a start-of-text token, else 0, and
+        ``label`` its label's number."""
+        columns = {name: self.documents[name].to_numpy() for name in ("source", "row", "tokens", "window")}
+        label = pd.Categorical(self.documents["label"], categories=self.labels).codes.astype(np.int32)
+        return columns | {"bos": self.documents["bos"].notna().to_numpy(np.int64), "label": label}
 
     @cached_property
     def label_tokens(self) -> pd.Series:
@@ -114,6 +120,40 @@ class Run:
         table = file.read(columns=[name for name in file.columns if name != "histogram"])
         return table.to_pandas().set_index("expert")
 
+    def expert(self, group: int, expert: int) -> pd.Series:
+        """One row of :meth:`experts`, read without the others; 0 in all but ``mean``, which is missing, where the
+        expert was never active."""
+        file = self._file(group_name("experts", self._group(group)))
+        columns = [name for name in file.columns if name not in ("expert", "histogram")]
+        table = self._of_expert("experts", group, expert, columns)
+        row = {name: table[name][0].as_py() if len(table) else 0 for name in columns}
+        return pd.Series(row if len(table) else row | {"mean": np.nan}, name=index(expert))
+
+    def top_experts(
+        self,
+        group: int,
+        by: str = "mass",
+        *,
+        where: Mapping[str, tuple[float | None, float | None]] | None = None,
+        ascending: bool = False,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> pd.DataFrame:
+        """A page of :meth:`experts` in the order of one column, equal values by id; only what it needs is read.
+
+        Args:
+            group: the group.
+            by: the column that orders, or ``expert``.
+            where: least and greatest value of columns, both included, None for no bound.
+            ascending: the lowest first.
+            offset, limit: experts passed over, and shown.
+
+        Raises:
+            WorkbenchError: there is no such column, or ``offset`` or ``limit`` is negative.
+        """
+        file = self._file(group_name("experts", self._group(group)))
+        return best_experts(file, by, dict(where or {}), ascending, _count("offset", offset), _count("limit", limit))
+
     def histogram(self, group: int, expert: int) -> pd.DataFrame:
         """Active tokens with low <= score < high: low, high, count; one bin an octave.
 
@@ -129,17 +169,16 @@ class Run:
 
         Columns: score, token, token_text, label, doc, position, window, source, row.
         """
-        table = self._of_expert("examples", group, expert, ["score", "row", "token"])[:n]
+        table = self._of_expert("examples", group, expert, ["score", "row", "token"])[: _count("n", n)]
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
         columns = self._document_columns
-        doc = np.searchsorted(columns["row"], rows, side="right") - 1  # empty documents stand before
-        position = rows - columns["row"][doc] + columns["bos"][doc]
+        doc, position = self._place(rows)
         return pd.DataFrame(
             {
                 "score": table["score"].to_numpy(),
                 "token": token,
                 "token_text": self.token_text(token),
-                "label": columns["label"][doc],
+                "label": self._labels_of(doc),
                 "doc": doc,
                 "position": position,
                 "window": columns["window"][doc] + position // self.manifest["settings"]["context"],
@@ -147,6 +186,19 @@ class Run:
                 "row": rows,
             }
         )
+
+    def neighbours(self, group: int, expert: int, n: int = 10) -> pd.DataFrame:
+        """The ``n`` experts that are active with this one on its examples, the most alike first.
+
+        Exact over the examples that the run keeps of the expert (its best tokens, few of one document), from the stored
+        half precision; it says nothing of other tokens.
+
+        Columns: expert; similarity, the cosine of both experts' scores over those tokens; shared, the tokens where both
+        are active; key, the key set whose key they have in common (1 or 2), or 0.
+        """
+        rows = np.sort(self._of_expert("examples", group, expert, ["row"])["row"].to_numpy())
+        pairs = expand(*self._sides(rows, group), self.heads, self.num_keys)
+        return neighbours(pairs, index(expert), self.num_keys, _count("n", n))
 
     def tokens(self, rows: Rows = slice(None)) -> pd.DataFrame:
         """Token rows: row, doc, position, token, label, start, end (character offsets; missing where ids were given).
@@ -187,10 +239,52 @@ class Run:
             rows.append(found + self._part_rows[part])
             scores.append(score)
         row = np.concatenate(rows)
-        table = self._token_columns(row, ["doc", "position", "token", "label"]).to_pandas()
-        table = table.assign(label=table["label"].astype(str), score=np.concatenate(scores))
-        table.insert(0, "row", row)
-        return table
+        doc, position = self._place(row)
+        return pd.DataFrame(
+            {
+                "row": row,
+                "doc": doc,
+                "position": position.astype(np.int32),
+                "token": self._token_ids(row),
+                "label": self._labels_of(doc),
+                "score": np.concatenate(scores),
+            }
+        )
+
+    def contexts(self, group: int, expert: int, rows: Rows, before: int = 28, after: int = 14) -> pd.DataFrame:
+        """The tokens around some token rows, no further than their context windows go, read together.
+
+        Columns: example (which of ``rows``, from 0), row, position, token, text, score (the expert's, 0 where not
+        active), and left and right: how many tokens the window counts on either side of this one.
+
+        Scores come from the stored half precision.
+        """
+        i, j = self._keys(expert)
+        at = self._rows(rows)
+        columns, width = self._document_columns, self.manifest["settings"]["context"]
+        doc, position = self._place(at)
+        bos = columns["bos"][doc]
+        start = np.maximum(position // width * width, bos)
+        end = np.minimum((position // width + 1) * width, columns["tokens"][doc] + bos)
+        first = np.maximum(position - _count("before", before), start)
+        counts = np.minimum(position + _count("after", after) + 1, end) - first
+        example = np.repeat(np.arange(len(at)), counts)
+        place = np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts - first, counts)
+        wanted, back = np.unique(place + (at - position)[example], return_inverse=True)
+        score = self._score(*self._sides(wanted, self._group(group)), i, j)[back]
+        token = self._token_ids(wanted)[back]
+        return pd.DataFrame(
+            {
+                "example": example,
+                "row": wanted[back],
+                "position": place,
+                "token": token,
+                "text": self.token_text(token),
+                "score": score,
+                "left": place - start[example],
+                "right": end[example] - 1 - place,
+            }
+        )
 
     def context(self, window: int, group: int, expert: int) -> pd.DataFrame:
         """The counted tokens of a context window: position, token, text, score (the expert's, 0 where not active).
@@ -200,7 +294,7 @@ class Run:
         i, j = self._keys(expert)
         rows, position = self._window_rows(window)
         score = self._score(*self._sides(rows, self._group(group)), i, j)
-        token = self._token_columns(rows, ["token"])["token"].to_numpy()
+        token = self._token_ids(rows)
         return pd.DataFrame({"position": position, "token": token, "text": self.token_text(token), "score": score})
 
     def input_ids(self, doc: int) -> NDArray[np.int64]:
@@ -238,8 +332,8 @@ class Run:
         return np.array(token_pieces(self._tokenizer, range(self.manifest["model"]["vocabulary"])), object)
 
     def analysis_path(self, name: str) -> Path:
-        """Where an analysis of the run keeps ``name``."""
-        return self.path / "analysis" / name
+        """Where an analysis of the run keeps ``name``; what is written there goes to where the run is."""
+        return self.path / f"analysis/{name}"
 
     # reading
 
@@ -249,14 +343,21 @@ class Run:
         return group
 
     def _keys(self, expert: int) -> tuple[int, int]:
-        if not 0 <= expert < self.num_keys**2:
+        try:
+            known = 0 <= index(expert) < self.num_keys**2
+        except TypeError:
+            known = False
+        if not known:
             raise WorkbenchError(f"there is no expert {expert}; ids run from 0 to {self.num_keys**2 - 1}.")
-        return divmod(int(expert), self.num_keys)
+        return divmod(index(expert), self.num_keys)
 
     def _rows(self, rows: Rows) -> NDArray[np.int64]:
         if isinstance(rows, slice):
             return np.arange(*rows.indices(self.tokens_total))
-        wanted = np.asarray(rows, np.int64)
+        asked = np.asarray(rows)
+        if asked.ndim != 1 or (len(asked) and asked.dtype.kind not in "iu"):
+            raise WorkbenchError(f"token rows are a slice or a list of whole numbers; got {rows!r}.")
+        wanted = asked.astype(np.int64)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.tokens_total):
             raise WorkbenchError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
         return wanted
@@ -274,7 +375,7 @@ class Run:
         return columns["row"][doc] + place, place + bos
 
     def _open(self, name: str) -> RowFile:
-        return RowFile(self.path / name)
+        return RowFile(RemoteFile(self.path, name) if isinstance(self.path, Remote) else self.path / name)
 
     def _by_part(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Each part that holds some of the rows: its number, those rows within it, and where they stand in ``rows``."""
@@ -294,7 +395,24 @@ class Run:
             table, at = self._file(part_name("tokens", part)).rows(local, columns)
             tables.append(table.take(pa.array(at)))
             order.append(where)
-        return pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(order))))
+        return pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+    def _token_ids(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        ids = np.empty(len(rows), np.int32)
+        for part, local, where in self._by_part(rows):
+            table, at = self._file(part_name("tokens", part)).rows(local, ["token"])
+            ids[where] = table["token"].to_numpy()[at]
+        return ids
+
+    def _place(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The document of each token row, and the position in it."""
+        columns = self._document_columns
+        doc = np.searchsorted(columns["row"], rows, side="right") - 1  # empty documents stand before
+        return doc, rows - columns["row"][doc] + columns["bos"][doc]
+
+    def _labels_of(self, docs: NDArray[np.int64]) -> pd.Series:
+        codes = pa.array(self._document_columns["label"][docs])
+        return pa.DictionaryArray.from_arrays(codes, pa.array(self.labels, pa.string())).dictionary_decode().to_pandas()
 
     def _sides(self, rows: NDArray[np.int64], group: int) -> tuple[Side, Side]:
         """The stored routing of token rows, in their order."""
@@ -312,3 +430,10 @@ class Run:
         """Score of expert (i, j) at every token of the sides."""
         column1 = side1.column(i, self.heads, self.num_keys)
         return (column1 * side2.column(j, self.heads, self.num_keys)).sum(1)
+
+
+def _count(name: str, value: int) -> int:
+    """A number of things, or WorkbenchError where it is none."""
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise WorkbenchError(f"{name} is a whole number from 0; got {value!r}.")
+    return int(value)

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from ..errors import WorkbenchError
-from .files import TEMPORARY, sha256
+from .files import TEMPORARY
 from .manifest import listed_files, read_manifest
+from .remote import Place, file_names, file_size, open_whole, place
 
 
 def verify_run(path: str | Path) -> list[str]:
-    """Problems of the run at ``path``, one sentence each; an empty list says that it is sound and complete."""
-    path = Path(path)
+    """Problems of the run at ``path``, one sentence each; an empty list says that it is sound and complete.
+
+    Args:
+        path: folder of the run, or its URL; a remote run is read once, file by file, and not kept.
+    """
+    where = place(path)
     try:
-        manifest = read_manifest(path)
+        manifest = read_manifest(where)
     except WorkbenchError as error:
         return [str(error)]
     problems = []
     if manifest["state"] != "complete":
-        problems.append(f"{path} is half-written; continue its export with --resume.")
-    problems += damaged_files(path, listed_files(manifest))
-    for left in sorted(path.rglob(f"*{TEMPORARY}")):
-        problems.append(f"{left.relative_to(path)} was left by an interrupted export.")
+        problems.append(f"{where} is half-written; continue its export with --resume.")
+    problems += damaged_files(where, listed_files(manifest))
+    for left in file_names(where):
+        if left.endswith(TEMPORARY):
+            problems.append(f"{left} was left by an interrupted export.")
     return problems
 
 
-def damaged_files(path: Path, files: dict[str, dict[str, Any]]) -> list[str]:
+def damaged_files(path: Place, files: dict[str, dict[str, Any]]) -> list[str]:
     """A sentence for each file of a manifest's list that is missing, cut or changed."""
     problems = []
     for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
+        size = file_size(path, name)
+        if size is None:
             problems.append(f"{name} is missing.")
-        elif file.stat().st_size != expected["bytes"]:
-            problems.append(f"{name} has {file.stat().st_size:,} bytes; {expected['bytes']:,} were written.")
-        elif sha256(file) != expected["sha256"]:
+        elif size != expected["bytes"]:
+            problems.append(f"{name} has {size:,} bytes; {expected['bytes']:,} were written.")
+        elif _checksum(path, name) != expected["sha256"]:
             problems.append(f"{name} has changed since it was written: its checksum differs.")
     return problems
+
+
+def _checksum(path: Place, name: str) -> str:
+    with open_whole(path, name) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
