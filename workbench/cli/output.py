@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ out_console = Console(soft_wrap=True)
 err_console = Console(stderr=True, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="folder of an exported run")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="folder of a run, or a URL such as s3://bucket/run")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="folder or hub name of a Monet model")]
 
 
