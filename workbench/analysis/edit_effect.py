@@ -1,4 +1,4 @@
-"""What an edit of experts does to a model: the held-out loss of every label, with intervals over documents."""
+"""Edits of a run's model: the removal of a label's experts, and what any edit does to every label's held-out loss."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..errors import WorkbenchError
 from ..progress import job
+from .analyze import check_rule
 from .bootstrap import LEVEL, SAMPLES, resampled_means
 from .heldout import HeldOut, document_losses
+from .removal import specialists
+from .selectivity import MIN_TOKENS, RATIO
+from .targets import check_same_model
 
 if TYPE_CHECKING:
     from monet_model import ExpertEdit, MonetForCausalLM
@@ -46,6 +51,44 @@ class EditEffect:
             "seed": self.seed,
             "labels": self.labels.to_dict("records"),
         }
+
+
+def label_edit(
+    run: Run,
+    model: MonetForCausalLM,
+    label: str,
+    *,
+    ratio: float = RATIO,
+    min_tokens: int = MIN_TOKENS,
+    seed: int = 0,
+) -> ExpertEdit:
+    """The removal of a label's specialised experts, as :func:`~workbench.analysis.mask_labels` removes them.
+
+    Experts are chosen on the documents that neither it nor :func:`measure_edit` measures on.
+
+    Args:
+        run: an opened run.
+        model: the model it was exported from.
+        label: one of ``run.labels``.
+        ratio: first rate over second rate.
+        min_tokens: active tokens, in the choosing part, that an expert needs to be chosen.
+        seed: of the split of the documents.
+
+    Raises:
+        WorkbenchError: an unknown label, or one without specialised experts; a rule that makes no sense; another model;
+            a run with one label, or fewer than two documents of a label.
+    """
+    from monet_model import ExpertEdit
+
+    check_rule(ratio, min_tokens)
+    if label not in run.labels:
+        raise WorkbenchError(f"there is no label {label!r} in {run.path}; it has {', '.join(run.labels)}.")
+    check_same_model(run, model)
+    heldout, number = HeldOut.split(run, seed), run.labels.index(label)
+    chosen = [specialists(heldout.choosing_sums(group), ratio, min_tokens)[number] for group in run.groups]
+    if not sum(map(len, chosen)):
+        raise WorkbenchError(f"no expert of {run.path} is specialised in {label!r} at a ratio of {ratio:g}.")
+    return ExpertEdit.from_experts(model, dict(zip(run.group_layers, map(torch.from_numpy, chosen), strict=True)))
 
 
 def measure_edit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..errors import WorkbenchError
-from . import analysis, models, reading, runs
+from . import analysis, models, reading, runs, scores, structure
 from .output import err_console
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 corpus_app = typer.Typer(help="Labelled corpora.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 corpus_app.command("build")(models.corpus_build)
+corpus_app.command("score")(scores.corpus_score)
 
 app.command()(models.train)
 app.command()(runs.export)
@@ -25,7 +26,12 @@ app.command()(runs.verify)
 app.command()(analysis.analyze)
 app.command()(analysis.mask)
 app.command()(analysis.attribute)
+app.command("scores")(scores.scores)
+app.command()(scores.purge)
+app.command()(structure.structure)
+app.command("map")(structure.map_command)
 app.command()(reading.report)
+app.command()(models.edit)
 app.command("export-model")(models.export_model)
 app.command()(reading.serve)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import WorkbenchError
-from .output import ModelArgument, out_console, print_table
+from .output import ModelArgument, RunArgument, out_console, print_table
 
 
 def corpus_build(
@@ -36,6 +36,23 @@ def train(
 
     train_on_corpus(config, corpus, out, resume=resume)
     out_console.print(f"The model is in {out}.")
+
+
+def edit(
+    run: RunArgument,
+    label: Annotated[str, typer.Option(help="the label whose specialised experts are removed")],
+    out: Annotated[Path, typer.Option(help="the file to write; one that exists is replaced")],
+    ratio: Annotated[float, typer.Option(help="a specialist's rate for its label over that for the second")] = 2.0,
+) -> None:
+    """Write the removal of a label's experts as an edit, for `report --edit`, `export-model` and Python."""
+    from .. import open_run
+    from ..analysis import label_edit
+    from ..export import load_model
+
+    opened = open_run(run)
+    found = label_edit(opened, load_model(opened.model_path), label, ratio=ratio)
+    found.save(out)
+    out_console.print(f"The removal of {len(found):,} experts is in {out}.")
 
 
 def export_model(

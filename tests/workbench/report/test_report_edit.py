@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from monet_model import ExpertEdit, MonetForCausalLM
 from workbench import Run, open_run
-from workbench.analysis import measure_edit, read_analysis, read_mask
+from workbench.analysis import label_edit, measure_edit, read_analysis, read_mask
 from workbench.errors import WorkbenchError
 from workbench.report import KINDS, comparison_report, edit_report
 from workbench.report.comparison import comparison_document
@@ -36,10 +36,7 @@ def model(run: Run) -> MonetForCausalLM:
 
 @pytest.fixture(scope="module")
 def edit(run: Run, model: MonetForCausalLM) -> ExpertEdit:
-    """The removal of every expert specialised in Lua."""
-    derived = [read_analysis(run, group) for group in run.groups]
-    chosen = [table.index[table["specialised"] == "lua"].to_numpy() for table in derived]
-    return ExpertEdit.from_experts(model, dict(zip(run.group_layers, map(torch.tensor, chosen), strict=True)))
+    return label_edit(run, model, "lua")
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +81,32 @@ def test_effect_agrees_with_masking(run: Run, model: MonetForCausalLM) -> None:
     assert effect.labels[["rise", "low", "high"]].to_numpy() == pytest.approx(0.0, abs=1e-6)  # float32
 
 
+def test_edit_of_a_label_is_what_masking_removes(run: Run, model: MonetForCausalLM, edit: ExpertEdit) -> None:
+    masked = read_mask(run)
+    assert masked is not None
+    row = masked.rows.index("lua")
+    assert [len(edit.experts[layer]) for layer in run.group_layers] == masked.removed_by_group[row]
+    assert {float(factor) for layer in run.group_layers for factor in edit.factors[layer]} == {0.0}
+    rise = measure_edit(run, model, edit, samples=10).labels["rise"]
+    assert rise.tolist() == pytest.approx(masked.matrix[row].tolist(), abs=1e-6)
+    for label, ratio, said in (
+        ("cobol", 2.0, "no label 'cobol'"),
+        ("lua", 0.5, "ratio must"),
+        ("lua", 1e9, "no expert"),
+    ):
+        with pytest.raises(WorkbenchError, match=said):
+            label_edit(run, model, label, ratio=ratio)
+
+
 def test_edit_report(run: Run, edit: ExpertEdit, edit_path: Path, tmp_path: Path) -> None:
     for kind in ("json", "csv", "html"):
         edit_report(run, edit_path, kind, tmp_path / f"e.{kind}")
     said = json.loads((tmp_path / "e.json").read_text())
     assert said["edit"]["experts"] == said["edit"]["removed"] == len(edit)
-    assert {row["specialised"] for row in said["edit"]["by_label"]} == {"lua"}
+    derived = {group: read_analysis(run, group)["specialised"] for group in run.groups}
+    for row in said["edit"]["by_label"]:
+        edited = edit.experts[run.group_layers[row["group"]]].numpy()
+        assert row["experts"] == (derived[row["group"]].reindex(edited) == row["specialised"]).sum()
     assert sum(row["experts"] for row in said["edit"]["by_label"]) == len(edit)
     rises = [row["rise"] for row in said["hardest"]]
     assert rises == sorted(rises, reverse=True)
