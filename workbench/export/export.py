@@ -15,16 +15,14 @@ from ..memory import keep_heap
 from ..progress import job
 from ..store.files import write_json
 from ..store.manifest import describe_file, listed_files, read_manifest
-from ..store.schema import HISTOGRAM_BINS, MANIFEST, SCHEMA_VERSION, histogram_edges
+from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
 from ..store.verify import damaged_files
 from .documents import Document, read_documents, summarise
-from .finish import write_examples, write_experts
+from .finish import write_group
 from .folder import check_free, check_same, claimed
 from .model import describe_model, describe_tokenizer, load_model, load_tokenizer, model_folder
 from .part import Part, Report, export_part
 from .state import Totals, memory_needed, physical_memory, state_name
-from .statistics import Statistics
-from .toplists import Collector, TopLists
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,6 +44,7 @@ def export_run(
     part_tokens: int = 262_144,
     examples: int = 32,
     examples_per_document: int = 4,
+    keep_routing: float = 1.0,
     progress: bool = False,
 ) -> None:
     """Read a corpus with a model once and write a run: tokens, sparse routing, statistics and best tokens.
@@ -66,6 +65,8 @@ def export_run(
         part_tokens: a part ends with the document that reaches this number of tokens.
         examples: best tokens kept for each expert.
         examples_per_document: how many of them one document may give.
+        keep_routing: share of the documents whose routing is written, from 0 to 1: a sample that rests on their numbers
+            alone. Everything else is of all documents whatever it is.
         progress: show what is done, tokens a second and the time left.
 
     Raises:
@@ -77,6 +78,8 @@ def export_run(
     for name, value in (counts | {"examples": examples, "examples_per_document": examples_per_document}).items():
         if value is not None and value < 1:
             raise WorkbenchError(f"{name} must be at least 1, got {value}.")
+    if not 0 <= keep_routing <= 1:
+        raise WorkbenchError(f"keep_routing must lie in 0 .. 1, got {keep_routing}.")
     check_free(path, resume)
     folder = model_folder(model)
     data = load_corpus(corpus)
@@ -106,6 +109,7 @@ def export_run(
             "part_tokens": part_tokens,
             "examples": examples,
             "examples_per_document": examples_per_document,
+            "keep_routing": float(keep_routing),
         },
         "histogram": histogram_edges(config.moe_heads),
         "parts": [],
@@ -141,43 +145,37 @@ def _export(
 ) -> None:
     """Writes the parts that are missing, then the files that close the run."""
     settings, labels, parts = manifest["settings"], manifest["labels"], manifest["parts"]
-    keys, heads, groups = model.config.moe_experts, model.config.moe_heads, range(len(manifest["model"]["groups"]))
-    totals = [Totals(Statistics(keys, len(labels), heads), TopLists.empty()) for _ in groups]
+    totals = [Totals.empty(manifest["model"], len(labels), settings) for _ in manifest["model"]["groups"]]
     ends = {"documents": 0, "rows": 0, "windows": 0}
     if parts:
         ends = {name: parts[-1][name][1] for name in ends}
-        for group, total in zip(groups, totals, strict=True):
+        for group, total in enumerate(totals):
             total.load(path / state_name(parts[-1]["part"], group))
     bos = model.config.bos_token_id
     if tokenizer is not None and (bos is None or "input_ids" not in data.column_names):
         bos = tokenizer.bos_token_id
     documents = read_documents(data, ends["documents"], tokenizer, model.config.vocab_size, bos)
     for held, last in _cut(documents, settings["part_tokens"]):
-        part = Part(len(parts), held, ends["rows"], ends["windows"], settings["context"], labels)
+        part = Part(len(parts), held, ends["rows"], ends["windows"], labels, settings)
         if last and part.end_row == 0:
             raise WorkbenchError(f"the corpus {manifest['corpus']['path']} holds no tokens.")
-        gathered = [
-            (
-                Statistics(keys, len(labels), heads),
-                Collector(keys**2, settings["examples"], settings["examples_per_document"], part.document_of_row),
-            )
-            for _ in groups
-        ]
-        names = export_part(part, model, path, settings["batch_size"], gathered, report)
-        for total, (statistics, collector) in zip(totals, gathered, strict=True):
-            total.statistics.merge(statistics)
-            total.lists = total.lists.merge(collector.finish(part.first_row), settings["examples"])
+        names = export_part(part, model, path, settings["batch_size"], totals, report)
         parts.append(part.describe() | {"files": _describe(path, names)})
         ends = {name: parts[-1][name][1] for name in ends}
         if not last:
             _save_totals(path, manifest, totals)
         else:
-            names = [write_experts(path, group, total.statistics, labels) for group, total in enumerate(totals)]
-            names += [write_examples(path, group, total.lists, parts) for group, total in enumerate(totals)]
-            names += [f"tokenizer/{file.name}" for file in sorted((path / "tokenizer").glob("*"))]
-            manifest |= {"state": "complete", "files": _describe(path, names)}
-            write_json(path / MANIFEST, manifest)
-            shutil.rmtree(path / "state", ignore_errors=True)
+            _close(path, manifest, totals)
+
+
+def _close(path: Path, manifest: dict[str, Any], totals: list[Totals]) -> None:
+    """Writes the files of the whole run and declares it complete."""
+    names = [f"tokenizer/{file.name}" for file in sorted((path / "tokenizer").glob("*"))]
+    for group, total in enumerate(totals):
+        names += write_group(path, group, total, manifest["labels"], manifest["parts"])
+    manifest |= {"state": "complete", "files": _describe(path, names)}
+    write_json(path / MANIFEST, manifest)
+    shutil.rmtree(path / "state", ignore_errors=True)
 
 
 def _cut(documents: Iterator[Document], tokens: int) -> Iterator[tuple[list[Document], bool]]:
@@ -212,7 +210,7 @@ def _check_memory(manifest: dict[str, Any]) -> None:
     """Raises WorkbenchError where the statistics alone would not fit into memory."""
     model, labels = manifest["model"], len(manifest["labels"])
     groups, examples = len(model["groups"]), manifest["settings"]["examples"]
-    needed, there = memory_needed(model["keys"], labels, groups, examples, HISTOGRAM_BINS), physical_memory()
+    needed, there = memory_needed(model["keys"], labels, groups, examples), physical_memory()
     if there is not None and needed > there:
         raise WorkbenchError(
             f"statistics of {groups} groups of {model['keys'] ** 2:,} experts by {labels:,} labels take "

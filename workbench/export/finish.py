@@ -1,4 +1,4 @@
-"""The files that close a run: one row an expert seen, and every expert's best tokens."""
+"""The files that close a run: one row an expert seen, every expert's best tokens, and a sample of its tokens."""
 
 from __future__ import annotations
 
@@ -8,29 +8,43 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ..store.files import write_parquet
-from ..store.schema import EXAMPLES, HISTOGRAM_BINS, group_name, part_name
-from .statistics import Statistics
-from .toplists import TopLists
+from ..store.schema import EXAMPLES, HISTOGRAM_BINS, INTERVALS, group_name, part_name
+from .state import Totals
 
 EXPERTS_ROW_GROUP = 4096
 EXAMPLES_ROW_GROUP = 4096
 
 
-def write_experts(path: Path, group: int, statistics: Statistics, labels: list[str]) -> str:
+def write_group(path: Path, group: int, total: Totals, labels: list[str], parts: list[dict[str, Any]]) -> list[str]:
+    """The three files of a group; returns their names."""
+    best_rows = total.statistics.best_rows.numpy()
+    kept = best_rows >= 0
+    expert = np.repeat(np.arange(len(kept)), kept.sum(1))
+    score, row = total.statistics.best_scores.numpy()[kept], best_rows[kept]
+    names = [write_experts(path, group, total, labels)]
+    names.append(_write_tokens(path, group_name("examples", group), EXAMPLES, [expert, score, row], parts))
+    names.append(_write_tokens(path, group_name("intervals", group), INTERVALS, [*total.sample.columns()], parts))
+    return names
+
+
+def write_experts(path: Path, group: int, total: Totals, labels: list[str]) -> str:
     """Statistics of a group's experts that were active at least once, by ascending id; returns the file's name."""
-    total = statistics.tokens.sum(1)
-    seen = np.flatnonzero(total)
-    tokens, mass = statistics.tokens[seen], statistics.mass[seen]
+    statistics = total.statistics
+    active = statistics.tokens.numpy().sum(1)
+    seen = np.flatnonzero(active)
+    tokens, mass = statistics.tokens.numpy()[seen], statistics.masses.numpy()[seen]
     all_mass = mass.sum(1)
-    histogram = pa.FixedSizeListArray.from_arrays(pa.array(statistics.histogram[seen].reshape(-1)), HISTOGRAM_BINS)
+    counts = statistics.histogram.numpy()[seen].reshape(-1)
+    histogram = pa.FixedSizeListArray.from_arrays(pa.array(counts), HISTOGRAM_BINS)
     columns: dict[str, Any] = {
         "expert": seen.astype(np.int32),
-        "tokens": total[seen],
+        "tokens": active[seen],
         "mass": all_mass,
-        "mean": all_mass / total[seen],
-        "max": statistics.maximum[seen],
+        "mean": all_mass / active[seen],
+        "max": statistics.maximum.numpy()[seen],
     }
     columns |= {f"tokens:{label}": np.ascontiguousarray(tokens[:, n]) for n, label in enumerate(labels)}
     columns |= {f"mass:{label}": np.ascontiguousarray(mass[:, n]) for n, label in enumerate(labels)}
@@ -39,16 +53,15 @@ def write_experts(path: Path, group: int, statistics: Statistics, labels: list[s
     return name
 
 
-def write_examples(path: Path, group: int, lists: TopLists, parts: list[dict[str, Any]]) -> str:
-    """Best tokens of a group's experts, by expert, then best first; returns the file's name."""
-    lists = lists.ranked()
-    token = np.zeros(len(lists.row), np.int32)
+def _write_tokens(path: Path, name: str, schema: pa.Schema, columns: list[NDArray], parts: list[dict[str, Any]]) -> str:
+    """A file of ``columns``, the last of which are token rows, and of the token of each; returns its name."""
+    rows = columns[-1]
+    token = np.zeros(len(rows), np.int32)
     for part in parts:
         first, end = part["rows"]
-        here = np.flatnonzero((lists.row >= first) & (lists.row < end))
+        here = np.flatnonzero((rows >= first) & (rows < end))
         ids = pq.read_table(path / part_name("tokens", part["part"]), columns=["token"])["token"].to_numpy()
-        token[here] = ids[lists.row[here] - first]
-    table = pa.Table.from_arrays([pa.array(c) for c in (lists.expert, lists.score, lists.row, token)], schema=EXAMPLES)
-    name = group_name("examples", group)
-    write_parquet(path / name, table, row_group_size=EXAMPLES_ROW_GROUP)
+        token[here] = ids[rows[here] - first]
+    arrays = [pa.array(column).cast(kind.type) for column, kind in zip([*columns, token], schema, strict=True)]
+    write_parquet(path / name, pa.Table.from_arrays(arrays, schema=schema), row_group_size=EXAMPLES_ROW_GROUP)
     return name

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cuda_ext import accumulate
+
 from ..errors import WorkbenchError
 from ..store.files import replacing, write_parquet
 from ..store.index import write_index
@@ -21,8 +23,8 @@ from ..store.routing import PARQUET, ROUTING, ROW_GROUP, Side, to_arrow
 from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, index_name, part_name, routing_name
 from .documents import Document, windows
 from .reader import read_routing
-from .statistics import Statistics, activations
-from .toplists import Collector
+from .sample import BITS, priority
+from .state import Totals
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM, Routing
@@ -39,12 +41,21 @@ class Part:
         documents: at least one.
         first_row, first_window: global numbers of its first token row and context window.
         rows, windows: how many of each it has.
+        label_of_row, start_of_row: (rows,) label number of each token, and the global row its document begins at.
+        kept: (rows,) whether the routing of each token is written.
         ids, size: token ids and, in the corpus's measure, size of its documents.
     """
 
     def __init__(
-        self, number: int, documents: list[Document], first_row: int, first_window: int, context: int, labels: list[str]
+        self,
+        number: int,
+        documents: list[Document],
+        first_row: int,
+        first_window: int,
+        labels: list[str],
+        settings: dict[str, Any],
     ) -> None:
+        context = settings["context"]
         self.number, self.documents, self.context, self.label_names = number, documents, context, labels
         self.first_row, self.first_window = first_row, first_window
         counts = np.array([d.rows for d in documents])
@@ -54,9 +65,11 @@ class Part:
         code = {label: n for n, label in enumerate(labels)}
         self._codes = np.array([code[d.label] for d in documents], np.int32)
         self._first_rows, self._first_windows = np.cumsum(counts) - counts, np.cumsum(spans) - spans
-        self._counts = counts
-        self.document_of_row = np.repeat(np.arange(len(documents)), counts)
-        self.label_of_row = self._codes[self.document_of_row]
+        self._counts, self._kept = counts, kept_documents(documents, settings["keep_routing"])
+        self._document_of_row = np.repeat(np.arange(len(documents)), counts)
+        self.label_of_row = self._codes[self._document_of_row]
+        self.start_of_row = first_row + self._first_rows[self._document_of_row]
+        self.kept = self._kept[self._document_of_row]
 
     @property
     def end_row(self) -> int:
@@ -75,7 +88,7 @@ class Part:
 
     def around(self, row: int) -> str:
         """Names the document that holds a row of the part, for a message."""
-        return f"document {self.documents[int(self.document_of_row[min(row, self.rows - 1)])].number} or one after it"
+        return f"document {self.documents[int(self._document_of_row[min(row, self.rows - 1)])].number} or one after it"
 
     def batches(self, size: int) -> list[list[tuple[NDArray[np.int32], bool]]]:
         """Context windows in order, ``size`` at a time: (ids, whether the first is the start-of-text token)."""
@@ -115,6 +128,7 @@ class Part:
                 pa.array(self._counts, pa.int64()),
                 pa.array(self._first_windows + self.first_window, pa.int64()),
                 pa.array([int(d.ids[0]) if d.bos else None for d in documents], pa.int32()),
+                pa.array(self._kept),
                 pa.array([d.text for d in documents], pa.string()),
             ],
             schema=DOCUMENTS,
@@ -135,18 +149,17 @@ def pad(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[Tensor, Tensor, Te
     return torch.from_numpy(padded), torch.from_numpy(mask), torch.from_numpy(counted)
 
 
-def export_part(
-    part: Part,
-    model: MonetForCausalLM,
-    path: Path,
-    batch_size: int,
-    gathered: list[tuple[Statistics, Collector]],
-    report: Report,
-) -> list[str]:
-    """Run the model over a part, gather its statistics and best tokens, and write its files.
+def kept_documents(documents: list[Document], fraction: float) -> NDArray[np.bool_]:
+    """Which documents' routing is written: those whose number comes first in a fixed order that looks random."""
+    return priority(np.array([d.number for d in documents])) < fraction * 2**BITS
 
-    Args:
-        gathered: empty ones for each routing group; filled here.
+
+def export_part(
+    part: Part, model: MonetForCausalLM, path: Path, batch_size: int, totals: list[Totals], report: Report
+) -> list[str]:
+    """Run the model over a part, write its files, and add it to the totals of each group.
+
+    The totals may be those of the parts before, or empty ones to merge into these later: the outcome is the same.
 
     Returns:
         Paths of the written files inside the run.
@@ -154,7 +167,8 @@ def export_part(
     Raises:
         WorkbenchError: the model gives NaN or infinity on one of its documents.
     """
-    names = [routing_name(part.number, group) for group in range(len(gathered))]
+    names = [routing_name(part.number, group) for group in range(len(totals))]
+    keys, heads = model.config.moe_experts, model.config.moe_heads
     with ExitStack() as files:
         temporary = [files.enter_context(replacing(path / name)) for name in names]
         writers = [files.enter_context(pq.ParquetWriter(file, ROUTING, **PARQUET)) for file in temporary]
@@ -168,30 +182,34 @@ def export_part(
                     f"the model cannot route a context window of {part.around(row)}: {error}"
                 ) from error
             chosen = counted.flatten().nonzero().squeeze(1)
+            end = row + len(chosen)
             if len(chosen):
-                labels = part.label_of_row[row : row + len(chosen)]
-                for routing, writer, (statistics, collector) in zip(routings, writers, gathered, strict=True):
-                    sides = _sides(routing[chosen])
-                    writer.write_table(to_arrow(*sides), row_group_size=ROW_GROUP)
-                    for begin, found in activations(*sides, routing.heads, routing.num_keys):
-                        statistics.add(found, labels[begin:])
-                        collector.add(found, row + begin)
-            row, ids_done = row + len(chosen), ids_done + int(mask.sum())
+                for routing, writer, total in zip(routings, writers, totals, strict=True):
+                    sides = gather(part, row, end, routing[chosen], total)
+                    kept = part.kept[row:end]
+                    writer.write_table(to_arrow(*(side.only(kept) for side in sides)), row_group_size=ROW_GROUP)
+            ids_done += int(mask.sum())
             size = part.size * ids_done // part.ids
-            report(len(chosen), size - size_done)
-            size_done = size
-    for group in range(len(gathered)):
+            report(end - row, size - size_done)
+            row, size_done = end, size
+    for group in range(len(totals)):
         names.append(index_name(part.number, group))
         with replacing(path / names[-1]) as index:
-            write_index(path / names[group], index, model.config.moe_heads, model.config.moe_experts)
+            write_index(path / names[group], index, heads, keys)
     for folder, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
         names.append(part_name(folder, part.number))
         write_parquet(path / names[-1], table, row_group_size=TOKENS_ROW_GROUP)
     return names
 
 
-def _sides(routing: Routing) -> tuple[Side, Side]:
-    return (
+def gather(part: Part, row: int, end: int, routing: Routing, total: Totals) -> tuple[Side, Side]:
+    """Add the routing of the part's rows from ``row`` to ``end`` to a group's totals; its flattened sides."""
+    sides = (
         Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys),
         Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys),
     )
+    rows = np.arange(part.first_row + row, part.first_row + end)
+    labels, starts = part.label_of_row[row:end].astype(np.int64), part.start_of_row[row:end]
+    accumulate(total.statistics, routing, *map(torch.from_numpy, (labels, rows, starts)))
+    total.sample.add(*sides, routing.num_keys, rows)
+    return sides

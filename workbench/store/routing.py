@@ -64,6 +64,14 @@ class Side:
         counts = np.concatenate([np.diff(s.starts) for s in sides])
         return Side(np.concatenate([s.keys for s in sides]), np.concatenate([s.probs for s in sides]), _starts(counts))
 
+    def only(self, kept: NDArray[np.bool_]) -> Side:
+        """The same tokens, with no entries where ``kept`` is False."""
+        if kept.all():
+            return self
+        counts = np.diff(self.starts)
+        entries = np.repeat(kept, counts)
+        return Side(self.keys[entries], self.probs[entries], _starts(counts * kept))
+
     def take(self, tokens: NDArray[np.int64]) -> Side:
         """Some tokens, in the order asked for."""
         counts = np.diff(self.starts)[tokens]

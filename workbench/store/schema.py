@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 MANIFEST = "manifest.json"
 LABEL_TYPE = pa.dictionary(pa.int32(), pa.string())
@@ -30,11 +30,18 @@ DOCUMENTS = pa.schema(
         ("tokens", pa.int64()),  # its rows there
         ("window", pa.int64()),  # its first context window
         ("bos", pa.int32()),  # the start-of-text token it was read with, null where there was none
+        ("kept", pa.bool_()),  # whether the run holds the routing of its tokens
         ("text", pa.string()),
     ]
 )
 
 EXAMPLES = pa.schema([("expert", pa.int32()), ("score", pa.float32()), ("row", pa.int64()), ("token", pa.int32())])
+
+# Sampled tokens of an expert: from each bin of its histogram that is not empty, INTERVAL_EXAMPLES of its active tokens,
+# or all where there are fewer. A fixed permutation puts all token rows in one order (workbench.export.sample.priority);
+# the first ones in it are taken, so the choice rests on the corpus alone. By expert, then bin, then place in that order.
+INTERVALS = pa.schema([("expert", pa.int32()), ("bin", pa.int8()), *list(EXAMPLES)[1:]])
+INTERVAL_EXAMPLES = 4
 
 
 def part_name(folder: str, part: int) -> str:

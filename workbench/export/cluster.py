@@ -1,0 +1,109 @@
+"""Parts of a run read on a Ray cluster: an actor holds the model, a part is a task of one, results come in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from ..errors import WorkbenchError
+from .part import Part
+
+Result = TypeVar("Result")
+
+AHEAD = 2  # parts a worker that are in work or wait to be merged: bounds memory here
+RETRIES = 3  # times a part is begun anew after its worker died
+
+
+class Worker(Generic[Result]):
+    """What an actor does, part after part."""
+
+    def __init__(self, read: Callable[[Part], Result], threads: int) -> None:
+        torch.set_num_threads(threads)  # Ray sets one; sums can differ in their last bits with another number
+        self._read = read
+
+    def read(self, part: Part) -> Result:
+        """The result of one part."""
+        return self._read(part)
+
+
+def read_on_cluster(
+    parts: Iterable[Part], read: Callable[[Part], Result], address: str, workers: int
+) -> Iterator[tuple[Part, Result]]:
+    """Each part and what ``read`` gives for it, in the parts' order; a part whose worker dies is begun anew.
+
+    Args:
+        parts: taken as there is room, so that no more than a few a worker are held.
+        read: sent to every worker once, with all it holds (the model); each computes with as many threads as this
+            process.
+        address: of a Ray cluster, or ``local`` for one on this machine that ends with the export.
+        workers: actors.
+
+    Raises:
+        WorkbenchError: Ray is not installed, no cluster answers, it has too few CPUs, or a part kills its workers.
+    """
+    threads = torch.get_num_threads()
+    with _cluster(address, workers * threads) as ray:
+        actor = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=RETRIES)(Worker)
+        sent = ray.put(read)
+        idle = [actor.remote(sent, threads) for _ in range(workers)]
+        left, busy, waiting = iter(parts), {}, deque[tuple[Part, Any]]()
+        while True:
+            while idle and len(waiting) < AHEAD * workers and (part := next(left, None)) is not None:
+                worker = idle.pop()
+                waiting.append((part, worker.read.remote(part)))
+                busy[waiting[-1][1]] = worker
+            if not waiting:
+                return
+            if waiting[0][1] in busy:
+                for done in ray.wait(list(busy))[0]:
+                    idle.append(busy.pop(done))
+            else:
+                part, reference = waiting.popleft()
+                yield part, _result(ray, part, reference)
+
+
+def _result(ray: Any, part: Part, reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:  # the same error here as in one process
+        raise error.cause from None
+    except ray.exceptions.RayActorError as error:
+        first, last = part.documents[0].number, part.documents[-1].number
+        raise WorkbenchError(
+            f"documents {first} to {last} killed their worker {RETRIES + 1} times; is its memory full? Continue with "
+            "--resume and fewer workers."
+        ) from error
+
+
+@contextmanager
+def _cluster(address: str, cpus: int) -> Iterator[Any]:
+    """Ray, connected to a cluster; one that was connected before is used and left as it is."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise WorkbenchError("--ray needs Ray; pip install 'monet-workbench[ray]'.") from error
+    if ray.is_initialized():
+        yield ray
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address == "local":
+            ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except ConnectionError as error:
+        raise WorkbenchError(
+            f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, or give `local`."
+        ) from error
+    try:
+        if (there := ray.cluster_resources().get("CPU", 0)) < cpus:
+            raise WorkbenchError(f"the workers need {cpus} CPUs, and the Ray cluster {address} has {there:g}.")
+        yield ray
+    finally:
+        ray.shutdown()
