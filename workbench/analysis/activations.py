@@ -84,7 +84,7 @@ def read_activations(run: Run, group: int, report: Callable[[int], Any] = lambda
         report: called with the active pairs read since its last call.
     """
     keys = run.num_keys
-    for low, high in pairwise(_edges(run, group)):
+    for low, high in pairwise(key_edges(run, group)):
         experts: list[NDArray[np.int64]] = []
         rows: list[NDArray[np.int64]] = []
         scores: list[NDArray[np.float32]] = []
@@ -100,7 +100,7 @@ def read_activations(run: Run, group: int, report: Callable[[int], Any] = lambda
         yield Activations(range(low * keys, high * keys), expert[order], row[order], score[order])
 
 
-def _edges(run: Run, group: int) -> list[int]:
+def key_edges(run: Run, group: int) -> list[int]:
     """First keys at which to cut, so that no range has many more than :data:`MAX_PAIRS` active pairs."""
     experts = run.experts(group)
     by_key = np.bincount(experts.index.to_numpy() // run.num_keys, experts["tokens"], run.num_keys)

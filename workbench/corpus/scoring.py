@@ -46,10 +46,10 @@ def load_scorer(name: str) -> Scorer:
             "run code when it is loaded; install it only if you trust its authors."
         ) from error
 
-    def score(texts: Sequence[str]) -> NDArray[np.float64]:
+    def profanity(texts: Sequence[str]) -> NDArray[np.float64]:
         return np.asarray(package.predict_prob(list(texts)), np.float64)
 
-    return score
+    return profanity
 
 
 def score_corpus(corpus: str | Path, out: Path, name: str, split: str | None = None) -> Dataset:
