@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..errors import WorkbenchError
-from . import analysis, models, reading, runs, scores, structure
+from . import analysis, explain, models, reading, runs, scores, structure
 from .output import err_console
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command()(runs.verify)
 app.command()(analysis.analyze)
 app.command()(analysis.mask)
 app.command()(analysis.attribute)
+app.command()(explain.explain)
+app.command()(explain.search)
 app.command("scores")(scores.scores)
 app.command()(scores.purge)
 app.command()(structure.structure)

@@ -1,0 +1,26 @@
+"""Corpus texts and other people's words inside a sentence."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from ..store.text import visible
+
+LONGEST = 1000  # characters of an explanation
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, of at most :data:`LONGEST` characters, without controls that could hide or turn text."""
+    line = " ".join(text.split())
+    return "".join(c for c in line if unicodedata.category(c)[0] != "C")[:LONGEST]
+
+
+def quoted(text: str) -> str:
+    """A token's text in quotation marks, blanks and controls shown."""
+    return f"“{visible(text)}”"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Items as a list in a sentence: ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
