@@ -18,7 +18,7 @@ from .index import find_expert
 from .manifest import read_manifest
 from .pairs import expand, neighbours
 from .ranking import best_experts
-from .remote import Place, Remote, RemoteFile, place
+from .remote import Place, in_ranges, place
 from .routing import Side, from_arrow
 from .rowfile import RowFile
 from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name, routing_name
@@ -101,7 +101,7 @@ class Run:
     def _document_columns(self) -> dict[str, NDArray]:
         """Columns of the documents as arrays: ``bos`` is 1 where a document has a start-of-text token, else 0, and
         ``label`` its label's number."""
-        columns = {name: self.documents[name].to_numpy() for name in ("source", "row", "tokens", "window")}
+        columns = {name: self.documents[name].to_numpy() for name in ("source", "row", "tokens", "window", "kept")}
         label = pd.Categorical(self.documents["label"], categories=self.labels).codes.astype(np.int32)
         return columns | {"bos": self.documents["bos"].notna().to_numpy(np.int64), "label": label}
 
@@ -190,8 +190,8 @@ class Run:
     def neighbours(self, group: int, expert: int, n: int = 10) -> pd.DataFrame:
         """The ``n`` experts that are active with this one on its examples, the most alike first.
 
-        Exact over the examples that the run keeps of the expert (its best tokens, few of one document), from the stored
-        half precision; it says nothing of other tokens.
+        Exact over the examples that the run keeps of the expert (its best tokens, few of one document) and holds the
+        routing of, from the stored half precision; it says nothing of other tokens.
 
         Columns: expert; similarity, the cosine of both experts' scores over those tokens; shared, the tokens where both
         are active; key, the key set whose key they have in common (1 or 2), or 0.
@@ -229,7 +229,8 @@ class Run:
     def activations(self, group: int, expert: int) -> pd.DataFrame:
         """Every token where an expert is active, in order: row, doc, position, token, label, score.
 
-        Which tokens they are is exact; scores come from the stored half precision.
+        Which tokens they are is exact; scores come from the stored half precision. A run that holds the routing of some
+        documents alone gives those of them.
         """
         i, j = self._keys(expert)
         self._group(group)
@@ -257,7 +258,7 @@ class Run:
         Columns: example (which of ``rows``, from 0), row, position, token, text, score (the expert's, 0 where not
         active), and left and right: how many tokens the window counts on either side of this one.
 
-        Scores come from the stored half precision.
+        Scores come from the stored half precision, and are missing in a document whose routing the run does not hold.
         """
         i, j = self._keys(expert)
         at = self._rows(rows)
@@ -271,7 +272,7 @@ class Run:
         example = np.repeat(np.arange(len(at)), counts)
         place = np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts - first, counts)
         wanted, back = np.unique(place + (at - position)[example], return_inverse=True)
-        score = self._score(*self._sides(wanted, self._group(group)), i, j)[back]
+        score = self._score(wanted, self._group(group), i, j)[back]
         token = self._token_ids(wanted)[back]
         return pd.DataFrame(
             {
@@ -289,11 +290,11 @@ class Run:
     def context(self, window: int, group: int, expert: int) -> pd.DataFrame:
         """The counted tokens of a context window: position, token, text, score (the expert's, 0 where not active).
 
-        Scores come from the stored half precision.
+        Scores come from the stored half precision, and are missing in a document whose routing the run does not hold.
         """
         i, j = self._keys(expert)
         rows, position = self._window_rows(window)
-        score = self._score(*self._sides(rows, self._group(group)), i, j)
+        score = self._score(rows, self._group(group), i, j)
         token = self._token_ids(rows)
         return pd.DataFrame({"position": position, "token": token, "text": self.token_text(token), "score": score})
 
@@ -375,7 +376,7 @@ class Run:
         return columns["row"][doc] + place, place + bos
 
     def _open(self, name: str) -> RowFile:
-        return RowFile(RemoteFile(self.path, name) if isinstance(self.path, Remote) else self.path / name)
+        return RowFile(in_ranges(self.path, name))
 
     def _by_part(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Each part that holds some of the rows: its number, those rows within it, and where they stand in ``rows``."""
@@ -426,10 +427,15 @@ class Run:
         side1, side2 = (Side.cat(list(sides)) for sides in zip(*pieces, strict=True))
         return side1.take(back), side2.take(back)
 
-    def _score(self, side1: Side, side2: Side, i: int, j: int) -> NDArray[np.float32]:
-        """Score of expert (i, j) at every token of the sides."""
-        column1 = side1.column(i, self.heads, self.num_keys)
-        return (column1 * side2.column(j, self.heads, self.num_keys)).sum(1)
+    def _score(self, rows: NDArray[np.int64], group: int, i: int, j: int) -> NDArray[np.float32]:
+        """Score of expert (i, j) at token rows; missing where the run does not hold their routing."""
+        columns = [
+            side.column(key, self.heads, self.num_keys)
+            for side, key in zip(self._sides(rows, group), (i, j), strict=True)
+        ]
+        score = (columns[0] * columns[1]).sum(1)
+        score[~self._document_columns["kept"][self._place(rows)[0]]] = np.nan
+        return score
 
 
 def _count(name: str, value: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _MARKS = {" ": "·", "\n": "↵", "\t": "→", "\r": "␍"}
+_SPLIT = re.compile("(‹[0-9A-F]{2}(?: [0-9A-F]{2}){0,2}›)")  # bytes of a character, as token_pieces shows them
 _BYTE_FALLBACK = 6  # length of <0xE2>
 
 
@@ -18,9 +20,16 @@ def visible(text: str) -> str:
     """``text`` with blanks and controls shown: space ·, line break ↵, tab →, return ␍, others as \\x1b, \\u202e.
 
     What Unicode calls control, format, surrogate or unassigned is escaped, so that no text can hide or turn around
-    what stands beside it.
+    what stands beside it. The bytes of a split character, ‹E2 82›, stay as :func:`token_pieces` writes them.
     """
-    return "".join(_MARKS.get(c) or (_escape(c) if unicodedata.category(c)[0] == "C" else c) for c in text)
+    pieces = _SPLIT.split(text)  # text and bytes by turns
+    pieces[::2] = ["".join(map(_visible, piece)) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def _visible(character: str) -> str:
+    shown = _MARKS.get(character, character)
+    return _escape(shown) if unicodedata.category(shown)[0] == "C" else shown
 
 
 def _escape(character: str) -> str:

@@ -25,6 +25,30 @@ def sound_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three tokens, which most experts sleep through, with labels and a source that hide and break out."""
+    folder = tmp_path_factory.mktemp("short")
+    rows = [
+        {"input_ids": [3, 90], "label": '<script>alert("x")</script>', "source": "=1+1,\u202e\n\x00'; DROP TABLE"},
+        {"input_ids": [7], "label": "mass:a\nb 'c' \"d\" \u202e%", "source": None},
+    ]
+    Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
+    export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def sampled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that keeps the routing of about half of its documents."""
+    folder = tmp_path_factory.mktemp("sampled")
+    rng = np.random.default_rng(5)
+    rows = [{"input_ids": rng.integers(2, 128, 9).tolist(), "label": "ab"[n % 2]} for n in range(12)]
+    Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
+    export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run", keep_routing=0.5)
+    return folder / "run"
+
+
 @pytest.fixture
 def run_copy(sound_run: Path, tmp_path: Path) -> Path:
     """A copy of it."""

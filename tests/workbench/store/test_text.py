@@ -24,6 +24,9 @@ from workbench.store.text import token_pieces, visible
         ("\U000e0041", "\\U000e0041"),
         ("\ud800", "\\ud800"),
         ("<script>&amp;é€😀", "<script>&amp;é€😀"),
+        ("a ‹E6 97› b", "a·‹E6 97›·b"),
+        ("‹F0 9F 98›‹80›", "‹F0 9F 98›‹80›"),
+        ("‹not bytes›", "‹not·bytes›"),
         ("", ""),
     ],
 )
