@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +89,7 @@ class HeldOut:
 
         Stored probabilities are in half precision, so masses are good to about 3 decimal digits.
         """
-        choosing = self.documents[~self.documents["measures"]]
+        choosing = self.choosing
         number = np.full(self.run.tokens_total, LEFT_OUT, np.int64)
         for row, tokens, label in zip(choosing["row"], choosing["tokens"], choosing["label"], strict=True):
             number[row : row + tokens] = label
@@ -101,6 +101,11 @@ class HeldOut:
                     yield self.run.routing(rows, group), number[rows]
 
         return label_sums(parts(), self.run.num_keys, len(self.run.labels))
+
+    @property
+    def choosing(self) -> pd.DataFrame:
+        """The documents of the choosing part."""
+        return self.documents[~self.documents["measures"]].reset_index(drop=True)
 
     @property
     def measuring(self) -> pd.DataFrame:
@@ -136,6 +141,28 @@ class Losses:
 
 
 @torch.inference_mode()
+def window_losses(model: Any, windows: Windows, report: Callable[[int], None] = lambda tokens: None) -> Losses:
+    """Next-token losses of documents.
+
+    Args:
+        model: a causal language model of transformers, in evaluation mode.
+        windows: the documents.
+        report: called with the tokens predicted since its last call.
+    """
+    sums = torch.zeros(3, windows.documents, dtype=torch.float64)
+    for batch in windows.batches:
+        logits = model(batch.ids.to(model.device), use_cache=False).logits[:, :-1]
+        following = batch.ids[:, 1:].to(model.device)
+        loss = cross_entropy(logits.flatten(0, 1).float(), following.flatten(), reduction="none")
+        loss = loss.view_as(following).cpu()
+        hit = (logits.argmax(-1) == following).cpu()
+        real = batch.real[:, 1:]
+        for row, values in enumerate((loss, hit, real)):
+            sums[row].index_add_(0, batch.document, torch.where(real, values.double(), 0.0).sum(1))
+        report(int(real.sum()))
+    return Losses(*(row.numpy() for row in sums))
+
+
 def document_losses(
     model: MonetForCausalLM,
     windows: Windows,
@@ -150,16 +177,5 @@ def document_losses(
         edits: as ``model.edit_experts`` takes them; empty for the model as it is.
         report: called with the tokens predicted since its last call.
     """
-    sums = torch.zeros(3, windows.documents, dtype=torch.float64)
     with model.edit_experts(edits):
-        for batch in windows.batches:
-            logits = model(batch.ids.to(model.device), use_cache=False).logits[:, :-1]
-            following = batch.ids[:, 1:].to(model.device)
-            loss = cross_entropy(logits.flatten(0, 1).float(), following.flatten(), reduction="none")
-            loss = loss.view_as(following).cpu()
-            hit = (logits.argmax(-1) == following).cpu()
-            real = batch.real[:, 1:]
-            for row, values in enumerate((loss, hit, real)):
-                sums[row].index_add_(0, batch.document, torch.where(real, values.double(), 0.0).sum(1))
-            report(int(real.sum()))
-    return Losses(*(row.numpy() for row in sums))
+        return window_losses(model, windows, report)

@@ -13,7 +13,7 @@ from ..progress import job
 from .analyze import check_rule
 from .heldout import HeldOut, Losses, document_losses
 from .mask_result import MaskResult, write_mask
-from .removal import Ids, random_experts, removal, specialists
+from .removal import Ids, equally_active, random_experts, removal, specialists
 from .selectivity import MIN_TOKENS, RATIO
 from .targets import check_same_model
 
@@ -37,8 +37,9 @@ def mask_labels(
 
     The run's documents are split in two (:func:`~workbench.analysis.heldout.split_documents`). The rule of
     :func:`~workbench.analysis.selectivity.specialised_label` chooses experts by their routing over one part; losses are
-    measured on the other. A removed expert scores 0 in every layer of its group; nothing is renormalised. The control
-    removes, in each group, as many experts drawn at random from those active in the choosing part.
+    measured on the other. A removed expert scores 0 in every layer of its group; nothing is renormalised. Two controls
+    remove as many experts of each group: drawn at random from those active in the choosing part, and from others about
+    as active there (:func:`~workbench.analysis.removal.equally_active`).
 
     A result for all labels is kept in ``RUN/analysis``, for :func:`read_mask`; one for some labels is only returned.
 
@@ -48,7 +49,7 @@ def mask_labels(
         labels: the labels to remove; all by default.
         ratio: first rate over second rate.
         min_tokens: active tokens, in the choosing part, that an expert needs to be chosen.
-        seed: of the split and of the control.
+        seed: of the split and of the controls.
         progress: show tokens, rate and time left.
 
     Raises:
@@ -65,8 +66,8 @@ def mask_labels(
     windows = heldout.measuring_windows()
     sums = [heldout.choosing_sums(group) for group in run.groups]
     chosen = [specialists(some, ratio, min_tokens) for some in sums]
-    removed, control, counts = [], [], []
-    with job("mask", windows.predicted * (1 + 2 * len(rows)), "tokens", progress) as report:
+    removed, control, equal, counts = [], [], [], []
+    with job("mask", windows.predicted * (1 + 3 * len(rows)), "tokens", progress) as report:
         plain = document_losses(model, windows, {}, report)
 
         def measure(experts: list[Ids]) -> Losses:
@@ -80,10 +81,12 @@ def mask_labels(
             removed.append(measure(experts))
             rng = np.random.default_rng([seed, number])
             control.append(measure([random_experts(some, n, rng) for some, n in zip(sums, counts[-1], strict=True)]))
+            equal.append(measure([equally_active(some, ids, rng) for some, ids in zip(sums, experts, strict=True)]))
     label_of = heldout.measuring["label"].to_numpy()
     columns = {"loss": plain.loss}
     columns |= {f"loss:{label}": losses.loss for label, losses in zip(rows, removed, strict=True)}
     columns |= {f"control:{label}": losses.loss for label, losses in zip(rows, control, strict=True)}
+    columns |= {f"equal:{label}": losses.loss for label, losses in zip(rows, equal, strict=True)}
     baseline = plain.mean_loss(label_of)
     result = MaskResult(
         labels=list(run.labels),
@@ -91,6 +94,7 @@ def mask_labels(
         baseline=baseline,
         matrix=np.stack([losses.mean_loss(label_of) for losses in removed]) - baseline,
         control=np.stack([losses.mean_loss(label_of) for losses in control]) - baseline,
+        equal=np.stack([losses.mean_loss(label_of) for losses in equal]) - baseline,
         baseline_accuracy=plain.accuracy(label_of),
         accuracy=np.stack([losses.accuracy(label_of) for losses in removed]),
         removed_by_group=counts,

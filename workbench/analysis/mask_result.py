@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 RESULT, DOCUMENTS = "mask.json", "mask-documents.parquet"
-_ARRAYS = ("baseline", "matrix", "control", "baseline_accuracy", "accuracy")
+_ARRAYS = ("baseline", "matrix", "control", "equal", "baseline_accuracy", "accuracy")
 _GIVEN = ("labels", "rows", "removed_by_group", "ratio", "min_tokens", "seed")
 
 
@@ -35,11 +35,13 @@ class MaskResult:
         baseline: (L,) loss of the unedited model.
         matrix: (R, L) rise in loss; row: label removed, column: label measured.
         control: (R, L) the same where as many random active experts a group are removed.
+        equal: (R, L) the same where as many others are removed that are about as active.
         baseline_accuracy, accuracy: (L,) and (R, L) share of tokens that the model, edited for the latter, ranks first.
         removed: experts removed for each row, over all groups.
         removed_by_group: (R, groups) the same, by group.
         documents: one row a measured document: doc, label, tokens (predicted), loss (sum), and for each row
-            ``loss:{label}`` and ``control:{label}`` (sums with its experts, or as many random ones, removed).
+            ``loss:{label}``, ``control:{label}`` and ``equal:{label}`` (sums with its experts, as many random or as
+            many equally active ones removed).
         ratio, min_tokens, seed: how experts were chosen, see :func:`mask_labels`.
     """
 
@@ -48,6 +50,7 @@ class MaskResult:
     baseline: Floats
     matrix: Floats
     control: Floats
+    equal: Floats
     baseline_accuracy: Floats
     accuracy: Floats
     removed_by_group: list[list[int]]
@@ -60,6 +63,11 @@ class MaskResult:
     def removed(self) -> list[int]:
         """Experts removed for each row, over all groups."""
         return [sum(counts) for counts in self.removed_by_group]
+
+    @property
+    def baseline_perplexity(self) -> Floats:
+        """(L,) perplexity of the unedited model."""
+        return np.exp(self.baseline)
 
     @property
     def perplexity(self) -> Floats:
@@ -88,14 +96,15 @@ class MaskResult:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, without the documents; ``selectivity`` is null where it is NaN."""
-        control = self.control
+        controls = {"control": self.control, "equal": self.equal}
         return {
             "labels": self.labels,
             "rows": self.rows,
             "matrix": self.matrix.tolist(),
             "perplexity": self.perplexity.tolist(),
             "baseline": self.baseline.tolist(),
-            "control": control.tolist(),
+            "baseline_perplexity": self.baseline_perplexity.tolist(),
+            **{name: values.tolist() for name, values in controls.items()},
             "accuracy": self.accuracy.tolist(),
             "baseline_accuracy": self.baseline_accuracy.tolist(),
             "removed": self.removed,
@@ -103,8 +112,8 @@ class MaskResult:
             "delta_target": self.delta_target,
             "delta_others": self.delta_others,
             "selectivity": None if np.isnan(self.selectivity) else self.selectivity,
-            "control_target": float(control[self.own].mean()),
-            "control_others": float(control[~self.own].mean()),
+            **{f"{name}_target": float(values[self.own].mean()) for name, values in controls.items()},
+            **{f"{name}_others": float(values[~self.own].mean()) for name, values in controls.items()},
             "ratio": self.ratio,
             "min_tokens": self.min_tokens,
             "seed": self.seed,
@@ -118,11 +127,16 @@ def write_mask(run: Run, result: MaskResult) -> None:
 
 
 def read_mask(run: Run) -> MaskResult | None:
-    """The result of the last :func:`mask_labels` over all labels of a run; None where there is none."""
+    """The result of the last :func:`mask_labels` over all labels of a run; None where there is none.
+
+    One that an older version kept, with fewer controls, counts as none.
+    """
     path = run.analysis_path(RESULT)
     if not path.is_file():
         return None
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not stored.keys() >= {*_GIVEN, *_ARRAYS}:
+        return None
     fields: dict[str, Any] = {name: stored[name] for name in _GIVEN}
     fields |= {name: np.array(stored[name]) for name in _ARRAYS}
     return MaskResult(**fields, documents=pq.read_table(run.analysis_path(DOCUMENTS)).to_pandas())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import WorkbenchError
 from .selectivity import label_shares, specialised_label
 from .sums import LabelSums
 
 Ids = NDArray[np.int64]  # flat ids of experts of one group, ascending
+Scores = NDArray[np.float64]
 STRATA = 256
 
 
@@ -36,9 +38,24 @@ def preference(sums: LabelSums, label: int) -> NDArray[np.float64]:
     return np.divide(rate[label] + extra, others + extra, out=np.ones(len(active)), where=active > 0)
 
 
-def preferring(sums: LabelSums, label: int, threshold: float, min_tokens: int) -> Ids:
-    """The experts whose :func:`preference` for a label is at least the threshold, active at ``min_tokens`` or more."""
-    return np.flatnonzero((preference(sums, label) >= threshold) & (sums.tokens.sum(0) >= min_tokens))
+ORDERS: dict[str, Callable[[LabelSums, int], NDArray[np.float64]]] = {"preference": preference}
+
+
+def order_scores(sums: LabelSums, order: str, min_tokens: int) -> Scores:
+    """Scores (labels, E * E) by which experts are removed, highest first; -inf where one was seen too little.
+
+    Args:
+        sums: of the choosing part.
+        order: ``preference``.
+        min_tokens: active tokens an expert needs to be removed.
+
+    Raises:
+        WorkbenchError: an unknown order.
+    """
+    if order not in ORDERS:
+        raise WorkbenchError(f"there is no order {order!r}; there are {', '.join(ORDERS)}.")
+    scores = np.stack([ORDERS[order](sums, label) for label in range(len(sums.mass))])
+    return np.where(sums.tokens.sum(0) >= min_tokens, scores, -np.inf)
 
 
 def random_experts(sums: LabelSums, count: int, rng: np.random.Generator) -> Ids:

@@ -6,12 +6,14 @@ import hashlib
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from monet_model.train_state import Log, load_state, save_state
 from monet_model.training import Sequences, TrainingConfig, heldout_loss, learning_rate, make_optimizer, read_config
@@ -83,22 +85,20 @@ def train_dense(config: Path, corpus: Path, out: Path) -> LlamaForCausalLM:
     except ValueError as error:
         raise WorkbenchError(str(error)) from error
     log, size = Log(out, done), how.sequence * how.batch
+    threads = _Threads(model, how.replicas, how.autocast)
     began, first = time.monotonic(), done
     with job("training", how.steps * size, "tokens") as advance:
         advance(done * size)
         for step in range(done, how.steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, how)
-            ids = sequences.batch(step, how.batch)
-            with torch.autocast("cpu", torch.bfloat16, enabled=how.autocast):
-                loss = model(input_ids=ids, labels=ids, use_cache=False).loss
-            loss.backward()
+            loss = threads.step(sequences.batch(step, how.batch))
             norm = float(nn.utils.clip_grad_norm_(model.parameters(), how.clip))
             optimizer.step()
             optimizer.zero_grad()
             done = step + 1
             row: dict[str, Any] = {"step": done, "tokens": done * size, "lr": learning_rate(step, how)}
-            row |= {"loss": float(loss.detach()), "grad_norm": norm}
+            row |= {"loss": loss, "grad_norm": norm}
             if not math.isfinite(row["loss"]):
                 raise WorkbenchError(f"the loss is {row['loss']} at step {step}.")
             last = done == how.steps
@@ -112,6 +112,35 @@ def train_dense(config: Path, corpus: Path, out: Path) -> LlamaForCausalLM:
     model.eval().save_pretrained(out)
     tokenizer.save_pretrained(out)
     return model
+
+
+class _Threads:
+    """Threads that share a step, each on its part of the batch; weights are shared, gradients averaged."""
+
+    def __init__(self, model: LlamaForCausalLM, count: int, autocast: bool) -> None:
+        self.autocast = autocast
+        self.models = [model, *(deepcopy(model) for _ in range(count - 1))]
+        for other in self.models[1:]:
+            for mine, shared in zip(other.parameters(), model.parameters(), strict=True):
+                mine.data = shared.data
+        self.pool = ThreadPoolExecutor(count)
+
+    def _run(self, model: LlamaForCausalLM, ids: Tensor) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
+        return float(loss.detach())
+
+    def step(self, ids: Tensor) -> float:
+        """Forward and backward of a batch (sequences, tokens): its mean loss; gradients are left in the first model."""
+        losses = list(self.pool.map(self._run, self.models, ids.chunk(len(self.models))))
+        with torch.no_grad():
+            for first, *others in zip(*(model.parameters() for model in self.models), strict=True):
+                for other in others:
+                    first.grad.add_(other.grad)
+                    other.grad = None
+                first.grad.div_(len(self.models))
+        return sum(losses) / len(losses)
 
 
 def _identity(config: LlamaConfig, how: TrainingConfig, tokens: bytes) -> str:

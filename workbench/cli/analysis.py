@@ -37,13 +37,14 @@ def mask(
 ) -> None:
     """Remove the experts of each label and measure the held-out loss of every label (paper, Table 3)."""
     from .. import open_run
-    from ..analysis import mask_labels
+    from ..analysis import bootstrap_mask, mask_labels
     from ..export import load_model
 
     opened = open_run(run)
     result = mask_labels(opened, load_model(opened.model_path), labels=label or None, ratio=ratio, progress=True)
+    intervals = bootstrap_mask(result)
     if as_json:
-        print_json(result.to_json())
+        print_json(result.to_json() | {"intervals": intervals.to_json()})
         return
     removed = dict(zip(result.rows, result.removed, strict=True))
     rows = [
@@ -51,10 +52,87 @@ def mask(
         for name, values in zip(result.rows, result.matrix, strict=True)
     ]
     print_table("Rise in held-out loss, nats a token", ["label removed", "experts", *result.labels], rows)
+    for title, before, after in (
+        ("Perplexity", result.baseline_perplexity, result.perplexity),
+        ("Tokens ranked first", result.baseline_accuracy, result.accuracy),
+    ):
+        shown = "{:.1f}" if title == "Perplexity" else "{:.1%}"
+        named = zip(["nothing", *result.rows], [before, *after], strict=True)
+        print_table(title, ["label removed", *result.labels], [[n, *map(shown.format, line)] for n, line in named])
+    known = result.to_json()
+    for kind in ("control", "equal"):
+        name = {"control": "as many random experts", "equal": "as many equally active experts"}[kind]
+        out_console.print(f"{name}: target {known[f'{kind}_target']:+.4f}, others {known[f'{kind}_others']:+.4f}")
+    for name in ("delta_target", "delta_others", "selectivity"):
+        low, high = getattr(intervals, name)
+        shown = ".1f" if name == "selectivity" else "+.4f"
+        value = getattr(result, name)
+        out_console.print(
+            f"{name.replace('_', ' ')} {value:{shown}} ({intervals.level:.0%} of draws of documents: "
+            f"{low:{shown}} to {high:{shown}})"
+        )
+
+
+def curve(
+    run: RunArgument,
+    budget: Annotated[float, typer.Option(help="rise of the others' loss, nats, at which the curve is read")] = 0.02,
+    as_json: Json = False,
+) -> None:
+    """Remove the experts of each label in order, and measure what that label loses against what the others lose."""
+    from .. import open_run
+    from ..analysis import bootstrap_curve, removal_curve
+    from ..export import load_model
+
+    opened = open_run(run)
+    found = removal_curve(opened, load_model(opened.model_path), budget=budget, progress=True)
+    intervals = bootstrap_curve(found)
+    if as_json:
+        print_json(found.to_json() | {"intervals": intervals.to_json()})
+        return
+    rows = []
+    for at, mean in found.means.iterrows():
+        spread = intervals.points.loc[at]
+        rows.append(
+            [
+                *(f"{value}" for value in at),
+                f"{mean['removed']:,.0f}",
+                *(
+                    f"{mean[name]:+.4f} ({spread[f'{name}_low']:+.4f} to {spread[f'{name}_high']:+.4f})"
+                    for name in ("target", "others")
+                ),
+            ]
+        )
+    title = "Rise in held-out loss, nats a token, means over labels (95 % of draws of documents)"
+    print_table(title, ["removed", "down to", "experts", "target", "others"], rows)
+    read = found.at_budget()
+    if read is None:
+        out_console.print(f"The others' loss never rises by {budget:g}.")
+        return
+    low, high = intervals.at_budget
     out_console.print(
-        f"Delta target {result.delta_target:+.4f}, delta others {result.delta_others:+.4f}, "
-        f"selectivity {result.selectivity:.1f}"
+        f"Where the others' loss has risen by {budget:g}, the target's has by {read['chosen']['target']:.3f} "
+        f"({low:.3f} to {high:.3f}); as many random experts: {read['random']['target']:.3f}, "
+        f"equally active ones: {read['equal']['target']:.3f}"
     )
+
+
+def overlap(
+    run: RunArgument,
+    coverage: Annotated[float, typer.Option(help="part of a label's mass that its core experts hold")] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """How far labels share experts: Jaccard index of their core experts, and the mass they share."""
+    from .. import open_run
+    from ..analysis import label_overlap
+
+    found = label_overlap(open_run(run), coverage)
+    if as_json:
+        print_json(found.to_json())
+        return
+    for title, table in (("Jaccard index of core experts", found.jaccard), ("Mass on the same experts", found.shared)):
+        rows = [[str(label), *(f"{value:.3f}" for value in line)] for label, line in table.iterrows()]
+        print_table(title, ["label", *table.columns], rows)
+    print_table("Core experts", list(found.core.index), [[f"{count:,}" for count in found.core]])
 
 
 def attribute(

@@ -11,9 +11,18 @@ import pytest
 import torch
 
 from monet_model import MonetForCausalLM
-from workbench.analysis import MaskResult, RemovalCurve, bootstrap_mask, label_overlap, read_curve, removal_curve
+from workbench.analysis import (
+    MaskResult,
+    RemovalCurve,
+    bootstrap_curve,
+    bootstrap_mask,
+    label_overlap,
+    read_curve,
+    removal_curve,
+)
+from workbench.analysis.curve import column
 from workbench.analysis.heldout import HeldOut, Losses, document_losses
-from workbench.analysis.removal import equally_active, preference, preferring, random_experts
+from workbench.analysis.removal import equally_active, order_scores, preference, random_experts
 from workbench.analysis.sums import LabelSums
 from workbench.analysis.windows import Windows
 from workbench.errors import WorkbenchError
@@ -73,6 +82,7 @@ def mask_of(documents: pd.DataFrame, labels: list[str]) -> MaskResult:
         baseline=nothing[0],
         matrix=nothing,
         control=nothing,
+        equal=nothing,
         baseline_accuracy=nothing[0],
         accuracy=nothing,
         removed_by_group=[[0] for _ in labels],
@@ -92,7 +102,8 @@ def measured(rng: np.random.Generator, documents: int, rise: float = 0.0) -> pd.
     for row in ("a", "b"):
         own = rise * (label == row) + rng.normal(0, 0.1, 2 * documents)
         table[f"loss:{row}"] = loss + tokens * own
-        table[f"control:{row}"] = loss + tokens * rng.normal(0, 0.1, 2 * documents)
+        for kind in ("control", "equal"):
+            table[f"{kind}:{row}"] = loss + tokens * rng.normal(0, 0.1, 2 * documents)
     return table
 
 
@@ -166,14 +177,14 @@ def test_preference_by_hand() -> None:
     extra = np.array([0.05, 0.05])  # a token of the mean score, in 10
     expected = [(0.4 + extra[0]) / (0.1 + extra[0]), (0.05 + extra[1]) / (0 + extra[1]), 1]
     assert preference(sums, 0).tolist() == pytest.approx(expected)
-    assert preferring(sums, 0, 2.0, min_tokens=1).tolist() == [0, 1]
-    assert preferring(sums, 0, 2.0, min_tokens=2).tolist() == [0]
+    found = order_scores(sums, "preference", min_tokens=2)
+    assert found[0].tolist() == pytest.approx([expected[0], -np.inf, -np.inf])
+    assert found[1, 0] == preference(sums, 1)[0] < 1
 
 
-def test_lower_thresholds_remove_more_and_the_same_first(sums: list[LabelSums]) -> None:
-    for group in sums:
-        sets = [set(preferring(group, 1, threshold, 3)) for threshold in (4.0, 2.0, 1.2)]
-        assert sets[0] < sets[1] < sets[2]
+def test_an_unknown_order_is_refused(run: Run, model: MonetForCausalLM) -> None:
+    with pytest.raises(WorkbenchError, match="there is no order 'alphabet'; there are preference"):
+        removal_curve(run, model, order="alphabet")
 
 
 def test_controls_are_others_as_many_and_as_active(sums: list[LabelSums], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +244,10 @@ def test_points_equal_single_measurements(run: Run, model: MonetForCausalLM, sum
     sizes = chosen.set_index(["threshold", "label"])["removed"]
     for point in controls.itertuples():
         assert point.removed == sizes[point.threshold, point.label]
+    by_label = curve.documents.groupby("label").sum(numeric_only=True).loc[run.labels]
+    for point in curve.points.itertuples():
+        rise = (by_label[column(point.kind, point.threshold, point.label)] - by_label["loss"]) / by_label["tokens"]
+        assert point.target == pytest.approx(rise[point.label], abs=1e-12)
 
 
 def test_the_curve_stops_past_its_budget_and_is_kept(
@@ -247,19 +262,20 @@ def test_the_curve_stops_past_its_budget_and_is_kept(
         tokens = np.ones(windows.documents)
         return Losses((3 + 0.01 * step) * tokens, tokens, tokens)
 
-    monkeypatch.setattr("workbench.analysis.curve.document_losses", rising)
+    monkeypatch.setattr("workbench.analysis.trace.document_losses", rising)
     assert read_curve(run) is None
     curve = removal_curve(run, model, budget=0.025)
     chosen = curve.means.loc["chosen"]
-    assert chosen.index.tolist() == [16.0, 8.0, 6.0]
+    assert chosen.index.tolist() == [64.0, 32.0, 16.0]
     assert chosen["others"].tolist() == pytest.approx([0.01, 0.02, 0.03])
-    assert curve.means.loc["random"].index.tolist() == curve.means.loc["equal"].index.tolist() == [8.0, 6.0]
+    assert curve.means.loc["random"].index.tolist() == curve.means.loc["equal"].index.tolist() == [32.0, 16.0]
     found = curve.at_budget()
     assert found is not None
     assert found["chosen"]["target"] == pytest.approx(0.025)
     kept = read_curve(run)
     assert isinstance(kept, RemovalCurve)
     assert kept.to_json() == curve.to_json()
+    pd.testing.assert_frame_equal(kept.documents, curve.documents)
 
 
 def test_the_curve_is_read_at_its_budget() -> None:
@@ -270,15 +286,68 @@ def test_the_curve_is_read_at_its_budget() -> None:
             row = {"threshold": threshold, "label": label, "removed": removed}
             rows.append(row | {"kind": "chosen", "target": target + more, "others": others})
             rows.append(row | {"kind": "random", "target": 0.01 * others, "others": others})
-    curve = RemovalCurve(["a", "b"], 0.02, pd.DataFrame(rows), 1, 0)
+    nothing = pd.DataFrame()
+    curve = RemovalCurve(["a", "b"], "preference", 0.02, pd.DataFrame(rows), nothing, 1, 0)
     found = curve.at_budget()
     assert found is not None
     assert found["chosen"] == pytest.approx({"removed": 20, "target": 0.45, "others": 0.02})
     assert found["random"] == pytest.approx({"removed": 20, "target": 0.0002, "others": 0.02})
-    first = RemovalCurve(["a", "b"], 0.005, pd.DataFrame(rows), 1, 0).at_budget()
+    first = RemovalCurve(["a", "b"], "preference", 0.005, pd.DataFrame(rows), nothing, 1, 0).at_budget()
     assert first is not None
     assert first["chosen"] == pytest.approx({"removed": 5, "target": 0.125, "others": 0.005})
-    assert RemovalCurve(["a", "b"], 0.04, pd.DataFrame(rows), 1, 0).at_budget() is None
+    assert RemovalCurve(["a", "b"], "preference", 0.04, pd.DataFrame(rows), nothing, 1, 0).at_budget() is None
+
+
+def curve_of(rng: np.random.Generator, documents: int, others: list[float], targets: list[float]) -> RemovalCurve:
+    """A curve over documents of two labels whose losses rise by so much at each threshold, give or take a document."""
+    label = np.repeat(["a", "b"], documents)
+    tokens = rng.integers(50, 500, 2 * documents).astype(float)
+    table = pd.DataFrame({"doc": range(2 * documents), "label": label, "tokens": tokens})
+    table["loss"] = tokens * rng.normal(3.0, 0.5, 2 * documents)
+    sizes = table.groupby("label")["tokens"].sum()
+    points = []
+    for threshold, other, target in zip(range(len(others), 0, -1), others, targets, strict=True):
+        for row in ("a", "b"):
+            extra = tokens * np.where(label == row, target, other) * rng.uniform(0.5, 1.5, 2 * documents)
+            table[column("chosen", threshold, row)] = table["loss"] + extra
+            rise = {name: extra[label == name].sum() / sizes[name] for name in ("a", "b")}
+            point = {"threshold": float(threshold), "kind": "chosen", "label": row, "removed": 1, "target": rise[row]}
+            points.append(point | {"others": rise["b" if row == "a" else "a"]})
+    return RemovalCurve(["a", "b"], "preference", 0.02, pd.DataFrame(points), table, 1, 0)
+
+
+def test_intervals_of_a_curve_equal_a_plain_bootstrap() -> None:
+    curve = curve_of(np.random.default_rng(5), 12, others=[0.008, 0.015, 0.04], targets=[0.2, 0.5, 0.9])
+    found = bootstrap_curve(curve, samples=4000, level=0.9)
+    rng, read, ends = np.random.default_rng(8), [], []
+    parts = dict(list(curve.documents.groupby("label")))
+    for _ in range(1500):
+        drawn = {label: part.iloc[rng.integers(0, 12, 12)].sum(numeric_only=True) for label, part in parts.items()}
+        others, targets = [0.0], [0.0]
+        for threshold in (3, 2, 1):
+            rise = {
+                (row, label): (sums[column("chosen", threshold, row)] - sums["loss"]) / sums["tokens"]
+                for row in ("a", "b")
+                for label, sums in drawn.items()
+            }
+            targets.append((rise["a", "a"] + rise["b", "b"]) / 2)
+            others.append((rise["a", "b"] + rise["b", "a"]) / 2)
+        read.append(np.interp(0.02, others, targets))
+        ends.append(targets[-1])
+    assert found.at_budget == pytest.approx(np.quantile(read, [0.05, 0.95]), abs=0.02)
+    row = found.points.loc[("chosen", 1.0)]
+    assert row[["target_low", "target_high"]].tolist() == pytest.approx(np.quantile(ends, [0.05, 0.95]), abs=0.02)
+
+
+def test_one_document_a_label_leaves_a_curve_no_spread() -> None:
+    """Its draws are the curve itself, so both ends are what the curve reads at the budget; past its end, at its end."""
+    curve = curve_of(np.random.default_rng(6), 1, others=[0.01, 0.05], targets=[0.3, 0.7])
+    read = curve.at_budget()
+    assert read is not None
+    assert bootstrap_curve(curve, samples=10).at_budget.tolist() == pytest.approx([read["chosen"]["target"]] * 2)
+    short = curve_of(np.random.default_rng(6), 1, others=[0.001, 0.002], targets=[0.3, 0.7])
+    end = short.means.loc[("chosen", 1.0), "target"]
+    assert bootstrap_curve(short, samples=10).at_budget.tolist() == pytest.approx([end] * 2)
 
 
 @pytest.mark.parametrize("thresholds", [[], [2.0, 0.0], [-1.0], [float("nan")]])

@@ -152,9 +152,10 @@ def test_document_sums_give_the_matrix(run: Run, model: MonetForCausalLM) -> Non
     for number, label in enumerate(run.labels):
         assert (rates[f"loss:{label}"] - rates["loss"]).to_numpy() == pytest.approx(found.matrix[number], abs=1e-12)
         assert (rates[f"control:{label}"] - rates["loss"]).to_numpy() == pytest.approx(found.control[number], abs=1e-12)
+        assert (rates[f"equal:{label}"] - rates["loss"]).to_numpy() == pytest.approx(found.equal[number], abs=1e-12)
 
 
-def test_the_control_removes_as_many_active_experts(
+def test_the_controls_remove_as_many_active_experts(
     run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edits: list[dict[int, torch.Tensor]] = []
@@ -162,10 +163,12 @@ def test_the_control_removes_as_many_active_experts(
     monkeypatch.setattr(type(model), "edit_experts", lambda self, e: edits.append(e) or original(self, e))
     mask_labels(run, model, min_tokens=3)
     assert edits[0] == {}
-    assert len(edits) == 1 + 2 * 3
+    assert len(edits) == 1 + 3 * 3
     sums = [HeldOut.split(run, 0).choosing_sums(group) for group in run.groups]
-    for masked, control in zip(edits[1::2], edits[2::2], strict=True):
+    for masked, control, equal in zip(edits[1::3], edits[2::3], edits[3::3], strict=True):
         for layer in run.group_layers:
+            assert (equal[layer] == 0).sum() == (masked[layer] == 0).sum()
+            assert not ((equal[layer] == 0) & (masked[layer] == 0)).any()
             gone = control[layer].flatten() == 0
             assert gone.sum() == (masked[layer] == 0).sum() > 0
             assert not torch.equal(control[layer], masked[layer])
@@ -184,11 +187,19 @@ def test_a_rule_that_chooses_nobody_changes_nothing(run: Run, model: MonetForCau
     assert found.removed == [0, 0, 0]
     assert (found.matrix == 0).all()
     assert (found.control == 0).all()
+    assert (found.equal == 0).all()
     assert np.isnan(found.selectivity)
     assert found.to_json()["selectivity"] is None
 
 
 # what is kept
+
+
+def test_a_result_of_an_older_version_counts_as_none(run: Run, model: MonetForCausalLM) -> None:
+    mask_labels(run, model)
+    path = run.analysis_path("mask.json")
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("equal")}))
+    assert read_mask(run) is None
 
 
 def test_a_run_keeps_its_result(run: Run, model: MonetForCausalLM) -> None:

@@ -1,0 +1,147 @@
+"""Experts, neurons and features, measured alike: specialised units, the curve of their removal, and their TPP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..analysis.bootstrap import bootstrap_curve
+from ..analysis.heldout import HeldOut, Losses, document_losses, window_losses
+from ..analysis.removal import Ids, order_scores, removal, specialists
+from ..analysis.selectivity import MIN_TOKENS, RATIO
+from ..analysis.sums import LabelSums
+from ..analysis.trace import ORDER, THRESHOLDS, passes, trace_curve
+from ..analysis.windows import Windows, read_windows
+from ..progress import job
+from .sae import TopKSae, middle_layer, residual
+from .tpp import Probes, Written, pool, targeted_probe_perturbation, written_by_experts, written_by_units
+from .units import Units, unit_sums
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+    from monet_model import MonetForCausalLM
+
+    from ..store import Run
+
+Measure = Callable[[Sequence[Ids]], Losses]
+
+
+def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[str, Any]:
+    """The run's own model; see :func:`workbench.baselines.read_baselines` for what is returned here and below."""
+    heldout = HeldOut.split(run, seed)
+    windows = heldout.measuring_windows()
+    sums = [heldout.choosing_sums(group) for group in run.groups]
+
+    def measure(experts: Sequence[Ids]) -> Losses:
+        return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys))
+
+    layer = model.config.num_hidden_layers // 2 - 1
+
+    def written(everything: Windows, probes: Probes) -> Written:
+        return written_by_experts(model, everything, probes, layer)
+
+    return _measure("experts", model, heldout, windows, sums, measure, written, layer, seed)
+
+
+def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str, Any]:
+    """A dense model's units, on the same documents."""
+    heldout = HeldOut.split(run, seed)
+    windows, choosing = heldout.measuring_windows(), read_windows(run, heldout.choosing)
+    with job(f"{name}: choosing", choosing.tokens, "tokens") as report:
+        label = heldout.choosing["label"].to_numpy()
+        sums = unit_sums(units, choosing, label, len(run.labels), report)
+
+    def measure(removed: Sequence[Ids]) -> Losses:
+        with units.removing(removed):
+            return window_losses(units.model, windows)
+
+    def written(everything: Windows, probes: Probes) -> Written:
+        return written_by_units(units, everything, probes)
+
+    return _measure(name, units.model, heldout, windows, sums, measure, written, middle_layer(units.model), seed)
+
+
+def _measure(
+    name: str,
+    model: Any,
+    heldout: HeldOut,
+    windows: Windows,
+    sums: list[LabelSums],
+    measure: Measure,
+    written: Callable[[Windows, Probes], Written],
+    layer: int,
+    seed: int,
+) -> dict[str, Any]:
+    labels = heldout.run.labels
+    label_of = heldout.measuring["label"].to_numpy()
+    total = passes(len(labels), THRESHOLDS) + len(labels)
+    with job(f"{name}: removal", total * windows.predicted, "tokens") as report:
+
+        def reported(units: Sequence[Ids]) -> Losses:
+            losses = measure(units)
+            report(windows.predicted)
+            return losses
+
+        scores = [order_scores(some, ORDER, MIN_TOKENS) for some in sums]
+        curve = trace_curve(heldout, sums, scores, reported, ORDER, seed=seed)
+        plain = np.bincount(label_of, curve.documents["loss"]) / np.bincount(label_of, curve.documents["tokens"])
+        chosen = [specialists(some, RATIO, MIN_TOKENS) for some in sums]
+        rises = [reported([by_label[n] for by_label in chosen]).mean_loss(label_of) - plain for n in range(len(labels))]
+    matrix, own = np.stack(rises), np.eye(len(labels), dtype=bool)
+    specialised = [sum(len(by_label[n]) for by_label in chosen) for n in range(len(labels))]
+    everything = read_windows(heldout.run, heldout.documents)
+    label, measures = heldout.documents["label"].to_numpy(), heldout.documents["measures"].to_numpy()
+    pooled = pool(model, everything, layer)
+    probes = Probes.fit(pooled[torch.from_numpy(~measures)], label[~measures])
+    return {
+        "units": sum(some.mass.shape[1] for some in sums),
+        "active": int(sum((some.tokens.sum(0) > 0).sum() for some in sums)),
+        "loss": plain.tolist(),
+        "rule": {
+            "specialised": dict(zip(labels, specialised, strict=True)),
+            "matrix": matrix.tolist(),
+            "target": float(matrix[own].mean()),
+            "others": float(matrix[~own].mean()),
+        },
+        "curve": curve.to_json() | {"intervals": bootstrap_curve(curve, seed=seed).to_json()},
+        "tpp": targeted_probe_perturbation(probes, pooled, label, measures, written(everything, probes)),
+    }
+
+
+@torch.inference_mode()
+def sae_quality(run: Run, model: LlamaForCausalLM, sae: TopKSae, seed: int = 0) -> dict[str, float]:
+    """How well an autoencoder stands for the stream, on the measuring documents.
+
+    Returns:
+        ``explained``: part of the variance; ``loss`` and ``loss_spliced``: of the model as it is, and with every
+        token's stream replaced by its reconstruction, nats a token; ``unused``: part of the features active nowhere.
+    """
+    heldout = HeldOut.split(run, seed)
+    windows = heldout.measuring_windows()
+    streams, used = [], torch.zeros(len(sae.decoder), dtype=torch.bool)
+    for batch in windows.batches:
+        streams.append(residual(model, batch.ids)[batch.row >= 0])
+        features, values = sae.encode(streams[-1])
+        used[features[values > 0]] = True
+    x = torch.cat(streams)
+    left = (x - sae(x)).square().sum() / (x - x.mean(0)).square().sum()
+
+    def splice(_module: Any, _args: Any, output: torch.Tensor) -> torch.Tensor:
+        return sae(output.flatten(0, 1)).view_as(output)
+
+    plain = window_losses(model, windows)
+    hook = model.model.layers[middle_layer(model)].register_forward_hook(splice)
+    try:
+        spliced = window_losses(model, windows)
+    finally:
+        hook.remove()
+    return {
+        "explained": 1 - float(left),
+        "loss": float(plain.loss.sum() / plain.tokens.sum()),
+        "loss_spliced": float(spliced.loss.sum() / spliced.tokens.sum()),
+        "unused": 1 - float(used.float().mean()),
+    }
