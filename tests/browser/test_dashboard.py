@@ -143,6 +143,26 @@ def test_prompt_shows_tokens_their_experts_and_the_next_token(page: Page, addres
     expect(page).to_have_url(address + target)
 
 
+def test_experts_are_removed_from_a_prompt_and_put_back(page: Page, address: str) -> None:
+    page.goto(f"{address}/prompt?text=" + urllib.parse.quote("def f(x):"))
+    expect(page.get_by_role("heading", name="Next token", exact=True)).to_be_visible()
+    remove = page.get_by_role("link", name=re.compile(r"^remove expert \d:\d+$")).first
+    expert = str(remove.get_attribute("aria-label")).removeprefix("remove expert ")
+    remove.click()
+    expect(page.get_by_role("heading", name="Next token, edited")).to_be_visible()
+    expect(page.locator("#prompt-edited")).to_contain_text(f"{expert} × 0")
+    expect(page.get_by_label("Experts scaled")).to_have_value(f"{expert}=0")
+    expect(page.get_by_role("list", name="likeliest next tokens")).to_contain_text("was")
+    expect(page.get_by_role("link", name=f"remove expert {expert}", exact=True)).to_have_count(0)
+    page.get_by_role("link", name=f"restore expert {expert}").click()
+    expect(page.get_by_role("heading", name="Next token", exact=True)).to_be_visible()
+    page.get_by_label("Without the experts of").click()
+    page.get_by_role("option", name="lua").click()
+    page.get_by_role("button", name="Run").click()
+    expect(page).to_have_url(re.compile("without=lua"))
+    expect(page.get_by_role("heading", name="Next token, edited")).to_be_visible()
+
+
 def test_prompt_in_the_address_is_run_and_shown_literally(page: Page, address: str) -> None:
     page.goto(f"{address}/prompt?text=" + urllib.parse.quote(HOSTILE))
     expect(page.locator("#prompt-tokens .chip").first).to_have_text("<")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..analysis import MaskResult, read_mask
+from ..analysis import MaskResult, Overlap, label_overlap, read_mask
 from ..errors import WorkbenchError
 from ..report.origin import analysis, is_analysed
 from ..report.palette import GENERALIST, label_colours
@@ -41,6 +41,7 @@ class Context:
         self.colours = label_colours(run.labels)
         self._experts = lru_cache(maxsize=CACHED_GROUPS)(self._read_experts)
         self._ranking = lru_cache(maxsize=CACHED_GROUPS)(self._read_ranking)
+        self._overlap = cache(lambda: label_overlap(self.run))
         self._model: MonetForCausalLM | None = None
         self._loading = Lock()
 
@@ -105,6 +106,10 @@ class Context:
     def mask(self) -> MaskResult | None:
         """The masking matrix, or None where `monet mask` has not been run."""
         return read_mask(self.run)
+
+    def overlap(self) -> Overlap:
+        """How far the labels share their experts."""
+        return self._overlap()
 
     def prepare_model(self) -> None:
         """Loads the model while a prompt is being typed; what goes wrong is said when the prompt is run."""

@@ -111,17 +111,24 @@ def histogram(table: pd.DataFrame) -> go.Figure:
 
 
 def matrix(
-    rows: Sequence[str], columns: Sequence[str], values: np.ndarray, diverging: bool, title: str, digits: int
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: np.ndarray,
+    diverging: bool,
+    title: str,
+    digits: int,
+    axes: tuple[str, str] = ("label removed", "label measured"),
 ) -> go.Figure:
     """A label by label matrix with its number in every cell.
 
     Args:
-        rows: the n labels removed.
-        columns: the m labels measured.
+        rows: n labels.
+        columns: m labels.
         values: (n, m).
         diverging: values around 0 (a change); else values of one sign (a level).
         title: what the colour stands for, with its unit.
         digits: decimals in the cells.
+        axes: what the rows and the columns are.
     """
     reach = float(np.abs(values).max()) or 1.0
     scale = {"colorscale": DIVERGING, "zmin": -reach, "zmax": reach} if diverging else {"colorscale": "Cividis"}
@@ -137,10 +144,10 @@ def matrix(
             xgap=2,
             ygap=2,
             colorbar={"title": {"text": title, "side": "right"}, "thickness": 14, "outlinewidth": 0},
-            hovertemplate="removed %{y}<br>measured %{x}<br><b>%{z:.4f}</b><extra></extra>",
+            hovertemplate=f"{axes[0]} %{{y}}<br>{axes[1]} %{{x}}<br><b>%{{z:.4f}}</b><extra></extra>",
             **scale,
         )
     )
-    figure.update_xaxes(title="label measured", side="top", showgrid=False, type="category")
-    figure.update_yaxes(title="label removed", autorange="reversed", showgrid=False, type="category")
+    figure.update_xaxes(title=axes[1], side="top", showgrid=False, type="category")
+    figure.update_yaxes(title=axes[0], autorange="reversed", showgrid=False, type="category")
     return figure

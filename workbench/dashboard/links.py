@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
@@ -67,9 +68,9 @@ def label_link(label: str, group: int | None = None) -> str:
     return f"/labels/{quote(label, safe='')}" + ("" if group is None else f"?group={group}")
 
 
-def prompt_search(text: str, target: int | None = None) -> str:
-    """Query string that holds a prompt, and the next token to explain if one is chosen."""
-    return "?" + urlencode({"text": text} | ({"target": target} if target is not None else {}))
+def prompt_search(text: str, target: int | None = None, edit: Mapping[str, str] | None = None) -> str:
+    """Query string that holds a prompt, the next token to explain if one is chosen, and fields of an edit."""
+    return "?" + urlencode({"text": text} | ({"target": target} if target is not None else {}) | dict(edit or {}))
 
 
 def expert_file(group: int, expert: int, kind: str) -> str:

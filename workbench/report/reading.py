@@ -146,6 +146,15 @@ def read_text(run: Run, model: MonetForCausalLM, text: str) -> Reading:
     return Reading(ids, token_pieces(tokenizer, ids[first:]), experts, following)
 
 
+def probabilities(model: MonetForCausalLM, ids: list[int], tokens: list[int]) -> list[float]:
+    """How likely each of some tokens is to follow the ids."""
+    import torch
+
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids]), logits_to_keep=1).logits[0, -1]
+    return logits.float().softmax(-1)[tokens].tolist()
+
+
 def read_push(run: Run, model: MonetForCausalLM, reading: Reading, target: int) -> Push:
     """Direct logit attribution of ``target`` as the token that follows a text."""
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from dash import dcc, html
 
-from ...analysis import MaskResult
+from ...analysis import MaskResult, bootstrap_mask
 from .. import figures
 from ..context import Context
 from ..links import Address, label_link
@@ -21,21 +21,27 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     if result is None:
         return [title, run_first("Not computed yet", "The masking matrix is there", f"monet mask {ctx.run.path}")]
     perplexity = address.query.get("show") == "perplexity"
-    return [title, _summary(result), _matrix_panel(result, perplexity), _by_label(ctx, result)]
+    return [title, _summary(result), _matrix_panel(result, perplexity), _by_label(ctx, result), _overlap_panel(ctx)]
 
 
 def _summary(result: MaskResult) -> html.Dl:
-    known = result.to_json()
+    known, ends = result.to_json(), bootstrap_mask(result)
     selectivity = known["selectivity"]
+    ratio = "–" if selectivity is None else f"{selectivity:.1f}"
     return facts(
         [
-            fact("delta target", f"{result.delta_target:+.4f}", "nats, mean over the labels"),
-            fact("delta others", f"{result.delta_others:+.4f}", "nats, mean over the labels"),
-            fact("selectivity", "–" if selectivity is None else f"{selectivity:.1f}", "target over others"),
-            fact("random control", f"{known['control_target']:+.4f}", "nats, on the target"),
+            fact("delta target", f"{result.delta_target:+.4f}", _interval(ends.delta_target, "+.3f")),
+            fact("delta others", f"{result.delta_others:+.4f}", _interval(ends.delta_others, "+.3f")),
+            fact("selectivity, target over others", ratio, _interval(ends.selectivity, ".1f")),
+            fact("random control, target", f"{known['control_target']:+.4f}", "as many random active experts"),
             fact("ratio", f"{result.ratio:g}", f"and {result.min_tokens:,} tokens make a specialised expert"),
         ]
     )
+
+
+def _interval(ends: np.ndarray, form: str) -> str:
+    low, high = (f"{end:{form}}" if np.isfinite(end) else "∞" for end in ends)
+    return f"95 % over documents: {low} to {high}"
 
 
 def _toggle(perplexity: bool) -> html.Nav:
@@ -100,4 +106,24 @@ def _by_label(ctx: Context, result: MaskResult) -> html.Section:
         "Label by label",
         table(head, rows, "What removing the experts of each label does"),
         note="In nats of held-out loss. Control: as many active experts, drawn at random in each layer group, removed.",
+    )
+
+
+def _overlap_panel(ctx: Context) -> html.Section:
+    shared = ctx.overlap().shared
+    figure = figures.matrix(
+        list(shared.index),
+        list(shared.columns),
+        shared.to_numpy(),
+        False,
+        "part of the mass",
+        2,
+        ("label", "and label"),
+    )
+    drawn = dcc.Graph(figure=figure, config={"displayModeBar": False})
+    return panel(
+        "Experts that labels share",
+        picture(drawn, "Matrix of the part of their mass that two labels put on the same experts; a number a cell."),
+        note="The part of their routing mass that two labels put on the same experts, whatever the rule: 1 less the "
+        "total variation distance.",
     )
