@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from cuda_ext import contributions
 from monet_model.experts import HorizontalExperts
 from monet_model.routing import Routing
 
@@ -96,9 +97,21 @@ def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record
             handle.remove()
 
 
-def _along(direction: Tensor, weight: Tensor, keys: int) -> Tensor:
-    """``direction . V`` of every hidden unit: (tokens, keys, units) for an output projection (out, keys * units)."""
-    return (direction @ weight.to(direction.dtype)).unflatten(-1, (keys, -1))
+def _along(experts: Any, direction: Tensor) -> tuple[Tensor, ...]:
+    """``direction . V`` of every hidden unit, (tokens, keys, units), then ``direction . b``, (tokens, keys).
+
+    In the order that :func:`cuda_ext.contributions` takes them.
+    """
+    dtype = direction.dtype
+
+    def units(side: Tensor, projection: Any) -> Tensor:
+        return (side @ projection.weight.to(dtype)).unflatten(-1, (experts.keys, -1))
+
+    if isinstance(experts, HorizontalExperts):
+        return units(direction, experts.v), direction @ experts.b.to(dtype).T
+    left, right = direction.chunk(2, -1)
+    first = units(left, experts.v11), units(left, experts.v12), units(right, experts.v21), units(right, experts.v22)
+    return *first, left @ experts.b1.to(dtype).T, right @ experts.b2.to(dtype).T
 
 
 def expert_contributions(
@@ -107,7 +120,7 @@ def expert_contributions(
     """``S[i, j] G[i, j] (direction . E_ij(x))`` of every active expert, exact, in the dtype of ``direction``.
 
     ``direction`` goes through the output weights once a sub-expert (an i or a j); the product of keys is formed for the
-    active pairs only.
+    active pairs only, by :func:`cuda_ext.contributions`.
 
     Args:
         experts: an expert layer of either decomposition.
@@ -119,23 +132,19 @@ def expert_contributions(
     Returns:
         token (n,), flat expert id (n,) and contribution (n,), sorted by token, then expert.
     """
-    dtype, keys = direction.dtype, experts.keys
-    token, expert, score = Routing.from_dense(g1.to(dtype), g2.to(dtype)).pairs()
-    if factors is not None:
-        score = score * factors.to(score).flatten()[expert]
-        token, expert, score = (values[score != 0] for values in (token, expert, score))
-    i, j = expert // keys, expert % keys
     hidden = experts.hidden(x)
-    if isinstance(experts, HorizontalExperts):
-        a = hidden.to(dtype).mT  # (tokens, keys, units)
-        out = _along(direction, experts.v.weight, keys)
-        bias = direction @ experts.b.to(dtype).T  # (tokens, keys)
-        return token, expert, score * ((a[token, i] * out[token, j]).sum(-1) + bias[token, j])
-    a1, a2 = (half.to(dtype).mT for half in hidden)
-    left, right = direction.chunk(2, -1)
-    # The terms of one key alone, then those where a hidden half of one key is written out by the other key.
-    own1 = (a1 * _along(left, experts.v11.weight, keys)).sum(-1) + left @ experts.b1.to(dtype).T
-    own2 = (a2 * _along(right, experts.v22.weight, keys)).sum(-1) + right @ experts.b2.to(dtype).T
-    cross1 = (a2[token, j] * _along(left, experts.v12.weight, keys)[token, i]).sum(-1)
-    cross2 = (a1[token, i] * _along(right, experts.v21.weight, keys)[token, j]).sum(-1)
-    return token, expert, score * (own1[token, i] + own2[token, j] + cross1 + cross2)
+    every = _along(experts, direction)
+    scale = None if factors is None else factors.to(direction)
+    routing = Routing.from_dense(g1.to(direction.dtype), g2.to(direction.dtype))
+    if isinstance(hidden, Tensor):
+        units: Tensor | tuple[Tensor, Tensor] = hidden.to(direction.dtype).mT
+    else:
+        units = hidden[0].to(direction.dtype).mT, hidden[1].to(direction.dtype).mT
+    ids, values, _ = contributions(units, routing, every, experts.keys**2, scale)
+    there = ids >= 0
+    if scale is not None:
+        there &= scale.flatten()[ids] != 0
+    token = there.nonzero()[:, 0]
+    expert, contribution = ids[there], values[there]
+    order = (token * experts.keys**2 + expert).argsort()
+    return token, expert[order], contribution[order]
