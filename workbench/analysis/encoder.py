@@ -80,5 +80,5 @@ def load_encoder() -> Encoder:
     from transformers import AutoTokenizer, BertModel
 
     # The package's own loader would need sentence-transformers; its folder is in the format of transformers.
-    model = BertModel.from_pretrained(folder, add_pooling_layer=False, use_safetensors=True, local_files_only=True)
+    model = BertModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     return Encoder(AutoTokenizer.from_pretrained(folder, local_files_only=True), model.eval())

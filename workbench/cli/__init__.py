@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..errors import WorkbenchError
-from . import analysis, explain, models, reading, runs, scores, structure
+from . import analysis, attribution, explain, models, reading, runs, scores, structure
 from .output import err_console
 
 app = typer.Typer(
@@ -23,11 +23,14 @@ corpus_app.command("score")(scores.corpus_score)
 app.command()(models.train)
 app.command()(runs.export)
 app.command()(runs.verify)
+app.command()(runs.bench)
+app.command()(runs.convert)
 app.command()(analysis.analyze)
 app.command()(analysis.mask)
 app.command()(analysis.curve)
 app.command()(analysis.overlap)
-app.command()(analysis.attribute)
+app.command()(attribution.attribute)
+app.command("attribute-corpus")(attribution.attribute_corpus)
 app.command()(explain.explain)
 app.command()(explain.search)
 app.command("scores")(scores.scores)

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from .output import Json, ModelArgument, RunArgument, out_console, print_json, print_table
+from .output import Json, RunArgument, out_console, print_json, print_table
+
+
+class Embedding(StrEnum):
+    """Views of a token's context that coherence is scored by."""
+
+    residual = "residual"
+    encoder = "encoder"
 
 
 def analyze(
     run: RunArgument,
     ratio: Annotated[float, typer.Option(help="a specialist's rate for its label over that for the second")] = 2.0,
+    permutations: Annotated[int, typer.Option(min=0, help="shuffles of the labels in the null; 0 for no tests")] = 200,
+    embeddings: Annotated[
+        list[Embedding] | None, typer.Option(help="also score coherence by this view; may be given again")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find each expert's labels, its monosemanticity, and the specialised experts of each label."""
     from .. import open_run
     from ..analysis import analyze_run
+    from ..export import load_model
 
-    summary = analyze_run(open_run(run), ratio=ratio, progress=True)
+    opened, views = open_run(run), embeddings or []
+    summary = analyze_run(
+        opened,
+        ratio=ratio,
+        permutations=permutations,
+        model=load_model(opened.model_path) if Embedding.residual in views else None,
+        encoder=Embedding.encoder in views,
+        progress=True,
+    )
     if as_json:
         print_json(summary.to_json())
     else:
@@ -75,6 +96,10 @@ def mask(
 
 def curve(
     run: RunArgument,
+    order: Annotated[
+        str,
+        typer.Option(help="preference: rate for the label over the mean of the others; ratio: over the highest other"),
+    ] = "preference",
     budget: Annotated[float, typer.Option(help="rise of the others' loss, nats, at which the curve is read")] = 0.02,
     as_json: Json = False,
 ) -> None:
@@ -84,7 +109,7 @@ def curve(
     from ..export import load_model
 
     opened = open_run(run)
-    found = removal_curve(opened, load_model(opened.model_path), budget=budget, progress=True)
+    found = removal_curve(opened, load_model(opened.model_path), order=order, budget=budget, progress=True)
     intervals = bootstrap_curve(found)
     if as_json:
         print_json(found.to_json() | {"intervals": intervals.to_json()})
@@ -133,28 +158,3 @@ def overlap(
         rows = [[str(label), *(f"{value:.3f}" for value in line)] for label, line in table.iterrows()]
         print_table(title, ["label", *table.columns], rows)
     print_table("Core experts", list(found.core.index), [[f"{count:,}" for count in found.core]])
-
-
-def attribute(
-    model: ModelArgument,
-    text: Annotated[str, typer.Option(help="the prompt")],
-    target: Annotated[str | None, typer.Option(help="the next token; the model's own choice by default")] = None,
-    top: Annotated[int, typer.Option(help="experts shown")] = 20,
-    as_json: Json = False,
-) -> None:
-    """Direct logit attribution of the next token to every active expert, attention head and the embedding."""
-    from ..analysis.prompt import attribute_text
-    from ..store.text import visible
-
-    found = attribute_text(model, text, target)
-    if as_json:
-        print_json(found.to_json(top))
-        return
-    a = found.attribution
-    rows = [[f"{row.layer}", f"{row.expert}", f"{row.contribution:+.4f}"] for row in a.top(top).itertuples(index=False)]
-    print_table(f"Experts that move the logit of {visible(found.target_text)} most", ["layer", "expert", "logit"], rows)
-    parts = a.rest.sort_values("contribution", key=abs, ascending=False).itertuples(index=False)
-    print_table(
-        "What no expert wrote", ["component", "logit"], [[p.component, f"{p.contribution:+.4f}"] for p in parts]
-    )
-    out_console.print(f"logit {a.logit:.4f}, sum of all contributions {a.total:.4f}, difference {a.completeness:.1e}")

@@ -1,0 +1,126 @@
+"""`monet attribute`, `monet attribute-corpus` and `monet analyze` with its options, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from monet_model import MonetForCausalLM
+from workbench import open_run
+from workbench.analysis import attribute, attribute_corpus, attribute_gradient, compare_with_ablation, read_analysis
+from workbench.cli import app
+from workbench.errors import WorkbenchError
+from workbench.store import Run
+
+TEXT = "def add("
+
+
+def invoke(*arguments: object) -> str:
+    """Standard output of a command that succeeds."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture
+def text_run(bare_run_path: Path, tmp_path: Path) -> Run:
+    """A run of text, in a copy that a test may add to."""
+    return open_run(shutil.copytree(bare_run_path, tmp_path / "run"))
+
+
+def read(run: Run, text: str) -> tuple[MonetForCausalLM, torch.Tensor, Any]:
+    """The run's model, a prompt's ids and the tokenizer."""
+    tokenizer: Any = run.tokenizer()
+    return (
+        MonetForCausalLM.from_pretrained(run.model_path).eval(),
+        torch.tensor([tokenizer(text)["input_ids"]]),
+        tokenizer,
+    )
+
+
+def test_a_token_and_a_difference(text_run: Run) -> None:
+    model, ids, tokenizer = read(text_run, TEXT)
+    a, b = (tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in "ab")
+    one = json.loads(invoke("attribute", text_run.model_path, "--text", TEXT, "--target", "a", "--json"))
+    both = json.loads(
+        invoke("attribute", text_run.model_path, "--text", TEXT, "--target", "a", "--minus", "b", "--json", "--top", 3)
+    )
+    expected = attribute(model, ids, (a, b))
+    assert one["target"] == a
+    assert (both["target"], both["target_text"]) == ([a, b], "a - b")
+    assert both["logit"] == pytest.approx(expected.logit, abs=1e-6)
+    assert [row["expert"] for row in both["experts"]] == expected.top(3)["expert"].tolist()
+    assert max(one["completeness"], both["completeness"]) < 1e-4
+    assert one["seconds"] > 0
+    assert "gradient" not in one
+    assert "ablation" not in one
+
+
+def test_gradient_and_ablation(text_run: Run) -> None:
+    command = ("attribute", text_run.model_path, "--text", TEXT, "--target", "a", "--method", "gradient", "--ablate", 6)
+    found = json.loads(invoke(*command, "--json", "--top", 4))
+    model, ids, tokenizer = read(text_run, TEXT)
+    target = tokenizer("a", add_special_tokens=False)["input_ids"][0]
+    rows = attribute_gradient(model, ids, target)
+    assert found["gradient"][0]["contribution"] == pytest.approx(
+        rows.loc[rows["contribution"].abs().idxmax(), "contribution"]
+    )
+    assert len(found["gradient"]) == 4
+    assert found["ablation"]["spearman"] == pytest.approx(compare_with_ablation(model, ids, target, 6).spearman)
+    assert len(found["ablation"]["experts"]) == 6
+    shown = invoke(*command)
+    assert "Rank correlation with the removal of 6 experts: direct" in shown
+    assert "position" in shown
+
+
+def test_a_corpus(text_run: Run) -> None:
+    found = json.loads(invoke("attribute-corpus", text_run.path, "--target", "a", "--label", "python", "--json"))
+    model, _, tokenizer = read(text_run, TEXT)
+    target = tokenizer("a", add_special_tokens=False)["input_ids"][0]
+    expected = attribute_corpus(text_run, model, target, label="python")
+    assert (found["label"], found["occurrences"]) == ("python", expected.occurrences)
+    assert found["experts"][0]["expert"] == int(expected.top(1)["expert"][0])
+    shown = invoke("attribute-corpus", text_run.path, "--target", "a")
+    assert "places in all documents most" in " ".join(shown.split())
+
+
+def test_analyze_with_coherence_from_both_views(text_run: Run) -> None:
+    """The encoder's own package, end to end: a column for each view with its verdicts."""
+    options = ("--permutations", 19, "--embeddings", "residual", "--embeddings", "encoder")
+    assert json.loads(invoke("analyze", text_run.path, *options, "--json"))["permutations"] == 19
+    table = read_analysis(text_run, 0)
+    for name in ("coherence:residual", "coherence:encoder"):
+        assert table[name].between(-1 - 1e-5, 1 + 1e-5).sum() > 100
+        assert table[f"q:{name}"].dropna().between(0, 1).all()
+    assert not np.allclose(table["coherence:residual"].dropna(), table["coherence:encoder"].dropna())
+    invoke("analyze", text_run.path, "--permutations", 0)
+    assert not any(column.startswith(("p:", "coherence")) for column in read_analysis(text_run, 0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["attribute", "{model}", "--text", "x", "--minus", "a"], "name the target too"),
+        (["attribute", "{model}", "--text", "x", "--target", "ab"], "'ab' is 2 tokens"),
+        (["attribute", "{model}", "--text", ""], "the text is empty"),
+        (["attribute", "{model}", "--text", "x", "--ablate", "1"], "at least 2 experts"),
+        (["attribute-corpus", "{run}", "--target", "ab"], "'ab' is 2 tokens"),
+        (["attribute-corpus", "{run}", "--target", "a", "--label", "perl"], "there is no label 'perl'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text_run: Run, arguments: list[str], said: str) -> None:
+    places = {"model": text_run.model_path, "run": text_run.path}
+    with pytest.raises(WorkbenchError, match=said):
+        CliRunner().invoke(app, [argument.format(**places) for argument in arguments], catch_exceptions=False)
+
+
+def test_ids_without_text_have_no_token_of_that_name(run: Run) -> None:
+    with pytest.raises(WorkbenchError, match="holds token ids without a tokenizer"):
+        CliRunner().invoke(app, ["attribute-corpus", str(run.path), "--target", "a"], catch_exceptions=False)

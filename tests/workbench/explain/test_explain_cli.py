@@ -1,0 +1,68 @@
+"""`monet explain` and `monet search`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from workbench import open_run
+from workbench.analysis import analyze_run
+from workbench.cli import app
+from workbench.errors import WorkbenchError
+
+
+def invoke(*arguments: object) -> str:
+    """Standard output of a command that succeeds."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(text_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = shutil.copytree(text_run_path, tmp_path_factory.mktemp("cli") / "run")
+    analyze_run(open_run(path), permutations=0)
+    return path
+
+
+def test_explain_score_and_search(run: Path) -> None:
+    found = json.loads(invoke("explain", run, "--top", 4, "--json"))
+    assert len(found["explanations"]) == 4
+    assert found["explanations"][0]["text"].startswith("Fires at “")
+    assert "more likely next" in found["explanations"][0]["text"]
+    assert found["explanations"][0]["judge"] == "all-MiniLM-L6-v2"
+    hits = json.loads(invoke("search", run, "fires at", "--json"))
+    assert [hit["contains"] for hit in hits] == [True] * 4
+    assert "Fires at" in invoke("search", run, "Fires", "--top", 1)
+
+
+def test_a_person_s_words(run: Path) -> None:
+    shown = invoke("explain", run, "--expert", "1:0,3", "--write", "Ends [b]words[/b]", "--author", "Ada", "--no-score")
+    assert "[b]words[/b]" in shown
+    (hit,) = [hit for hit in json.loads(invoke("search", run, "ends [b]", "--json")) if hit["contains"]]
+    assert (hit["group"], hit["expert"], hit["kind"], hit["author"]) == (1, 3, "person", "Ada")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "say which experts"),
+        (["--top", "2", "--sample", "2"], "say which experts"),
+        (["--expert", "7:1"], "there is no group 7"),
+        (["--expert", "0:1", "--endpoint", "http://127.0.0.1:9"], "--endpoint and --endpoint-model go together"),
+        (["--expert", "0:1", "--endpoint", "nowhere", "--endpoint-model", "m"], "begins with http"),
+        (["--expert", "0:1", "--write", "x"], "--author who wrote it"),
+        (["--expert", "0:1", "--write", " ", "--author", "Ada"], "--write takes a text"),
+        (["--sample", "2", "--write", "x", "--author", "Ada"], "--write explains one expert"),
+        (["--expert", "0:1", "--self", "--write", "x", "--author", "Ada"], "at most one of"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(run: Path, arguments: list[str], said: str) -> None:
+    before = run.stat().st_mtime, sorted(path.name for path in (run / "analysis").iterdir())
+    with pytest.raises(WorkbenchError, match=said):
+        CliRunner().invoke(app, ["explain", str(run), *arguments, "--no-score"], catch_exceptions=False)
+    assert (run.stat().st_mtime, sorted(path.name for path in (run / "analysis").iterdir())) == before

@@ -1,0 +1,104 @@
+"""Explanations on disk: one for each author, the same bytes whatever the order, no writer lost; and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.errors import WorkbenchError
+from workbench.explain import read_explanations, search_explanations
+from workbench.explain.stored import FILE, SCHEMA, SCORES, write_explanations
+from workbench.store import Run
+from workbench.store.verify import verify_run
+
+
+def rows(*said: tuple[int, int, str, str, str]) -> pd.DataFrame:
+    """Rows of group, expert, kind, author and text, without scores."""
+    blank = {"judge": "", "active": 0, "silent": 0} | dict.fromkeys(SCORES, np.nan)
+    names = ("group", "expert", "kind", "author", "text")
+    return pd.DataFrame([dict(zip(names, one, strict=True)) | blank for one in said])
+
+
+SAID = [
+    (0, 5, "template", "monet", "Fires at “return”."),
+    (0, 5, "person", "Ada", "The end of functions"),
+    (1, 2, "template", "monet", "Fires at commas, RETURNING nothing."),
+]
+
+
+class Initials:
+    """An encoder that knows first letters."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([[text[0].upper() == c for c in "FTX"] for text in texts], np.float32)
+
+
+def test_nothing_yet(text_run: Run) -> None:
+    assert list(read_explanations(text_run)) == SCHEMA.names
+    assert read_explanations(text_run).empty
+    assert search_explanations(text_run, "x").empty
+
+
+def test_each_author_has_one_for_each_expert(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SAID))
+    write_explanations(text_run, rows((0, 5, "person", "Ada", "How functions end"), (0, 1, "self", "m", "a word")))
+    found = read_explanations(text_run)
+    assert list(zip(found["group"], found["expert"], found["author"], strict=True)) == [
+        (0, 1, "m"),
+        (0, 5, "Ada"),
+        (0, 5, "monet"),
+        (1, 2, "monet"),
+    ]
+    assert list(read_explanations(text_run, 0, 5)["text"]) == ["How functions end", "Fires at “return”."]
+    assert len(read_explanations(text_run, 1)) == 1
+    assert verify_run(text_run.path) == []
+
+
+def test_the_order_of_writing_leaves_the_same_bytes(text_run: Run) -> None:
+    path = text_run.analysis_path(FILE)
+    write_explanations(text_run, rows(*SAID))
+    together = path.read_bytes()
+    path.unlink()
+    for one in reversed(SAID):
+        write_explanations(text_run, rows(one))
+    assert path.read_bytes() == together
+
+
+def test_no_writer_is_lost(text_run: Run) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: write_explanations(text_run, rows((0, n, "person", "A", f"{n}"))), range(16)))
+    assert list(read_explanations(text_run)["text"]) == [str(n) for n in range(16)]
+
+
+def test_a_damaged_file_is_named(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SAID))
+    text_run.analysis_path(FILE).write_bytes(b"PAR1")
+    with pytest.raises(WorkbenchError, match=r"explanations\.parquet is damaged"):
+        read_explanations(text_run)
+    with pytest.raises(WorkbenchError, match="damaged"):
+        write_explanations(text_run, rows(*SAID))
+
+
+def test_search_by_text_alone(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SAID))
+    found = search_explanations(text_run, "return")
+    assert list(found["expert"]) == [5, 2]
+    assert found["contains"].all()
+    assert found["similarity"].isna().all()
+    assert search_explanations(text_run, "monad").empty
+    with pytest.raises(WorkbenchError, match="the query is empty"):
+        search_explanations(text_run, " ")
+
+
+def test_search_by_meaning_after_text(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SAID))
+    found = search_explanations(text_run, "the end", encoder=Initials())  # type: ignore[arg-type]
+    assert list(found["contains"]) == [True, False, False]
+    assert list(found["similarity"]) == [1, 0, 0]
+    found = search_explanations(text_run, "for", 2, Initials())  # type: ignore[arg-type]
+    assert not found["contains"].any()
+    assert list(found["text"].str[0]) == ["F", "F"]
