@@ -38,7 +38,18 @@ def preference(sums: LabelSums, label: int) -> NDArray[np.float64]:
     return np.divide(rate[label] + extra, others + extra, out=np.ones(len(active)), where=active > 0)
 
 
-ORDERS: dict[str, Callable[[LabelSums, int], NDArray[np.float64]]] = {"preference": preference}
+def rule_ratio(sums: LabelSums, label: int) -> NDArray[np.float64]:
+    """An expert's rate for a label over its highest rate for another, (E * E,); infinite for an expert of one label.
+
+    At 2 or more, an expert passes the paper's rule (5.1), as :func:`specialists` has it. 0 for one never seen.
+    """
+    rate = sums.mass / sums.label_tokens[:, None]
+    second = np.delete(rate, label, 0).max(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(rate[label] > 0, rate[label] / second, 0.0)
+
+
+ORDERS: dict[str, Callable[[LabelSums, int], NDArray[np.float64]]] = {"preference": preference, "ratio": rule_ratio}
 
 
 def order_scores(sums: LabelSums, order: str, min_tokens: int) -> Scores:
@@ -46,7 +57,7 @@ def order_scores(sums: LabelSums, order: str, min_tokens: int) -> Scores:
 
     Args:
         sums: of the choosing part.
-        order: ``preference``.
+        order: ``preference`` (:func:`preference`) or ``ratio`` (:func:`rule_ratio`).
         min_tokens: active tokens an expert needs to be removed.
 
     Raises:

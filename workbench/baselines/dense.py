@@ -40,9 +40,11 @@ def dense_config(monet: MonetConfig) -> LlamaConfig:
 
     from monet_model import MonetForCausalLM
 
-    same = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-    same += ("max_position_embeddings", "rms_norm_eps", "rope_parameters", "tie_word_embeddings")
-    same += ("bos_token_id", "eos_token_id", "pad_token_id", "initializer_range")
+    same = (
+        *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+        *("max_position_embeddings", "rms_norm_eps", "rope_parameters", "tie_word_embeddings"),
+        *("bos_token_id", "eos_token_id", "pad_token_id", "initializer_range"),
+    )
     shape = {name: getattr(monet, name) for name in same}
     with torch.device("meta"):
         wanted = MonetForCausalLM(monet).num_parameters()

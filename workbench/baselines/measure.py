@@ -39,7 +39,7 @@ def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[st
     def measure(experts: Sequence[Ids]) -> Losses:
         return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys))
 
-    layer = model.config.num_hidden_layers // 2 - 1
+    layer = middle_layer(model)
 
     def written(everything: Windows, probes: Probes) -> Written:
         return written_by_experts(model, everything, probes, layer)
@@ -52,7 +52,7 @@ def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str,
     heldout = HeldOut.split(run, seed)
     windows, choosing = heldout.measuring_windows(), read_windows(run, heldout.choosing)
     with job(f"{name}: choosing", choosing.tokens, "tokens") as report:
-        label = heldout.choosing["label"].to_numpy()
+        label = heldout.choosing["label"].to_numpy(copy=True)
         sums = unit_sums(units, choosing, label, len(run.labels), report)
 
     def measure(removed: Sequence[Ids]) -> Losses:

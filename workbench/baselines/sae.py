@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import LlamaForCausalLM
 
+    from monet_model import MonetForCausalLM
+
 WEIGHTS, SETTINGS = "sae.safetensors", "sae.json"
 MEAN_TOKENS = 16_384  # that the mean and the scale of activations are taken from
 
@@ -91,7 +93,7 @@ class TopKSae(nn.Module):
         self.decoder.copy_(nn.functional.normalize(self.decoder, dim=-1))
 
 
-def middle_layer(model: LlamaForCausalLM) -> int:
+def middle_layer(model: LlamaForCausalLM | MonetForCausalLM) -> int:
     """The layer behind which the autoencoder reads: the last one of the first half."""
     return model.config.num_hidden_layers // 2 - 1
 

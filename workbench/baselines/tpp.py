@@ -200,14 +200,14 @@ def targeted_probe_perturbation(
     logits = (pooled.double() @ probes.weight.T + probes.bias).numpy()[measures]  # (documents, labels)
     truth = label[measures][:, None] == np.arange(labels)
     before = _accuracy(logits, truth)
-    counts = sorted({*COUNTS, *(max(1, round(share * written.units)) for share in SHARES)})
+    counts = {*COUNTS, *(max(1, round(share * written.units)) for share in SHARES)}
     ranks = [_ranks(number, label, measures, written) for number in range(labels)]
     place = np.cumsum(measures) - 1  # of each measuring document
     measured = measures[written.document]
     document, unit = place[written.document[measured]], written.unit[measured]
     effect = written.effect[measured].astype(np.float64)
     rows = []
-    for count in counts:
+    for count in sorted(count for count in counts if count <= written.units):
         falls = np.empty((labels, labels))
         for number, rank in enumerate(ranks):
             gone = rank[unit] < count
@@ -234,7 +234,7 @@ def _ranks(number: int, label: NDArray[np.integer], measures: NDArray[np.bool_],
     more_active, push = means
     push = np.where(more_active > 0, push, 0.0)
     order = np.argsort(-push, kind="stable")
-    ranks = np.full(written.units, written.units)
+    ranks = np.full(written.units, written.units + 1)
     useful = order[: int((push > 0).sum())]
     ranks[useful] = np.arange(len(useful))
     return ranks

@@ -22,7 +22,7 @@ from workbench.analysis import (
 )
 from workbench.analysis.curve import column
 from workbench.analysis.heldout import HeldOut, Losses, document_losses
-from workbench.analysis.removal import equally_active, order_scores, preference, random_experts
+from workbench.analysis.removal import equally_active, order_scores, preference, random_experts, specialists
 from workbench.analysis.sums import LabelSums
 from workbench.analysis.windows import Windows
 from workbench.errors import WorkbenchError
@@ -182,8 +182,19 @@ def test_preference_by_hand() -> None:
     assert found[1, 0] == preference(sums, 1)[0] < 1
 
 
+def test_the_order_by_ratio_is_the_papers_rule(sums: list[LabelSums]) -> None:
+    """At any threshold it removes the specialists of that ratio."""
+    for group in sums:
+        for ratio in (1.5, 2.0, 4.0):
+            scores = order_scores(group, "ratio", min_tokens=3)
+            for label, expected in enumerate(specialists(group, ratio, 3)):
+                assert np.flatnonzero(scores[label] >= ratio).tolist() == expected.tolist()
+    alone = LabelSums(np.array([[4.0, 1.0, 0], [0, 0.5, 0]]), np.array([[4, 1, 0], [0, 1, 0]]), np.array([10, 10]))
+    assert order_scores(alone, "ratio", 0).tolist() == [[np.inf, 2, 0], [0, 0.5, 0]]
+
+
 def test_an_unknown_order_is_refused(run: Run, model: MonetForCausalLM) -> None:
-    with pytest.raises(WorkbenchError, match="there is no order 'alphabet'; there are preference"):
+    with pytest.raises(WorkbenchError, match="there is no order 'alphabet'; there are preference, ratio"):
         removal_curve(run, model, order="alphabet")
 
 

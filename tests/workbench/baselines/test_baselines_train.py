@@ -1,4 +1,4 @@
-"""The baselines' training: parameters matched, tokens in the Monet's order, resumption; the autoencoder's definition."""
+"""The baselines' training: parameters matched, the gradient, resumption; the autoencoder's definition."""
 
 from __future__ import annotations
 
