@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..errors import WorkbenchError
 from .activations import ROUTING_ROWS, active_pairs
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ def coactive(run: Run, group: int, expert: int, n: int) -> pd.DataFrame:
         1 is the same, ``column`` where that of set 2 is, or ``""``.
 
     Raises:
-        WorkbenchError: no such group or expert.
+        WorkbenchError: no such group or expert, or a run that keeps the routing of some documents only.
     """
+    if not run.documents["kept"].all():
+        raise WorkbenchError(f"{run.path} keeps the routing of some documents only; export it whole to count company.")
     rows = run.activations(group, expert)["row"].to_numpy()
     together = np.zeros(run.num_keys**2, np.int64)
     for start in range(0, len(rows), ROUTING_ROWS):

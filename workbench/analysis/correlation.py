@@ -121,7 +121,7 @@ def rank_correlations(cells: Cells, experts: int, target_ranks: Floats) -> Float
     tied = np.bincount(owner, _cube(size), experts) + _cube(zeros)
     spread = (_cube(np.array(n)) - tied) / 12
     centred = target_ranks - (n + 1) / 2
-    products = np.stack([np.bincount(expert, above * target[unit], experts) for target in centred])
+    products = np.array([np.bincount(expert, above * target[unit], experts) for target in centred], np.float64)
     return _ratio(products, np.sqrt(np.square(centred).sum(1)[:, None] * spread))
 
 

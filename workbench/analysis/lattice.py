@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import WorkbenchError
 from .activations import ROUTING_ROWS
 from .selectivity import MIN_TOKENS, Floats, label_shares
-from .sums import LabelSums, label_sums
+from .sums import LEFT_OUT, LabelSums, label_sums
 
 if TYPE_CHECKING:
     from monet_model.routing import Routing
@@ -149,15 +149,19 @@ def _added(sums: list[LabelSums]) -> LabelSums:
 
 
 def _half_sums(run: Run, group: int, seed: int, report: Callable[[int], Any]) -> list[LabelSums]:
-    """Sums by label over either half of the documents; each label's documents are dealt in turn, in random order."""
+    """Sums by label over either half of the documents whose routing is kept.
+
+    Each label's documents are dealt in turn, in random order.
+    """
     number = {label: at for at, label in enumerate(run.labels)}
     label = run.documents["label"].map(number).to_numpy(np.int64)
     order = np.random.default_rng(seed).permutation(len(label))
     half = np.zeros(len(label), np.int64)
     for at in range(len(run.labels)):
-        mine = order[label[order] == at]
+        mine = order[(label[order] == at) & run.documents["kept"].to_numpy()[order]]
         half[mine] = np.arange(len(mine)) % 2
-    cell = np.repeat(half * len(run.labels) + label, run.documents["tokens"])
+    cell = np.where(run.documents["kept"], half * len(run.labels) + label, LEFT_OUT)
+    cell = np.repeat(cell, run.documents["tokens"])
 
     def parts() -> Iterator[tuple[Routing, NDArray[np.int64]]]:
         for start in range(0, run.tokens_total, ROUTING_ROWS):

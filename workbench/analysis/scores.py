@@ -66,13 +66,13 @@ class ScoreSummary:
 
 
 def scored_documents(run: Run, column: str) -> pd.DataFrame:
-    """The documents that have tokens and a finite number in ``column``, which is then called ``y``.
+    """The documents that have tokens, kept routing and a finite number in ``column``, which is then called ``y``.
 
     Raises:
         WorkbenchError: no such column of numbers, fewer than :data:`LEAST` such documents, or one number for all.
     """
-    documents = run.documents[run.documents["tokens"] > 0]
-    numbers = [name for name in documents if pd.api.types.is_numeric_dtype(documents[name])]
+    documents = run.documents[(run.documents["tokens"] > 0) & run.documents["kept"]]
+    numbers = list(documents.select_dtypes("number"))
     if column not in numbers:
         raise WorkbenchError(f"{run.path} has no numbers {column!r} of documents; it has {', '.join(numbers)}.")
     y = documents[column].to_numpy(np.float64)

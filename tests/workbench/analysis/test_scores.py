@@ -192,6 +192,12 @@ def test_a_planted_expert_is_the_strongest(scored: Run) -> None:
     assert best["spearman"] == pytest.approx(1, abs=1e-3)
 
 
+def test_documents_without_routing_do_not_count(scored: Run) -> None:
+    scored.__dict__["documents"] = scored.documents.assign(kept=np.arange(len(scored.documents)) % 4 > 0)
+    scored.__dict__.pop("_document_columns", None)
+    assert correlate_scores(scored).documents == 29
+
+
 def test_rare_experts_are_not_tested(scored: Run) -> None:
     correlate_scores(scored, min_documents=37)
     found = read_scores(scored, 0)
