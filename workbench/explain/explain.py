@@ -89,12 +89,14 @@ def top_experts(run: Run, n: int) -> list[tuple[int, int]]:
 
 def random_experts(run: Run, n: int, seed: int = 0) -> list[tuple[int, int]]:
     """``n`` experts at random of those active at :data:`~workbench.analysis.selectivity.MIN_TOKENS` tokens or more."""
-    known = []
+    tables = []
     for group in run.groups:
-        experts = run.experts(group)
-        known += [(group, int(expert)) for expert in experts.index[experts["tokens"] >= MIN_TOKENS]]
-    chosen = np.random.default_rng(seed).permutation(len(known))[:n]
-    return [known[at] for at in np.sort(chosen)]
+        tokens = run.experts(group)["tokens"]
+        ids = tokens.index[tokens >= MIN_TOKENS].to_numpy(np.int64)
+        tables.append(np.stack([np.full(len(ids), group), ids], axis=1))
+    known = np.concatenate(tables)  # (experts, 2)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(known))[:n])
+    return [(group, expert) for group, expert in known[chosen].tolist()]
 
 
 def explain_experts(

@@ -42,7 +42,8 @@ class Template:
         equal = 1 / len(evidence.shares)
         labels = [f"{one_line(label)} ({share:.0%})" for label, share in evidence.shares.items() if share >= equal][:3]
         tokens = [f"{quoted(text)} ({part:.0%})" for text, part in list(evidence.vocabulary.items())[:5]]
-        sentence = f"Fires at {listed(tokens)}, of about {evidence.different:.0f} different tokens"
+        different = f"{evidence.different:,.0f} different {'token' if evidence.different < 1.5 else 'tokens'}"
+        sentence = f"Fires at {listed(tokens)}, of about {different}"
         sentence += f", in {listed(labels)}"
         if evidence.raised:
             sentence += f"; makes {listed(list(map(quoted, evidence.raised[:3])))} more likely next"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import attribute
+from workbench.analysis.bench import measure
 from workbench.errors import WorkbenchError
 
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5]])
@@ -99,6 +101,30 @@ def test_golden_models_equal_explicit_expansion(golden: MonetForCausalLM) -> Non
 @pytest.mark.parametrize("shape", SHAPES)
 def test_other_shapes_equal_explicit_expansion(make_model: Any, decompose: str, shape: str) -> None:
     check_against_expansion(make_model(moe_decompose=decompose, **SHAPES[shape]), IDS, 7)
+
+
+@DECOMPOSITIONS
+def test_built_in_edits_equal_explicit_expansion(make_model: Any, decompose: str, tmp_path: Path) -> None:
+    """Factors that are part of the model, in both groups, after saving and loading; then a passing edit on top."""
+    model = make_model(moe_decompose=decompose, tie_word_embeddings=True)
+    factors = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(2)) * 2
+    factors[factors < 0.5] = 0
+    model.build_in({0: factors[0], 2: factors[1]})
+    model.save_pretrained(tmp_path)
+    loaded = MonetForCausalLM.from_pretrained(tmp_path).eval()
+    assert loaded.config.edited_layers == [0, 2]
+    plain = attribute(make_model(moe_decompose=decompose, tie_word_embeddings=True), IDS, 7)
+    for passing in ({}, {2: factors[0]}):
+        with loaded.edit_experts(passing):
+            found = attribute(loaded, IDS, 7)
+            tables, _ = expand(loaded, IDS, loaded.lm_head.weight[7])
+        assert found.logit != pytest.approx(plain.logit)
+        assert found.completeness <= 1e-4
+        scale = max(np.abs(table).max() for table in tables)
+        for layer, table in enumerate(tables):
+            together = factors[layer // 2] * (passing[2] if passing and layer > 1 else 1)
+            expected = table * together.numpy()
+            assert np.abs(grid(found.experts, layer, 8) - expected).max() < 1e-5 * scale
 
 
 @given(ids=st.lists(st.integers(0, 127), min_size=1, max_size=24), target=st.integers(0, 127))
@@ -244,3 +270,13 @@ def test_bad_input_is_refused(golden: MonetForCausalLM, ids: Any, target: Any, m
 def test_a_model_in_training_mode_is_refused(make_model: Any) -> None:
     with pytest.raises(WorkbenchError, match=r"call model\.eval\(\)"):
         attribute(make_model().train(), IDS, 3)
+
+
+def test_the_benchmark_s_figures(golden: MonetForCausalLM) -> None:
+    """What `python -m workbench.analysis.bench` prints: of random prompts, the worst completeness."""
+    found = measure(golden, tokens=20, prompts=3, seed=4)
+    prompts = torch.randint(128, (3 + 3, 1, 20), generator=torch.Generator().manual_seed(4))[3:]
+    single = [attribute(golden, ids) for ids in prompts]
+    assert found["completeness"] == max(one.completeness for one in single) <= 1e-4
+    assert found["active_experts"] == np.mean([len(one.experts) for one in single])
+    assert (found["tokens"], found["prompts"]) == (20, 3)

@@ -30,7 +30,7 @@ def test_the_template_word_for_word() -> None:
         "lua (25%); makes “·None”, “↵” and “x” more likely next and “)”, “(” and “z” less."
     )
     bare = replace(EVIDENCE, raised=[], lowered=[], vocabulary={"return": 1.0}, different=1.0, shares={"c": 1.0})
-    assert Template().explain(bare) == "Fires at “return” (100%), of about 1 different tokens, in c (100%)."
+    assert Template().explain(bare) == "Fires at “return” (100%), of about 1 different token, in c (100%)."
 
 
 def test_an_expert_that_is_not_active() -> None:
