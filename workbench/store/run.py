@@ -197,7 +197,7 @@ class Run:
         are active; key, the key set whose key they have in common (1 or 2), or 0.
         """
         rows = np.sort(self._of_expert("examples", group, expert, ["row"])["row"].to_numpy())
-        pairs = expand(*self._sides(rows, group), self.heads, self.num_keys)
+        pairs = expand(*self.sides(rows, group), self.heads, self.num_keys)
         return neighbours(pairs, index(expert), self.num_keys, _count("n", n))
 
     def tokens(self, rows: Rows = slice(None)) -> pd.DataFrame:
@@ -222,9 +222,22 @@ class Run:
 
         from monet_model.routing import Routing
 
-        sides = self._sides(self._rows(tokens), self._group(group))
+        sides = self.sides(tokens, group)
         arrays = (array for side in sides for array in side.padded(self.heads, self.num_keys))
         return Routing(*map(torch.from_numpy, arrays), num_keys=self.num_keys)  # type: ignore[misc, arg-type]
+
+    def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
+        """The stored routing of token rows, in their order, as :meth:`routing` gives it, but flat."""
+        rows, group = self._rows(tokens), self._group(group)
+        pieces, order = [(Side.empty(), Side.empty())], [np.zeros(0, np.int64)]
+        for part, local, where in self._by_part(rows):
+            table, at = self._file(routing_name(part, group)).rows(local)
+            side1, side2 = from_arrow(table)
+            pieces.append((side1.take(at), side2.take(at)))
+            order.append(where)
+        back = np.argsort(np.concatenate(order))
+        side1, side2 = (Side.cat(list(sides)) for sides in zip(*pieces, strict=True))
+        return side1.take(back), side2.take(back)
 
     def activations(self, group: int, expert: int) -> pd.DataFrame:
         """Every token where an expert is active, in order: row, doc, position, token, label, score.
@@ -305,6 +318,52 @@ class Run:
         document = self.documents.iloc[doc]
         ids = self.tokens(slice(document["row"], document["row"] + document["tokens"]))["token"].to_numpy(np.int64)
         return ids if pd.isna(document["bos"]) else np.concatenate([[document["bos"]], ids])
+
+    # other tools
+
+    def to_safetensors_coo(
+        self, path: str | Path, group: int, experts: Sequence[int] | None = None, splits: int = 5
+    ) -> Path:
+        """Write activations as a latent cache of EleutherAI's Delphi: triples of places, and scores in half precision.
+
+        Windows are those the model read, of the documents whose routing the run holds; scores of 1e-5 and less are left
+        out, as Delphi's own cache does, and start-of-text tokens have none. See :mod:`workbench.store.interop.delphi`.
+
+        Args:
+            path: folder of the cache; the group becomes a module in it, which must not exist yet.
+            group: the group.
+            experts: flat ids; all by default: then a token takes eight bytes an active expert.
+            splits: files the experts are divided over.
+
+        Returns:
+            The folder of the module.
+
+        Raises:
+            WorkbenchError: there is no such group or expert, or the folder exists.
+        """
+        from .interop import write_delphi
+
+        return write_delphi(self, Path(path), self._group(group), experts, splits)
+
+    def to_neuronpedia(self, path: str | Path, group: int, experts: Sequence[int]) -> Path:
+        """Write experts as features for Neuronpedia's importer: JSON lines of their statistics and best tokens.
+
+        See :mod:`workbench.store.interop.neuronpedia`.
+
+        Args:
+            path: folder to write MODEL/SOURCE in, which must not exist yet.
+            group: the group; it becomes a source of its layer.
+            experts: flat ids.
+
+        Returns:
+            The folder of the source.
+
+        Raises:
+            WorkbenchError: there is no such group or expert, or the folder exists.
+        """
+        from .interop import write_neuronpedia
+
+        return write_neuronpedia(self, Path(path), self._group(group), experts)
 
     # tokenizer and analysis
 
@@ -415,23 +474,11 @@ class Run:
         codes = pa.array(self._document_columns["label"][docs])
         return pa.DictionaryArray.from_arrays(codes, pa.array(self.labels, pa.string())).dictionary_decode().to_pandas()
 
-    def _sides(self, rows: NDArray[np.int64], group: int) -> tuple[Side, Side]:
-        """The stored routing of token rows, in their order."""
-        pieces, order = [(Side.empty(), Side.empty())], [np.zeros(0, np.int64)]
-        for part, local, where in self._by_part(rows):
-            table, at = self._file(routing_name(part, group)).rows(local)
-            side1, side2 = from_arrow(table)
-            pieces.append((side1.take(at), side2.take(at)))
-            order.append(where)
-        back = np.argsort(np.concatenate(order))
-        side1, side2 = (Side.cat(list(sides)) for sides in zip(*pieces, strict=True))
-        return side1.take(back), side2.take(back)
-
     def _score(self, rows: NDArray[np.int64], group: int, i: int, j: int) -> NDArray[np.float32]:
         """Score of expert (i, j) at token rows; missing where the run does not hold their routing."""
         columns = [
             side.column(key, self.heads, self.num_keys)
-            for side, key in zip(self._sides(rows, group), (i, j), strict=True)
+            for side, key in zip(self.sides(rows, group), (i, j), strict=True)
         ]
         score = (columns[0] * columns[1]).sum(1)
         score[~self._document_columns["kept"][self._place(rows)[0]]] = np.nan

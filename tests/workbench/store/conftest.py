@@ -49,6 +49,21 @@ def sampled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.fixture(scope="session")
+def windowed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of short context windows, some cut by a document's end, of documents that open with a start-of-text token
+    and ones that do not, an empty one among them; the routing of some is not kept."""
+    folder = tmp_path_factory.mktemp("windowed")
+    rng = np.random.default_rng(6)
+    sizes = (8, 20, 0, 3, 16, 1, 31, 9)
+    rows = [
+        {"input_ids": [1] * (n % 2) + rng.integers(2, 128, size).tolist(), "label": "a"} for n, size in enumerate(sizes)
+    ]
+    Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
+    export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run", context=8, keep_routing=0.6)
+    return folder / "run"
+
+
 @pytest.fixture
 def run_copy(sound_run: Path, tmp_path: Path) -> Path:
     """A copy of it."""
