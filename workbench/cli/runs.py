@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .output import Json, ModelArgument, RunArgument, err_console, out_console, print_json
+from ..errors import WorkbenchError
+from .output import Json, ModelArgument, RunArgument, err_console, out_console, print_json, print_table
+
+
+class Layout(StrEnum):
+    """Tools whose layout a run is written in."""
+
+    delphi = "delphi"
+    neuronpedia = "neuronpedia"
 
 
 def export(
@@ -36,3 +46,54 @@ def verify(run: RunArgument, as_json: Json = False) -> None:
         out_console.print(f"{run} is sound.")
     if problems:
         raise typer.Exit(1)
+
+
+def bench(
+    run: RunArgument,
+    group: Annotated[int, typer.Option(help="the group whose activations are kept the other ways too")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Time the questions people ask a run, and measure it beside the obvious ways of keeping the same activations."""
+    from tempfile import TemporaryDirectory
+
+    from .. import open_run
+    from ..bench import bench_beside, bench_run
+    from ..bench.tables import bench_tables
+
+    opened = open_run(run)
+    with TemporaryDirectory() as folder:
+        beside = bench_beside(opened, Path(folder), group)
+    result = bench_run(opened) | {"beside": beside}
+    if as_json:
+        print_json(result)
+    else:
+        for title, head, rows in bench_tables(result):
+            print_table(title, head, rows)
+
+
+def convert(
+    run: RunArgument,
+    out: Annotated[Path, typer.Argument(help="folder to write in")],
+    to: Annotated[Layout, typer.Option(help="the tool")],
+    group: Annotated[int, typer.Option(help="the group")] = 0,
+    expert: Annotated[list[int] | None, typer.Option(help="an expert's id; several may be given")] = None,
+    top: Annotated[int | None, typer.Option(help="the experts with the most mass, so many")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a group's experts in another tool's layout; for Delphi all of them, where none are named."""
+    from .. import open_run
+
+    if expert and top is not None:
+        raise WorkbenchError("give --expert or --top, not both.")
+    opened = open_run(run)
+    chosen = expert or (None if top is None else opened.top_experts(group, limit=top).index.tolist())
+    if to is Layout.delphi:
+        folder = opened.to_safetensors_coo(out, group, chosen)
+    elif chosen is None:
+        raise WorkbenchError("name experts for Neuronpedia with --expert or --top.")
+    else:
+        folder = opened.to_neuronpedia(out, group, chosen)
+    if as_json:
+        print_json({"folder": str(folder), "group": group, "experts": None if chosen is None else len(chosen)})
+    else:
+        out_console.print(f"The experts are in {folder}.")

@@ -1,0 +1,134 @@
+"""What it takes to ask a run: opening it, an expert's page, all of an expert's activations, the top experts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import WorkbenchError
+from .clock import WARM, Clock
+
+if TYPE_CHECKING:
+    from ..store import Run
+
+PAGES, EXAMPLES = 1000, 32
+RANDOM, BUSIEST = 200, 20  # experts whose activations are all read, the busiest in each group
+PAGE_LIMIT, ACTIVATIONS_LIMIT, TOP_LIMIT = 50.0, 500.0, 200.0  # milliseconds at the 95th percentile, warm
+OPEN_LIMIT, MEMORY_LIMIT = 1000.0, 500.0  # milliseconds; megabytes
+
+# In a process of its own, so that what opening takes is told from what the libraries take.
+_OPEN = """
+import json, sys, time
+from workbench.bench.queries import resident
+from workbench import open_run
+import workbench.store
+libraries = resident()
+wall, cpu = time.perf_counter(), time.process_time()
+run = open_run(sys.argv[1])
+run.documents
+print(json.dumps({
+    "ms": (time.perf_counter() - wall) * 1e3, "cpu_ms": (time.process_time() - cpu) * 1e3,
+    "libraries_mb": libraries, "mb": resident() - libraries,
+}))
+"""
+
+
+def resident() -> float:
+    """Megabytes of this process that are in memory."""
+    import resource
+
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+    except OSError:  # no /proc: the most it ever was, in bytes on macOS
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def opening(path: Path) -> dict[str, float]:
+    """Milliseconds to open a run and read its table of documents, wall and CPU; megabytes that takes, and those the
+    libraries had taken before."""
+    done = subprocess.run([sys.executable, "-c", _OPEN, str(path)], capture_output=True, text=True)
+    if done.returncode:
+        raise WorkbenchError(f"the run {path} cannot be opened: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout)
+
+
+def page(run: Run, group: int, expert: int) -> None:
+    """What an expert's page shows: statistics, histogram, best tokens in context, neighbours."""
+    run.expert(group, expert)
+    run.histogram(group, expert)
+    run.contexts(group, expert, run.examples(group, expert, EXAMPLES)["row"])
+    run.neighbours(group, expert)
+
+
+def seen_experts(run: Run, count: int, seed: int) -> list[tuple[int, int]]:
+    """Random experts among those active at least once: (group, expert)."""
+    rng = np.random.default_rng(seed)
+    seen = {group: run.experts(group).index.to_numpy() for group in run.groups}
+    return [(int(group), int(rng.choice(seen[int(group)]))) for group in rng.choice(run.groups, count)]
+
+
+def time_queries(run: Run, seed: int = 0) -> list[Clock]:
+    """Times of all queries, warm."""
+    pages = Clock(f"page data of one expert ({EXAMPLES} examples)", PAGE_LIMIT)
+    for number, (group, expert) in enumerate(seen_experts(run, WARM + PAGES, seed)):
+        clock = pages if number >= WARM else Clock("warm")
+        clock.time(lambda: page(run, group, expert))  # noqa: B023
+    every = Clock("all activations of one expert", ACTIVATIONS_LIMIT)
+    for number, (group, expert) in enumerate(seen_experts(run, WARM + RANDOM, seed + 1)):
+        clock = every if number >= WARM else Clock("warm")
+        clock.time(lambda: run.activations(group, expert))  # noqa: B023
+    busy = Clock("all activations of the busiest experts", ACTIVATIONS_LIMIT)
+    for group in run.groups:
+        for expert in run.top_experts(group, "tokens", limit=BUSIEST).index:
+            busy.time(lambda: run.activations(group, int(expert)))  # noqa: B023
+    return [pages, every, busy, _time_top(run)]
+
+
+def _time_top(run: Run) -> Clock:
+    """Every column, rising and falling, filtered and not, the first page and a deep one."""
+    top = Clock("top experts by any column, filtered, paged", TOP_LIMIT)
+    for group in run.groups:
+        columns = run.expert(group, 0).index
+        for column in columns:
+            for ascending in (False, True):
+                for where, offset in (({}, 0), ({"tokens": (100, None), "max": (0.01, None)}, 10_000)):
+                    top.time(
+                        lambda: run.top_experts(group, column, where=where, ascending=ascending, offset=offset)  # noqa: B023
+                    )
+    return top
+
+
+def disk(path: Path, tokens: int) -> dict[str, dict[str, float]]:
+    """Bytes of each folder of a run, and of all: in all, and a token."""
+    sizes: dict[str, int] = {}
+    for file in path.rglob("*"):
+        if file.is_file():
+            name = file.relative_to(path).parts[0]
+            sizes[name] = sizes.get(name, 0) + file.stat().st_size
+    sizes["all"] = sum(sizes.values())
+    return {name: {"bytes": size, "bytes_a_token": size / tokens} for name, size in sorted(sizes.items())}
+
+
+def bench_run(run: Run, seed: int = 0) -> dict[str, Any]:
+    """All of it as one JSON document.
+
+    Raises:
+        WorkbenchError: the run is not on this machine.
+    """
+    if not isinstance(run.path, Path):
+        raise WorkbenchError(f"{run.path} is not on this machine; copy the run here to measure it.")
+    opened = opening(run.path)
+    clocks = time_queries(run, seed)
+    return {
+        "tokens": run.tokens_total,
+        "groups": len(run.groups),
+        "opening": opened | {"limit_ms": OPEN_LIMIT, "limit_mb": MEMORY_LIMIT},
+        "queries": [clock.summary() for clock in clocks],
+        "memory_after_mb": resident(),
+        "disk": disk(run.path, run.tokens_total),
+    }
