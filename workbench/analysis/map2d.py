@@ -16,6 +16,7 @@ from ..errors import WorkbenchError
 from ..progress import job
 from ..store.files import write_json, write_parquet
 from .coherence import Embeddings, encoder_embeddings, read_examples, residual_embeddings
+from .encoder import load_encoder
 from .selectivity import MIN_TOKENS
 from .targets import check_same_model
 
@@ -87,12 +88,11 @@ def map_experts(
 
     if experts <= NEIGHBOURS:
         raise WorkbenchError(f"a map takes more than {NEIGHBOURS} experts, got {experts}.")
-    with job("contexts", run.tokens_total, "tokens", progress) as report:
-        if model is None:
-            embeddings = encoder_embeddings(run, report)
-        else:
-            check_same_model(run, model)
-            embeddings = residual_embeddings(run, model, report)
+    if model is None:
+        embeddings = encoder_embeddings(run, load_encoder(), progress)
+    else:
+        check_same_model(run, model)
+        embeddings = residual_embeddings(run, model, progress)
     shown, trust = {}, {}
     for group in run.groups:
         ids = _most_active(run, group, experts)

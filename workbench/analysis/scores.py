@@ -61,8 +61,9 @@ class ScoreSummary:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready: the attributes, tables as lists of rows."""
-        tables = {"groups": self.groups.to_dict("records"), "strongest": self.strongest.to_dict("records")}
-        return {name: getattr(self, name) for name in list(self.__dataclass_fields__)[:6]} | tables
+        names = ("column", "unit", "documents", "min_documents", "fdr", "seed")
+        tables = {name: getattr(self, name).to_dict("records") for name in ("groups", "strongest")}
+        return {name: getattr(self, name) for name in names} | tables
 
 
 def scored_documents(run: Run, column: str) -> pd.DataFrame:

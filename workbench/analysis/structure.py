@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..store import Run
 
-PERMUTATIONS = 200
+PERMUTATIONS = 100
 PROBES = 64  # experts whose outputs are compared with all others
 RESULT = "structure.json"
 

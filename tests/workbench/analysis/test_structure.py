@@ -73,6 +73,7 @@ def test_two_way_fits_are_least_squares() -> None:
     design = np.concatenate([np.eye(7)[cells // 7], np.eye(7)[cells % 7]], axis=1)
     expected = (design @ np.linalg.lstsq(design, values.T, rcond=None)[0]).T
     assert TwoWay(cells, 7).fitted(values) == pytest.approx(expected)
+    assert TwoWay(cells, 7).explained(values) == pytest.approx((expected**2).sum())
 
 
 def test_preferences_are_made_of_rates() -> None:
