@@ -81,15 +81,15 @@ def mask(
         named = zip(["nothing", *result.rows], [before, *after], strict=True)
         print_table(title, ["label removed", *result.labels], [[n, *map(shown.format, line)] for n, line in named])
     known = result.to_json()
-    for kind in ("control", "equal"):
-        name = {"control": "as many random experts", "equal": "as many equally active experts"}[kind]
-        out_console.print(f"{name}: target {known[f'{kind}_target']:+.4f}, others {known[f'{kind}_others']:+.4f}")
+    for kind, name in (("control", "random"), ("equal", "equally active")):
+        target, others = known[f"{kind}_target"], known[f"{kind}_others"]
+        out_console.print(f"As many {name} experts: target {target:+.4f}, others {others:+.4f}")
     for name in ("delta_target", "delta_others", "selectivity"):
         low, high = getattr(intervals, name)
         shown = ".1f" if name == "selectivity" else "+.4f"
         value = getattr(result, name)
         out_console.print(
-            f"{name.replace('_', ' ')} {value:{shown}} ({intervals.level:.0%} of draws of documents: "
+            f"{name.replace('_', ' ').capitalize()} {value:{shown}} ({intervals.level:.0%} of draws of documents: "
             f"{low:{shown}} to {high:{shown}})"
         )
 

@@ -1,0 +1,70 @@
+"""The commands that measure who knows what: `monet mask`, `monet curve` and `monet overlap` print what was computed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from workbench import open_run
+from workbench.analysis import bootstrap_curve, bootstrap_mask, label_overlap, read_curve, read_mask
+from workbench.cli import app
+
+
+@pytest.fixture
+def run(run_path: Path, tmp_path: Path) -> Path:
+    """A run of three labels that a test may add to."""
+    return shutil.copytree(run_path, tmp_path / "run")
+
+
+def invoke(*arguments: Any) -> str:
+    """What a command prints on standard output."""
+    done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_mask_prints_intervals_perplexity_and_accuracy(run: Path) -> None:
+    found = json.loads(invoke("mask", run, "--json"))
+    kept = read_mask(open_run(run))
+    assert kept is not None
+    assert found == kept.to_json() | {"intervals": json.loads(json.dumps(bootstrap_mask(kept).to_json()))}
+    assert np.log(found["perplexity"]) == pytest.approx(np.array(found["baseline"]) + np.array(found["matrix"]))
+    shown = invoke("mask", run)
+    assert f"{kept.perplexity[1, 0]:.1f}" in shown
+    assert f"{kept.accuracy[2, 1]:.1%}" in shown
+    assert f"{kept.delta_target:+.4f}" in shown
+    assert "equally active experts: target" in shown
+
+
+@pytest.mark.parametrize("order", ["preference", "ratio"])
+def test_curve_prints_what_the_run_keeps(run: Path, order: str) -> None:
+    found = json.loads(invoke("curve", run, "--order", order, "--budget", "0.001", "--json"))
+    kept = read_curve(open_run(run))
+    assert kept is not None
+    assert kept.order == order
+    assert kept.budget == 0.001
+    assert found == json.loads(json.dumps(kept.to_json() | {"intervals": bootstrap_curve(kept).to_json()}))
+
+
+def test_curve_shows_where_it_is_read(run: Path) -> None:
+    for budget, said in (("0.0001", "Where the others' loss has risen by 0.0001"), ("50", "never rises by 50")):
+        shown = invoke("curve", run, "--budget", budget)
+        assert said in shown
+        kept = read_curve(open_run(run))
+        assert kept is not None
+        assert all(f"{mean:+.4f}" in shown for mean in kept.means["target"])
+
+
+def test_overlap_prints_the_tables(run: Path) -> None:
+    expected = label_overlap(open_run(run), 0.4)
+    assert json.loads(invoke("overlap", run, "--coverage", 0.4, "--json")) == expected.to_json()
+    shown = invoke("overlap", run, "--coverage", 0.4)
+    for table in (expected.jaccard, expected.shared):
+        assert f"{table.iloc[0, 2]:.3f}" in shown
+    assert all(str(count) in shown for count in expected.core)
