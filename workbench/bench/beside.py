@@ -195,7 +195,8 @@ def _best(stores: Stores, connection: Any) -> Asks:
     query = f"SELECT token, score FROM '{stores.table}' WHERE expert = ? ORDER BY score DESC LIMIT {BEST}"
 
     def by_pandas(expert: int) -> Any:
-        return pd.read_parquet(stores.table, filters=[("expert", "==", expert)]).nlargest(BEST, "score")
+        table = pd.read_parquet(stores.table, filters=[("expert", "==", expert)])
+        return table.astype({"score": np.float32}).nlargest(BEST, "score")
 
     def by_delphi(expert: int) -> Any:
         locations, activations = _delphi(stores, expert)
@@ -235,7 +236,8 @@ def _top(stores: Stores, connection: Any) -> Asks:
             tokens[first : last + 1] = np.bincount(latent, minlength=last + 1 - first)
             mass[first : last + 1] = np.bincount(latent, data["activations"], last + 1 - first)
         mass[tokens < LEAST_TOKENS] = -1
-        return np.argsort(-mass)[:LIMIT]
+        best = np.argsort(-mass)[:LIMIT]
+        return best[mass[best] >= 0]
 
     where = {"tokens": (LEAST_TOKENS, None)}
     return {

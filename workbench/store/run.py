@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,20 +18,15 @@ from .index import find_expert
 from .manifest import read_manifest
 from .pairs import expand, neighbours
 from .ranking import best_experts
-from .remote import Place, in_ranges, place
-from .routing import Side, from_arrow
-from .rowfile import RowFile
-from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name, routing_name
+from .remote import Place, place
+from .runfiles import Rows, RunFiles, count
+from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name
 from .text import token_pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from monet_model import Routing
-
-OPEN_FILES = 128  # each keeps a few megabytes about its row groups
-
-Rows = slice | Sequence[int] | NDArray[np.integer]
 
 
 def open_run(path: str | Path) -> Run:
@@ -47,34 +42,21 @@ def open_run(path: str | Path) -> Run:
     return Run(where, manifest)
 
 
-class Run:
+class Run(RunFiles):
     """An exported run. Methods read from disk what they are asked for; safe to share between threads.
 
     A token row is the global number of a counted token, in corpus order: start-of-text tokens and padding have none.
 
     Attributes:
-        path: folder of the run, or what stands for it where it is remote.
-        manifest: what it was made from, and its files.
         labels: the corpus's labels, in alphabetical order.
-        groups: numbers of the routing groups.
-        group_layers: the layer that owns each group's router.
-        num_keys: E; a group has E * E experts, and expert (i, j) has the flat id i * E + j.
-        heads: routing heads.
-        tokens_total: token rows.
+        model_path: folder or hub name of the model that made it.
+        path, manifest, groups, group_layers, num_keys, heads, tokens_total: see :class:`RunFiles`.
     """
 
     def __init__(self, path: Place, manifest: dict[str, Any]) -> None:
-        self.path, self.manifest = path, manifest
-        model = manifest["model"]
+        super().__init__(path, manifest)
         self.labels: list[str] = list(manifest["labels"])
-        self.group_layers: list[int] = list(model["groups"])
-        self.groups = list(range(len(self.group_layers)))
-        self.num_keys, self.heads = int(model["keys"]), int(model["heads"])
-        self.model_path: str = model["path"]
-        self._part_rows = np.array([part["rows"][0] for part in manifest["parts"]] + [manifest["parts"][-1]["rows"][1]])
-        self.tokens_total = int(self._part_rows[-1])
-        self._parts = len(manifest["parts"])
-        self._file = lru_cache(maxsize=OPEN_FILES)(self._open)
+        self.model_path: str = manifest["model"]["path"]
 
     # tables
 
@@ -152,7 +134,7 @@ class Run:
             WorkbenchError: there is no such column, or ``offset`` or ``limit`` is negative.
         """
         file = self._file(group_name("experts", self._group(group)))
-        return best_experts(file, by, dict(where or {}), ascending, _count("offset", offset), _count("limit", limit))
+        return best_experts(file, by, dict(where or {}), ascending, count("offset", offset), count("limit", limit))
 
     def histogram(self, group: int, expert: int) -> pd.DataFrame:
         """Active tokens with low <= score < high: low, high, count; one bin an octave.
@@ -169,7 +151,7 @@ class Run:
 
         Columns: score, token, token_text, label, doc, position, window, source, row.
         """
-        table = self._of_expert("examples", group, expert, ["score", "row", "token"])[: _count("n", n)]
+        table = self._of_expert("examples", group, expert, ["score", "row", "token"])[: count("n", n)]
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
         columns = self._document_columns
         doc, position = self._place(rows)
@@ -198,7 +180,7 @@ class Run:
         """
         rows = np.sort(self._of_expert("examples", group, expert, ["row"])["row"].to_numpy())
         pairs = expand(*self.sides(rows, group), self.heads, self.num_keys)
-        return neighbours(pairs, index(expert), self.num_keys, _count("n", n))
+        return neighbours(pairs, index(expert), self.num_keys, count("n", n))
 
     def tokens(self, rows: Rows = slice(None)) -> pd.DataFrame:
         """Token rows: row, doc, position, token, label, start, end (character offsets; missing where ids were given).
@@ -225,19 +207,6 @@ class Run:
         sides = self.sides(tokens, group)
         arrays = (array for side in sides for array in side.padded(self.heads, self.num_keys))
         return Routing(*map(torch.from_numpy, arrays), num_keys=self.num_keys)  # type: ignore[misc, arg-type]
-
-    def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
-        """The stored routing of token rows, in their order, as :meth:`routing` gives it, but flat."""
-        rows, group = self._rows(tokens), self._group(group)
-        pieces, order = [(Side.empty(), Side.empty())], [np.zeros(0, np.int64)]
-        for part, local, where in self._by_part(rows):
-            table, at = self._file(routing_name(part, group)).rows(local)
-            side1, side2 = from_arrow(table)
-            pieces.append((side1.take(at), side2.take(at)))
-            order.append(where)
-        back = np.argsort(np.concatenate(order))
-        side1, side2 = (Side.cat(list(sides)) for sides in zip(*pieces, strict=True))
-        return side1.take(back), side2.take(back)
 
     def activations(self, group: int, expert: int) -> pd.DataFrame:
         """Every token where an expert is active, in order: row, doc, position, token, label, score.
@@ -280,8 +249,8 @@ class Run:
         bos = columns["bos"][doc]
         start = np.maximum(position // width * width, bos)
         end = np.minimum((position // width + 1) * width, columns["tokens"][doc] + bos)
-        first = np.maximum(position - _count("before", before), start)
-        counts = np.minimum(position + _count("after", after) + 1, end) - first
+        first = np.maximum(position - count("before", before), start)
+        counts = np.minimum(position + count("after", after) + 1, end) - first
         example = np.repeat(np.arange(len(at)), counts)
         place = np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts - first, counts)
         wanted, back = np.unique(place + (at - position)[example], return_inverse=True)
@@ -397,31 +366,6 @@ class Run:
 
     # reading
 
-    def _group(self, group: int) -> int:
-        if group not in self.groups:
-            raise WorkbenchError(f"the run has no group {group}; it has {', '.join(map(str, self.groups))}.")
-        return group
-
-    def _keys(self, expert: int) -> tuple[int, int]:
-        try:
-            known = 0 <= index(expert) < self.num_keys**2
-        except TypeError:
-            known = False
-        if not known:
-            raise WorkbenchError(f"there is no expert {expert}; ids run from 0 to {self.num_keys**2 - 1}.")
-        return divmod(index(expert), self.num_keys)
-
-    def _rows(self, rows: Rows) -> NDArray[np.int64]:
-        if isinstance(rows, slice):
-            return np.arange(*rows.indices(self.tokens_total))
-        asked = np.asarray(rows)
-        if asked.ndim != 1 or (len(asked) and asked.dtype.kind not in "iu"):
-            raise WorkbenchError(f"token rows are a slice or a list of whole numbers; got {rows!r}.")
-        wanted = asked.astype(np.int64)
-        if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.tokens_total):
-            raise WorkbenchError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
-        return wanted
-
     def _window_rows(self, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The token rows of a context window, and their positions in its document."""
         count = self.manifest["parts"][-1]["windows"][1]
@@ -433,36 +377,6 @@ class Run:
         begin = (window - columns["window"][doc]) * width - bos
         place = np.arange(max(begin, 0), min(begin + width, columns["tokens"][doc]))
         return columns["row"][doc] + place, place + bos
-
-    def _open(self, name: str) -> RowFile:
-        return RowFile(in_ranges(self.path, name))
-
-    def _by_part(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """Each part that holds some of the rows: its number, those rows within it, and where they stand in ``rows``."""
-        parts = np.searchsorted(self._part_rows, rows, side="right") - 1
-        for part in np.unique(parts):
-            where = np.flatnonzero(parts == part)
-            yield int(part), rows[where] - self._part_rows[part], where
-
-    def _of_expert(self, folder: str, group: int, expert: int, columns: list[str]) -> pa.Table:
-        self._keys(expert)
-        return self._file(group_name(folder, self._group(group))).equal("expert", expert, columns)
-
-    def _token_columns(self, rows: NDArray[np.int64], columns: list[str]) -> pa.Table:
-        """Columns of token rows, in their order."""
-        tables, order = [TOKENS.empty_table().select(columns)], [np.zeros(0, np.int64)]
-        for part, local, where in self._by_part(rows):
-            table, at = self._file(part_name("tokens", part)).rows(local, columns)
-            tables.append(table.take(pa.array(at)))
-            order.append(where)
-        return pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
-
-    def _token_ids(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        ids = np.empty(len(rows), np.int32)
-        for part, local, where in self._by_part(rows):
-            table, at = self._file(part_name("tokens", part)).rows(local, ["token"])
-            ids[where] = table["token"].to_numpy()[at]
-        return ids
 
     def _place(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The document of each token row, and the position in it."""
@@ -483,10 +397,3 @@ class Run:
         score = (columns[0] * columns[1]).sum(1)
         score[~self._document_columns["kept"][self._place(rows)[0]]] = np.nan
         return score
-
-
-def _count(name: str, value: int) -> int:
-    """A number of things, or WorkbenchError where it is none."""
-    if not isinstance(value, int | np.integer) or value < 0:
-        raise WorkbenchError(f"{name} is a whole number from 0; got {value!r}.")
-    return int(value)

@@ -1,0 +1,122 @@
+"""The files of a run: their rows, found by number, whichever part they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from operator import index
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..errors import WorkbenchError
+from .remote import Place, in_ranges
+from .routing import Side, from_arrow
+from .rowfile import RowFile
+from .schema import TOKENS, group_name, part_name, routing_name
+
+OPEN_FILES = 128  # each keeps a few megabytes about its row groups
+
+Rows = slice | Sequence[int] | NDArray[np.integer]
+
+
+class RunFiles:
+    """Reads rows of a run's files, and refuses numbers that are none of its own.
+
+    Attributes:
+        path: folder of the run, or what stands for it where it is remote.
+        manifest: what it was made from, and its files.
+        groups: numbers of the routing groups.
+        group_layers: the layer that owns each group's router.
+        num_keys: E; a group has E * E experts, and expert (i, j) has the flat id i * E + j.
+        heads: routing heads.
+        tokens_total: token rows.
+    """
+
+    def __init__(self, path: Place, manifest: dict[str, Any]) -> None:
+        self.path, self.manifest = path, manifest
+        model, parts = manifest["model"], manifest["parts"]
+        self.group_layers: list[int] = list(model["groups"])
+        self.groups = list(range(len(self.group_layers)))
+        self.num_keys, self.heads = int(model["keys"]), int(model["heads"])
+        self._part_rows = np.array([part["rows"][0] for part in parts] + [parts[-1]["rows"][1]])
+        self._parts = len(parts)
+        self.tokens_total = int(self._part_rows[-1])
+        self._file = lru_cache(maxsize=OPEN_FILES)(self._open)
+
+    def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
+        """The stored routing of token rows, in their order, as :meth:`routing` gives it, but flat."""
+        rows, group = self._rows(tokens), self._group(group)
+        pieces, order = [(Side.empty(), Side.empty())], [np.zeros(0, np.int64)]
+        for part, local, where in self._by_part(rows):
+            table, at = self._file(routing_name(part, group)).rows(local)
+            side1, side2 = from_arrow(table)
+            pieces.append((side1.take(at), side2.take(at)))
+            order.append(where)
+        back = np.argsort(np.concatenate(order), kind="stable")
+        side1, side2 = (Side.cat(list(sides)) for sides in zip(*pieces, strict=True))
+        return side1.take(back), side2.take(back)
+
+    def _group(self, group: int) -> int:
+        if group not in self.groups:
+            raise WorkbenchError(f"the run has no group {group}; it has {', '.join(map(str, self.groups))}.")
+        return int(group)
+
+    def _keys(self, expert: int) -> tuple[int, int]:
+        try:
+            known = 0 <= index(expert) < self.num_keys**2
+        except TypeError:
+            known = False
+        if not known:
+            raise WorkbenchError(f"there is no expert {expert}; ids run from 0 to {self.num_keys**2 - 1}.")
+        return divmod(index(expert), self.num_keys)
+
+    def _rows(self, rows: Rows) -> NDArray[np.int64]:
+        if isinstance(rows, slice):
+            return np.arange(*rows.indices(self.tokens_total))
+        asked = np.asarray(rows)
+        if asked.ndim != 1 or (len(asked) and asked.dtype.kind not in "iu"):
+            raise WorkbenchError(f"token rows are a slice or a list of whole numbers; got {rows!r}.")
+        wanted = asked.astype(np.int64)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.tokens_total):
+            raise WorkbenchError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
+        return wanted
+
+    def _open(self, name: str) -> RowFile:
+        return RowFile(in_ranges(self.path, name))
+
+    def _by_part(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Each part that holds some of the rows: its number, those rows within it, and where they stand in ``rows``."""
+        parts = np.searchsorted(self._part_rows, rows, side="right") - 1
+        for part in np.unique(parts):
+            where = np.flatnonzero(parts == part)
+            yield int(part), rows[where] - self._part_rows[part], where
+
+    def _of_expert(self, folder: str, group: int, expert: int, columns: list[str]) -> pa.Table:
+        self._keys(expert)
+        return self._file(group_name(folder, self._group(group))).equal("expert", expert, columns)
+
+    def _token_columns(self, rows: NDArray[np.int64], columns: list[str]) -> pa.Table:
+        """Columns of token rows, in their order."""
+        tables, order = [TOKENS.empty_table().select(columns)], [np.zeros(0, np.int64)]
+        for part, local, where in self._by_part(rows):
+            table, at = self._file(part_name("tokens", part)).rows(local, columns)
+            tables.append(table.take(pa.array(at)))
+            order.append(where)
+        return pa.concat_tables(tables).take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+    def _token_ids(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        ids = np.empty(len(rows), np.int32)
+        for part, local, where in self._by_part(rows):
+            table, at = self._file(part_name("tokens", part)).rows(local, ["token"])
+            ids[where] = table["token"].to_numpy()[at]
+        return ids
+
+
+def count(name: str, value: int) -> int:
+    """A number of things, or WorkbenchError where it is none."""
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise WorkbenchError(f"{name} is a whole number from 0; got {value!r}.")
+    return int(value)
