@@ -173,7 +173,8 @@ def _analyze_group(
     label_tokens = run.label_tokens[run.labels].to_numpy()
     table = derive(experts, run.labels, label_tokens, settings.ratio, settings.min_tokens)
     tested = (experts["tokens"] >= settings.min_tokens).to_numpy()
-    parts = [table, routing_evidence(run, group, experts, tested, settings.permutations, settings.seed, progress)]
+    routing = routing_evidence(run, group, experts, settings.min_tokens, settings.permutations, settings.seed, progress)
+    parts = [table, routing]
     null_seed = settings.seed if settings.permutations else None
     for name, embeddings in views.items():
         parts.append(coherence_evidence(run, group, experts, tested, name, embeddings, null_seed, progress))
@@ -245,7 +246,8 @@ def read_analysis(run: Run, group: int) -> pd.DataFrame:
       extreme (:mod:`workbench.analysis.evidence`), and the false discovery rate at which that is significant;
     - ``confirmed``: specialised, and the ratio significant at the rate asked for.
 
-    The scores that need a minimum of tokens, and all tests, are NaN for experts seen less.
+    The scores that need a minimum of tokens, and all tests, are NaN for experts seen less. Where a run keeps the
+    routing of some documents only, vocabulary and p-values rest on those; all else is of every document.
 
     Raises:
         WorkbenchError: the run has no such group, or has not been analysed.

@@ -31,7 +31,7 @@ def routing_evidence(
     run: Run,
     group: int,
     experts: pd.DataFrame,
-    tested: NDArray[np.bool_],
+    min_tokens: int,
     permutations: int,
     seed: int,
     shown: bool,
@@ -46,7 +46,7 @@ def routing_evidence(
     Args:
         run, group: where the experts are.
         experts: as ``Run.experts`` gives them.
-        tested: (experts,) those to score and test; the others have NaN.
+        min_tokens: experts active at fewer tokens whose routing is kept are not scored and tested; they have NaN.
         permutations: of the labels; 0 for no tests.
         seed: of the shuffles and distances.
         shown: show progress.
@@ -55,15 +55,18 @@ def routing_evidence(
         Index as of ``experts``; columns vocabulary_entropy, and with tests ``p:{score}``.
     """
     null = _label_null(run, permutations, seed) if permutations else None
-    document = np.repeat(np.arange(len(run.documents)), run.documents["tokens"])
+    kept = np.cumsum(run.documents["kept"].to_numpy()) - 1  # number of a document among those kept
+    document = np.repeat(kept, run.documents["tokens"])
     token = run.tokens()["token"].to_numpy(np.int64)
     texts = [token, *(np.roll(token, -distance) for distance in (shifts(run, seed) if permutations else []))]
-    ids = experts.index.to_numpy()
     entropies = [pd.Series(np.nan, experts.index) for _ in texts]
+    seen = np.zeros(run.num_keys**2)  # active tokens whose routing is kept
     p = pd.DataFrame(np.nan, experts.index, [f"p:{name}" for name in SCORES] if null else [])
     with job(f"routing of group {group}", int(experts["tokens"].sum()), "activations", shown) as report:
         for activations in read_activations(run, group, report):
-            here = ids[tested & (ids >= activations.experts.start) & (ids < activations.experts.stop)]
+            found, counts = np.unique(activations.expert, return_counts=True)
+            seen[found] = counts
+            here = found[counts >= min_tokens]
             if not len(here):
                 continue
             for entropy, text in zip(entropies, texts, strict=True):
@@ -73,14 +76,15 @@ def routing_evidence(
                     p.loc[here, f"p:{name}"] = values
     if permutations:
         scores = [-entropy.to_numpy() for entropy in entropies]
-        p["p:vocabulary_entropy"] = _pooled(scores, experts["tokens"].to_numpy(float))
+        p["p:vocabulary_entropy"] = _pooled(scores, seen[experts.index])
     return p.assign(vocabulary_entropy=entropies[0])
 
 
 def _label_null(run: Run, permutations: int, seed: int) -> LabelNull:
     number = {label: n for n, label in enumerate(run.labels)}
-    label = run.documents["label"].map(number).to_numpy(np.int64)
-    return LabelNull(label, run.documents["tokens"].to_numpy(), len(run.labels), permutations, seed)
+    kept = run.documents[run.documents["kept"]]
+    label = kept["label"].map(number).to_numpy(np.int64)
+    return LabelNull(label, kept["tokens"].to_numpy(), len(run.labels), permutations, seed)
 
 
 def coherence_evidence(
@@ -99,7 +103,8 @@ def coherence_evidence(
     held against those of experts with as many examples.
 
     Args:
-        run, group, experts, tested, shown: as :func:`routing_evidence` takes them.
+        run, group, experts, shown: as :func:`routing_evidence` takes them.
+        tested: (experts,) those to score and test; the others have NaN.
         name: of the embeddings.
         embeddings: of the run's tokens.
         seed: of the distances; None for no test.

@@ -112,7 +112,8 @@ def explain_experts(
     """Explains experts, scores what was said, and keeps both in the run.
 
     The documents are split once, as for masking (:func:`~workbench.analysis.heldout.split_documents`): explainers are
-    given what the experts do in three quarters of them, and scores come from passages of the last quarter. The control
+    given what the experts do in three quarters of them, and scores come from passages of the last quarter; documents
+    whose routing the run does not keep have no part in either. The control
     gives each expert the explanation of another one of those explained together. Same run, experts and seed: the same
     file, where explainer and judge are deterministic.
 
@@ -161,10 +162,11 @@ def explain_experts(
 
 
 def _split(run: Run, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(documents,) those that explanations are made from, and those they are scored on."""
+    """(documents,) those that explanations are made from, and those they are scored on; with routing kept, both."""
     documents = HeldOut.split(run, seed).documents
     parts = np.zeros((2, len(run.documents)), bool)
     parts[documents["measures"].to_numpy(np.int64), documents["doc"]] = True
+    parts &= run.documents["kept"].to_numpy()
     return parts[0], parts[1]
 
 

@@ -68,7 +68,7 @@ def write_explanations(run: Run, rows: pd.DataFrame) -> None:
     Other processes that write at the same time are waited for; a crash leaves the old file.
     """
     path = run.analysis_path(FILE)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         together = pd.concat([_read(path), rows[SCHEMA.names]], ignore_index=True)
         kept = together.drop_duplicates(KEY, keep="last").sort_values(KEY)

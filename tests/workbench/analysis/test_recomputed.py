@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +13,8 @@ from scipy.stats import entropy
 from monet_model import MonetForCausalLM
 from workbench.analysis import analyze_run, read_analysis
 from workbench.analysis.coherence import residual_embeddings
-from workbench.store import Run
+from workbench.export import export_run
+from workbench.store import Run, open_run
 
 PERMUTATIONS, SEED, MIN_TOKENS = 30, 3, 12
 
@@ -83,3 +87,37 @@ def test_every_score_and_its_p_value(run: Run, model: MonetForCausalLM, group: i
             exceeded = (others >= value).sum()
             assert abs(row[f"p:{name}"] * (1 + PERMUTATIONS) - 1 - exceeded) <= ties + 1e-6, name
     assert tested >= 5
+
+
+def test_runs_that_keep_part_of_the_routing(exported: tuple[Path, MonetForCausalLM], tmp_path: Path) -> None:
+    """Vocabulary and p-values are those of the documents kept; scores of the labels, those of all."""
+    whole = open_run(exported[0])
+    corpus = exported[0].parent / "corpus.parquet"
+    export_run(whole.model_path, corpus, tmp_path / "run", keep_routing=0.5)
+    run = open_run(tmp_path / "run")
+    kept = run.documents[run.documents["kept"]]
+    assert 2 < len(kept) < len(run.documents)
+    analyze_run(run, min_tokens=MIN_TOKENS, permutations=PERMUTATIONS, seed=SEED)
+    table = read_analysis(run, 0)
+    rng, codes = np.random.default_rng(SEED), pd.Categorical(kept["label"], categories=run.labels).codes
+    orders = [codes.astype(np.int64), *(rng.permutation(codes.astype(np.int64)) for _ in range(PERMUTATIONS))]
+    least = 0
+    for expert in experts_of(table):
+        rows = run.activations(0, int(expert))
+        assert set(rows["doc"]) <= set(kept["doc"])
+        if len(rows) < MIN_TOKENS:
+            least += table["vocabulary_entropy"].isna()[expert]
+            continue
+        expected = entropy(rows.groupby("token").size())
+        assert table["vocabulary_entropy"][expert] == pytest.approx(expected, abs=1e-9)
+        every = []
+        for order in orders:
+            label = pd.Series(np.array(run.labels, object)[order], kept["doc"])
+            sizes = kept["tokens"].groupby(label.to_numpy()).sum().reindex(run.labels, fill_value=0)
+            every.append(scores_of(rows, label, sizes)["information"])
+        ties = np.isclose(every[1:], every[0], rtol=1e-4, atol=1e-9).sum()
+        exceeded = (np.array(every[1:]) >= every[0]).sum()
+        assert abs(table["p:information"][expert] * (1 + PERMUTATIONS) - 1 - exceeded) <= ties + 1e-6
+    analyze_run(whole_copy := open_run(shutil.copytree(exported[0], tmp_path / "whole")), permutations=0)
+    assert (table["score"] == read_analysis(whole_copy, 0)["score"]).all()
+    assert least == table.loc[experts_of(table), "vocabulary_entropy"].isna().sum()

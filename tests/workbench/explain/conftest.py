@@ -1,9 +1,15 @@
-"""Runs to explain: of both golden models over ids, and one of text with documents enough to score on."""
+"""Runs to explain, of both golden models over ids and one of text to score on; and a server that answers as told."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,3 +64,44 @@ def text_run_path(bare_run_path: Path, tmp_path_factory: pytest.TempPathFactory)
 def text_run(text_run_path: Path, tmp_path: Path) -> Run:
     """The run of texts, in a copy that a test may add to."""
     return open_run(shutil.copytree(text_run_path, tmp_path / "run"))
+
+
+class Server:
+    """Answers chat completions by a function of the request; keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[Any], str] = lambda body: "hello"
+        self.status, self.raw, self.delay = 200, None, 0.0
+        self.location: str | None = None
+        self.seen: list[tuple[str, dict[str, str], Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.seen.append((self.path, dict(self.headers), body))
+                time.sleep(outer.delay)
+                answer = {"choices": [{"message": {"role": "assistant", "content": outer.answer(body)}}]}
+                data = (json.dumps(answer) if outer.raw is None else outer.raw).encode()
+                self.send_response(outer.status)
+                if outer.location:
+                    self.send_header("Location", outer.location)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    made = Server()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()

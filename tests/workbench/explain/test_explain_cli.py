@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -47,6 +48,27 @@ def test_a_person_s_words(run: Path) -> None:
     assert (hit["group"], hit["expert"], hit["kind"], hit["author"]) == (1, 3, "person", "Ada")
 
 
+def test_an_endpoint_explains_and_judges(run: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sees the key, and is the author and the judge; it says yes to everything, so it is right half of the time."""
+
+    def answer(body: Any) -> str:
+        asked = json.loads(body["messages"][1]["content"])
+        return str([1] * len(asked["passages"])) if "explanation" in asked else "It likes [red]tags."
+
+    server.answer = answer
+    monkeypatch.setenv("MONET_ENDPOINT_KEY", "secret")
+    endpoint = ("--endpoint", server.url, "--endpoint-model", "small")
+    (row,) = json.loads(invoke("explain", run, "--sample", 1, *endpoint, "--json"))["explanations"]
+    assert (row["kind"], row["author"], row["judge"], row["text"]) == (
+        "endpoint",
+        "small",
+        "small",
+        "It likes [red]tags.",
+    )
+    assert row["detection"] in (0.5, None)  # None where the expert has too few passages
+    assert {headers["Authorization"] for _, headers, _ in server.seen} == {"Bearer secret"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -58,6 +80,7 @@ def test_a_person_s_words(run: Path) -> None:
         (["--expert", "0:1", "--write", "x"], "--author who wrote it"),
         (["--expert", "0:1", "--write", " ", "--author", "Ada"], "--write takes a text"),
         (["--sample", "2", "--write", "x", "--author", "Ada"], "--write explains one expert"),
+        (["--expert", "0:1", "--self"], "the model reads 64; ask a shorter question"),
         (["--expert", "0:1", "--self", "--write", "x", "--author", "Ada"], "at most one of"),
     ],
 )
