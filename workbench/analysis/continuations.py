@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ..corpus.scoring import Scorer
+
+Prompt = Sequence[int] | NDArray[np.int64]  # token ids
 
 TOP_P = 0.9
 HIGH = 0.5
@@ -40,7 +43,7 @@ class Sampling:
 def sample_texts(
     model: MonetForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     edits: Mapping[int, Tensor],
     sampling: Sampling,
     report: Callable[[int], None] = lambda n: None,
@@ -60,7 +63,7 @@ def sample_texts(
         for number, prompt in enumerate(prompts):
             torch.manual_seed(sampling.seed * len(prompts) + number)
             ids = torch.tensor([list(prompt)], device=model.device)
-            written = model.generate(
+            written = model.generate(  # type: ignore[misc]
                 ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=True,

@@ -149,7 +149,7 @@ def _p_value(value: float, null: list[float]) -> float:
 
 
 def _preference(sums: LabelSums, kept: NDArray[np.int64], model: str) -> Floats:
-    return label_preference(sums.mass[:, kept], sums.tokens[:, kept], sums.label_tokens, model)
+    return label_preference(sums.mass[:, kept], sums.tokens[:, kept].astype(np.float64), sums.label_tokens, model)
 
 
 def _added(sums: list[LabelSums]) -> LabelSums:

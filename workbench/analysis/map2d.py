@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EXPERTS = 4000
 NEIGHBOURS = 15
+LEAST = 2 * NEIGHBOURS + 1  # experts that trustworthiness is defined for
 JUDGED = 2000  # experts that trustworthiness is computed from: it compares all pairs
 RESULT = "map.json"
 
@@ -66,8 +67,8 @@ def map_experts(
 
     An expert's place in the space that is laid out is the mean of the embeddings of its best tokens' contexts, weighted
     by score and of length 1; distances are cosines. Only some experts are shown, those with the most active tokens, at
-    least :data:`~workbench.analysis.selectivity.MIN_TOKENS`: a plane holds no more, and the layout's time grows with
-    them. Computed in one thread, so that the same seed gives the same map.
+    least :data:`~workbench.analysis.selectivity.MIN_TOKENS`: a plane holds no more, and up to 4,095 of them UMAP finds
+    neighbours exactly. Computed in one thread, so that the same seed gives the same map.
 
     Args:
         run: an opened run.
@@ -77,8 +78,7 @@ def map_experts(
         progress: show progress bars.
 
     Raises:
-        WorkbenchError: UMAP or the encoder is not installed, another model, too few experts to lay out, or fewer asked
-            for than UMAP has neighbours.
+        WorkbenchError: UMAP or the encoder is not installed, another model, or too few experts to lay out.
     """
     try:
         from umap import UMAP
@@ -86,8 +86,8 @@ def map_experts(
         raise WorkbenchError("the map needs a package: `pip install umap-learn`.") from error
     from sklearn.manifold import trustworthiness
 
-    if experts <= NEIGHBOURS:
-        raise WorkbenchError(f"a map takes more than {NEIGHBOURS} experts, got {experts}.")
+    if experts < LEAST:
+        raise WorkbenchError(f"a map takes {LEAST} experts or more, got {experts}.")
     if model is None:
         embeddings = encoder_embeddings(run, load_encoder(), progress)
     else:
@@ -113,10 +113,10 @@ def map_experts(
 def _most_active(run: Run, group: int, experts: int) -> NDArray[np.int64]:
     tokens = run.experts(group)["tokens"]
     best = tokens[tokens >= MIN_TOKENS].sort_values(ascending=False, kind="stable").head(experts)
-    if len(best) <= NEIGHBOURS:
+    if len(best) < LEAST:
         raise WorkbenchError(
             f"group {group} of {run.path} has {len(best)} experts active at {MIN_TOKENS} tokens or more, and a map "
-            f"takes more than {NEIGHBOURS}; export more text."
+            f"takes {LEAST}; export more text."
         )
     return np.sort(best.index.to_numpy(np.int64))
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
 from ..progress import job
 from ..store.files import write_json
-from .continuations import Sampling, sample_texts, score_texts
+from .continuations import Prompt, Sampling, sample_texts, score_texts
 from .heldout import document_losses, split_documents
 from .removal import Ids, removal
 from .scores import MIN_DOCUMENTS, correlate_group, scored_documents
@@ -77,7 +76,7 @@ def purge_scores(
     unit: str = "token",
     min_documents: int = MIN_DOCUMENTS,
     scorer: Scorer | None = None,
-    prompts: Sequence[Sequence[int]] | None = None,
+    prompts: Sequence[Prompt] | None = None,
     sampling: Sampling | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -183,7 +182,7 @@ def _above(table: pd.DataFrame, threshold: float, min_documents: int) -> Ids:
     return chosen.index.to_numpy(np.int64)
 
 
-def _openings(run: Run, measuring: pd.DataFrame) -> list[NDArray[np.int64]]:
+def _openings(run: Run, measuring: pd.DataFrame) -> list[Prompt]:
     """The first tokens of the documents of highest score."""
     highest = measuring.sort_values("y", ascending=False, kind="stable").head(PROMPTS)
     return [run.input_ids(int(doc))[:PROMPT_TOKENS] for doc in highest["doc"]]

@@ -107,6 +107,8 @@ def correlate_scores(
     shuffled among the documents: the correlations, without their sign, are held against those of experts active in
     about as many documents (:func:`~workbench.analysis.significance.pooled_p`), since those of rare experts, nearly all
     zeros, spread as no textbook distribution does.
+    Where the texts of some labels score higher than others, the experts of these labels go with the score as well: that
+    is a correlation, and no more.
 
     Args:
         run: an opened run.

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
 from .activations import ROUTING_ROWS, active_pairs, within
-from .correlation import Cells
+from .correlation import Cells, Ints
+from .selectivity import Floats
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -55,7 +55,7 @@ def read_cells(
             [np.arange(row, row + size) for row, size in zip(some["row"], some["tokens"], strict=True)]
         )
         document = np.repeat(np.arange(first, last), tokens[first:last])
-        pieces = []
+        pieces: list[tuple[Ints, Ints, Floats]] = []
         for start in range(0, len(rows), ROUTING_ROWS):
             part = slice(start, start + ROUTING_ROWS)
             for expert, token, score in active_pairs(within(run.routing(rows[part], group), low, high)):
@@ -70,12 +70,12 @@ def read_cells(
 
 
 def _by_document(
-    expert: NDArray[np.int64],
-    document: NDArray[np.int64],
-    score: NDArray[np.float64],
+    expert: Ints,
+    document: Ints,
+    score: Floats,
     covered: range,
     unit: str,
-    tokens: NDArray[np.int64],
+    tokens: Ints,
 ) -> Cells:
     """Cells of documents from activations at their tokens."""
     cell = expert * len(covered) + document - covered.start

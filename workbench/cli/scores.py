@@ -88,7 +88,11 @@ def purge(
         + [f"{row[at]:.3f}" for at in measured]
         for row in result.points.to_dict("records")
     ]
-    print_table("Experts removed above a correlation", ["threshold", "kind", "removed", "share", *measured], rows)
+    print_table(
+        "Experts removed above a correlation",
+        ["threshold", "kind", "removed", "share", *(at.replace("_", " ") for at in measured)],
+        rows,
+    )
     if result.scorer:
         drawn = result.sampling
         out_console.print(

@@ -20,13 +20,20 @@ def structure(run: RunArgument, as_json: Json = False) -> None:
     if as_json:
         print_json(found.to_json())
         return
+    tests = list(found.lattice.itertuples(index=False))
     rows = [
         [f"{row.group}", row.model, f"{row.experts:,}", f"{row.explained:.3f}", f"{row.null:.3f}", f"{row.p:.2g}"]
-        + [f"{row.reliable:.3f}", f"{row.keys:.3f}", f"{row.interaction:.3f}"]
-        for row in found.lattice.itertuples(index=False)
+        for row in tests
     ]
-    head = ["group", "model", "experts", "explained", "by chance", "p", "reliable", "row + column", "interaction"]
-    print_table("Variance of label preference: is an expert its row and its column?", head, rows)
+    head = ["group", "model", "experts", "explained", "by chance", "p"]
+    print_table("Is an expert its row and its column? Variance of label preference they explain", head, rows)
+    rows = [
+        [f"{row.group}", row.model, f"{row.reliable:.3f}", f"{row.keys:.3f}", f"{row.interaction:.3f}"]
+        + [f"{row.interaction_p:.2g}"]
+        for row in tests
+    ]
+    head = ["group", "model", "correlation", "row + column", "expert's own", "p"]
+    print_table("Of what both halves of the documents agree on", head, rows)
     rows = [
         [f"{row.group}", f"{row.experts:,}", f"{row.chance:.3g}", f"{row.mass:.1%}", f"{row.everywhere:,}"]
         for row in found.committee.itertuples(index=False)
