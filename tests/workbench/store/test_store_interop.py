@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from workbench.errors import WorkbenchError
 from workbench.store import open_run
+from workbench.store.interop import neuronpedia
 
 
 class DelphiCache:
@@ -176,12 +177,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("made", ["sound_run", "short_run", "windowed_run"])
-def test_neuronpedia_reads_what_the_run_holds(made, request, tmp_path) -> None:
+def test_neuronpedia_reads_what_the_run_holds(made, request, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(neuronpedia, "BATCH", 12)
     run = open_run(request.getfixturevalue(made))
-    experts = run.top_experts(1, limit=300).index.tolist()
+    experts = run.top_experts(1, limit=30).index.tolist()
     folder = run.to_neuronpedia(tmp_path, 1, experts)
     assert folder == tmp_path / "tiny-hd" / "2-monet-experts"
     about = {name: read_lines(folder / f"{name}.jsonl") for name in ("release", "model", "sourceset", "source")}
+    assert len(list((folder / "features").iterdir())) == len(list((folder / "activations").iterdir())) == 3
     lines = about | {
         kind: [
             line
