@@ -179,7 +179,7 @@ def _choosing_table(run: Run, group: int, choosing: pd.DataFrame, unit: str, pro
 
 def _above(table: pd.DataFrame, threshold: float, min_documents: int) -> Ids:
     chosen = table[(table["pearson:0"] > threshold) & (table["documents"] >= min_documents)]
-    return chosen.index.to_numpy(np.int64)
+    return np.array(chosen.index, np.int64)
 
 
 def _openings(run: Run, measuring: pd.DataFrame) -> list[Prompt]:
