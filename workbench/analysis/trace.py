@@ -145,7 +145,7 @@ def trace_curve(
                 elif kind == "equal":
                     chosen = equally_active(some, chosen, rng)
                 units.append(chosen)
-            found = measure(units)
+            found = measure(units) if any(map(len, units)) else plain
             rise = found.mean_loss(label_of) - baseline
             point = {"threshold": threshold, "kind": kind, "label": label, "removed": sum(map(len, units))}
             points.append(point | {"target": rise[number], "others": np.delete(rise, number).mean()})

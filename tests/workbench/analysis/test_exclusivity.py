@@ -264,7 +264,7 @@ def test_points_equal_single_measurements(run: Run, model: MonetForCausalLM, sum
 def test_the_curve_stops_past_its_budget_and_is_kept(
     run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model whose every loss rises by 0.01 nats with each threshold: 0.03 is reached at the third of nine."""
+    """A model whose every loss rises by 0.01 nats with each threshold: 0.03 is reached at the third of four."""
     passes: list[int] = []
 
     def rising(model: Any, windows: Windows, edits: Any, report: Any) -> Losses:
@@ -275,11 +275,11 @@ def test_the_curve_stops_past_its_budget_and_is_kept(
 
     monkeypatch.setattr("workbench.analysis.trace.document_losses", rising)
     assert read_curve(run) is None
-    curve = removal_curve(run, model, budget=0.025)
+    curve = removal_curve(run, model, thresholds=(2.0, 1.8, 1.6, 1.4), budget=0.025)
     chosen = curve.means.loc["chosen"]
-    assert chosen.index.tolist() == [64.0, 32.0, 16.0]
+    assert chosen.index.tolist() == [2.0, 1.8, 1.6]
     assert chosen["others"].tolist() == pytest.approx([0.01, 0.02, 0.03])
-    assert curve.means.loc["random"].index.tolist() == curve.means.loc["equal"].index.tolist() == [32.0, 16.0]
+    assert curve.means.loc["random"].index.tolist() == curve.means.loc["equal"].index.tolist() == [1.8, 1.6]
     found = curve.at_budget()
     assert found is not None
     assert found["chosen"]["target"] == pytest.approx(0.025)
@@ -287,6 +287,21 @@ def test_the_curve_stops_past_its_budget_and_is_kept(
     assert isinstance(kept, RemovalCurve)
     assert kept.to_json() == curve.to_json()
     pd.testing.assert_frame_equal(kept.documents, curve.documents)
+
+
+def test_nothing_removed_is_not_measured_again(
+    run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+
+    def counting(*arguments: Any) -> Losses:
+        passes.append(len(passes))
+        return document_losses(*arguments)
+
+    monkeypatch.setattr("workbench.analysis.trace.document_losses", counting)
+    curve = removal_curve(run, model, thresholds=(1e6, 1e5))
+    assert len(passes) == 1
+    assert (curve.points[["removed", "target", "others"]] == 0).all(axis=None)
 
 
 def test_the_curve_is_read_at_its_budget() -> None:
