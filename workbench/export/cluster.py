@@ -20,14 +20,18 @@ RETRIES = 3  # times a part is begun anew after its worker died
 
 
 class Worker(Generic[Result]):
-    """What an actor does, part after part."""
+    """What an actor does, part after part; one that was started anew is as good as one that did some before."""
 
-    def __init__(self, read: Callable[[Part], Result], threads: int) -> None:
+    def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)  # Ray sets one; sums can differ in their last bits with another number
-        self._read = read
+        self._read: Callable[[Part], Result] | None = None
 
-    def read(self, part: Part) -> Result:
-        """The result of one part."""
+    def read(self, part: Part, sent: list[Any]) -> Result:
+        """The result of one part; ``sent`` holds the reference of what reads it, which is fetched once."""
+        if self._read is None:
+            import ray
+
+            self._read = ray.get(sent[0])
         return self._read(part)
 
 
@@ -49,22 +53,26 @@ def read_on_cluster(
     threads = torch.get_num_threads()
     with _cluster(address, workers * threads) as ray:
         actor = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=RETRIES)(Worker)
-        sent = ray.put(read)
-        idle = [actor.remote(sent, threads) for _ in range(workers)]
-        left, busy, waiting = iter(parts), {}, deque[tuple[Part, Any]]()
-        while True:
-            while idle and len(waiting) < AHEAD * workers and (part := next(left, None)) is not None:
-                worker = idle.pop()
-                waiting.append((part, worker.read.remote(part)))
-                busy[waiting[-1][1]] = worker
-            if not waiting:
-                return
-            if waiting[0][1] in busy:
-                for done in ray.wait(list(busy))[0]:
-                    idle.append(busy.pop(done))
-            else:
-                part, reference = waiting.popleft()
-                yield part, _result(ray, part, reference)
+        sent = [ray.put(read)]
+        actors = [actor.remote(threads) for _ in range(workers)]
+        idle, left, busy, waiting = list(actors), iter(parts), {}, deque[tuple[Part, Any]]()
+        try:
+            while True:
+                while idle and len(waiting) < AHEAD * workers and (part := next(left, None)) is not None:
+                    worker = idle.pop()
+                    waiting.append((part, worker.read.remote(part, sent)))
+                    busy[waiting[-1][1]] = worker
+                if not waiting:
+                    return
+                if waiting[0][1] in busy:
+                    for done in ray.wait(list(busy))[0]:
+                        idle.append(busy.pop(done))
+                else:
+                    part, reference = waiting.popleft()
+                    yield part, _result(ray, part, reference)
+        finally:
+            for worker in actors:  # they would go on writing
+                ray.kill(worker)
 
 
 def _result(ray: Any, part: Part, reference: Any) -> Any:

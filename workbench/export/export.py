@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,16 @@ from ..errors import WorkbenchError
 from ..memory import keep_heap
 from ..progress import job
 from ..store.files import write_json
-from ..store.manifest import describe_file, listed_files, read_manifest
+from ..store.manifest import listed_files, read_manifest
+from ..store.remote import Place, Remote, place, remove_files
 from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
 from ..store.verify import damaged_files
-from .documents import Document, read_documents, summarise
+from .documents import read_documents, summarise
 from .finish import write_group
-from .folder import check_free, check_same, claimed
+from .folder import check_free, check_same, claimed, save_tokenizer
 from .model import describe_model, describe_tokenizer, load_model, load_tokenizer, model_folder
-from .part import Part, Report, export_part
+from .part import Report
+from .parts import cut_parts, describe, empty_totals, read_here, read_there
 from .state import Totals, memory_needed, physical_memory, state_name
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def export_run(
     examples: int = 32,
     examples_per_document: int = 4,
     keep_routing: float = 1.0,
+    ray: str | None = None,
+    workers: int = 2,
     progress: bool = False,
 ) -> None:
     """Read a corpus with a model once and write a run: tokens, sparse routing, statistics and best tokens.
@@ -56,7 +60,8 @@ def export_run(
     Args:
         model: folder of a Monet model, or a name on a hub.
         corpus: anything :func:`workbench.corpus.load_corpus` reads; `input_ids` are used as they are, before `text`.
-        run: folder to write; it must be new or empty, unless ``resume``.
+        run: folder to write, or a URL that fsspec knows, such as ``s3://bucket/run``, to which each part is sent when
+            it is done; it must be new or empty, unless ``resume``.
         resume: continue a half-written run, with all else as it was; a complete one is left as it is.
         batch_size: context windows a forward pass.
         context: tokens a window, by default 256 or what the model's positions allow. A longer document is cut into
@@ -67,15 +72,19 @@ def export_run(
         examples_per_document: how many of them one document may give.
         keep_routing: share of the documents whose routing is written, from 0 to 1: a sample that rests on their numbers
             alone. Everything else is of all documents whatever it is.
+        ray: address of a Ray cluster that reads the parts, or ``local`` for one on this machine; by default this
+            process reads them. The run is the same to the bit, wherever the processors are of one kind.
+        workers: processes of the cluster that read parts, each with a copy of the model.
         progress: show what is done, tokens a second and the time left.
 
     Raises:
         WorkbenchError: the model, tokenizer or corpus cannot be used, the folder is not free, another export is writing
             to it, or it holds a run of other inputs or settings; nothing is written then. Or the disk fills up.
     """
-    path = Path(run)
+    path = place(run)
     counts = {"batch_size": batch_size, "context": context, "limit": limit, "part_tokens": part_tokens}
-    for name, value in (counts | {"examples": examples, "examples_per_document": examples_per_document}).items():
+    counts |= {"examples": examples, "examples_per_document": examples_per_document, "workers": workers}
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise WorkbenchError(f"{name} must be at least 1, got {value}.")
     if not 0 <= keep_routing <= 1:
@@ -124,86 +133,80 @@ def export_run(
                 return
         else:
             if tokenizer is not None:
-                tokenizer.save_pretrained(path / "tokenizer")
+                save_tokenizer(path, tokenizer)
             write_json(path / MANIFEST, manifest)
         size = sum(part["size"] for part in manifest["parts"])
         with _reporting(size, summary.size, summary.unit, progress) as report:
-            _export(path, manifest, data, loaded, tokenizer, report)
+            _export(path, manifest, data, loaded, tokenizer, report, ray, workers)
 
 
-def _resumed(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a run to go on with, if it is of the same inputs and undamaged."""
+def _resumed(path: Place, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run to go on with, if it is of the same inputs and undamaged.
+
+    Of the parts of a remote run only the size is looked at, so that nobody waits for terabytes.
+    """
     found = read_manifest(path)
     check_same(path, found, wanted)
-    if problems := damaged_files(path, listed_files(found)):
+    if problems := damaged_files(path, listed_files(found), found["files"] if isinstance(path, Remote) else None):
         raise WorkbenchError(f"the run {path} cannot go on: {' '.join(problems)} Remove it and export again.")
     return found
 
 
 def _export(
-    path: Path, manifest: dict[str, Any], data: Dataset, model: MonetForCausalLM, tokenizer: Any, report: Report
+    path: Place,
+    manifest: dict[str, Any],
+    data: Dataset,
+    model: MonetForCausalLM,
+    tokenizer: Any,
+    report: Report,
+    ray: str | None,
+    workers: int,
 ) -> None:
     """Writes the parts that are missing, then the files that close the run."""
-    settings, labels, parts = manifest["settings"], manifest["labels"], manifest["parts"]
-    totals = [Totals.empty(manifest["model"], len(labels), settings) for _ in manifest["model"]["groups"]]
-    ends = {"documents": 0, "rows": 0, "windows": 0}
-    if parts:
-        ends = {name: parts[-1][name][1] for name in ends}
+    totals, done = empty_totals(manifest), manifest["parts"]
+    if done:
         for group, total in enumerate(totals):
-            total.load(path / state_name(parts[-1]["part"], group))
+            total.load(path / state_name(done[-1]["part"], group))
     bos = model.config.bos_token_id
     if tokenizer is not None and (bos is None or "input_ids" not in data.column_names):
         bos = tokenizer.bos_token_id
-    documents = read_documents(data, ends["documents"], tokenizer, model.config.vocab_size, bos)
-    for held, last in _cut(documents, settings["part_tokens"]):
-        part = Part(len(parts), held, ends["rows"], ends["windows"], labels, settings)
-        if last and part.end_row == 0:
-            raise WorkbenchError(f"the corpus {manifest['corpus']['path']} holds no tokens.")
-        names = export_part(part, model, path, settings["batch_size"], totals, report)
-        parts.append(part.describe() | {"files": _describe(path, names)})
-        ends = {name: parts[-1][name][1] for name in ends}
-        if not last:
-            _save_totals(path, manifest, totals)
-        else:
-            _close(path, manifest, totals)
+    first = done[-1]["documents"][1] if done else 0
+    parts = cut_parts(read_documents(data, first, tokenizer, model.config.vocab_size, bos), manifest)
+    if ray is None:
+        read = read_here(parts, model, path, manifest, totals, report)
+    else:
+        read = read_there(parts, model, path, manifest, totals, report, ray, workers)
+    with closing(read):
+        for part, files in read:
+            done.append(part.describe() | {"files": files})
+            if part.last:
+                _close(path, manifest, totals)
+            else:
+                _save_totals(path, manifest, totals)
 
 
-def _close(path: Path, manifest: dict[str, Any], totals: list[Totals]) -> None:
+def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
     """Writes the files of the whole run and declares it complete."""
     names = [f"tokenizer/{file.name}" for file in sorted((path / "tokenizer").glob("*"))]
     for group, total in enumerate(totals):
         names += write_group(path, group, total, manifest["labels"], manifest["parts"])
-    manifest |= {"state": "complete", "files": _describe(path, names)}
+    state = list(manifest["files"])
+    manifest |= {"state": "complete", "files": describe(path, names)}
     write_json(path / MANIFEST, manifest)
-    shutil.rmtree(path / "state", ignore_errors=True)
+    if isinstance(path, Remote):
+        remove_files(path, state)
+    else:
+        shutil.rmtree(path / "state", ignore_errors=True)
 
 
-def _cut(documents: Iterator[Document], tokens: int) -> Iterator[tuple[list[Document], bool]]:
-    """Documents in parts of at least ``tokens`` tokens, and whether a part is the last."""
-    held: list[Document] = []
-    rows = 0
-    for document in documents:
-        if rows >= tokens:
-            yield held, False
-            held, rows = [], 0
-        held.append(document)
-        rows += document.rows
-    yield held, True
-
-
-def _save_totals(path: Path, manifest: dict[str, Any], totals: list[Totals]) -> None:
+def _save_totals(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
     """Keeps what was gathered up to the newest part, enters both in the manifest, and drops the older state."""
     names = [state_name(manifest["parts"][-1]["part"], group) for group in range(len(totals))]
     for name, total in zip(names, totals, strict=True):
         total.save(path / name)
-    old, manifest["files"] = manifest["files"], _describe(path, names)
+    old, manifest["files"] = list(manifest["files"]), describe(path, names)
     write_json(path / MANIFEST, manifest)
-    for name in old:
-        (path / name).unlink()
-
-
-def _describe(path: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    return {name: describe_file(path / name) for name in names}
+    remove_files(path, old)
 
 
 def _check_memory(manifest: dict[str, Any]) -> None:

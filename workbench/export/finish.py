@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..store.files import write_parquet
+from ..store.remote import Place, in_ranges
+from ..store.rowfile import RowFile
 from ..store.schema import EXAMPLES, HISTOGRAM_BINS, INTERVALS, group_name, part_name
 from .state import Totals
 
@@ -18,7 +18,7 @@ EXPERTS_ROW_GROUP = 4096
 EXAMPLES_ROW_GROUP = 4096
 
 
-def write_group(path: Path, group: int, total: Totals, labels: list[str], parts: list[dict[str, Any]]) -> list[str]:
+def write_group(path: Place, group: int, total: Totals, labels: list[str], parts: list[dict[str, Any]]) -> list[str]:
     """The three files of a group; returns their names."""
     best_rows = total.statistics.best_rows.numpy()
     kept = best_rows >= 0
@@ -30,7 +30,7 @@ def write_group(path: Path, group: int, total: Totals, labels: list[str], parts:
     return names
 
 
-def write_experts(path: Path, group: int, total: Totals, labels: list[str]) -> str:
+def write_experts(path: Place, group: int, total: Totals, labels: list[str]) -> str:
     """Statistics of a group's experts that were active at least once, by ascending id; returns the file's name."""
     statistics = total.statistics
     active = statistics.tokens.numpy().sum(1)
@@ -53,15 +53,17 @@ def write_experts(path: Path, group: int, total: Totals, labels: list[str]) -> s
     return name
 
 
-def _write_tokens(path: Path, name: str, schema: pa.Schema, columns: list[NDArray], parts: list[dict[str, Any]]) -> str:
+def _write_tokens(
+    path: Place, name: str, schema: pa.Schema, columns: list[NDArray], parts: list[dict[str, Any]]
+) -> str:
     """A file of ``columns``, the last of which are token rows, and of the token of each; returns its name."""
     rows = columns[-1]
     token = np.zeros(len(rows), np.int32)
-    for part in parts:
-        first, end = part["rows"]
-        here = np.flatnonzero((rows >= first) & (rows < end))
-        ids = pq.read_table(path / part_name("tokens", part["part"]), columns=["token"])["token"].to_numpy()
-        token[here] = ids[rows[here] - first]
+    order = np.argsort(rows)
+    ends = np.searchsorted(rows, [part["rows"][1] for part in parts], sorter=order)
+    for part, here in zip(parts, np.split(order, ends[:-1]), strict=True):
+        file = RowFile(in_ranges(path, part_name("tokens", part["part"])))
+        token[here] = file.read(columns=["token"])["token"].to_numpy()[rows[here] - part["rows"][0]]
     arrays = [pa.array(column).cast(kind.type) for column, kind in zip([*columns, token], schema, strict=True)]
     write_parquet(path / name, pa.Table.from_arrays(arrays, schema=schema), row_group_size=EXAMPLES_ROW_GROUP)
     return name

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..errors import WorkbenchError
 from ..store.files import TEMPORARY
 from ..store.manifest import read_manifest
+from ..store.remote import Place, Remote, send_on
 from ..store.schema import MANIFEST
 
 LOCK = ".lock"
 
 
-def check_free(path: Path, resume: bool) -> None:
+def check_free(path: Place, resume: bool) -> None:
     """Raises WorkbenchError unless an export may write to ``path``: it is new or empty, or half-written and resumed."""
     if path.exists() and not path.is_dir():
         raise WorkbenchError(f"{path} is a file; name a folder for the run.")
@@ -28,11 +29,11 @@ def check_free(path: Path, resume: bool) -> None:
                 if complete
                 else f"{path} holds a half-written run; continue it with --resume, or remove it first."
             )
-    elif path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+    elif path.is_dir() and _entries(path) - {LOCK}:
         raise WorkbenchError(f"{path} is not empty and holds no run; choose another folder.")
 
 
-def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def check_same(path: Place, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raises WorkbenchError where a run was begun with another model, tokenizer, corpus or setting."""
     for what in ("model", "tokenizer", "corpus"):
         if found[what] is None or wanted[what] is None:
@@ -50,12 +51,24 @@ def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> Non
             )
 
 
+def _entries(path: Place) -> set[str]:
+    """Names of what is in the folder."""
+    return set(path.sizes()) if isinstance(path, Remote) else {entry.name for entry in path.iterdir()}
+
+
+def save_tokenizer(path: Place, tokenizer: Any) -> None:
+    """Keeps a copy of the tokenizer in the run."""
+    folder = path / "tokenizer"
+    tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():
+        send_on(file)
+
+
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
-    """The folder, made if need be and held for this process alone; emptied again if an error comes before any part."""
+def _locked(path: Path) -> Iterator[None]:
+    """The folder, made if need be and held for this process alone."""
     from filelock import FileLock, Timeout
 
-    existed = path.exists()
     lock = FileLock(path / LOCK, timeout=0)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -68,19 +81,35 @@ def claimed(path: Path) -> Iterator[None]:
         for left in path.rglob(f"*{TEMPORARY}"):
             left.unlink()
         yield
-    except (WorkbenchError, OSError) as error:
-        begun = (path / MANIFEST).exists() and bool(read_manifest(path)["parts"])
-        if not begun:
-            _clear(path, keep=existed)
-        if isinstance(error, WorkbenchError):
-            raise
-        after = "make room and continue with --resume" if begun else "nothing is kept"
-        raise WorkbenchError(f"the run {path} cannot be written: {error}; {after}.") from error
     finally:
         lock.release()
 
 
-def _clear(path: Path, keep: bool) -> None:
+@contextmanager
+def claimed(path: Place) -> Iterator[None]:
+    """The folder, held for this process alone; emptied again if an error comes before any part.
+
+    A remote folder has no lock: two exports into it at once are noticed when the second one writes its manifest.
+    """
+    existed = path.exists()
+    with nullcontext() if isinstance(path, Remote) else _locked(path):
+        try:
+            yield
+        except (WorkbenchError, OSError) as error:
+            begun = (path / MANIFEST).exists() and bool(read_manifest(path)["parts"])
+            if not begun:
+                _clear(path, keep=existed)
+            if isinstance(error, WorkbenchError):
+                raise
+            after = "make room and continue with --resume" if begun else "nothing is kept"
+            raise WorkbenchError(f"the run {path} cannot be written: {error}; {after}.") from error
+
+
+def _clear(path: Place, keep: bool) -> None:
+    if isinstance(path, Remote):
+        if path.is_ours():
+            path.remove(list(path.sizes()))
+        return
     for entry in path.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from cuda_ext import accumulate
 from ..errors import WorkbenchError
 from ..store.files import replacing, write_parquet
 from ..store.index import write_index
+from ..store.remote import Place
 from ..store.routing import PARQUET, ROUTING, ROW_GROUP, Side, to_arrow
 from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, index_name, part_name, routing_name
 from .documents import Document, windows
@@ -39,6 +39,7 @@ class Part:
     Attributes:
         number: of the part, from 0.
         documents: at least one.
+        last: whether none comes after it.
         first_row, first_window: global numbers of its first token row and context window.
         rows, windows: how many of each it has.
         label_of_row, start_of_row: (rows,) label number of each token, and the global row its document begins at.
@@ -54,9 +55,11 @@ class Part:
         first_window: int,
         labels: list[str],
         settings: dict[str, Any],
+        last: bool,
     ) -> None:
         context = settings["context"]
         self.number, self.documents, self.context, self.label_names = number, documents, context, labels
+        self.last = last
         self.first_row, self.first_window = first_row, first_window
         counts = np.array([d.rows for d in documents])
         spans = np.array([-(-len(d.ids) // context) for d in documents])
@@ -155,7 +158,7 @@ def kept_documents(documents: list[Document], fraction: float) -> NDArray[np.boo
 
 
 def export_part(
-    part: Part, model: MonetForCausalLM, path: Path, batch_size: int, totals: list[Totals], report: Report
+    part: Part, model: MonetForCausalLM, path: Place, batch_size: int, totals: list[Totals], report: Report
 ) -> list[str]:
     """Run the model over a part, write its files, and add it to the totals of each group.
 

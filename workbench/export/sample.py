@@ -8,6 +8,7 @@ depends on nothing but the corpus: not on batches, parts or the order in which p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,11 @@ class Sample:
         self._limits: NDArray[np.uint32] | None = None  # of each cell: what a priority must not pass to get in
         self._waiting: list[tuple[Entries, NDArray[np.float32]]] = []
         self._waiting_size = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: nothing that waits, no limits."""
+        self.settle()
+        return self.__dict__ | {"_limits": None}
 
     def add(self, side1: Side, side2: Side, num_keys: int, rows: NDArray[np.int64]) -> None:
         """Take in tokens by their routing and global rows."""

@@ -53,6 +53,9 @@ class Remote:
     def __str__(self) -> str:
         return self.url
 
+    def __reduce__(self) -> tuple[type[Remote], tuple[str]]:
+        return Remote, (self.url,)  # another process has a mirror of its own
+
     def __fspath__(self) -> str:
         return str(self.local)
 
@@ -72,9 +75,10 @@ class Remote:
         """Whether it holds files."""
         return bool(self._files.isdir(self._root))
 
-    def names(self) -> list[str]:
-        """Path of every file in it."""
-        return self._find("")
+    def sizes(self) -> dict[str, int]:
+        """Path of every file in it, and its bytes; one listing."""
+        found = self._files.find(self._root, detail=True)
+        return {path[len(self._at("")) :]: int(entry["size"]) for path, entry in found.items()}
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, or None where there is none."""
@@ -96,12 +100,19 @@ class Remote:
         """
         name = path.relative_to(self.local).as_posix()
         if name == MANIFEST:
-            if self._current_manifest() != self._manifest:
+            if not self.is_ours():
                 raise WorkbenchError(f"another export is writing to {self}; wait for it, or choose another place.")
             self._manifest = path.read_bytes()
         self._files.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
         with self._files.transaction, path.open("rb") as source, self._files.open(self._at(name), "wb") as target:
             shutil.copyfileobj(source, target, 2**22)
+
+    def is_ours(self) -> bool:
+        """Whether nobody has written a manifest since this process fetched or sent it, or found none."""
+        try:
+            return bytes(self._files.cat_file(self._at(MANIFEST))) == self._manifest
+        except FileNotFoundError:
+            return self._manifest is None
 
     def drop(self, names: list[str]) -> None:
         """Gives back the room that local copies take."""
@@ -119,8 +130,7 @@ class Remote:
 
     def _find(self, name: str) -> list[str]:
         """Files that a name stands for: itself, or all in a folder."""
-        start = len(self._at(""))
-        return [found[start:] for found in self._files.find(self._at(name).rstrip("/"))]
+        return [path[len(self._at("")) :] for path in self._files.find(self._at(name))]
 
     def _fetch(self, name: str) -> None:
         path = self.local / name
@@ -130,12 +140,6 @@ class Remote:
         if name == MANIFEST:
             self._manifest = coming.read_bytes()
         coming.replace(path)
-
-    def _current_manifest(self) -> bytes | None:
-        try:
-            return bytes(self._files.cat_file(self._at(MANIFEST)))
-        except FileNotFoundError:
-            return None
 
 
 @dataclass(frozen=True)
@@ -170,11 +174,11 @@ def send_on(path: Path) -> None:
             _MIRRORS[folder].send(path)
 
 
-def file_names(run: Place) -> list[str]:
-    """Path of every file in a run's folder."""
+def file_sizes(run: Place) -> dict[str, int]:
+    """Path of every file in a run's folder, and its bytes."""
     if isinstance(run, Remote):
-        return sorted(run.names())
-    return sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
+        return run.sizes()
+    return {path.relative_to(run).as_posix(): path.stat().st_size for path in run.rglob("*") if path.is_file()}
 
 
 def file_size(run: Place, name: str) -> int | None:
@@ -182,6 +186,20 @@ def file_size(run: Place, name: str) -> int | None:
     if isinstance(run, Remote):
         return run.size(name)
     return (run / name).stat().st_size if (run / name).is_file() else None
+
+
+def in_ranges(run: Place, name: str) -> Path | RemoteFile:
+    """A file of a run of which only the ranges asked for are read."""
+    return RemoteFile(run, name) if isinstance(run, Remote) else run / name
+
+
+def remove_files(run: Place, names: list[str]) -> None:
+    """Removes files of a run."""
+    if isinstance(run, Remote):
+        run.remove(names)
+    else:
+        for name in names:
+            (run / name).unlink()
 
 
 def open_whole(run: Place, name: str) -> Any:
