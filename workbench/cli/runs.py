@@ -24,11 +24,13 @@ def export(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="anything `datasets` reads, with text and label")],
     run: RunArgument,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an export that was interrupted")] = False,
+    ray: Annotated[str | None, typer.Option(help="a Ray cluster's address, or local: its workers read parts")] = None,
+    workers: Annotated[int, typer.Option(help="workers of the Ray cluster, each with a copy of the model")] = 2,
 ) -> None:
     """Run a model over a corpus once and keep what every expert did."""
     from ..export import export_run
 
-    export_run(model, corpus, run, resume=resume, progress=True)
+    export_run(model, corpus, run, resume=resume, ray=ray, workers=workers, progress=True)
     out_console.print(f"The run is in {run}.")
 
 
