@@ -137,7 +137,7 @@ def cut_run(run: Run, folder: Path, group: int, tokens: int) -> Run:
         pq.write_table(table, folder / part_name(name, 0), compression="zstd", row_group_size=4096)
     first = run.manifest["parts"][0]
     part = first | {"documents": [0, count], "rows": [0, rows], "windows": [0, first["windows"][1]]}
-    return Run(folder, run.manifest | {"parts": [part]})
+    return Run(folder, run.manifest | {"parts": [part], "tokenizer": None})
 
 
 def write_table(run: Run, path: Path, group: int) -> int:

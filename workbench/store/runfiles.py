@@ -18,6 +18,7 @@ from .rowfile import RowFile
 from .schema import TOKENS, group_name, part_name, routing_name
 
 OPEN_FILES = 128  # each keeps a few megabytes about its row groups
+HELD = 4096  # most rows of routing that are held
 
 Rows = slice | Sequence[int] | NDArray[np.integer]
 
@@ -45,10 +46,23 @@ class RunFiles:
         self._parts = len(parts)
         self.tokens_total = int(self._part_rows[-1])
         self._file = lru_cache(maxsize=OPEN_FILES)(self._open)
+        # The rows of routing that were read last: an expert's neighbours are asked for after its contexts.
+        self._held: tuple[int, NDArray[np.int64], Side, Side] | None = None
 
     def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
         """The stored routing of token rows, in their order, as :meth:`routing` gives it, but flat."""
         rows, group = self._rows(tokens), self._group(group)
+        held = self._held
+        if held is not None and held[0] == group:
+            at = np.minimum(np.searchsorted(held[1], rows), len(held[1]) - 1)
+            if (held[1][at] == rows).all():
+                return held[2].take(at), held[3].take(at)
+        side1, side2 = self._read_sides(rows, group)
+        if 0 < len(rows) <= HELD and (np.diff(rows) > 0).all():
+            self._held = group, rows, side1, side2
+        return side1, side2
+
+    def _read_sides(self, rows: NDArray[np.int64], group: int) -> tuple[Side, Side]:
         pieces, order = [(Side.empty(), Side.empty())], [np.zeros(0, np.int64)]
         for part, local, where in self._by_part(rows):
             table, at = self._file(routing_name(part, group)).rows(local)

@@ -16,8 +16,10 @@ from workbench.store import open_run
 
 def test_the_first_documents_are_a_run_of_their_own(small_run, tmp_path) -> None:
     run = open_run(small_run)
+    run.manifest["tokenizer"] = {"hash": {}}
     cut = beside.cut_run(run, tmp_path / "cut", 1, 170)  # four whole documents of 40 tokens
     assert cut.tokens_total == 160
+    assert cut.tokenizer() is None  # whatever the run has: the activations need none
     for expert in run.experts(1).index[::20]:
         whole = run.activations(1, int(expert))
         pd.testing.assert_frame_equal(cut.activations(1, int(expert)), whole[whole["row"] < 160])

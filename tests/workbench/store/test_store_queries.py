@@ -219,3 +219,16 @@ def test_scores_are_missing_where_the_routing_is(sampled_run) -> None:
         assert scores.isna().all() != scores.notna().all()
     assert set(run.activations(0, expert)["doc"]) <= set(np.flatnonzero(kept))
     assert run.neighbours(0, expert)["shared"].max() <= kept[examples["doc"]].sum()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.lists(st.integers(0, 11), max_size=8)), max_size=6))
+def test_routing_is_the_same_whatever_was_read_before(sound_run, asked) -> None:
+    run = open_run(sound_run)
+    for group, rows in [(0, list(range(8))), *asked]:
+        whole = open_run(sound_run).sides(slice(0, 12), group)
+        for side, of in zip(run.sides(rows, group), whole, strict=True):
+            expected = of.take(np.array(rows, np.int64))
+            assert side.keys.tolist() == expected.keys.tolist()
+            assert side.probs.tolist() == expected.probs.tolist()
+            assert side.starts.tolist() == expected.starts.tolist()
