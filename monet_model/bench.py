@@ -1,30 +1,52 @@
-"""`python -m monet_model.bench [--json]`: the forward pass plain, edited and hooked, beside the formulas it replaces.
+"""`python -m monet_model.bench [--json]`: the forward pass plain, edited and hooked, beside what it replaces.
 
-Random weights, CPU, one thread, evaluation. Two shapes: the demo model (hidden 128, 4 layers in groups of 2, 512 keys,
-2 heads, k 8, 8 x 128 tokens) and one layer, router and experts, of the 1.4B model (hidden 2048, 512 keys, 8 heads,
-k 32). Processor time, cases taken in turn, median; memory is the peak of tensors alive, beyond those there before.
+Random weights, CPU, one thread, evaluation. Two shapes: the demo model whole (hidden 128, 4 layers in groups of 2, 512
+keys, 2 heads, k 8, 8 x 128 tokens) and one layer, router and experts, of the 1.4B model (hidden 2048, 512 keys, 8
+heads, k 32). Cases, all on the same weights and tokens:
+
+    plain               the model as it is
+    edited              every expert scaled by a factor of its own
+    without the ops     the plain forward on cuda_ext's definitions in PyTorch, as where no compiler was at hand
+    every hook cached   in TransformerLens, every activation kept
+    authors' formulas   the paper's einsums and dense routing
+      oneDNN's products the same, its matrix products by the library that `monet_model.projection` takes
+    every expert        the edited output by explicit expansion: E_ij(x) of all 262,144 experts written out, for one key
+                        at a time (what is at work stays in the cache); timed on a few tokens
+
+Processor time, cases taken in turn, median. Memory is the peak of tensors alive beyond those there before, as torch's
+profiler counts allocations; the edit's extra memory is that of an edited forward over a plain one of the few tokens, as
+a share of the expansion's. Last comes where the time of the plain forward goes, by operator.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any, cast
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from cuda_ext import library
+
+from . import projection
 from .config import MonetConfig
-from .experts import VerticalExperts, relu2
+from .experts import VerticalExperts
 from .lens import load_lens
 from .modeling import MonetForCausalLM
-from .router import MonetRouter
+from .router import HeadNorm, MonetRouter, head_thresholds, select_keys
+from .routing import Routing
 
 DEMO: dict[str, Any] = {
     "vocab_size": 4096, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "moe_dim": 4,
@@ -34,17 +56,30 @@ LARGE: dict[str, Any] = {
     "vocab_size": 8, "hidden_size": 2048, "num_hidden_layers": 1, "num_attention_heads": 16, "moe_dim": 16,
     "moe_heads": 8, "moe_experts": 512, "moe_topk": 32, "moe_groups": 1,
 }  # fmt: skip
-PLAIN, EDITED, EXPANDED, FORMULAS, HOOKED = (
+FEW = 4  # tokens of the explicit expansion
+(PLAIN, EDITED, DEFINITIONS, HOOKED, FORMULAS, PRODUCTS, EXPANDED, FEW_PLAIN, FEW_EDITED) = (
     "plain",
     "edited",
-    "all pairs written out",
-    "authors' formulas",
+    "without the ops",
     "every hook cached",
+    "authors' formulas",
+    "  oneDNN's products",
+    "every expert",
+    "plain, few tokens",
+    "edited, few tokens",
 )
 
 
+@dataclass
+class Case:
+    """Something to time: what runs, and over how many tokens."""
+
+    run: Callable[[], object]
+    tokens: int
+
+
 class FormulaRouter(nn.Module):
-    """The router as the paper writes it (section 3), dense throughout."""
+    """The router as the paper writes it (section 3), dense throughout: gives g1 and g2 in place of a `Routing`."""
 
     def __init__(self, router: MonetRouter) -> None:
         super().__init__()
@@ -53,11 +88,11 @@ class FormulaRouter(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         router = self.router
 
-        def side(w: nn.Linear, norm: nn.Module) -> Tensor:
-            z = w(x).unflatten(-1, (router.heads, router.keys)).float()
-            n = norm(z.flatten(0, -3)).view(z.shape)
-            threshold = n.amax(-1, keepdim=True).clamp(max=router.sigma)
-            return torch.where(n >= threshold, z, float("-inf")).softmax(-1)
+        def side(w: nn.Linear, norm: HeadNorm) -> Tensor:
+            z = projection.project(w, x).unflatten(-1, (router.heads, router.keys)).float()
+            statistics = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+            n = nn.functional.batch_norm(z.flatten(0, -3), *statistics, eps=norm.eps).view(z.shape)
+            return select_keys(z, n, head_thresholds(n, router.sigma))
 
         return side(router.w1, router.norm1), side(router.w2, router.norm2)
 
@@ -69,82 +104,139 @@ class FormulaExperts(nn.Module):
         super().__init__()
         self.moe = moe
 
-    def forward(self, x: Tensor, g1: Tensor, g2: Tensor, *_: Any) -> Tensor:
-        moe, einsum = self.moe, torch.einsum
-        a1 = relu2(moe.u1(x)).unflatten(-1, (moe.keys, -1))
-        a2 = relu2(moe.u2(x)).unflatten(-1, (moe.keys, -1))
-        left = moe.v11(einsum("...im,...hi->...im", a1, g1).flatten(-2))
-        left = left + moe.v12(einsum("...jm,...hj,...hi->...im", a2, g2, g1).flatten(-2))
-        right = moe.v21(einsum("...im,...hi,...hj->...jm", a1, g1, g2).flatten(-2))
-        right = right + moe.v22(einsum("...jm,...hj->...jm", a2, g2).flatten(-2))
+    def forward(self, x: Tensor, routing: tuple[Tensor, Tensor], _factors: None = None) -> Tensor:
+        moe, einsum, (g1, g2), project = self.moe, torch.einsum, routing, projection.project
+        a1 = torch.relu(project(moe.u1, x)).square().unflatten(-1, (moe.keys, -1))
+        a2 = torch.relu(project(moe.u2, x)).square().unflatten(-1, (moe.keys, -1))
+        left = project(moe.v11, einsum("...im,...hi->...im", a1, g1).flatten(-2))
+        left = left + project(moe.v12, einsum("...jm,...hj,...hi->...im", a2, g2, g1).flatten(-2))
+        right = project(moe.v21, einsum("...im,...hi,...hj->...jm", a1, g1, g2).flatten(-2))
+        right = right + project(moe.v22, einsum("...jm,...hj->...jm", a2, g2).flatten(-2))
         left, right = left + einsum("...hi,id->...d", g1, moe.b1), right + einsum("...hj,jd->...d", g2, moe.b2)
         return torch.cat([left, right], -1)
 
 
-def expanded(moe: VerticalExperts, x: Tensor, g1: Tensor, g2: Tensor, factors: Tensor) -> Tensor:
-    """Edited output (tokens, hidden) with every expert's weight written out, one token, (keys, keys), at a time."""
-    a1, a2 = moe.hidden(x)
-    to1, to2 = [], []
-    for t in range(len(x)):
-        weight = (g1[t].T @ g2[t]) * factors
-        to1.append(torch.cat([a2[t] @ weight.T, weight.sum(1)[None]]))
-        to2.append(torch.cat([a1[t] @ weight, weight.sum(0)[None]]))
-    return moe.combine_spread(a1, a2, torch.stack(to1), torch.stack(to2))
+class EveryExpert(nn.Module):
+    """Edited vertical experts by explicit expansion: the outputs of all experts of a key, a key and a token a time."""
+
+    def __init__(self, moe: VerticalExperts) -> None:
+        super().__init__()
+        self.moe = moe
+
+    def forward(self, x: Tensor, routing: Routing, factors: Tensor) -> Tensor:
+        moe = self.moe
+        first, second = moe.hidden(x.flatten(0, -2))
+        v11, v12, v21, v22 = (v.weight.unflatten(-1, (moe.keys, -1)) for v in (moe.v11, moe.v12, moe.v21, moe.v22))
+        out = []
+        for a1, a2, g1, g2 in zip(first, second, *routing.dense(), strict=True):
+            weight = (g1.T @ g2) * factors  # S[i, j] G[i, j]
+            left, right = x.new_zeros(2, len(moe.b1[0]))
+            for key in range(moe.keys):
+                halves = a2 @ v12[:, key].T + (v11[:, key] @ a1[key] + moe.b1[key])  # left halves of E_{key, j}
+                left += weight[key] @ halves
+                halves = a1 @ v21[:, key].T + (v22[:, key] @ a2[key] + moe.b2[key])  # right halves of E_{i, key}
+                right += weight[:, key] @ halves
+            out.append(torch.cat([left, right]))
+        return torch.stack(out).view(x.shape)
 
 
-def settled(config: MonetConfig, spread: float) -> MonetForCausalLM:
-    """A random model whose router logits have a standard deviation of about ``spread``, with statistics to match."""
+@contextmanager
+def pytorch_products() -> Iterator[None]:
+    """While it lasts, every projection is PyTorch's own."""
+    with mock.patch.object(projection, "FEW", sys.maxsize):
+        yield
+
+
+@contextmanager
+def definitions() -> Iterator[None]:
+    """While it lasts, the compiled kernels are as if they had not been built."""
+    with mock.patch.object(library, "CPU", library.Library(None, "left out of a benchmark")), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+def within(context: Callable[[], Any], run: Callable[[], object]) -> Callable[[], object]:
+    """``run`` inside a context."""
+
+    def inside() -> object:
+        with context():
+            return run()
+
+    return inside
+
+
+def settled(config: MonetConfig) -> MonetForCausalLM:
+    """A random model whose router logits have a standard deviation of about 1, with statistics to match."""
     torch.manual_seed(0)
     model = MonetForCausalLM(config).eval()
     with torch.no_grad():
         for router in (layer.router for layer in model.model.layers if layer.router is not None):
             for w, norm in ((router.w1, router.norm1), (router.w2, router.norm2)):
-                w.weight.normal_(std=spread * config.hidden_size**-0.5)
-                norm.running_var.fill_(spread**2)
+                w.weight.normal_(std=config.hidden_size**-0.5)
+                norm.running_var.fill_(1.0)
     return model
 
 
-def demo_cases() -> tuple[int, dict[str, Callable[[], object]]]:
-    """Tokens, and what is timed on the demo model, whole."""
-    model = settled(MonetConfig(**DEMO), 1.0)
-    ids = torch.randint(0, DEMO["vocab_size"], (8, 128))
-    edits = {layer: torch.rand(512, 512) for layer in (0, 2)}
-    formulas = deepcopy(model)
-    for layer in formulas.model.layers:
-        layer.router, layer.moe = layer.router and FormulaRouter(layer.router), FormulaExperts(layer.moe)
+def bridge(model: MonetForCausalLM) -> Any:
+    """The model in TransformerLens."""
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        lens = load_lens(folder, device="cpu")
+        return load_lens(folder, device="cpu")
 
-    def edited() -> object:
-        with model.edit_experts(edits):
-            return model(ids)
 
-    return ids.numel(), {
-        PLAIN: lambda: model(ids),
-        EDITED: edited,
-        FORMULAS: lambda: formulas(ids),
-        HOOKED: lambda: lens.run_with_cache(ids),
+def demo_cases() -> dict[str, Case]:
+    """What is timed on the demo model, whole."""
+    model = settled(MonetConfig(**DEMO))
+    ids = torch.randint(0, DEMO["vocab_size"], (8, 128))
+    edits = {layer: torch.rand(512, 512) for layer in (0, 2)}
+    formulas, written_out, lens = deepcopy(model), deepcopy(model), bridge(model)
+    for layer in formulas.model.layers:
+        layer.router, layer.moe = layer.router and FormulaRouter(layer.router), FormulaExperts(layer.moe)
+    for layer in written_out.model.layers:
+        layer.moe = EveryExpert(layer.moe)
+    few = ids[:1, :FEW]
+    return {
+        PLAIN: Case(lambda: model(ids), ids.numel()),
+        EDITED: Case(within(lambda: model.edit_experts(edits), lambda: model(ids)), ids.numel()),
+        DEFINITIONS: Case(within(definitions, lambda: model(ids)), ids.numel()),
+        HOOKED: Case(lambda: lens.run_with_cache(ids), ids.numel()),
+        FORMULAS: Case(within(pytorch_products, lambda: formulas(ids)), ids.numel()),
+        PRODUCTS: Case(lambda: formulas(ids), ids.numel()),
+        EXPANDED: Case(within(lambda: written_out.edit_experts(edits), lambda: written_out(few)), FEW),
+        FEW_PLAIN: Case(lambda: model(few), FEW),
+        FEW_EDITED: Case(within(lambda: model.edit_experts(edits), lambda: model(few)), FEW),
     }
 
 
-def large_cases(tokens: int) -> dict[str, Callable[[], object]]:
+def large_cases(tokens: int) -> dict[str, Case]:
     """What is timed on the layer of the 1.4B model."""
-    model = settled(MonetConfig(**LARGE), 1.0)
+    model = settled(MonetConfig(**LARGE))
     layer = model.model.layers[0]
     router, moe = cast(MonetRouter, layer.router), cast(VerticalExperts, layer.moe)
-    formula_router, formula_experts = FormulaRouter(router), FormulaExperts(moe)
-    x, factors = torch.randn(tokens, LARGE["hidden_size"]), torch.rand(512, 512)
+    formula_router, formula_experts, written_out = FormulaRouter(router), FormulaExperts(moe), EveryExpert(moe)
+    x, factors = torch.randn(1, tokens, LARGE["hidden_size"]), torch.rand(512, 512)
+    lens, few = bridge(model), x[:, :FEW]
+    block, cache = lens.blocks[0], {}
+    names = [name for name in lens.hook_dict if name.startswith(("blocks.0.router.", "blocks.0.mlp."))]
+    hooks = [(name, lambda value, hook: cache.__setitem__(hook.name, value)) for name in names]
 
-    def all_pairs() -> object:
-        g1, g2 = router(x)
-        return expanded(moe, x, g1, g2, factors)
+    def hooked() -> object:
+        with lens.hooks(fwd_hooks=hooks):
+            return block.mlp(x, block.router(x))
+
+    def formulas() -> object:
+        return formula_experts(x, formula_router(x))
 
     return {
-        PLAIN: lambda: moe(x, *router(x)),
-        EDITED: lambda: moe(x, *router(x), factors),
-        EXPANDED: all_pairs,
-        FORMULAS: lambda: formula_experts(x, *formula_router(x)),
+        PLAIN: Case(lambda: moe(x, router(x)), tokens),
+        EDITED: Case(lambda: moe(x, router(x), factors), tokens),
+        DEFINITIONS: Case(within(definitions, lambda: moe(x, router(x))), tokens),
+        HOOKED: Case(hooked, tokens),
+        FORMULAS: Case(within(pytorch_products, formulas), tokens),
+        PRODUCTS: Case(formulas, tokens),
+        EXPANDED: Case(lambda: written_out(few, router(few), factors), FEW),
+        FEW_PLAIN: Case(lambda: moe(few, router(few)), FEW),
+        FEW_EDITED: Case(lambda: moe(few, router(few), factors), FEW),
     }
 
 
@@ -160,24 +252,42 @@ def peak_bytes(run: Callable[[], object]) -> int:
     return peak
 
 
-@torch.no_grad()
-def measure(cases: dict[str, Callable[[], object]], tokens: int, repeats: int) -> dict[str, dict[str, float]]:
-    """By case: microseconds and peak kilobytes a token, and both as shares of the plain case's."""
-    times: dict[str, list[float]] = {name: [] for name in cases}
-    for run in cases.values():
+def shares(run: Callable[[], object], n: int = 6) -> dict[str, float]:
+    """The operators that take most of a run's processor time, as shares of it."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         run()
-    for _ in range(repeats):
-        for name, run in cases.items():
+    rows = sorted(profiler.key_averages(), key=lambda row: -row.self_cpu_time_total)
+    total = sum(row.self_cpu_time_total for row in rows)
+    return {row.key: row.self_cpu_time_total / total for row in rows[:n]}
+
+
+@torch.no_grad()
+def measure(cases: dict[str, Case], repeats: int) -> dict[str, Any]:
+    """Microseconds and peak kilobytes a token of each case, the ratios that matter, and where the time goes."""
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for case in cases.values():
+        case.run()
+    for turn in range(repeats):
+        for name, case in cases.items():
+            if name == EXPANDED and turn:
+                continue  # its seconds need no median
             start = process_time()
-            run()
-            times[name].append(1e6 * (process_time() - start) / tokens)
-    rows = {
-        name: {"microseconds": median(times[name]), "kilobytes": peak_bytes(run) / 1e3 / tokens}
-        for name, run in cases.items()
+            case.run()
+            times[name].append(1e6 * (process_time() - start) / case.tokens)
+    us = {name: median(taken) for name, taken in times.items()}
+    kilobytes = {name: peak_bytes(case.run) / 1e3 / case.tokens for name, case in cases.items()}
+    ratios = {
+        "time: edited / plain": us[EDITED] / us[PLAIN],
+        "time: without the ops / plain": us[DEFINITIONS] / us[PLAIN],
+        "time: every expert / plain": us[EXPANDED] / us[PLAIN],
+        "time: formulas / plain": us[FORMULAS] / us[PLAIN],
+        "time: formulas, oneDNN's products / plain": us[PRODUCTS] / us[PLAIN],
+        "time: formulas / every hook cached": us[FORMULAS] / us[HOOKED],
+        "memory: plain / formulas": kilobytes[PLAIN] / kilobytes[FORMULAS],
+        "memory: edit's extra / every expert": (kilobytes[FEW_EDITED] - kilobytes[FEW_PLAIN]) / kilobytes[EXPANDED],
     }
-    for row in rows.values():
-        row |= {f"{unit} / plain": row[unit] / rows[PLAIN][unit] for unit in ("microseconds", "kilobytes")}
-    return rows
+    rows = {name: {"microseconds": us[name], "kilobytes": kilobytes[name]} for name in cases}
+    return {"a token": rows, "ratios": ratios, "shares of plain": shares(cases[PLAIN].run)}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -192,21 +302,23 @@ def main(argv: list[str] | None = None) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        tokens, cases = demo_cases()
         tables = {
-            "demo model": measure(cases, tokens, options.repeats),
-            "layer of 1.4B": measure(large_cases(options.tokens), options.tokens, max(1, options.repeats // 3)),
+            "demo model": measure(demo_cases(), options.repeats),
+            "layer of 1.4B": measure(large_cases(options.tokens), max(1, options.repeats // 3)),
         }
     finally:
         torch.set_num_threads(threads)
     if options.json:
-        print(json.dumps({"torch": torch.__version__, "threads": 1, "a token": tables}, indent=2))
+        about = {"torch": torch.__version__, "cuda_ext": library.backend(), "threads": 1}
+        print(json.dumps(about | tables, indent=2))
         return
     for shape, table in tables.items():
-        print(f"\n{shape:<22}{'us/token':>12}{'/ plain':>10}{'peak kB/token':>16}{'/ plain':>10}")
-        for name, row in table.items():
-            us, kb, slower, larger = row.values()
-            print(f"{name:<22}{us:>12.1f}{slower:>10.2f}{kb:>16.1f}{larger:>10.2f}")
+        print(f"\n{shape:<44}{'us/token':>10}{'peak kB/token':>16}")
+        for name, row in table["a token"].items():
+            print(f"{name:<44}{row['microseconds']:>10.1f}{row['kilobytes']:>16.1f}")
+        for name, ratio in table["ratios"].items():
+            print(f"{name:<44}{ratio:>10.3f}")
+        print("plain: " + ", ".join(f"{name} {share:.0%}" for name, share in table["shares of plain"].items()))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Expert edits in force: which factor matrix scales the experts of which layer group, in this thread of control."""
+"""Expert edits in force: which factor matrix scales the experts of which layer group, in this thread."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -14,16 +13,24 @@ from .config import MonetConfig
 
 Edits = Mapping[int, Tensor]
 
-_NONE: Mapping[int, dict[int, Tensor]] = MappingProxyType({})
 
-# One mapping a model, keyed by identity: a context variable is private to a thread, so one dashboard user's edit
-# never reaches another's forward pass, and it is restored on exceptions.
-_active: ContextVar[Mapping[int, dict[int, Tensor]]] = ContextVar("monet_expert_edits", default=_NONE)
+class _Active(threading.local):
+    """What a thread has in force: identity of a model -> layer that owns a router -> (E, E).
+
+    Private to a thread, so one dashboard user's edit never reaches another's forward pass. Not a context variable:
+    `torch.compile` knows this one, and looks it up without breaking the graph.
+    """
+
+    def __init__(self) -> None:
+        self.edits: dict[int, dict[int, Tensor]] = {}
+
+
+_active = _Active()
 
 
 def active_edits(owner: object) -> dict[int, Tensor]:
     """The factor matrices in force for a model: layer that owns a router -> (E, E)."""
-    return _active.get().get(id(owner), {})
+    return _active.edits.get(id(owner), {})
 
 
 def check_edits(edits: Edits, config: MonetConfig) -> None:
@@ -45,10 +52,10 @@ def check_edits(edits: Edits, config: MonetConfig) -> None:
 def apply_edits(owner: object, edits: Edits, config: MonetConfig) -> Iterator[None]:
     """Scale experts while the context lasts; nested contexts multiply."""
     check_edits(edits, config)
-    outer = active_edits(owner)
+    outer, before = active_edits(owner), _active.edits
     merged = outer | {layer: outer[layer] * s if layer in outer else s for layer, s in edits.items()}
-    token = _active.set({**_active.get(), id(owner): merged})
+    _active.edits = {**before, id(owner): merged}
     try:
         yield
     finally:
-        _active.reset(token)
+        _active.edits = before

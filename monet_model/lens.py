@@ -62,12 +62,12 @@ class RouterBridge(GeneralizedComponent):
         super().__init__(name, optional=True)
         for hook in ROUTING_HOOKS:
             setattr(self, hook, HookPoint())
-        # The output is a pair: g1 and g2 have hooks of their own, and a hook that never fires would mislead.
+        # The output is no tensor: g1 and g2 have hooks of their own, and a hook that never fires would mislead.
         del self.hook_out
         self._hook_registry.pop("hook_out")
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(g1, g2), each (batch, pos, heads, keys), for ``x`` (batch, pos, d_model)."""
+    def forward(self, x: Tensor) -> Routing:
+        """Routing of the batch x pos tokens of ``x`` (batch, pos, d_model)."""
         router = cast(MonetRouter, self.original_component)
         logits = router.logits(self.hook_in(x))
         logits = self.hook_logits1(logits[0]), self.hook_logits2(logits[1])
@@ -82,7 +82,7 @@ class RouterBridge(GeneralizedComponent):
             select_keys(z, n, t.minimum(n.amax(-1, keepdim=True)))
             for z, n, t in zip(logits, normalised, thresholds, strict=True)
         )
-        return self.hook_g1(g1), self.hook_g2(g2)
+        return Routing.from_dense(self.hook_g1(g1), self.hook_g2(g2))
 
 
 class ExpertsBridge(GeneralizedComponent):
@@ -95,22 +95,15 @@ class ExpertsBridge(GeneralizedComponent):
         for side in sides:
             setattr(self, f"hook_post{side}", HookPoint())
 
-    def forward(
-        self,
-        x: Tensor,
-        g1: Tensor,
-        g2: Tensor,
-        factors: Tensor | None = None,
-        routing: Routing | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, routing: Routing, factors: Tensor | None = None) -> Tensor:
         """Expert-layer output (batch, pos, d_model); arguments as of ``ExpertLayer.forward``."""
         experts = cast(ExpertLayer, self.original_component)
         hidden: Any = experts.hidden(x)
         if isinstance(hidden, Tensor):
-            hidden = self.hook_post(hidden.mT).mT  # stored as (units, keys), shown as (keys, units)
+            hidden = self.hook_post(hidden).flatten(0, 1)
         else:
-            hidden = self.hook_post1(hidden[0].mT).mT, self.hook_post2(hidden[1].mT).mT
-        return self.hook_out(experts.combine(hidden, g1, g2, factors, routing))
+            hidden = self.hook_post1(hidden[0]).flatten(0, 1), self.hook_post2(hidden[1]).flatten(0, 1)
+        return self.hook_out(experts.combine(hidden, routing, factors).view(x.shape))
 
 
 def _enter_mlp(mlp: ExpertsBridge, _norm: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm, LlamaRotaryEmbedding
 from transformers.utils import can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.logging import set_tqdm_hook
 from transformers.utils.output_capturing import capture_outputs
 
 from .config import MonetConfig
@@ -27,7 +29,6 @@ from .router import Float32Buffers, MonetRouter
 from .routing import Routing
 
 DenseRouting = tuple[Tensor, Tensor]
-GroupRouting = tuple[Tensor, Tensor, Routing | None]  # g1, g2, and sparse where the experts use it
 
 
 @dataclass
@@ -79,16 +80,14 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         self.router = MonetRouter(config) if layer_idx % config.moe_groups == 0 else None
         self.moe = make_experts(config)
         self.edit = BuiltInEdit(config.moe_experts) if layer_idx in config.edited_layers else None
-        # Then the sparse routing, made once a group, is worth its cost.
-        self.few_active = 4 * config.moe_heads * config.moe_topk < config.moe_experts
 
     def forward(
         self,
         hidden_states: Tensor,
-        routing: GroupRouting | None = None,
+        routing: Routing | None = None,
         factors: Tensor | None = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, GroupRouting]:
+    ) -> tuple[Tensor, Routing]:
         """Next residual stream and the routing in force.
 
         Args:
@@ -101,21 +100,24 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         hidden_states = hidden_states + attended
         x = self.post_attention_layernorm(hidden_states)
         if self.router is not None:
-            g1, g2 = self.router(x)
-            routing = g1, g2, Routing.from_dense(g1, g2) if self._use_sparse(x) else None
+            routing = self.router(x)
         if routing is None:
             raise RuntimeError(f"layer {self.layer_idx} owns no router and was given no routing.")
-        g1, g2, sparse = routing
-        return hidden_states + self.moe(x, g1, g2, factors, sparse), routing
+        return hidden_states + self.moe(x, routing, factors), routing
 
-    def _use_sparse(self, x: Tensor) -> bool:
-        """Whether the group's experts run over their active keys only."""
-        return (
-            self.few_active
-            and x.device.type == "cpu"
-            and not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()  # the number of active keys is not known beforehand
-        )
+
+@contextmanager
+def patient_bars() -> Iterator[None]:
+    """While it lasts, transformers shows a progress bar only for what takes a second or more."""
+
+    def delayed(factory: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
+        return factory(*args, **{"delay": 1.0} | options)
+
+    before = set_tqdm_hook(delayed)
+    try:
+        yield
+    finally:
+        set_tqdm_hook(before)
 
 
 class MonetPreTrainedModel(PreTrainedModel):
@@ -141,7 +143,8 @@ class MonetPreTrainedModel(PreTrainedModel):
         Args:
             freeze_routers: keep the routing as it is in fine-tuning, as the paper does: see :meth:`freeze_routers`.
         """
-        loaded = super().from_pretrained(*args, **kwargs)
+        with patient_bars():
+            loaded = super().from_pretrained(*args, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_routers(freeze_routers)
         return loaded
 
@@ -229,12 +232,19 @@ class MonetModel(MonetPreTrainedModel):
                 use_cache=use_cache,
                 **kwargs,
             )
-            router_probs.append(None if layer.router is None else routing[:2])
+            if keep_probs:
+                router_probs.append(None if layer.router is None else _dense(routing, hidden))
         return MonetModelOutput(
             last_hidden_state=self.norm(hidden),
             past_key_values=past_key_values,
             router_probs=tuple(router_probs) if keep_probs else None,
         )
+
+
+def _dense(routing: Routing, hidden: Tensor) -> DenseRouting:
+    """(g1, g2), each (batch, tokens, heads, keys)."""
+    g1, g2 = routing.dense()
+    return g1.unflatten(0, hidden.shape[:2]), g2.unflatten(0, hidden.shape[:2])
 
 
 class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cuda_ext import route
 
 from .config import MonetConfig
+from .projection import project
 from .routing import Routing
 
 
@@ -30,20 +31,6 @@ def select_keys(logits: Tensor, normalised: Tensor, thresholds: Tensor) -> Tenso
     return logits.masked_fill(normalised < thresholds, float("-inf")).softmax(-1)
 
 
-def dense_routing(logits: Tensor, normalised: Tensor, sigma: float) -> Tensor:
-    """Routing probabilities: :func:`select_keys` at :func:`head_thresholds`.
-
-    Args:
-        logits: (..., heads, keys) raw router logits, float32.
-        normalised: (..., heads, keys) the same logits after batch normalisation.
-        sigma: ``routing_threshold(keys, topk)``.
-
-    Returns:
-        (..., heads, keys) probabilities.
-    """
-    return select_keys(logits, normalised, head_thresholds(normalised, sigma))
-
-
 class Float32Buffers(nn.Module):
     """A module whose buffers keep their dtype whatever dtype the model is cast to."""
 
@@ -56,24 +43,35 @@ class Float32Buffers(nn.Module):
 
 
 class HeadNorm(Float32Buffers, nn.BatchNorm1d):
-    """Batch normalisation of (rows, heads, keys) per head."""
+    """Batch normalisation of (tokens, heads, keys) per head, over tokens and keys."""
 
     def __init__(self, heads: int) -> None:
         super().__init__(heads, affine=False, dtype=torch.float32)
 
+    def statistics(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each head: the running ones; in training the batch's, which the running ones gather."""
+        running_mean, running_var = self.get_buffer("running_mean"), self.get_buffer("running_var")
+        if not self.training:
+            return running_mean, running_var
+        var, mean = torch.var_mean(z.detach(), (0, 2), correction=0)
+        # Gradient checkpointing recomputes the layer inside the backward pass: this batch has been counted already.
+        if torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1:
+            count = z.shape[0] * z.shape[2]
+            running_mean.lerp_(mean, self.momentum)
+            running_var.lerp_(var * (count / (count - 1)), self.momentum)
+            self.get_buffer("num_batches_tracked").add_(1)
+        return mean, var
+
     def forward(self, z: Tensor) -> Tensor:
         """Normalised logits, shape as given; gathers running statistics in training."""
-        if self.training and torch._C._current_graph_task_id() != -1:
-            # Gradient checkpointing recomputes the layer inside the backward pass: this batch has been counted already.
-            mean, var = (buffer.clone() for buffer in (self.running_mean, self.running_var) if buffer is not None)
-            return nn.functional.batch_norm(z, mean, var, training=True, eps=self.eps)
-        return super().forward(z)
+        mean, var = self.statistics(z)
+        return (z - mean[:, None]) * torch.rsqrt(var + self.eps)[:, None]
 
 
-def _float32(projection: nn.Linear, x: Tensor) -> Tensor:
+def _logits(projection: nn.Linear, x: Tensor) -> Tensor:
     """A projection of float32 input in float32, whatever dtype its weight has."""
     if projection.weight.dtype == torch.float32:
-        return projection(x)
+        return project(projection, x)
     return nn.functional.linear(x, projection.weight.float())
 
 
@@ -110,7 +108,7 @@ class MonetRouter(nn.Module):
         shape = (*x.shape[:-1], self.heads, self.keys)
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
-            return _float32(self.w1, x).view(shape), _float32(self.w2, x).view(shape)
+            return _logits(self.w1, x).view(shape), _logits(self.w2, x).view(shape)
 
     def normalise(self, z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
         """Batch-normalised logits of both sides, shapes as given; gathers running statistics in training."""
@@ -118,26 +116,16 @@ class MonetRouter(nn.Module):
         rows = (-1, self.heads, self.keys)
         return self.norm1(z1.reshape(rows)).view(shape), self.norm2(z2.reshape(rows)).view(shape)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Dense routing probabilities (g1, g2), each (..., heads, keys) float32, for ``x`` (..., hidden)."""
-        z1, z2 = self.logits(x)
-        n1, n2 = self.normalise(z1, z2)
-        return dense_routing(z1, n1, self.sigma), dense_routing(z2, n2, self.sigma)
-
-    def route(self, x: Tensor) -> Routing:
-        """Sparse routing of ``x`` (..., hidden), straight from the logits; leading dimensions are flattened to tokens.
-
-        Evaluation only. Equals ``Routing.from_dense(*self(x))``, but for keys within a rounding of the threshold.
+    def forward(self, x: Tensor) -> Routing:
+        """Routing of ``x`` (..., hidden), whose leading dimensions are flattened to tokens.
 
         Raises:
-            RuntimeError: the router is in training mode, where the threshold rests on the statistics of the batch.
             ValueError: a logit is NaN or infinite.
         """
-        if self.training:
-            raise RuntimeError("MonetRouter.route uses the running statistics; call eval() on the model first.")
 
-        def side(z: Tensor, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor, Tensor]:
-            return route(z.flatten(0, -3), norm.get_buffer("running_mean"), norm.get_buffer("running_var"), self.sigma)
+        def side(z: Tensor, norm: HeadNorm) -> tuple[Tensor, Tensor, Tensor]:
+            z = z.flatten(0, -3)
+            return route(z, *norm.statistics(z), self.sigma)
 
         z1, z2 = self.logits(x)
         return Routing(*side(z1, self.norm1), *side(z2, self.norm2), num_keys=self.keys)

@@ -7,30 +7,48 @@ from typing import Any
 import pytest
 import torch
 
-from monet_model.bench import PLAIN, FormulaExperts, FormulaRouter, expanded, measure
+from cuda_ext import library
+from monet_model.bench import EveryExpert, FormulaExperts, FormulaRouter, definitions, peak_bytes, pytorch_products
+from monet_model.projection import project
 
 
 @pytest.fixture
 def case(make_model: Any) -> tuple[Any, ...]:
-    """A layer of a vertical model, its input, dense routing and factors."""
-    layer, x = make_model(moe_experts=16).model.layers[0], torch.randn(9, 24)
-    with torch.no_grad():
-        return (layer, x, *layer.router(x), torch.rand(16, 16))
+    """A layer of a vertical model, its input and factors."""
+    return (make_model(moe_experts=16).model.layers[0], torch.randn(2, 20, 24), torch.rand(16, 16))
 
 
 @torch.no_grad()
 def test_the_formulas_are_the_model(case: tuple[Any, ...], error: Any) -> None:
-    layer, x, g1, g2, _ = case
-    formula1, formula2 = FormulaRouter(layer.router)(x)
-    assert error(formula1, g1) < 1e-6
-    assert error(formula2, g2) < 1e-6
-    assert error(FormulaExperts(layer.moe)(x, g1, g2), layer.moe(x, g1, g2)) < 1e-6
+    layer, x, _ = case
+    formulas, routing = FormulaRouter(layer.router)(x), layer.router(x)
+    for g, expected in zip(formulas, routing.dense(), strict=True):
+        assert error(g.flatten(0, 1), expected) < 1e-6
+    assert error(FormulaExperts(layer.moe)(x, formulas), layer.moe(x, routing)) < 1e-6
 
 
 @torch.no_grad()
 def test_the_expansion_is_the_edit(case: tuple[Any, ...], error: Any) -> None:
-    layer, x, g1, g2, factors = case
-    assert error(expanded(layer.moe, x, g1, g2, factors), layer.moe(x, g1, g2, factors)) < 1e-6
+    layer, x, factors = case
+    routing = layer.router(x)
+    assert error(EveryExpert(layer.moe)(x, routing, factors), layer.moe(x, routing, factors)) < 1e-6
+
+
+@torch.no_grad()
+def test_what_is_left_out_is_left_out(case: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled kernels, and oneDNN: inside their contexts only, and without a change of the results."""
+    layer, x, _ = case
+    plain = layer.moe(x, layer.router(x))
+    loaded = library.CPU
+    with definitions():
+        assert not library.CPU.loaded
+        assert torch.allclose(layer.moe(x, layer.router(x)), plain, atol=1e-5)
+    assert library.CPU is loaded
+    calls: list[Any] = []
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *args: calls.append(args))
+    with pytorch_products():
+        assert torch.allclose(project(layer.moe.u1, x), layer.moe.u1(x))
+    assert not calls
 
 
 def test_peak_memory_counts_what_is_alive_at_once() -> None:
@@ -40,6 +58,5 @@ def test_peak_memory_counts_what_is_alive_at_once() -> None:
         del a
         b.add(1)
 
-    table = measure({PLAIN: lambda: torch.zeros(1000), "two alive": chain}, tokens=1, repeats=1)
-    assert table[PLAIN]["kilobytes"] == pytest.approx(4, rel=0.1)
-    assert table["two alive"]["kilobytes / plain"] == pytest.approx(2, rel=0.1)
+    assert peak_bytes(lambda: torch.zeros(1000)) == pytest.approx(4000, rel=0.1)
+    assert peak_bytes(chain) == pytest.approx(8000, rel=0.1)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from monet_model import Routing
+
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5], [9, 9, 30, 12, 2, 60, 33]])
 DECOMPOSITIONS = pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
 FACTORS = {
@@ -34,7 +36,7 @@ def test_layer_equals_explicit_expansion(make_model: Any, oracle: Any, error: An
     x = torch.randn(2, 5, 24, dtype=torch.float64)
     g1, g2 = oracle(model).routing(0, x)
     factors = FACTORS[kind]()
-    out = model.model.layers[1].moe(x, g1, g2, factors)
+    out = model.model.layers[1].moe(x, Routing.from_dense(g1, g2), factors)
     expected = oracle(model).moe(1, x, g1, g2, factors)
     if kind == "all-gone":
         assert (expected == 0).all()
@@ -51,7 +53,7 @@ def test_any_routing_can_be_edited(make_model: Any, oracle: Any, error: Any, dec
     x, (g1, g2) = torch.randn(5, 24, dtype=torch.float64), torch.randn(2, 5, 2, 8, dtype=torch.float64)
     g1[3], g2[4, 0] = 0, 0
     factors = FACTORS["scale"]()
-    out = model.model.layers[1].moe(x, g1, g2, factors)
+    out = model.model.layers[1].moe(x, Routing.from_dense(g1, g2), factors)
     assert error(out, oracle(model).moe(1, x, g1, g2, factors)) < 1e-12
 
 

@@ -58,6 +58,22 @@ def test_it_edits_as_its_matrices_do(model: MonetForCausalLM, edit: ExpertEdit) 
     assert not torch.allclose(model(IDS).logits, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["tiny-vd", "tiny-hd"])
+@torch.no_grad()
+def test_the_golden_masks_as_a_published_edit(tmp_path: Path, error: Any, name: str) -> None:
+    """Experts removed by id, written to a file and read again: the logits of the golden masks."""
+    model = MonetForCausalLM.from_pretrained(GOLDEN / name).eval()
+    expected = load_file(GOLDEN / name / "expected.safetensors")
+    removed = {
+        group.start: (expected[f"masked.keep.{group.start}"].flatten() == 0).nonzero()[:, 0]
+        for group in model.config.routing_groups
+    }
+    ExpertEdit.from_experts(model, removed).save(tmp_path / "edit.safetensors")
+    with model.edit_experts(ExpertEdit.load(tmp_path / "edit.safetensors")):
+        logits = model(expected["input_ids"]).logits
+    assert error(logits, expected["masked.logits"]) < 1e-5
+
+
 def test_it_survives_a_file(edit: ExpertEdit, tmp_path: Path) -> None:
     path = tmp_path / "edit.safetensors"
     edit.save(path)

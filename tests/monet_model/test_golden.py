@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from monet_model import Routing
+
 TOLERANCE = 1e-5
 
 
@@ -68,7 +70,9 @@ def test_masked_layer_outputs(golden: Any, error: Any) -> None:
             handle.remove()
     for group in model.config.routing_groups:
         for layer in group:
-            out = model.model.layers[layer].moe(inputs[layer], *probs[group.start], edits[group.start])
+            out = model.model.layers[layer].moe(
+                inputs[layer], Routing.from_dense(*probs[group.start]), edits[group.start]
+            )
             assert error(out, golden.expected[f"masked.moe_out.{layer}"]) < TOLERANCE, f"layer {layer}"
 
 

@@ -23,7 +23,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import test_prompt as print_prompt
 from transformers import PreTrainedTokenizerFast
 
-from monet_model import load_lens
+from monet_model import Routing, load_lens
 from monet_model.lens import ROUTING_HOOKS, MonetArchitectureAdapter
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -102,10 +102,11 @@ def test_cached_values_are_the_models(pair: Pair, golden: Any, error: Any) -> No
         owner = layer - layer % model.config.moe_groups
         for side in ("g1", "g2"):
             assert error(cache[f"{at}.mlp.hook_{side}"], expected[f"router.{owner}.{side}"]) < TOLERANCE
-        assert error(cache[f"{at}.mlp.hook_out"], block.moe(x, *(cache[f"{at}.mlp.hook_g{s}"] for s in "12"))) < 1e-5
+        routing = Routing.from_dense(*(cache[f"{at}.mlp.hook_g{s}"] for s in "12"))
+        assert error(cache[f"{at}.mlp.hook_out"], block.moe(x, routing)) < TOLERANCE
         hidden = block.moe.hidden(x)
         for name, value in zip(pair.post_hooks, hidden if pair.vertical else [hidden], strict=True):
-            assert error(cache[f"{at}.mlp.{name}"], value.mT) < TOLERANCE
+            assert error(cache[f"{at}.mlp.{name}"], value) < TOLERANCE
             keys, units = model.config.moe_experts, model.config.moe_dim // (2 if pair.vertical else 1)
             assert cache[f"{at}.mlp.{name}"].shape[-2:] == (keys, units)
 
@@ -185,7 +186,7 @@ def test_mlp_input_reaches_the_router(pair: Pair, error: Any) -> None:
     x = torch.randn(2, 12, 32)
     with pair.lens.hooks(fwd_hooks=[("blocks.2.mlp.hook_in", setter(lambda _: x))]):
         _, cache = pair.lens.run_with_cache(pair.ids, names_filter=lambda name: name.startswith("blocks.2"))
-    g1, g2 = pair.model.model.layers[2].router(x)
+    g1, g2 = (g.unflatten(0, (2, 12)) for g in pair.model.model.layers[2].router(x).dense())
     assert error(cache["blocks.2.mlp.hook_g1"], g1) < TOLERANCE
     assert error(cache["blocks.2.mlp.hook_g2"], g2) < TOLERANCE
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from monet_model.router import dense_routing, routing_threshold
+from monet_model.router import head_thresholds, routing_threshold, select_keys
 from monet_model.routing import Routing
 
 TENSORS = ("indices1", "probs1", "counts1", "indices2", "probs2", "counts2")
@@ -143,7 +143,7 @@ def test_queries_never_hold_all_experts(largest: Any) -> None:
     """At 262,144 experts no step of a query holds as many values as there are experts a token."""
     tokens, heads, keys = 40, 2, 512
     z = torch.randn(2, tokens, heads, keys, generator=torch.Generator().manual_seed(0))
-    g1, g2 = dense_routing(z, z, routing_threshold(keys, 8))
+    g1, g2 = select_keys(z, z, head_thresholds(z, routing_threshold(keys, 8)))
     routing = Routing.from_dense(g1, g2)
     with largest:
         routing.pairs()
@@ -207,7 +207,7 @@ def test_dense_routing_is_the_papers_rule(seed: int, keys: int, data: st.DataObj
     sigma = routing_threshold(keys, data.draw(st.integers(1, keys - 1)))
     z = torch.randn(4, 2, keys, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     n = z * 0.8 - 0.3
-    g = dense_routing(z, n, sigma)
+    g = select_keys(z, n, head_thresholds(n, sigma))
     active = n >= n.amax(-1, keepdim=True).clamp(max=sigma)
     assert active.any(-1).all()
     expected = z.exp() * active

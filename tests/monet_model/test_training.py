@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from monet_model import Routing
 from monet_model.losses import ambiguity_loss, uniformity_loss
-from monet_model.router import dense_routing
+from monet_model.router import head_thresholds, select_keys
 
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5], [9, 9, 30, 12, 2, 60, 33]])
 
@@ -61,7 +62,7 @@ def test_statistics_stay_float32_under_casts(router: Any) -> None:
 def random_routing(seed: int = 0) -> list[tuple[Tensor, Tensor] | None]:
     """Routing of two routers in four layers, (2, 5, 3, 7) each, sparse."""
     z = torch.randn(4, 2, 5, 3, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    g = dense_routing(z, z, 0.6)
+    g = select_keys(z, z, head_thresholds(z, 0.6))
     return [(g[0], g[1]), None, (g[2], g[3]), None]
 
 
@@ -134,7 +135,9 @@ def test_gradcheck_experts(make_model: Any, decompose: str) -> None:
     weights = [parameter.detach().requires_grad_() for parameter in experts.parameters()]
 
     def run(x: Tensor, g1: Tensor, g2: Tensor, *weights: Tensor) -> Tensor:
-        return torch.func.functional_call(experts, dict(zip(names, weights, strict=True)), (x, g1, g2))
+        return torch.func.functional_call(
+            experts, dict(zip(names, weights, strict=True)), (x, Routing.from_dense(g1, g2))
+        )
 
     assert torch.autograd.gradcheck(run, [t.requires_grad_() for t in (x, g1, g2)] + weights)
 
@@ -149,7 +152,7 @@ def test_gradcheck_edited_experts(make_model: Any, decompose: str) -> None:
 
     def run(x: Tensor, g1: Tensor, g2: Tensor, factors: Tensor) -> Tensor:
         # An inactive key has no gradient under edits, and finite differences would make it active.
-        return experts(x, torch.where(active1, g1, 0), torch.where(active2, g2, 0), factors)
+        return experts(x, Routing.from_dense(torch.where(active1, g1, 0), torch.where(active2, g2, 0)), factors)
 
     active1, active2 = g1 > 0, g2 > 0
     assert torch.autograd.gradcheck(run, [t.detach().requires_grad_() for t in (x, g1, g2, factors)])
@@ -158,10 +161,10 @@ def test_gradcheck_edited_experts(make_model: Any, decompose: str) -> None:
 def test_gradcheck_routing_and_losses() -> None:
     z = torch.randn(4, 2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     n = z.clone()  # thresholds carry no gradient, so they are held while the logits move
-    assert torch.autograd.gradcheck(lambda z: dense_routing(z, n, 0.4), z.requires_grad_())
+    assert torch.autograd.gradcheck(lambda z: select_keys(z, n, head_thresholds(n, 0.4)), z.requires_grad_())
 
     def both(z: Tensor) -> tuple[Tensor, Tensor]:
-        g = dense_routing(z, n, 0.4)
+        g = select_keys(z, n, head_thresholds(n, 0.4))
         return uniformity_loss([(g, g)]), ambiguity_loss([(g, g.square())])
 
     assert torch.autograd.gradcheck(both, z)

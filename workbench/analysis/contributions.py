@@ -76,7 +76,8 @@ def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record
         heads.append(args[0])
 
     def keep_experts(args: tuple[Any, ...], output: Tensor) -> None:
-        x, g1, g2, factors, *_ = args
+        x, routing, factors = args
+        g1, g2 = (g.unflatten(0, x.shape[:-1]) for g in routing.dense())
         record.layers.append(LayerRecord(heads.pop(), x, g1, g2, factors, output))
 
     def keep_final(args: tuple[Tensor]) -> None:
@@ -137,9 +138,9 @@ def expert_contributions(
     scale = None if factors is None else factors.to(direction)
     routing = Routing.from_dense(g1.to(direction.dtype), g2.to(direction.dtype))
     if isinstance(hidden, Tensor):
-        units: Tensor | tuple[Tensor, Tensor] = hidden.to(direction.dtype).mT
+        units: Tensor | tuple[Tensor, Tensor] = hidden.to(direction.dtype)
     else:
-        units = hidden[0].to(direction.dtype).mT, hidden[1].to(direction.dtype).mT
+        units = hidden[0].to(direction.dtype), hidden[1].to(direction.dtype)
     ids, values, _ = contributions(units, routing, every, experts.keys**2, scale)
     there = ids >= 0
     if scale is not None:

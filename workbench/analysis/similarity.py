@@ -141,7 +141,7 @@ def output_directions(
             told = record.layers[layer]
             used = [g[counted].sum(1).double() for g in (told.g1, told.g2)]  # (tokens, keys)
             for side, units in enumerate(_hidden(model.model.layers[layer].moe, told.x[counted])):
-                sums = torch.einsum("tk,tuk->ku", used[side], units.double())
+                sums = torch.einsum("tk,tku->ku", used[side], units.double())
                 totals[layer, side] = totals.get((layer, side), 0) + sums
             if layer == first:
                 weights += torch.stack([some.sum(0) for some in used])
@@ -156,7 +156,7 @@ def output_directions(
 
 
 def _hidden(moe: Any, x: Tensor) -> tuple[Tensor, ...]:
-    """Activations (tokens, units, keys) of the hidden units of key set 1 and, where it has any, of set 2."""
+    """Activations (tokens, keys, units) of the hidden units of key set 1 and, where it has any, of set 2."""
     hidden = moe.hidden(x)
     return (hidden,) if isinstance(moe, HorizontalExperts) else hidden
 

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monet_model.routing import Routing
+
 from ..analysis.contributions import record_pass
 from ..analysis.targets import check_same_model
 from ..errors import WorkbenchError
@@ -86,7 +88,8 @@ def _written(model: MonetForCausalLM, ids: Tensor, layers: Sequence[int], expert
         score = seen.g1[0, -1, :, i].double() @ seen.g2[0, -1, :, j].double()
         if seen.factors is not None:
             score = score * seen.factors[i, j]
-        output = model.model.layers[layer].moe(seen.x[0, -1:], one[None, None, i], one[None, None, j])  # E_ij(x)
+        alone = Routing.from_dense(one[None, None, i], one[None, None, j])
+        output = model.model.layers[layer].moe(seen.x[0, -1:], alone)  # E_ij(x)
         total += score * output[0].double()
     final = record.final[0, -1].double()
     return total * (final.square().mean() + model.model.norm.variance_epsilon).rsqrt()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +18,7 @@ class _LastRouterReached(Exception):
 def read_routing(model: MonetForCausalLM, input_ids: Tensor, attention_mask: Tensor) -> list[Routing]:
     """Routing of every group for a batch, each of batch x tokens rows in order; padding is routed too.
 
-    The layers above the last router, and the head, do not run. Routers compute their sparse form once, and the layers
-    get their dense routing from that.
+    The layers above the last router, and the head, do not run.
 
     Args:
         model: in evaluation mode.
@@ -32,26 +30,18 @@ def read_routing(model: MonetForCausalLM, input_ids: Tensor, attention_mask: Ten
     routers = [layer.router for layer in model.model.layers if layer.router is not None]
     found: list[Routing] = []
 
-    def sparse_then_dense(router: Any) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-            routing = router.route(x)
-            found.append(routing)
-            if router is routers[-1]:
-                raise _LastRouterReached
-            g1, g2 = routing.dense()
-            shape = (*x.shape[:-1], router.heads, router.keys)
-            return g1.view(shape), g2.view(shape)
+    def keep(router: Any, _args: tuple[Tensor], routing: Routing) -> None:
+        found.append(routing)
+        if router is routers[-1]:
+            raise _LastRouterReached
 
-        return forward
-
-    for router in routers:
-        router.forward = sparse_then_dense(router)
+    hooks = [router.register_forward_hook(keep) for router in routers]
     try:
         with torch.inference_mode():
             model.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     except _LastRouterReached:
         pass
     finally:
-        for router in routers:
-            del router.forward  # uncovers the method of the class
+        for hook in hooks:
+            hook.remove()
     return found

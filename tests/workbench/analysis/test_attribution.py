@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from monet_model import MonetForCausalLM
+from monet_model import MonetForCausalLM, Routing
 from workbench.analysis import attribute
 from workbench.analysis.bench import measure
 from workbench.errors import WorkbenchError
@@ -44,7 +44,7 @@ def expand(model: MonetForCausalLM, ids: Tensor, unembedding: Tensor) -> tuple[l
     final: list[Tensor] = []
     hooks = [model.model.norm.register_forward_pre_hook(lambda module, args: final.append(args[0][0, -1]))]
     for layer in model.model.layers:
-        hooks.append(layer.moe.register_forward_hook(lambda module, args, out: seen.append((module, *args[:3]))))
+        hooks.append(layer.moe.register_forward_hook(lambda module, args, out: seen.append((module, *args[:2]))))
         hooks.append(layer.self_attn.o_proj.register_forward_pre_hook(lambda _, args: heads.append(args[0][0, -1])))
     with torch.no_grad():
         model(ids)
@@ -56,9 +56,11 @@ def expand(model: MonetForCausalLM, ids: Tensor, unembedding: Tensor) -> tuple[l
         one = torch.eye(keys)
         i, j = one[:, None].expand(keys, keys, keys), one[None].expand(keys, keys, keys)
         tables = []
-        for module, x, g1, g2 in seen:
-            each = module(x[0, -1].expand(keys, keys, -1), i[..., None, :], j[..., None, :])  # E_ij(x)
-            score = torch.einsum("hi,hj->ij", g1[0, -1].double(), g2[0, -1].double())
+        for module, x, routing in seen:
+            alone = Routing.from_dense(i[..., None, :], j[..., None, :])
+            each = module(x[0, -1].expand(keys, keys, -1), alone)  # E_ij(x)
+            g1, g2 = routing.dense()
+            score = torch.einsum("hi,hj->ij", g1[-1].double(), g2[-1].double())
             tables.append((score * (each.double() @ direction)).numpy())
         by_head = []
         for layer, z in zip(model.model.layers, heads, strict=True):

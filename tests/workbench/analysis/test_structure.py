@@ -194,7 +194,7 @@ def _outputs_by_definition(run: Run, model: MonetForCausalLM, group: int, layer:
             hidden = hidden if isinstance(hidden, tuple) else (hidden,)
             for side, units in enumerate(hidden):
                 g = out.router_probs[run.group_layers[group]][side][0, bos:].sum(1)  # (tokens, keys)
-                sums[side] = sums.get(side, 0) + (g[:, None] * units).sum(0).mT
+                sums[side] = sums.get(side, 0) + (g[..., None] * units).sum(0)
                 weights[side] += g.sum(0)[:, None]
     handle.remove()
     a = [sums[side] / weights[side].clamp(min=1e-30) for side in sums]

@@ -50,7 +50,11 @@ def brute_force(run: Run, model: MonetForCausalLM, group: int, expert: int) -> d
     final: list[Tensor] = []
     hooks = [model.model.norm.register_forward_pre_hook(lambda _, args: final.append(args[0][0, -1].double()))]
     for number, layer in enumerate(model.model.layers):
-        keep = lambda _, args, out, number=number: seen.update({number: tuple(a[0, -1].double() for a in args[:3])})  # noqa: E731
+
+        def keep(_: Any, args: Any, out: Tensor, number: int = number) -> None:
+            g1, g2 = args[1].dense()
+            seen[number] = args[0][0, -1].double(), g1[-1].double(), g2[-1].double()
+
         hooks.append(layer.moe.register_forward_hook(keep))
     i, j = divmod(expert, run.num_keys)
     layers = model.config.routing_groups[group]
