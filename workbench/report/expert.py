@@ -28,7 +28,7 @@ class Example:
         score: routing score of the expert at the token.
         label, source: of the document; ``source`` is empty where the corpus named none.
         doc, position: number of the document, and of the token in it.
-        texts, scores: the tokens around it and the expert's score at each.
+        texts, scores: the tokens around it and the expert's score at each; 0 too where the run holds no routing.
         at: which of them is the token itself.
         cut_before, cut_after: whether the window goes on past what is given.
     """
@@ -47,22 +47,22 @@ class Example:
 
 def examples(run: Run, group: int, expert: int, n: int) -> list[Example]:
     """An expert's ``n`` highest-scoring tokens in context, best first; fewer where the run keeps fewer."""
-    found = []
-    for row in run.examples(group, expert, n).itertuples(index=False):
-        window = run.context(int(row.window), group, expert)
-        near = window[window["position"].between(row.position - BEFORE, row.position + AFTER)]
+    table, found = run.examples(group, expert, n), []
+    around = run.contexts(group, expert, table["row"], BEFORE, AFTER).fillna({"score": 0.0})
+    for number, near in around.groupby("example"):
+        row = table.iloc[int(number)]
         found.append(
             Example(
-                score=float(row.score),
-                label=row.label,
-                source=row.source if isinstance(row.source, str) else "",
-                doc=int(row.doc),
-                position=int(row.position),
+                score=float(row["score"]),
+                label=row["label"],
+                source=row["source"],
+                doc=int(row["doc"]),
+                position=int(row["position"]),
                 texts=near["text"].tolist(),
-                scores=[float(score) for score in near["score"]],
-                at=int((near["position"] < row.position).sum()),
-                cut_before=near.index[0] != window.index[0],
-                cut_after=near.index[-1] != window.index[-1],
+                scores=near["score"].astype(float).tolist(),
+                at=int((near["position"] < row["position"]).sum()),
+                cut_before=bool(near["left"].iloc[0]),
+                cut_after=bool(near["right"].iloc[-1]),
             )
         )
     return found
