@@ -1,8 +1,8 @@
 """A few tokens of every expert from each octave of its scores: the sample that stands beside the best ones.
 
-Every token row has a priority, the same in every run: a fixed permutation of the numbers below 2^36, so no two rows share
-one. An expert keeps, of its active tokens in each bin of its histogram, the ``limit`` of least priority. Which those are
-depends on nothing but the corpus: not on batches, parts or the order in which parts are merged.
+Every token row has a priority, the same in every run: a fixed permutation of the numbers below 2^36, so no two rows
+share one. An expert keeps, of its active tokens in each bin of its histogram, the ``limit`` of least priority. Which
+those are rests on nothing but the corpus: not on batches, parts or the order in which parts are merged.
 """
 
 from __future__ import annotations
@@ -96,12 +96,15 @@ class Sample:
         """Sorts in what waits; to be called before the entries are read."""
         if not self._waiting:
             return
-        entries = np.concatenate([self.entries, *(e for e, _ in self._waiting)])
-        scores = np.concatenate([self.scores, *(s for _, s in self._waiting)])
+        entries = np.concatenate([e for e, _ in self._waiting])
+        scores = np.concatenate([s for _, s in self._waiting])
         self._waiting, self._waiting_size = [], 0
         order = np.argsort(entries)
+        entries = np.concatenate([self.entries, entries[order]])
+        scores = np.concatenate([self.scores, scores[order]])
+        order = np.argsort(entries, kind="stable")  # two ascending runs, which this kind only merges
         entries = entries[order]
-        kept = _rank(entries >> np.uint64(BITS)) < self.limit
+        kept = ~_repeats(entries >> np.uint64(BITS), self.limit)
         self.entries, self.scores = entries[kept], scores[order[kept]]
         if self._limits is not None:
             self._set_limits()
@@ -113,7 +116,7 @@ class Sample:
     def _set_limits(self) -> None:
         assert self._limits is not None
         cells = self.entries >> np.uint64(BITS)
-        last = _rank(cells) == self.limit - 1
+        last = _repeats(cells, self.limit - 1)
         self._limits[cells[last].astype(np.int64)] = ((self.entries[last] & _MASK) >> _COARSE).astype(np.uint32)
 
     def columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
@@ -129,9 +132,8 @@ def histogram_bin(score: NDArray[np.float32], heads: int) -> NDArray[np.int64]:
     return np.clip(exponent - (heads - 1).bit_length() + HISTOGRAM_BINS, 0, HISTOGRAM_BINS - 1)
 
 
-def _rank(cells: NDArray) -> NDArray[np.int64]:
-    """How many entries of its cell stand before each; cells ascend."""
-    at = np.arange(len(cells))
-    fresh = np.ones(len(cells), bool)
-    np.not_equal(cells[1:], cells[:-1], out=fresh[1:])
-    return at - np.maximum.accumulate(np.where(fresh, at, 0))
+def _repeats(cells: NDArray[np.uint64], places: int) -> NDArray[np.bool_]:
+    """Where the entry so many places before is of the same cell; cells ascend."""
+    same = np.zeros(len(cells), bool)
+    same[places:] = cells[places:] == cells[: max(len(cells) - places, 0)]
+    return same
