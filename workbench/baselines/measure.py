@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,76 +28,78 @@ if TYPE_CHECKING:
 
     from ..store import Run
 
-Measure = Callable[[Sequence[Ids]], Losses]
+
+@dataclass(frozen=True)
+class Subject:
+    """A model whose units can be chosen, removed and heard.
+
+    Attributes:
+        name: of its units.
+        model: the model.
+        layer: behind which probes read the residual stream.
+        sums: what the units of each place did on the choosing part.
+        removed: losses of some documents without such units of each place.
+        written: what the units up to the layer wrote in some documents, along some probes.
+    """
+
+    name: str
+    model: Any
+    layer: int
+    sums: list[LabelSums]
+    removed: Callable[[Windows, Sequence[Ids]], Losses]
+    written: Callable[[Windows, Probes], Written]
 
 
 def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[str, Any]:
     """The run's own model; see :func:`workbench.baselines.read_baselines` for what is returned here and below."""
-    heldout = HeldOut.split(run, seed)
-    windows = heldout.measuring_windows()
-    sums = [heldout.choosing_sums(group) for group in run.groups]
+    heldout, layer = HeldOut.split(run, seed), middle_layer(model)
 
-    def measure(experts: Sequence[Ids]) -> Losses:
+    def removed(windows: Windows, experts: Sequence[Ids]) -> Losses:
         return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys))
 
-    layer = middle_layer(model)
+    def written(windows: Windows, probes: Probes) -> Written:
+        return written_by_experts(model, windows, probes, layer)
 
-    def written(everything: Windows, probes: Probes) -> Written:
-        return written_by_experts(model, everything, probes, layer)
-
-    return _measure("experts", model, heldout, windows, sums, measure, written, layer, seed)
+    sums = [heldout.choosing_sums(group) for group in run.groups]
+    return _measure(Subject("experts", model, layer, sums, removed, written), heldout, seed)
 
 
 def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str, Any]:
     """A dense model's units, on the same documents."""
     heldout = HeldOut.split(run, seed)
-    windows, choosing = heldout.measuring_windows(), read_windows(run, heldout.choosing)
+    choosing, label = read_windows(run, heldout.choosing), heldout.choosing["label"].to_numpy(copy=True)
     with job(f"{name}: choosing", choosing.tokens, "tokens") as report:
-        label = heldout.choosing["label"].to_numpy(copy=True)
         sums = unit_sums(units, choosing, label, len(run.labels), report)
 
-    def measure(removed: Sequence[Ids]) -> Losses:
-        with units.removing(removed):
+    def removed(windows: Windows, some: Sequence[Ids]) -> Losses:
+        with units.removing(some):
             return window_losses(units.model, windows)
 
-    def written(everything: Windows, probes: Probes) -> Written:
-        return written_by_units(units, everything, probes)
+    def written(windows: Windows, probes: Probes) -> Written:
+        return written_by_units(units, windows, probes)
 
-    return _measure(name, units.model, heldout, windows, sums, measure, written, middle_layer(units.model), seed)
+    subject = Subject(name, units.model, middle_layer(units.model), sums, removed, written)
+    return _measure(subject, heldout, seed)
 
 
-def _measure(
-    name: str,
-    model: Any,
-    heldout: HeldOut,
-    windows: Windows,
-    sums: list[LabelSums],
-    measure: Measure,
-    written: Callable[[Windows, Probes], Written],
-    layer: int,
-    seed: int,
-) -> dict[str, Any]:
-    labels = heldout.run.labels
+def _measure(subject: Subject, heldout: HeldOut, seed: int) -> dict[str, Any]:
+    labels, sums, windows = heldout.run.labels, subject.sums, heldout.measuring_windows()
     label_of = heldout.measuring["label"].to_numpy()
     total = passes(len(labels), THRESHOLDS) + len(labels)
-    with job(f"{name}: removal", total * windows.predicted, "tokens") as report:
+    with job(f"{subject.name}: removal", total * windows.predicted, "tokens") as report:
 
-        def reported(units: Sequence[Ids]) -> Losses:
-            losses = measure(units)
+        def measure(units: Sequence[Ids]) -> Losses:
+            losses = subject.removed(windows, units)
             report(windows.predicted)
             return losses
 
         scores = [order_scores(some, ORDER, MIN_TOKENS) for some in sums]
-        curve = trace_curve(heldout, sums, scores, reported, ORDER, seed=seed)
+        curve = trace_curve(heldout, sums, scores, measure, ORDER, seed=seed)
         plain = np.bincount(label_of, curve.documents["loss"]) / np.bincount(label_of, curve.documents["tokens"])
         chosen = [specialists(some, RATIO, MIN_TOKENS) for some in sums]
-        rises = [reported([by_label[n] for by_label in chosen]).mean_loss(label_of) - plain for n in range(len(labels))]
+        rises = [measure([by_label[n] for by_label in chosen]).mean_loss(label_of) - plain for n in range(len(labels))]
     matrix, own = np.stack(rises), np.eye(len(labels), dtype=bool)
     specialised = [sum(len(by_label[n]) for by_label in chosen) for n in range(len(labels))]
-    everything = read_windows(heldout.run, heldout.documents)
-    label, measures = heldout.documents["label"].to_numpy(), heldout.documents["measures"].to_numpy()
-    pooled = pool(model, everything, layer)
-    probes = Probes.fit(pooled[torch.from_numpy(~measures)], label[~measures])
     return {
         "units": sum(some.mass.shape[1] for some in sums),
         "active": int(sum((some.tokens.sum(0) > 0).sum() for some in sums)),
@@ -108,8 +111,17 @@ def _measure(
             "others": float(matrix[~own].mean()),
         },
         "curve": curve.to_json() | {"intervals": bootstrap_curve(curve, seed=seed).to_json()},
-        "tpp": targeted_probe_perturbation(probes, pooled, label, measures, written(everything, probes)),
+        "tpp": _perturb(subject, heldout),
     }
+
+
+def _perturb(subject: Subject, heldout: HeldOut) -> list[dict[str, Any]]:
+    """Probes are fitted on the choosing part and measured on the other."""
+    windows = read_windows(heldout.run, heldout.documents)
+    label, measures = (heldout.documents[name].to_numpy(copy=True) for name in ("label", "measures"))
+    pooled = pool(subject.model, windows, subject.layer)
+    probes = Probes.fit(pooled[torch.from_numpy(~measures)], label[~measures])
+    return targeted_probe_perturbation(probes, pooled, label, measures, subject.written(windows, probes))
 
 
 @torch.inference_mode()
