@@ -216,7 +216,8 @@ def large_cases(tokens: int) -> dict[str, Case]:
     formula_router, formula_experts, written_out = FormulaRouter(router), FormulaExperts(moe), EveryExpert(moe)
     x, factors = torch.randn(1, tokens, LARGE["hidden_size"]), torch.rand(512, 512)
     lens, few = bridge(model), x[:, :FEW]
-    block, cache = lens.blocks[0], {}
+    block = lens.blocks[0]
+    cache: dict[str, Tensor] = {}
     names = [name for name in lens.hook_dict if name.startswith(("blocks.0.router.", "blocks.0.mlp."))]
     hooks = [(name, lambda value, hook: cache.__setitem__(hook.name, value)) for name in names]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,8 +57,9 @@ class HeadNorm(Float32Buffers, nn.BatchNorm1d):
         # Gradient checkpointing recomputes the layer inside the backward pass: this batch has been counted already.
         if torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1:
             count = z.shape[0] * z.shape[2]
-            running_mean.lerp_(mean, self.momentum)
-            running_var.lerp_(var * (count / (count - 1)), self.momentum)
+            share = cast(float, self.momentum)
+            running_mean.lerp_(mean, share)
+            running_var.lerp_(var * (count / (count - 1)), share)
             self.get_buffer("num_batches_tracked").add_(1)
         return mean, var
 
