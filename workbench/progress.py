@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -50,3 +52,27 @@ def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Advanc
             progress.update(task, advance=units, note=note)
 
         yield advance
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Holds Ctrl-C back until the value is called, which then raises KeyboardInterrupt; a second one acts at once."""
+    asked = False
+    if current_thread() is not main_thread():  # where signals do not come
+        yield lambda: None
+        return
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)

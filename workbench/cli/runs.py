@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -26,12 +28,48 @@ def export(
     resume: Annotated[bool, typer.Option("--resume", help="go on with an export that was interrupted")] = False,
     ray: Annotated[str | None, typer.Option(help="a Ray cluster's address, or local: its workers read parts")] = None,
     workers: Annotated[int, typer.Option(help="workers of the Ray cluster, each with a copy of the model")] = 2,
+    batch_size: Annotated[int, typer.Option(help="context windows a forward pass")] = 16,
+    context: Annotated[
+        int | None, typer.Option(help="tokens a window; 256, or what the model's positions allow")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="documents to read, from the first; all by default")] = None,
+    examples: Annotated[int, typer.Option(help="best tokens kept for each expert")] = 32,
+    keep_routing: Annotated[
+        str, typer.Option(metavar="all|FRACTION|none", help="documents whose routing is kept; statistics are of all")
+    ] = "all",
 ) -> None:
     """Run a model over a corpus once and keep what every expert did."""
     from ..export import export_run
 
-    export_run(model, corpus, run, resume=resume, ray=ray, workers=workers, progress=True)
+    try:
+        export_run(
+            model,
+            corpus,
+            run,
+            resume=resume,
+            ray=ray,
+            workers=workers,
+            batch_size=batch_size,
+            context=context,
+            limit=limit,
+            examples=examples,
+            keep_routing=_share(keep_routing),
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        typed = ["monet", *sys.argv[1:]]
+        again = shlex.join(typed if resume else [*typed, "--resume"])
+        err_console.print(f"Interrupted; the parts done are kept. Go on with: {again}", markup=False, highlight=False)
+        raise typer.Exit(130) from None
     out_console.print(f"The run is in {run}.")
+
+
+def _share(kept: str) -> float:
+    """The share of documents that --keep-routing names."""
+    try:
+        return {"all": 1.0, "none": 0.0}[kept] if kept in ("all", "none") else float(kept)
+    except ValueError:
+        raise WorkbenchError(f"--keep-routing takes all, none, or a fraction such as 0.1; got {kept}.") from None
 
 
 def verify(run: RunArgument, as_json: Json = False) -> None:

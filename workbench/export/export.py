@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..corpus import load_corpus
 from ..errors import WorkbenchError
-from ..memory import keep_heap
-from ..progress import job
+from ..memory import keep_heap, resident_memory
+from ..progress import interruptible, job
 from ..store.files import write_json
 from ..store.manifest import listed_files, read_manifest
 from ..store.remote import Place, Remote, place, remove_files
@@ -75,7 +75,9 @@ def export_run(
         ray: address of a Ray cluster that reads the parts, or ``local`` for one on this machine; by default this
             process reads them. The run is the same to the bit, wherever the processors are of one kind.
         workers: processes of the cluster that read parts, each with a copy of the model.
-        progress: show what is done, tokens a second and the time left.
+        progress: show what is done, tokens a second, the time left and the memory held.
+
+    Ctrl-C ends the export between two batches, with KeyboardInterrupt; the parts done are kept, for ``resume``.
 
     Raises:
         WorkbenchError: the model, tokenizer or corpus cannot be used, the folder is not free, another export is writing
@@ -223,13 +225,16 @@ def _check_memory(manifest: dict[str, Any]) -> None:
 
 @contextmanager
 def _reporting(done: int, size: int, unit: str, shown: bool) -> Iterator[Report]:
-    with job("export", size, unit, shown) as advance:
+    with job("export", size, unit, shown) as advance, interruptible() as check:
         advance(done)
         begun, tokens = time.monotonic(), 0
 
         def report(rows: int, units: int) -> None:
             nonlocal tokens
             tokens += rows
-            advance(units, f"{tokens / (time.monotonic() - begun):,.0f} tokens/s")
+            held = resident_memory()
+            memory = "" if held is None else f", {held / 1e9:.1f} GB"
+            advance(units, f"{tokens / (time.monotonic() - begun):,.0f} tokens/s{memory}")
+            check()
 
         yield report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cuda_ext import accumulate
+from monet_model import Routing
 
 from ..errors import WorkbenchError
 from ..store.files import replacing, write_parquet
@@ -27,9 +29,10 @@ from .sample import BITS, priority
 from .state import Totals
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM, Routing
+    from monet_model import MonetForCausalLM
 
 TOKENS_ROW_GROUP = 4096
+GATHER = 16_384  # tokens whose routing is gathered at once: an expert's statistics then stay in the cache for longer
 Report = Callable[[int, int], None]  # takes the tokens and the size just done
 
 
@@ -175,26 +178,22 @@ def export_part(
     with ExitStack() as files:
         temporary = [files.enter_context(replacing(path / name)) for name in names]
         writers = [files.enter_context(pq.ParquetWriter(file, ROUTING, **PARQUET)) for file in temporary]
-        row = ids_done = size_done = 0
-        for batch in part.batches(batch_size):
-            ids, mask, counted = pad(batch)
-            try:
-                routings = read_routing(model, ids, mask)
-            except ValueError as error:
-                raise WorkbenchError(
-                    f"the model cannot route a context window of {part.around(row)}: {error}"
-                ) from error
-            chosen = counted.flatten().nonzero().squeeze(1)
-            end = row + len(chosen)
-            if len(chosen):
-                for routing, writer, total in zip(routings, writers, totals, strict=True):
-                    sides = gather(part, row, end, routing[chosen], total)
-                    kept = part.kept[row:end]
-                    writer.write_table(to_arrow(*(side.only(kept) for side in sides)), row_group_size=ROW_GROUP)
-            ids_done += int(mask.sum())
-            size = part.size * ids_done // part.ids
-            report(end - row, size - size_done)
-            row, size_done = end, size
+        with Gatherer(part, totals, writers) as gatherer:
+            row = ids_done = size_done = 0
+            for batch in part.batches(batch_size):
+                ids, mask, counted = pad(batch)
+                try:
+                    routings = read_routing(model, ids, mask)
+                except ValueError as error:
+                    raise WorkbenchError(
+                        f"the model cannot route a context window of {part.around(row)}: {error}"
+                    ) from error
+                chosen = counted.flatten().nonzero().squeeze(1)
+                gatherer.take([routing[chosen] for routing in routings])
+                row, ids_done = row + len(chosen), ids_done + int(mask.sum())
+                size = part.size * ids_done // part.ids
+                report(len(chosen), size - size_done)
+                size_done = size
     for group in range(len(totals)):
         names.append(index_name(part.number, group))
         with replacing(path / names[-1]) as index:
@@ -205,14 +204,54 @@ def export_part(
     return names
 
 
-def gather(part: Part, row: int, end: int, routing: Routing, total: Totals) -> tuple[Side, Side]:
-    """Add the routing of the part's rows from ``row`` to ``end`` to a group's totals; its flattened sides."""
-    sides = (
-        Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys),
-        Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys),
-    )
-    rows = np.arange(part.first_row + row, part.first_row + end)
-    labels, starts = part.label_of_row[row:end].astype(np.int64), part.start_of_row[row:end]
-    accumulate(total.statistics, routing, *map(torch.from_numpy, (labels, rows, starts)))
-    total.sample.add(*sides, routing.num_keys, rows)
-    return sides
+class Gatherer:
+    """Adds the routing of a part's rows to totals and writes it, in order, on a thread beside the model's.
+
+    At most ``GATHER`` tokens are in its work, and as many wait. Left without an error, all are done.
+    """
+
+    def __init__(self, part: Part, totals: list[Totals], writers: list[pq.ParquetWriter]) -> None:
+        self.part, self.totals, self.writers = part, totals, writers
+        self._waiting: list[list[Routing]] = []
+        self._row = self._size = 0
+        self._pool = ThreadPoolExecutor(1)
+        self._working: Future[None] | None = None
+
+    def take(self, routings: list[Routing]) -> None:
+        """The routing of the next rows, by group."""
+        self._waiting.append(routings)
+        self._size += len(routings[0])
+        if self._size >= GATHER:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._working is not None:
+            self._working.result()
+        if self._size:
+            held = [Routing.cat(pieces) for pieces in zip(*self._waiting, strict=True)]
+            self._working = self._pool.submit(self._gather, self._row, held)
+        self._waiting, self._row, self._size = [], self._row + self._size, 0
+
+    def _gather(self, row: int, routings: list[Routing]) -> None:
+        part, rows = self.part, slice(row, row + len(routings[0]))
+        global_rows = np.arange(part.first_row, part.end_row)[rows]
+        labels, starts = part.label_of_row[rows].astype(np.int64), part.start_of_row[rows]
+        for routing, writer, total in zip(routings, self.writers, self.totals, strict=True):
+            accumulate(total.statistics, routing, *map(torch.from_numpy, (labels, global_rows, starts)))
+            sides = [
+                Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys),
+                Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys),
+            ]
+            total.sample.add(*sides, routing.num_keys, global_rows)
+            writer.write_table(to_arrow(*(side.only(part.kept[rows]) for side in sides)), row_group_size=ROW_GROUP)
+
+    def __enter__(self) -> Gatherer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._hand_over()
+                self._hand_over()
+        finally:
+            self._pool.shutdown()

@@ -152,6 +152,23 @@ class Run(RunFiles):
         Columns: score, token, token_text, label, doc, position, window, source, row.
         """
         table = self._of_expert("examples", group, expert, ["score", "row", "token"])[: count("n", n)]
+        return self._described(table)
+
+    def quantile_examples(self, group: int, expert: int) -> pd.DataFrame:
+        """A few tokens from each octave of an expert's scores, highest octave first: what it does when it is not at its
+        best. At most three an octave; which ones is a fixed choice among its active tokens that looks random.
+
+        Columns: low, high, count (of active tokens with low <= score < high, exact, as :meth:`histogram` gives them),
+        then those of :meth:`examples`.
+        """
+        table = self._of_expert("intervals", group, expert, ["bin", "score", "row", "token"])
+        found = self._described(table)
+        place = table["bin"].to_numpy()
+        intervals = self.histogram(group, expert).iloc[place].reset_index(drop=True)
+        return pd.concat([intervals, found], axis=1).iloc[np.argsort(-place, kind="stable")].reset_index(drop=True)
+
+    def _described(self, table: pa.Table) -> pd.DataFrame:
+        """Columns of :meth:`examples` for scores, rows and tokens."""
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
         columns = self._document_columns
         doc, position = self._place(rows)
