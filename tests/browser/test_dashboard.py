@@ -29,6 +29,9 @@ def test_every_page_has_its_address(page: Page, address: str) -> None:
         ("/?group=1&label=lua", "Experts of run", "Experts · run"),
         ("/expert/0/17", "Expert 0:17", "Expert 0:17 · run"),
         ("/mask?show=perplexity", "Masking the experts of a label", "Masking · run"),
+        ("/structure", "How experts stand to one another", "Structure · run"),
+        ("/explanations", "Explanations", "Explanations · run"),
+        ("/scores", "Experts and a score of the texts", "Scores · run"),
         ("/labels/lua", "lua", "Label lua · run"),
         ("/nowhere", "Not found", "Not found · run"),
     ):

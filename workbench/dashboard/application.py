@@ -15,14 +15,30 @@ from . import downloads
 from .context import Context
 from .freeze import freeze
 from .links import Address, overview_link, page_title, read_address
-from .pages import expert, label, mask, overview, prompt
+from .pages import expert, explanations, label, mask, overview, prompt, scores, structure
 from .parts import aria, message
 
 if TYPE_CHECKING:
     from ..store import Run
 
-_PAGES = {"overview": overview, "expert": expert, "prompt": prompt, "mask": mask, "label": label}
-_NAVIGATION = (("Experts", "/"), ("Prompt", "/prompt"), ("Masking", "/mask"))
+_PAGES = {
+    "overview": overview,
+    "expert": expert,
+    "prompt": prompt,
+    "mask": mask,
+    "label": label,
+    "structure": structure,
+    "explanations": explanations,
+    "scores": scores,
+}
+_NAVIGATION = (
+    ("Experts", "/"),
+    ("Prompt", "/prompt"),
+    ("Masking", "/mask"),
+    ("Structure", "/structure"),
+    ("Explanations", "/explanations"),
+    ("Scores", "/scores"),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +76,7 @@ def create_app(run: Run, model: str | Path | None = None) -> Dash:
         return draw(ctx, address), f"{page_title(address)} · {ctx.name}", None
 
     app.clientside_callback(ClientsideFunction("monet", "arrive"), Input("title", "data"))
-    for page in (overview, expert, prompt, label):
+    for page in (overview, expert, prompt, label, structure, explanations):
         page.register(app, ctx)
     downloads.register(app, ctx)
     app.server.after_request(_protection(app))

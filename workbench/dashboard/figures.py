@@ -110,6 +110,63 @@ def histogram(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
+GRID = "rgba(128,134,144,0.25)"
+CURVES = {  # kind of point -> its name, colour, dash and symbol: never colour alone
+    "chosen": ("the label's experts", "#0072B2", "solid", "circle"),
+    "random": ("as many random experts", "#E69F00", "dot", "diamond"),
+    "equal": ("as many equally active experts", "#009E73", "dash", "square"),
+}
+
+
+def curve(means: pd.DataFrame, budget: float) -> go.Figure:
+    """What a label loses against what the others lose: ``means`` as ``RemovalCurve.means``; a line at the budget."""
+    figure = _blank(height=400, margin={"l": 66, "r": 20, "t": 44, "b": 52})
+    for kind, (name, colour, dash, symbol) in CURVES.items():
+        if kind not in means.index.get_level_values("kind"):
+            continue
+        points = means.loc[kind]
+        figure.add_trace(
+            go.Scatter(
+                x=[0.0, *points["others"]] if kind == "chosen" else points["others"],
+                y=[0.0, *points["target"]] if kind == "chosen" else points["target"],
+                name=name,
+                mode="lines+markers",
+                line={"color": colour, "dash": dash},
+                marker={"symbol": symbol, "size": 9},
+                customdata=[0.0, *points["removed"]] if kind == "chosen" else points["removed"],
+                hovertemplate="others %{x:+.4f}, own %{y:+.3f}<br>%{customdata:,.0f} experts"
+                "<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.add_vline(x=budget, line={"color": "#868e96", "width": 1, "dash": "dot"}, annotation_text=f"{budget:g} nats")
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.12, "x": 0})
+    figure.update_xaxes(title="mean rise of the other labels, nats", gridcolor=GRID, zerolinecolor=GRID)
+    figure.update_yaxes(title="rise of the label itself, nats", gridcolor=GRID, zerolinecolor=GRID)
+    return figure
+
+
+def plane(table: pd.DataFrame, colours: Mapping[str, str]) -> go.Figure:
+    """Experts on a plane, coloured by label: ``table`` has expert, x, y, specialised and tokens."""
+    figure = _blank(height=620, margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
+    for name, fill in {"": GENERALIST_FILL, **colours}.items():
+        points = table[table["specialised"] == name]
+        figure.add_trace(
+            go.Scatter(
+                x=points["x"],
+                y=points["y"],
+                name=f"{name or 'generalist'} ({len(points):,})",
+                mode="markers",
+                marker={"color": fill, "size": 5},
+                customdata=points[["expert", "tokens"]].to_numpy(),
+                hovertemplate="expert %{customdata[0]}, %{customdata[1]:,} tokens<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_layout(showlegend=True, legend={"itemsizing": "constant", "y": 1, "x": 1})
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, scaleanchor="x")
+    return figure
+
+
 def matrix(
     rows: Sequence[str],
     columns: Sequence[str],

@@ -15,7 +15,7 @@ class Address:
     """A page and what it was asked for.
 
     Attributes:
-        page: ``overview``, ``expert``, ``prompt``, ``mask``, ``label`` or ``missing``.
+        page: a name of :data:`_PATHS`, or ``missing``.
         parts: the variable parts of the path, decoded.
         query: the last value of each query field, decoded.
     """
@@ -31,6 +31,9 @@ _PATHS = {
     "prompt": re.compile(r"/prompt/?"),
     "mask": re.compile(r"/mask/?"),
     "label": re.compile(r"/labels/([^/]+)/?"),
+    "structure": re.compile(r"/structure/?"),
+    "explanations": re.compile(r"/explanations/?"),
+    "scores": re.compile(r"/scores/?"),
 }
 
 
@@ -50,7 +53,9 @@ def page_title(address: Address) -> str:
         return f"Expert {':'.join(address.parts)}"
     if address.page == "label":
         return f"Label {address.parts[0]}"
-    return {"overview": "Experts", "prompt": "Prompt", "mask": "Masking"}.get(address.page, "Not found")
+    names = {"overview": "Experts", "prompt": "Prompt", "mask": "Masking"}
+    names |= {"structure": "Structure", "explanations": "Explanations", "scores": "Scores"}
+    return names.get(address.page, "Not found")
 
 
 def overview_link(group: int = 0, label: str | None = None) -> str:
@@ -66,6 +71,11 @@ def expert_link(group: int, expert: int) -> str:
 def label_link(label: str, group: int | None = None) -> str:
     """Address of a label's page, of one group if given."""
     return f"/labels/{quote(label, safe='')}" + ("" if group is None else f"?group={group}")
+
+
+def explanations_link(query: str = "") -> str:
+    """Address of the explanations, of those that hold some words if given."""
+    return "/explanations" + ("?" + urlencode({"q": query}) if query else "")
 
 
 def prompt_search(text: str, target: int | None = None, edit: Mapping[str, str] | None = None) -> str:

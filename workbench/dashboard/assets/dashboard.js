@@ -21,6 +21,11 @@ window.dash_clientside.monet = {
     const { x, y } = click.points[0];
     return [`/expert/${facts.group}/${y * facts.keys + x}`, ""];
   },
+  openPoint(click, group) {
+    const unchanged = window.dash_clientside.no_update;
+    if (!click) return [unchanged, unchanged];
+    return [`/expert/${group}/${click.points[0].customdata[0]}`, ""];
+  },
 };
 
 // A tree of elements that Dash knows as one component: see freeze.py. Text is always a child, never parsed as markup.

@@ -9,16 +9,35 @@ import pandas as pd
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from ...errors import WorkbenchError
+from ...explain import logit_view, read_explanations
 from ...report.charts import used_bins
 from ...report.expert import Example, examples, label_use
 from ...report.palette import score_shade
 from ...store.text import visible
 from .. import figures
 from ..context import Context
+from ..freeze import freeze
 from ..links import Address, expert_file, expert_link, overview_link, read_expert
-from ..parts import aria, bar, fact, facts, files, label_mark, message, number, panel, picture, table, unanalysed
+from ..parts import (
+    aria,
+    bar,
+    fact,
+    facts,
+    files,
+    label_mark,
+    message,
+    number,
+    panel,
+    picture,
+    run_first,
+    table,
+    unanalysed,
+)
+from .explanations import HEAD, NOTE, said
 
 EXAMPLES = 16
+NEIGHBOURS = 10
+LOGITS = 10
 
 
 def _neighbours(ctx: Context, group: int, expert: int) -> tuple[int | None, int | None, int | None]:
@@ -98,6 +117,52 @@ def example_line(ctx: Context, example: Example, top: float) -> html.Li:
     )
 
 
+def _explained(ctx: Context, group: int, expert: int) -> Any:
+    found = read_explanations(ctx.run, group, expert).to_dict("records")
+    if not found:
+        command = f"monet explain {ctx.run.path} --expert {group}:{expert}"
+        return run_first("Not explained yet", "What the expert is said to know is here", command)
+    return panel("Explanations", table(HEAD, map(said, found), "Explanations of the expert", numeric=2), note=NOTE)
+
+
+def _near(ctx: Context, group: int, expert: int) -> Any:
+    try:
+        found = ctx.run.neighbours(group, expert, NEIGHBOURS)
+    except WorkbenchError as error:  # the run kept no routing
+        return panel("Fires with", message("Not known", str(error)))
+    labels = ctx.experts(group)["specialised"]
+    keys = {0: "", 1: "row", 2: "column"}
+    rows = [
+        [
+            html.A(f"{group}:{row.expert}", href=expert_link(group, row.expert)),
+            label_mark(labels[row.expert], ctx.colour(labels[row.expert])),
+            keys[row.key],
+            f"{row.similarity:.3f}",
+        ]
+        for row in found.itertuples(index=False)
+    ]
+    return panel(
+        "Fires with",
+        table(["expert", "label", "same key", "similarity"], rows, "Experts active on the same tokens", numeric=3),
+        note="Experts active on its best tokens: the cosine of the scores there.",
+    )
+
+
+def _logits(ctx: Context, group: int, expert: int) -> Any:
+    try:
+        view = logit_view(ctx.run, ctx.model(), group, expert, LOGITS)
+    except WorkbenchError as error:
+        return message("Not shown", str(error), "warning")
+    half = len(view) // 2
+    raised, lowered = view.iloc[:half], view.iloc[half:].iloc[::-1]
+    rows = [
+        [html.Span(visible(up.token_text), className="chip"), f"{up.logit:+.3f}"]
+        + [html.Span(visible(down.token_text), className="chip"), f"{down.logit:+.3f}"]
+        for up, down in zip(raised.itertuples(index=False), lowered.itertuples(index=False), strict=False)
+    ]
+    return table(["raises", "logit", "lowers", "logit"], rows, "Next tokens that the expert raises and lowers")
+
+
 def _kept(ctx: Context) -> int:
     """Examples that the run keeps of an expert."""
     return int(ctx.run.manifest["settings"]["examples"])
@@ -168,6 +233,15 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             "Labels", _label_table(ctx, row), note="Share: mean score a token of the label, against the other labels."
         ),
         panel("Scores", picture(drawn, described), note="Numbers over the bars: tokens in each range."),
+        panel(
+            "What it writes",
+            [
+                dcc.Store(id="expert-chosen", data=[group, expert]),
+                dcc.Loading(html.Div(id="expert-logits", className="logits"), delay_show=200),
+            ],
+            note="Next tokens whose logit it raises and lowers most where it fires: the mean over its best tokens.",
+        ),
+        _near(ctx, group, expert),
     ]
     main = panel(
         "Top tokens in context",
@@ -179,12 +253,17 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         _navigation(group, expert, above, below),
         None if ctx.analysed else unanalysed(ctx.run.path),
         _stats(ctx, row, rank, len(experts)),
+        _explained(ctx, group, expert),
         html.Div([html.Div(side, className="side"), main], className="side-and-main"),
     ]
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """The go-to box in the header."""
+    """What the expert writes, which takes the model; the go-to box in the header."""
+
+    @app.callback(Output("expert-logits", "children"), Input("expert-chosen", "data"))
+    def logits(chosen: list[int]) -> Any:
+        return freeze(_logits(ctx, *chosen))
 
     @app.callback(
         Output("url", "pathname", allow_duplicate=True),

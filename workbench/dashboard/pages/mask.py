@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from dash import dcc, html
 
-from ...analysis import MaskResult, bootstrap_mask
+from ...analysis import MaskResult, bootstrap_mask, read_curve
 from .. import figures
 from ..context import Context
 from ..links import Address, label_link
@@ -21,7 +21,14 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     if result is None:
         return [title, run_first("Not computed yet", "The masking matrix is there", f"monet mask {ctx.run.path}")]
     perplexity = address.query.get("show") == "perplexity"
-    return [title, _summary(result), _matrix_panel(result, perplexity), _by_label(ctx, result), _overlap_panel(ctx)]
+    return [
+        title,
+        _summary(result),
+        _matrix_panel(result, perplexity),
+        _by_label(ctx, result),
+        _curve_panel(ctx),
+        _overlap_panel(ctx),
+    ]
 
 
 def _summary(result: MaskResult) -> html.Dl:
@@ -106,6 +113,34 @@ def _by_label(ctx: Context, result: MaskResult) -> html.Section:
         "Label by label",
         table(head, rows, "What removing the experts of each label does"),
         note="In nats of held-out loss. Control: as many active experts, drawn at random in each layer group, removed.",
+    )
+
+
+def _curve_panel(ctx: Context) -> Any:
+    found = read_curve(ctx.run)
+    if found is None:
+        return run_first("No curve yet", "The price of unlearning is here", f"monet curve {ctx.run.path}")
+    read = found.at_budget()
+    said = "" if read is None else f" There a label's own loss rises by {read['chosen']['target']:+.3f} nats."
+    drawn = dcc.Graph(figure=figures.curve(found.means, found.budget), config={"displayModeBar": False})
+    rows = [
+        [
+            kind,
+            f"{threshold:g}",
+            f"{row.removed:,.0f}",
+            f"{row.target:+.4f}",
+            f"{row.others:+.4f}",
+        ]
+        for (kind, threshold), row in zip(found.means.index, found.means.itertuples(index=False), strict=True)
+    ]
+    return panel(
+        "The price of unlearning",
+        [
+            picture(drawn, "What a label loses against what the others lose, as experts are removed; the table tells."),
+            table(["experts", "threshold", "removed", "own loss", "others' loss"], rows, "Points of the curve"),
+        ],
+        note=f"Means over the labels, experts removed in order of {found.order}, on documents that chose none. The "
+        f"dotted line is where the others have lost {found.budget:g} nats.{said}",
     )
 
 
