@@ -99,13 +99,13 @@ class Remote:
             WorkbenchError: it is the manifest, and another process has written that.
         """
         name = path.relative_to(self.local).as_posix()
-        if name == MANIFEST:
-            if not self.is_ours():
-                raise WorkbenchError(f"another export is writing to {self}; wait for it, or choose another place.")
-            self._manifest = path.read_bytes()
+        if name == MANIFEST and not self.is_ours():
+            raise WorkbenchError(f"another export is writing to {self}; wait for it, or choose another place.")
         self._files.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
         with self._files.transaction, path.open("rb") as source, self._files.open(self._at(name), "wb") as target:
             shutil.copyfileobj(source, target, 2**22)
+        if name == MANIFEST:
+            self._manifest = path.read_bytes()
 
     def is_ours(self) -> bool:
         """Whether nobody has written a manifest since this process fetched or sent it, or found none."""
