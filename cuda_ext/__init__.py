@@ -1,15 +1,15 @@
-"""The router's kernel: which keys pass the threshold, and their probabilities, straight from the logits.
+"""Routing by product keys and what is computed from it: exact ops on CPU and GPU, each with its definition beside it.
 
     indices, probs, counts = route(logits, mean, var, sigma)
 
-One pass over the logits replaces the dense batch normalisation, maximum, masking and softmax of the definition
-(arXiv 2412.04139, section 3) and gives the short lists that everything after the router works on; nothing of the
-logits' size is written. Results are exact: nothing is cut, and the compiled kernel gives the same bits on every
-instruction set and number of threads.
+:func:`route` reads the logits once in place of the dense batch normalisation, maximum, masking and softmax (arXiv
+2412.04139, section 3) and gives the short lists that the other ops work on: :func:`mix` (an expert layer's sums),
+:func:`accumulate` (statistics and best tokens of all experts) and :func:`contributions` (attribution). Nothing is cut,
+and the compiled kernels give the same bits on every instruction set and number of threads.
 
-On the CPU a compiled kernel does the work where one was built (:func:`backend` tells; ``python -m cuda_ext`` tells why
-not). There is no CUDA kernel: tensors on other devices go through the plain PyTorch definition,
-:func:`route_reference`, on their device. This package knows torch and nothing else of the project.
+Compiled kernels do the work where they were built, on the CPU and on NVIDIA GPUs (``python -m cuda_ext`` tells which,
+and why not); elsewhere the definitions in plain PyTorch run on the tensors' device. This package knows torch and
+nothing else of the project.
 """
 
 from .accumulation import Statistics, accumulate

@@ -14,7 +14,7 @@ INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # the CPU kernels' levels 0, 
 
 CPU_OPS = (
     "best_level",
-    "route_padded",
+    "route_kernel",
     "mix_horizontal_kernel",
     "mix_vertical_kernel",
     "mix_horizontal_backward_kernel",
@@ -22,7 +22,7 @@ CPU_OPS = (
     "accumulate_kernel",
     "contributions_kernel",
 )
-CUDA_OPS = ("contribution_pairs",)  # and implementations of the CPU's for the GPU
+CUDA_OPS = ("route_padded", "contribution_pairs")  # and implementations of the CPU's for the GPU
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,8 @@ def load(module: str, ops: tuple[str, ...], compiler: str) -> Library:
     return Library(path, "")
 
 
-def _padded_shapes(
-    logits: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor, sigma: float, width: int, level: int = -1
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    tokens, heads, _ = logits.shape
-    return (
-        logits.new_empty(tokens, heads, width, dtype=torch.int16),
-        logits.new_empty(tokens, heads, width, dtype=torch.float32),
-        logits.new_empty(tokens, heads, dtype=torch.int32),
-    )
-
-
 CPU = load("_C", CPU_OPS, "C++ compiler")
 CUDA = load("_CUDA", CUDA_OPS, "nvcc") if CPU.loaded else Library(None, "it needs the CPU kernels, which are missing")
-if CPU.loaded:
-    torch.library.register_fake("monet::route_padded", _padded_shapes)
 
 
 def backend() -> str:

@@ -23,6 +23,13 @@ def not_finite(rows: int) -> ValueError:
     )
 
 
+def check_rows(logits: Tensor) -> None:
+    """Raises ValueError, saying how many, where a row has no routing."""
+    bad = ~(logits <= torch.finfo(logits.dtype).max).all(-1) | (logits == float("-inf")).all(-1)
+    if bad.any():
+        raise not_finite(int(bad.sum()))
+
+
 def route_reference(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Active keys and their probabilities, by the definition (paper, section 3); any device, differentiable in logits.
 
@@ -41,10 +48,8 @@ def route_reference(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> 
     Raises:
         ValueError: a row holds NaN or +inf, or nothing but -inf.
     """
+    check_rows(logits)
     normalised = (logits - mean[:, None]) * inverse_deviation(var)[:, None]
-    bad = ~(logits <= torch.finfo(logits.dtype).max).all(-1) | (logits == float("-inf")).all(-1)
-    if bad.any():
-        raise not_finite(int(bad.sum()))
     threshold = normalised.amax(-1, keepdim=True).clamp(max=sigma)
     active = normalised >= threshold  # (tokens, heads, keys)
     dense = logits.masked_fill(~active, float("-inf")).softmax(-1)

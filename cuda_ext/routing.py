@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .library import has_kernel
-from .reference import inverse_deviation, not_finite, route_reference
+from .library import CPU, has_kernel
+from .reference import check_rows, inverse_deviation, not_finite, route_reference
 from .sparse import MAX_KEYS, check_tensor
 
 LOGIT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -41,6 +41,10 @@ def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tens
             negative variance; a row of logits with NaN or +inf, or with nothing but -inf.
     """
     _check(logits, mean, var, sigma)
+    plain = not (torch.compiler.is_compiling() or (logits.requires_grad and torch.is_grad_enabled()))
+    if plain and logits.device.type == "cpu" and has_kernel(logits.device):
+        # What `_route` would come to, without the tens of microseconds that a Python op costs.
+        return _on_cpu(logits.float(), mean.float(), var.float(), float(sigma))
     # The CUDA kernel reads bfloat16 as it is; everything else is float32.
     direct = logits.dtype == torch.bfloat16 and logits.device.type == "cuda" and has_kernel(logits.device)
     return _route(logits if direct else logits.float(), mean.detach().float(), var.detach().float(), float(sigma))
@@ -64,29 +68,44 @@ def _check(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> None:
 
 @torch.library.custom_op("monet::route", mutates_args=())
 def _route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    # float64 is for checks of the gradient: `route` does not let it in, and no kernel knows it.
+    if logits.dtype == torch.float64 or not has_kernel(logits.device):
+        _check_statistics(mean, var)
+        return route_reference(logits, mean, var, sigma)
+    return (_on_cpu if logits.device.type == "cpu" else _on_gpu)(logits, mean, var, sigma)
+
+
+def _check_statistics(mean: Tensor, var: Tensor) -> None:
     if not bool(mean.isfinite().all()):
         raise ValueError("mean holds NaN or an infinity; the running mean of a trained router expected.")
     if not bool(((var >= 0) & var.isfinite()).all()):
         raise ValueError("var holds a negative value, NaN or an infinity; the running variance of a router expected.")
-    # float64 is for checks of the gradient: `route` does not let it in, and no kernel knows it.
-    if logits.dtype == torch.float64 or not has_kernel(logits.device):
-        return route_reference(logits, mean, var, sigma)
-    return _route_compiled(logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
 
 
-def _route_compiled(logits: Tensor, mean: Tensor, scale: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+def _on_cpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    try:
+        return torch.ops.monet.route_kernel(logits.contiguous(), mean.contiguous(), var.contiguous(), sigma)
+    except RuntimeError:  # the kernel looks at the values as it goes; what it found wrong is told here
+        _check_statistics(mean, var)
+        check_rows(logits)
+        raise
+
+
+def _on_gpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Runs the kernel with room for the expected number of keys; a second time where that was too little."""
+    _check_statistics(mean, var)
     tokens, heads, keys = logits.shape
     if tokens * heads == 0:
         none = logits.new_empty(tokens, heads, 0, dtype=torch.float32)
         return none.short(), none, none.new_empty(tokens, heads, dtype=torch.int32)
+    given = (logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
     width = expected_width(keys, sigma)
-    indices, probs, counts = torch.ops.monet.route_padded(logits, mean, scale, sigma, width)
+    indices, probs, counts = torch.ops.monet.route_padded(*given, width)
     fewest, most = (int(n) for n in counts.aminmax())
     if fewest < 0:  # the kernel's mark of a row without a routing
         raise not_finite(int((counts < 0).sum()))
     if most > width:
-        indices, probs, counts = torch.ops.monet.route_padded(logits, mean, scale, sigma, most)
+        indices, probs, counts = torch.ops.monet.route_padded(*given, most)
     return indices[..., :most].contiguous(), probs[..., :most].contiguous(), counts
 
 
@@ -98,7 +117,7 @@ def expected_width(keys: int, sigma: float) -> int:
 
 
 @_route.register_fake
-def _(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+def _shapes(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     tokens, heads, _ = logits.shape
     width = torch.library.get_ctx().new_dynamic_size()
     return (
@@ -106,6 +125,10 @@ def _(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, 
         logits.new_empty(tokens, heads, width, dtype=mean.dtype),
         logits.new_empty(tokens, heads, dtype=torch.int32),
     )
+
+
+if CPU.loaded:
+    torch.library.register_fake("monet::route_kernel", lambda *given: _shapes(*given[:4]))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -93,18 +93,22 @@ def test_a_library_that_is_missing_or_broken_is_explained(found: str | None, mon
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({0: torch.zeros(3, 2, 20, dtype=torch.float64)}, "logits must be contiguous float32"),
-        ({0: torch.zeros(2, 3, 20).transpose(0, 1)}, "logits must be contiguous float32"),
-        ({1: torch.zeros(3)}, "mean must be contiguous float32"),
-        ({2: torch.zeros(3)}, "scale must be contiguous float32"),
-        ({4: 0}, "width must be positive"),
-        ({5: 99}, "lacks the instruction set"),
+        ({0: torch.zeros(3, 2, 20, dtype=torch.float64)}, "logits must be contiguous"),
+        ({0: torch.zeros(2, 3, 20).transpose(0, 1)}, "logits must be contiguous"),
+        ({0: torch.zeros(3, 2, 0)}, "logits must have 1 to 32767 keys"),
+        ({0: torch.full((3, 2, 20), float("nan"))}, "logits must not hold NaN"),
+        ({1: torch.zeros(3)}, "mean must be contiguous"),
+        ({1: torch.full((2,), float("nan"))}, "mean must be finite"),
+        ({2: torch.zeros(3)}, "var must be contiguous"),
+        ({2: torch.full((2,), -1.0)}, "var must be finite and not negative"),
+        ({3: float("inf")}, "sigma must be finite"),
+        ({4: 99}, "lacks the instruction set"),
     ],
 )
 def test_the_kernel_guards_its_memory(change: dict[int, object], named: str) -> None:
     """Whoever calls the op without `route` gets an error, not a wild read."""
-    arguments = [GOOD["logits"], torch.zeros(2), torch.ones(2), 1.0, 16, -1]
+    arguments = [GOOD["logits"], torch.zeros(2), torch.ones(2), 1.0, -1]
     for at, value in change.items():
         arguments[at] = value
     with pytest.raises(RuntimeError, match=named):
-        torch.ops.monet.route_padded(*arguments)
+        torch.ops.monet.route_kernel(*arguments)

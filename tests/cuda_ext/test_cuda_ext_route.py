@@ -10,8 +10,7 @@ from torch import Tensor
 
 from cuda_ext import backend, route, route_reference
 from cuda_ext.library import INSTRUCTION_SETS
-from cuda_ext.reference import EPS, inverse_deviation
-from cuda_ext.routing import expected_width
+from cuda_ext.reference import EPS
 
 from .conftest import needs_kernel
 
@@ -113,11 +112,11 @@ def test_nothing_to_route(tokens: int, heads: int) -> None:
     assert (indices.dtype, probs.dtype, counts.dtype) == (torch.int16, torch.float32, torch.int32)
 
 
-def test_a_buffer_too_narrow_is_not_a_cut() -> None:
-    """One row of many is all active, far above the width tried first."""
+@pytest.mark.parametrize("active", [1, 20])
+def test_a_row_of_unexpected_length_is_not_a_cut(active: int) -> None:
+    """One row of many, or every one, is all active: the room that lists begin with must grow."""
     z, mean, var = problem(20, 2, 512)
-    z[7, 1] = mean[1] + 100.0
-    assert expected_width(512, 1.534) < 512
+    z[7 : 7 + active] = mean[:, None] + 100.0
     actual = route(z, mean, var, 1.534)
     assert actual[2].max() == 512
     assert_same(actual, route_reference(z, mean, var, 1.534))
@@ -150,7 +149,7 @@ def test_the_same_bits_on_every_instruction_set() -> None:
     z, mean, var = problem(40, 4, 203)
     best = torch.ops.monet.best_level()
     assert backend() == INSTRUCTION_SETS[best]
-    runs = [torch.ops.monet.route_padded(z, mean, inverse_deviation(var), 0.3, 160, level) for level in range(best + 1)]
+    runs = [torch.ops.monet.route_kernel(z, mean, var, 0.3, level) for level in range(best + 1)]
     for run in runs[1:]:
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 

@@ -62,8 +62,7 @@ const float* numbers(const optional<Tensor>& t, const char* name, const Tensor& 
   return t->const_data_ptr<float>();
 }
 
-std::tuple<Tensor, Tensor, Tensor> route_padded(Tensor logits, Tensor mean, Tensor scale, double sigma, int64_t width,
-                                                int64_t) {
+std::tuple<Tensor, Tensor, Tensor> route_padded(Tensor logits, Tensor mean, Tensor scale, double sigma, int64_t width) {
   const bool bf16 = logits.scalar_type() == ScalarType::BFloat16;
   check(logits, "logits", logits, bf16 ? ScalarType::BFloat16 : ScalarType::Float, {-1, -1, -1});
   const int64_t tokens = logits.size(0), heads = logits.size(1), keys = logits.size(2);
@@ -177,6 +176,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> contribution_pairs(
 }  // namespace monet
 
 STABLE_TORCH_LIBRARY_FRAGMENT(monet, m) {
+  m.def(
+      "route_padded(Tensor logits, Tensor mean, Tensor scale, float sigma, int width) "
+      "-> (Tensor indices, Tensor probs, Tensor counts)");
   m.def(
       "contribution_pairs(Tensor a1, Tensor? a2, Tensor indices1, Tensor probs1, Tensor counts1, Tensor indices2, "
       "Tensor probs2, Tensor counts2, Tensor? factors, Tensor? d11, Tensor? d12, Tensor d21, Tensor? d22, Tensor? c1, "
