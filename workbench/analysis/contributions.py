@@ -26,17 +26,26 @@ class LayerRecord:
     Attributes:
         heads: (batch, tokens, attention heads * head width) outputs of the attention heads, before their projection.
         x: (batch, tokens, hidden) input of the expert layer.
-        g1, g2: (batch, tokens, routing heads, keys) dense routing in force.
+        routing: the routing in force, of all tokens of the batch.
         factors: (keys, keys) edit of the experts in force, or None.
         output: (batch, tokens, hidden) output of the expert layer.
     """
 
     heads: Tensor
     x: Tensor
-    g1: Tensor
-    g2: Tensor
+    routing: Routing
     factors: Tensor | None
     output: Tensor
+
+    @property
+    def g1(self) -> Tensor:
+        """Dense routing of key set 1, (batch, tokens, routing heads, keys), made anew each time."""
+        return self.routing.dense()[0].unflatten(0, self.x.shape[:-1])
+
+    @property
+    def g2(self) -> Tensor:
+        """Likewise of key set 2."""
+        return self.routing.dense()[1].unflatten(0, self.x.shape[:-1])
 
 
 @dataclass
@@ -77,8 +86,7 @@ def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record
 
     def keep_experts(args: tuple[Any, ...], output: Tensor) -> None:
         x, routing, factors = args
-        g1, g2 = (g.unflatten(0, x.shape[:-1]) for g in routing.dense())
-        record.layers.append(LayerRecord(heads.pop(), x, g1, g2, factors, output))
+        record.layers.append(LayerRecord(heads.pop(), x, routing, factors, output))
 
     def keep_final(args: tuple[Tensor]) -> None:
         record.final = args[0]

@@ -55,7 +55,9 @@ def attribute(
             [f"{row.layer}", f"{row.position}", f"{row.expert}", f"{row.contribution:+.4f}"]
             for row in found.gradient.head(top).itertuples(index=False)
         ]
-        print_table(f"Experts whose factor moves the logit of {name} most", ["layer", "position", "expert", "d"], rows)
+        print_table(
+            f"Experts whose factor moves the logit of {name} most", ["layer", "position", "expert", "derivative"], rows
+        )
     if found.ablation is not None:
         ranks = ", ".join(f"{kind} {value:.3f}" for kind, value in found.ablation.spearman.items())
         out_console.print(f"Rank correlation with the removal of {len(found.ablation.table)} experts: {ranks}")
@@ -63,7 +65,7 @@ def attribute(
 
 def attribute_corpus(
     run: RunArgument,
-    target: Annotated[str, typer.Option(help="the token, wherever it comes next")],
+    target: Annotated[str, typer.Option(help="the token that comes next, its space included: ' return'")],
     label: Annotated[str | None, typer.Option(help="in documents of this label only")] = None,
     top: Top = 20,
     as_json: Json = False,
