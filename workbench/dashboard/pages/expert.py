@@ -29,7 +29,6 @@ from ..parts import (
     number,
     panel,
     picture,
-    run_first,
     table,
     unanalysed,
 )
@@ -121,7 +120,7 @@ def _explained(ctx: Context, group: int, expert: int) -> Any:
     found = read_explanations(ctx.run, group, expert).to_dict("records")
     if not found:
         command = f"monet explain {ctx.run.path} --expert {group}:{expert}"
-        return run_first("Not explained yet", "What the expert is said to know is here", command)
+        return html.P(["Nobody has explained it yet: ", html.Code(command)], className="note")
     return panel("Explanations", table(HEAD, map(said, found), "Explanations of the expert", numeric=2), note=NOTE)
 
 
