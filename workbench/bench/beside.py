@@ -83,9 +83,9 @@ def bench_beside(run: Run, folder: Path, group: int = 0, seed: int = 0) -> dict[
         queries = {
             name: {store: _clocked(ask, experts) for store, ask in asks.items()}
             for name, experts, asks in (
-                ("all activations of one expert", asked, _activations(stores, connection)),
-                (f"best {BEST} tokens of one expert", asked, _best(stores, connection)),
-                (f"top {LIMIT} experts by mass", asked[:5], _top(stores, connection)),
+                ("activations", asked, _activations(stores, connection)),
+                (f"best {BEST} tokens", asked, _best(stores, connection)),
+                (f"top {LIMIT} experts", asked[:5], _top(stores, connection)),
             )
         }
     size = stores.bytes()

@@ -73,16 +73,17 @@ def seen_experts(run: Run, count: int, seed: int) -> list[tuple[int, int]]:
 
 
 def time_queries(run: Run, seed: int = 0) -> list[Clock]:
-    """Times of all queries, warm."""
-    pages = Clock(f"page data of one expert ({EXAMPLES} examples)", PAGE_LIMIT)
+    """Times of all queries, warm: the page data of random experts, all activations of random and of the busiest ones,
+    and the top experts by every column, filtered and paged."""
+    pages = Clock("expert page", PAGE_LIMIT)
     for number, (group, expert) in enumerate(seen_experts(run, WARM + PAGES, seed)):
         clock = pages if number >= WARM else Clock("warm")
         clock.time(lambda: page(run, group, expert))  # noqa: B023
-    every = Clock("all activations of one expert", ACTIVATIONS_LIMIT)
+    every = Clock("activations", ACTIVATIONS_LIMIT)
     for number, (group, expert) in enumerate(seen_experts(run, WARM + RANDOM, seed + 1)):
         clock = every if number >= WARM else Clock("warm")
         clock.time(lambda: run.activations(group, expert))  # noqa: B023
-    busy = Clock("all activations of the busiest experts", ACTIVATIONS_LIMIT)
+    busy = Clock("activations, busiest", ACTIVATIONS_LIMIT)
     for group in run.groups:
         for expert in run.top_experts(group, "tokens", limit=BUSIEST).index:
             busy.time(lambda: run.activations(group, int(expert)))  # noqa: B023
@@ -91,7 +92,7 @@ def time_queries(run: Run, seed: int = 0) -> list[Clock]:
 
 def _time_top(run: Run) -> Clock:
     """Every column, rising and falling, filtered and not, the first page and a deep one."""
-    top = Clock("top experts by any column, filtered, paged", TOP_LIMIT)
+    top = Clock("top experts", TOP_LIMIT)
     for group in run.groups:
         columns = run.expert(group, 0).index
         for column in columns:
