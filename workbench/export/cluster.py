@@ -36,7 +36,7 @@ class Worker(Generic[Result]):
 
 
 def read_on_cluster(
-    parts: Iterable[Part], read: Callable[[Part], Result], address: str, workers: int
+    parts: Iterable[Part], read: Callable[[Part], Result], address: str, workers: int, meanwhile: Callable[[], None]
 ) -> Iterator[tuple[Part, Result]]:
     """Each part and what ``read`` gives for it, in the parts' order; a part whose worker dies is begun anew.
 
@@ -46,6 +46,7 @@ def read_on_cluster(
             process.
         address: of a Ray cluster, or ``local`` for one on this machine that ends with the export.
         workers: actors.
+        meanwhile: called every second or so while the next part is not there; what it raises ends all work.
 
     Raises:
         WorkbenchError: Ray is not installed, no cluster answers, it has too few CPUs, or a part kills its workers.
@@ -65,7 +66,8 @@ def read_on_cluster(
                 if not waiting:
                     return
                 if waiting[0][1] in busy:
-                    for done in ray.wait(list(busy))[0]:
+                    meanwhile()
+                    for done in ray.wait(list(busy), timeout=1)[0]:
                         idle.append(busy.pop(done))
                 else:
                     part, reference = waiting.popleft()

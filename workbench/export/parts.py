@@ -90,7 +90,7 @@ def read_there(
     shape = {name: manifest[name] for name in ("model", "labels", "settings")}
     where = path if isinstance(path, Remote) else path.absolute()
     read = partial(read_alone, model=model, path=where, shape=shape)
-    for part, (files, gathered) in read_on_cluster(parts, read, address, workers):
+    for part, (files, gathered) in read_on_cluster(parts, read, address, workers, lambda: report(0, 0)):
         for name, file in files.items():
             if file_size(path, name) != file["bytes"]:
                 raise WorkbenchError(
@@ -99,8 +99,8 @@ def read_there(
                 )
         for total, found in zip(totals, gathered, strict=True):
             total.merge(found)
-        report(part.rows, part.size)
         yield part, files
+        report(part.rows, part.size)
 
 
 def read_alone(part: Part, model: MonetForCausalLM, path: Place, shape: dict[str, Any]) -> tuple[Files, list[Totals]]:

@@ -131,7 +131,7 @@ def _measure_ray(total: Totals) -> dict[str, float]:
     ids = [Document(0, LABELS[0], None, None, None, np.zeros(1, np.int32), None, False, 1)]
     parts = [Part(n, ids, n, n, LABELS, {"context": 1, "keep_routing": 1.0}, False) for n in range(RAY_PARTS)]
     begun, ends = time.time(), []
-    for _ in read_on_cluster(parts, partial(_give, total=total), "local", 1):
+    for _ in read_on_cluster(parts, partial(_give, total=total), "local", 1, lambda: None):
         ends.append(time.time())
     return {"ray_start_s": ends[0] - begun, "ray_part_ms": (ends[-1] - ends[0]) / (len(ends) - 1) * 1e3}
 

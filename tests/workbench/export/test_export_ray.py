@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,22 @@ def test_the_driver_stops_and_another_goes_on(cluster, corpus, alone, tmp_path, 
             export_run(MODEL, corpus, url, ray="local", workers=2, **SETTINGS)
     export_run(MODEL, corpus, url, resume=True, **SETTINGS)
     assert _files(tmp_path / "run") == alone
+
+
+def test_an_interrupt_is_heeded_while_workers_read(cluster, corpus, tmp_path, monkeypatch) -> None:
+    """It comes with the first look at the progress, when no part is done yet."""
+
+    @contextmanager
+    def interrupted(*_: Any) -> Iterator[Any]:
+        def report(*_: int) -> None:
+            raise KeyboardInterrupt
+
+        yield report
+
+    monkeypatch.setattr(export, "_reporting", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_run(MODEL, corpus, tmp_path / "run", ray="local", workers=1, **SETTINGS)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["parts"] == []
 
 
 def test_a_place_that_workers_do_not_share(cluster, corpus) -> None:
