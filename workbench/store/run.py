@@ -215,8 +215,20 @@ class Run(RunFiles):
         """The stored routing of token rows in a group. Indices are exact; probabilities were kept in half precision.
 
         Raises:
-            WorkbenchError: a row or the group is not one of the run's.
+            WorkbenchError: a row or the group is not one of the run's, or the row's document is not among those whose
+                routing the run holds: see ``kept`` in :attr:`documents`.
         """
+        docs = self._place(self._rows(tokens))[0]
+        if len(missing := docs[~self._document_columns["kept"][docs]]):
+            share = self.manifest["settings"]["keep_routing"]
+            raise WorkbenchError(
+                f"the run {self.path} does not hold the routing of document {missing[0]}: it was exported with "
+                f"--keep-routing {share:g}. Export with --keep-routing all for this."
+            )
+        return self.kept_routing(tokens, group)
+
+    def kept_routing(self, tokens: Rows, group: int = 0) -> Routing:
+        """As :meth:`routing`, but a token whose routing the run does not hold has no active key."""
         import torch
 
         from monet_model.routing import Routing

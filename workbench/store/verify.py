@@ -1,4 +1,4 @@
-"""Holding a run against its manifest: every file there, whole and unchanged."""
+"""Holding a run against its manifest, every file there, whole and unchanged; and its files against each other."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WorkbenchError
+from .content import inconsistencies
 from .files import TEMPORARY
 from .manifest import listed_files, read_manifest
 from .remote import Place, file_sizes, open_whole, place
+from .schema import MANIFEST
+
+FOLDERS = ("tokens", "documents", "routing", "index", "experts", "examples", "intervals")  # an export's, no one else's
 
 
 def verify_run(path: str | Path) -> list[str]:
@@ -24,14 +28,18 @@ def verify_run(path: str | Path) -> list[str]:
         manifest = read_manifest(where)
     except WorkbenchError as error:
         return [str(error)]
-    problems = []
-    if manifest["state"] != "complete":
-        problems.append(f"{where} is half-written; continue its export with --resume.")
-    problems += damaged_files(where, listed_files(manifest))
+    try:
+        files, complete = listed_files(manifest), manifest["state"] == "complete"
+        problems = [] if complete else [f"{where} is half-written; continue its export with --resume."]
+        problems += damaged_files(where, files)
+    except (KeyError, TypeError, AttributeError) as error:
+        return [f"{where / MANIFEST} is damaged: it lacks what belongs in it ({error!r})."]
     for left in sorted(file_sizes(where)):
         if left.endswith(TEMPORARY):
             problems.append(f"{left} was left by an interrupted export.")
-    return problems
+        elif complete and left.endswith(".parquet") and left not in files and left.partition("/")[0] in FOLDERS:
+            problems.append(f"{left} is no file of this run.")
+    return problems or inconsistencies(where, manifest)
 
 
 def damaged_files(path: Place, files: dict[str, dict[str, Any]], read: Container[str] | None = None) -> list[str]:
