@@ -31,6 +31,7 @@ from .schema import (
 
 SAMPLED = 64  # experts of a group whose statistics are counted again
 HALF = 2.0**-9  # two factors in half precision
+_ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
 TINY_SCORE = 1e-6  # below it, half precision says little
 ROUNDING = 2.0**-36  # of a score in a mass
 
@@ -79,11 +80,12 @@ def inconsistencies(path: Place, manifest: dict[str, Any]) -> list[str]:
     for group in range(len(manifest["model"]["groups"])):
         with about(group_name("experts", group)):
             experts = _check_experts(path, manifest, group, bool(kept.all()))
+            tables = {}
             for folder, schema in (("examples", EXAMPLES), ("intervals", INTERVALS)):
                 with about(group_name(folder, group)):
-                    _check_examples(path, manifest, group, folder, schema, experts, token, doc)
+                    tables[folder] = _check_examples(path, manifest, group, folder, schema, experts, token, doc)
             if kept.all():
-                _recount(path, manifest, group, experts, label)
+                _recount(path, manifest, group, experts, tables, label)
     return problems
 
 
@@ -170,37 +172,43 @@ def _check_routing(
     heads, keys = manifest["model"]["heads"], manifest["model"]["keys"]
     file = RowFile(in_ranges(path, routing_name(part["part"], group)))
     _expect(len(file) == len(kept), f"it has {len(file):,} rows for {len(kept):,} tokens")
-    row, entries, mass = 0, np.zeros((2, keys), np.int64), np.zeros((2, keys))
+    row, marks = 0, 0
     for number in range(file.groups):
         table = file.read(np.array([number]))
         _expect(table.schema.equals(ROUTING), "its columns are not those of this schema version")
-        for name in ("keys", "probs"):
-            for side in (1, 2):
-                _expect(table[f"{name}{side}"].null_count == 0, "some rows have nothing")
+        for name in ROUTING.names:
+            _expect(table[name].null_count == 0, "some rows have nothing")
+        lengths = [table[name].combine_chunks().value_lengths() for name in ROUTING.names]
+        _expect(
+            lengths[0].equals(lengths[1]) and lengths[2].equals(lengths[3]),
+            "rows have more keys than probabilities or fewer",
+        )
         for side, held in enumerate(from_arrow(table)):
             _check_side(held, kept[row : row + len(held)], heads, keys)
-            lengths = table[f"probs{side + 1}"].combine_chunks().value_lengths().to_numpy()
-            _expect((lengths == np.diff(held.starts)).all(), "a row has more keys than probabilities, or fewer")
-            key = held.keys % keys
-            entries[side] += np.bincount(key, minlength=keys)
-            mass[side] += np.bincount(key, held.probs.astype(np.float64), keys)
+            head, key = np.divmod(held.keys.astype(np.int64), keys)
+            place = (row + np.repeat(np.arange(len(held)), np.diff(held.starts))) * heads + head
+            marks = (marks + _marks(place, side * keys + key, held.probs)) % 2**64
         row += table.num_rows
     index = _read(path, index_name(part["part"], group), INDEX)
-    side, key = index["side"].to_numpy() - 1, index["key"].to_numpy()
+    turned = f"{index_name(part['part'], group)} is not this routing turned around"
+    cell = (index["side"].to_numpy() - 1).astype(np.int64) * keys + index["key"].to_numpy()
+    _expect(len(cell) % (2 * keys) == 0 and (cell == np.arange(len(cell)) % (2 * keys)).all(), turned)
     places, probs = (index[name].combine_chunks() for name in ("places", "probs"))
     counts = places.value_lengths().to_numpy()
-    turned = f"{index_name(part['part'], group)} is not this routing turned around"
-    _expect(len(index) % (2 * keys) == 0, turned)
-    _expect((side * keys + key == np.arange(len(index)) % (2 * keys)).all(), turned)
-    cell = side.astype(np.int64) * keys + key
-    _expect((np.bincount(cell, counts, 2 * keys).reshape(2, keys) == entries).all(), turned)
-    values = probs.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-    total = np.bincount(np.repeat(cell, counts), values, 2 * keys).reshape(2, keys)
-    _expect(np.allclose(total, mass, rtol=1e-9), turned)
-    where = places.flatten().to_numpy().astype(np.int64)
-    _expect(not len(where) or where.max() < len(kept) * heads, turned)
-    within = np.diff(np.repeat(np.arange(len(index)), counts)) == 0
-    _expect((np.diff(where)[within] > 0).all(), turned)
+    _expect((counts == probs.value_lengths().to_numpy()).all(), turned)
+    where, of_row = places.flatten().to_numpy().astype(np.int64), np.repeat(np.arange(len(cell)), counts)
+    _expect((np.diff(where)[np.diff(of_row) == 0] > 0).all(), turned)
+    values = probs.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    _expect(_marks(where, cell[of_row], values) == marks, turned)
+
+
+def _marks(place: NDArray[np.int64], key: NDArray[np.int64], prob: NDArray[np.float32]) -> int:
+    """A sum over entries that tells whether two lists hold the same ones, in whatever order."""
+    mark = (place.astype(np.uint64) << np.uint64(17)) ^ key.astype(np.uint64)
+    for odd in _ODD:
+        mark *= odd
+        mark ^= mark >> np.uint64(31)
+    return int((mark * (prob.view(np.uint32).astype(np.uint64) | np.uint64(1))).sum())
 
 
 def _check_side(side: Side, kept: NDArray[np.bool_], heads: int, keys: int) -> None:
@@ -257,7 +265,8 @@ def _check_examples(
     experts: dict[str, NDArray],
     token: NDArray[np.int32],
     doc: NDArray[np.int64],
-) -> None:
+) -> dict[str, NDArray]:
+    """The file's columns."""
     columns = {
         name: c.to_numpy() for name, c in zip(schema.names, _read(path, group_name(folder, group), schema), strict=True)
     }
@@ -279,7 +288,7 @@ def _check_examples(
         there = np.bincount(cell, minlength=experts["histogram"].size)
         wanted = np.minimum(experts["histogram"].ravel(), INTERVAL_EXAMPLES)
         _expect((there == wanted).all(), "it has not the number of tokens that the histograms ask for")
-        return
+        return columns
     _expect((np.diff(score)[same] <= 0).all(), "scores do not fall within an expert")
     first = np.flatnonzero(np.diff(expert, prepend=-1))
     _expect(expert[first].tolist() == experts["expert"].tolist(), "experts with statistics have no best token")
@@ -288,10 +297,16 @@ def _check_examples(
     _expect(np.bincount(at).max() <= settings["examples"], "an expert has too many")
     _, of_document = np.unique(np.stack([at, doc[row]]), axis=1, return_counts=True)
     _expect(of_document.max() <= settings["examples_per_document"], "an expert has too many of one document")
+    return columns
 
 
 def _recount(
-    path: Place, manifest: dict[str, Any], group: int, experts: dict[str, NDArray], label: NDArray[np.int64]
+    path: Place,
+    manifest: dict[str, Any],
+    group: int,
+    experts: dict[str, NDArray],
+    tables: dict[str, dict[str, NDArray]],
+    label: NDArray[np.int64],
 ) -> None:
     """A sample of experts counted again from the routing, whose probabilities are in half precision."""
     heads, keys, labels = manifest["model"]["heads"], manifest["model"]["keys"], manifest["labels"]
@@ -307,6 +322,11 @@ def _recount(
         sure = np.bincount(label[row[score > TINY_SCORE]], minlength=len(labels))
         mass = np.bincount(label[row], score, len(labels))
         where = f"expert {expert} has other"
+        for folder, table in tables.items():
+            span = slice(*np.searchsorted(table["expert"], [expert, expert + 1]))
+            at_row = np.searchsorted(row, table["row"][span]).clip(max=len(row) - 1)
+            near = np.abs(score[at_row] - table["score"][span]) <= HALF * score[at_row] + TINY_SCORE
+            _expect((near & (row[at_row] == table["row"][span])).all(), f"{where} {folder} than the routing")
         counted = np.array([experts[f"tokens:{name}"][at] for name in labels])
         _expect(((counted <= tokens) & (counted >= sure)).all(), f"{where} active tokens than the routing")
         written = np.array([experts[f"mass:{name}"][at] for name in labels])
