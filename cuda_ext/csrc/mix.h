@@ -22,9 +22,12 @@ struct Eight {
 template <class T>
 using V8 = typename Eight<T>::Type;
 
-// Up to eight numbers from `p`, of which `left` belong to the row; 0 beyond.
+// Up to eight numbers from `p`, of which `left` belong to the row; 0 beyond. The common short rows are written out: a
+// vector filled in a loop goes through memory, which takes longer than the sums it goes into.
 template <class T>
 MONET_INLINE V8<T> load8(const T* p, int64_t left) {
+  if (left == 4) return V8<T>{p[0], p[1], p[2], p[3]};
+  if (left == 2) return V8<T>{p[0], p[1]};
   V8<T> v{};
   if (left >= 8) {
     std::memcpy(&v, p, sizeof v);
@@ -38,6 +41,10 @@ template <class T>
 MONET_INLINE void store8(T* p, int64_t left, V8<T> v) {
   if (left >= 8) {
     std::memcpy(p, &v, sizeof v);
+  } else if (left == 4) {
+    p[0] = v[0], p[1] = v[1], p[2] = v[2], p[3] = v[3];
+  } else if (left == 2) {
+    p[0] = v[0], p[1] = v[1];
   } else {
     for (int64_t u = 0; u < left; ++u) p[u] = v[u];
   }
@@ -142,6 +149,11 @@ MONET_INLINE void gather(const T* factors, int64_t keys, const List<T>& i, const
 // out[e] = weights[e] * a[e], for all keys of a token.
 template <class T>
 MONET_INLINE void scale(const T* weights, const T* a, int64_t keys, int64_t units, T* out) {
+  if (units < 8) {  // shorter than a vector: number by number
+    for (int64_t e = 0; e < keys; ++e)
+      for (int64_t u = 0; u < units; ++u) out[e * units + u] = weights[e] * a[e * units + u];
+    return;
+  }
   for (int64_t e = 0; e < keys; ++e)
     for (int64_t at = 0; at < units; at += 8)
       store8<T>(out + e * units + at, units - at, weights[e] * load8<T>(a + e * units + at, units - at));

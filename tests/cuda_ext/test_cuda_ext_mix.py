@@ -45,7 +45,7 @@ def run(hidden: tuple[Tensor, ...], routing: Lists, factors: Tensor | None) -> t
 
 CASES = {
     "shape": st.tuples(
-        st.integers(0, 4), st.integers(1, 3), st.integers(1, 40), st.sampled_from([1, 2, 3, 6, 8, 12, 17])
+        st.integers(0, 4), st.integers(1, 3), st.integers(1, 40), st.sampled_from([1, 2, 3, 4, 6, 8, 12, 17])
     ),
     "vertical": st.booleans(),
     "edited": st.booleans(),
@@ -80,7 +80,7 @@ def test_the_definition_equals_the_expansion(vertical: bool, edited: bool, no_ke
 @pytest.mark.filterwarnings(IGNORE)
 @pytest.mark.parametrize("vertical", [False, True])
 @pytest.mark.parametrize("edited", [False, True])
-@pytest.mark.parametrize("units", [2, 9])
+@pytest.mark.parametrize("units", [2, 4, 9])
 def test_gradients(vertical: bool, edited: bool, units: int, either: None) -> None:
     """Of activations, both lists of probabilities and factors, by finite differences; padding gets none."""
     hidden, _, factors = problem(2, 2, 5, units, vertical, edited)
@@ -127,9 +127,10 @@ def test_compiles_in_one_graph() -> None:
 
 
 @needs_kernel
+@pytest.mark.parametrize("units", [2, 3, 4, 10])
 @pytest.mark.parametrize("edited", [False, True])
-def test_the_same_bits_on_every_instruction_set(edited: bool) -> None:
-    hidden, routing, factors = problem(6, 3, 50, 10, True, edited)
+def test_the_same_bits_on_every_instruction_set(edited: bool, units: int) -> None:
+    hidden, routing, factors = problem(6, 3, 50, units, True, edited)
     forward, backward = torch.ops.monet.mix_vertical_kernel, torch.ops.monet.mix_vertical_backward_kernel
     runs = []
     for level in range(torch.ops.monet.best_level() + 1):

@@ -44,7 +44,7 @@ def run(driver: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         st.integers(0, 20),
         st.integers(1, 3),
         st.integers(1, 40) | st.sampled_from([63, 64, 65, 130]),
-        st.sampled_from([1, 3, 8, 9]),
+        st.sampled_from([1, 2, 3, 4, 8, 9]),
     ),
     seed=st.integers(0, 2**20),
 )
