@@ -1,0 +1,66 @@
+"""docs/reports.md names every field of every report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from monet_model import ExpertEdit, MonetForCausalLM
+from workbench import open_run
+from workbench.report.comparison import comparison_document
+from workbench.report.edit import edit_document
+from workbench.report.expert import expert_document
+from workbench.report.files import Report
+from workbench.report.label import label_document
+from workbench.report.text import text_document
+
+ROOT = Path(__file__).parents[3]
+VALUES = {
+    "labels",
+    "rise",
+    "control",
+    "specialised",
+    "sha256",
+    "versions",
+    "groups",
+    "experts",
+}  # keys are names, numbers
+
+
+def _fields(content: Any, inside: str = "") -> Iterator[str]:
+    if isinstance(content, list):
+        for row in content:
+            yield from _fields(row, inside)
+    elif isinstance(content, dict):
+        for name, value in content.items():
+            if not (inside in VALUES and (name.isdigit() or " " in name or "." in name)):
+                yield name
+            yield from _fields(value, name)
+
+
+@pytest.fixture(scope="module")
+def reports(run_path: Path) -> dict[str, Report]:
+    run = open_run(run_path)
+    model = MonetForCausalLM.from_pretrained(run.model_path).eval()
+    edit = ExpertEdit.from_experts(model, {run.group_layers[0]: torch.arange(9)})
+    return {
+        "expert G:ID": expert_document(run, 0, int(run.experts(0)["mass"].idxmax())),
+        "label L": label_document(run, "lua"),
+        "text T": text_document(run, model, "x = 1"),
+        "edit FILE": edit_document(run, model, edit, "nine"),
+        "against RUN": comparison_document(run, run),
+    }
+
+
+@pytest.mark.parametrize("name", ["expert G:ID", "label L", "text T", "edit FILE", "against RUN"])
+def test_every_field_is_in_the_documentation(reports: dict[str, Report], name: str, run_path: Path) -> None:
+    everywhere, *sections = (ROOT / "docs" / "reports.md").read_text().split("\n## ")
+    said = next(section for section in sections if section.startswith(f"`--{name}`"))
+    common = everywhere + next(section for section in sections if section.startswith("In every report"))
+    named = {*open_run(run_path).labels, *reports[name].content["origin"]["versions"]}
+    missing = {field for field in _fields(reports[name].content) if f"`{field}`" not in said + common} - named
+    assert not missing
