@@ -1,8 +1,8 @@
-"""`python -m workbench.export.bench [MODEL CORPUS | --shape 1.4b] [--json]`: what an export costs beside the bare model.
+"""`python -m workbench.export.bench [MODEL CORPUS | --shape 1.4b] [--json]`: an export's cost beside the bare model's.
 
-Tokens a second of the whole forward pass (logits of every token, same batches) and of an export with full statistics,
-examples and routing, each in processes of their own and in turn; with the compiled ops and with PyTorch's. Bytes a token
-on disk against dense g1, g2 in half precision and against the entropy of what is kept. Peak memory at 1x and 10x tokens.
+Tokens a second of the whole forward pass (logits of every token, the same batches) and of an export with statistics,
+examples and routing, each in a process of its own, in turn; with the compiled accumulation and with PyTorch's. Bytes a
+token on disk against dense g1, g2 in half precision and the entropy of what is kept. Peak memory at 1x and 10x tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..store.manifest import read_manifest
-from ..store.schema import part_name, routing_name
+from ..store.schema import routing_name
 
 SHAPES: dict[str, dict[str, Any]] = {
     "1.4b": {
@@ -147,8 +147,6 @@ def sizes(path: Path) -> dict[str, float]:
         "routing / dense": folders["routing"] / dense,
         "entropy": bits / 8 / tokens,
         "routing / entropy": folders["routing"] / (bits / 8 / tokens),
-        "documents' tokens": sum((path / part_name("tokens", p["part"])).stat().st_size for p in manifest["parts"])
-        / tokens,
     }
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..store.routing import Side
 
+MAX_BITS = 53  # heads that the bits of a float64 name
 MAX_PAIRS = 2**19  # worked on at once: bounds memory, and stays in the cache
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
@@ -47,9 +48,9 @@ def _piece(side1: Side, side2: Side, counts1: NDArray[np.int64], counts2: NDArra
     score = np.repeat(side1.probs, partners) * side2.probs[right]
     expert = np.repeat(key1 * num_keys, partners) + key2[right]
     token = np.repeat(token1, partners)
-    if counts1.shape[1] > 1:
+    if (heads := counts1.shape[1]) > 1:
         common = np.repeat(heads1, partners) & heads2[right]  # the heads that hold both keys at the token
-        several = common & (common - 1) != 0
+        several = (common & (common - 1) != 0) | (heads > MAX_BITS)
         if several.any():
             expert, token, score = _summed(expert, token, score, several, num_keys)
     if not score.all():  # products that underflow are not active
@@ -63,7 +64,7 @@ def _entries(side: Side, num_keys: int) -> tuple[NDArray[np.int64], NDArray[np.i
     token = np.repeat(np.arange(len(side)), np.diff(side.starts))
     head, key = np.divmod(side.keys.astype(np.int64), num_keys)
     place = token * num_keys + key
-    holders = np.bincount(place, weights=2.0**head, minlength=len(side) * num_keys)
+    holders = np.bincount(place, weights=2.0 ** (head % MAX_BITS), minlength=len(side) * num_keys)
     return token, key, holders.astype(np.int64)[place]
 
 
