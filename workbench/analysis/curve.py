@@ -94,10 +94,15 @@ def write_curve(run: Run, curve: RemovalCurve) -> None:
 
 
 def read_curve(run: Run) -> RemovalCurve | None:
-    """The result of the last :func:`~workbench.analysis.removal_curve` of a run; None where there is none."""
+    """The result of the last :func:`~workbench.analysis.removal_curve` of a run; None where there is none.
+
+    One that an older version kept, without the documents, counts as none.
+    """
     path = run.analysis_path(RESULT)
     if not path.is_file():
         return None
     stored = json.loads(path.read_text(encoding="utf-8"))
+    if not stored.keys() >= {*_GIVEN}:
+        return None
     points, documents = (pq.read_table(run.analysis_path(name)).to_pandas() for name in (POINTS, DOCUMENTS))
     return RemovalCurve(**{name: stored[name] for name in _GIVEN}, points=points, documents=documents)

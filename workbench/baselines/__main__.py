@@ -18,8 +18,14 @@ TRAINING = DEMO / "training.json"
 
 def dense(corpus: Path, work: Path, run: Path) -> None:
     """Train the dense model; goes on where it stopped."""
+    import torch
+
+    from monet_model.training import read_config
+
     from .dense import train_dense
 
+    _, how = read_config(TRAINING)
+    torch.set_num_threads(max(1, torch.get_num_threads() // how.replicas))
     train_dense(TRAINING, corpus, work / "dense")
 
 

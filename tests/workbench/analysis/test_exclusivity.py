@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -287,6 +288,9 @@ def test_the_curve_stops_past_its_budget_and_is_kept(
     assert isinstance(kept, RemovalCurve)
     assert kept.to_json() == curve.to_json()
     pd.testing.assert_frame_equal(kept.documents, curve.documents)
+    path = run.analysis_path("curve.json")
+    path.write_text(json.dumps({name: value for name, value in curve.to_json().items() if name != "order"}))
+    assert read_curve(run) is None  # as an older version left it
 
 
 def test_nothing_removed_is_not_measured_again(
