@@ -9,8 +9,6 @@
 namespace monet {
 namespace {
 
-using std::optional;
-
 MONET_LEVELS(kMixFloat, Mix<float>, mix_tokens)
 MONET_LEVELS(kMixDouble, Mix<double>, mix_tokens)
 MONET_LEVELS(kBackwardFloat, MixBackward<float>, mix_backward_tokens)
@@ -25,25 +23,6 @@ template <class Arguments>
 void run_tokens(const Arguments& arguments, int64_t tokens, int64_t block, int64_t level) {
   const int64_t chosen = checked_level(level), grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(block, 1));
   torch::stable::parallel_for(0, tokens, grain, [&](int64_t b, int64_t e) { run(arguments, chosen, b, e); });
-}
-
-// The inputs of both directions, checked; a2 is empty for horizontal experts.
-template <class T>
-Mix<T> inputs(const Tensor& a1, const optional<Tensor>& a2, const Tensor& indices1, const Tensor& probs1,
-              const Tensor& counts1, const Tensor& indices2, const Tensor& probs2, const Tensor& counts2,
-              const optional<Tensor>& factors) {
-  check(a1, "a1", dtype_of<T>(), {-1, -1, -1});
-  const int64_t tokens = a1.size(0), keys = a1.size(1), units = a1.size(2), heads = counts1.dim() == 2 ? counts1.size(1) : 0;
-  if (a2) check(*a2, "a2", dtype_of<T>(), {tokens, keys, units});
-  if (factors) check(*factors, "factors", dtype_of<T>(), {keys, keys});
-  Mix<T> mix{};
-  mix.a1 = a1.const_data_ptr<T>();
-  mix.a2 = a2 ? a2->const_data_ptr<T>() : nullptr;
-  mix.one = side<T>(indices1, probs1, counts1, tokens, heads);
-  mix.two = side<T>(indices2, probs2, counts2, tokens, heads);
-  mix.factors = factors ? factors->const_data_ptr<T>() : nullptr;
-  mix.heads = heads, mix.keys = keys, mix.units = units;
-  return mix;
 }
 
 using Horizontal = std::tuple<Tensor, Tensor>;
@@ -75,21 +54,17 @@ Vertical vertical(const Tensor& a1, Mix<T> mix, int64_t level) {
 Horizontal mix_horizontal(Tensor a, Tensor indices1, Tensor probs1, Tensor counts1, Tensor indices2, Tensor probs2,
                           Tensor counts2, optional<Tensor> factors, int64_t level) {
   if (a.scalar_type() == ScalarType::Double)
-    return horizontal(a, inputs<double>(a, {}, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
-  return horizontal(a, inputs<float>(a, {}, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
+    return horizontal(a, mix_inputs<double>(a, {}, indices1, probs1, counts1, indices2, probs2, counts2, factors),
+                      level);
+  return horizontal(a, mix_inputs<float>(a, {}, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
 }
 
 Vertical mix_vertical(Tensor a1, Tensor a2, Tensor indices1, Tensor probs1, Tensor counts1, Tensor indices2,
                       Tensor probs2, Tensor counts2, optional<Tensor> factors, int64_t level) {
   if (a1.scalar_type() == ScalarType::Double)
-    return vertical(a1, inputs<double>(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
-  return vertical(a1, inputs<float>(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
-}
-
-template <class T>
-const T* arriving(const Tensor& grad, const char* name, std::initializer_list<int64_t> shape) {
-  check(grad, name, dtype_of<T>(), shape);
-  return grad.const_data_ptr<T>();
+    return vertical(a1, mix_inputs<double>(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors),
+                    level);
+  return vertical(a1, mix_inputs<float>(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
 }
 
 template <class T>
@@ -98,8 +73,8 @@ BackwardHorizontal backward_horizontal(const Tensor& top, const Tensor& bias, co
   const int64_t tokens = a.size(0);
   MixBackward<T> g{};
   g.forward = forward;
-  g.cross2 = arriving<T>(top, "top", {tokens, forward.keys, forward.units});
-  g.columns = arriving<T>(bias, "bias", {tokens, forward.keys});
+  g.cross2 = numbers<T>(top, "top", a, {tokens, forward.keys, forward.units});
+  g.columns = numbers<T>(bias, "bias", a, {tokens, forward.keys});
   Tensor to = torch::stable::empty_like(a), p = torch::stable::empty_like(probs1), q = torch::stable::empty_like(probs2);
   g.a1 = to.mutable_data_ptr<T>(), g.probs1 = p.mutable_data_ptr<T>(), g.probs2 = q.mutable_data_ptr<T>();
   run_tokens(g, tokens, 2 * forward.keys * forward.units, level);
@@ -114,12 +89,12 @@ BackwardVertical backward_vertical(const Tensor& straight1, const Tensor& cross1
   const int64_t tokens = a1.size(0), keys = forward.keys, units = forward.units;
   MixBackward<T> g{};
   g.forward = forward;
-  g.straight1 = arriving<T>(straight1, "straight1", {tokens, keys, units});
-  g.cross1 = arriving<T>(cross1, "cross1", {tokens, keys, units});
-  g.rows = arriving<T>(rows, "rows", {tokens, keys});
-  g.cross2 = arriving<T>(cross2, "cross2", {tokens, keys, units});
-  g.straight2 = arriving<T>(straight2, "straight2", {tokens, keys, units});
-  g.columns = arriving<T>(columns, "columns", {tokens, keys});
+  g.straight1 = numbers<T>(straight1, "straight1", a1, {tokens, keys, units});
+  g.cross1 = numbers<T>(cross1, "cross1", a1, {tokens, keys, units});
+  g.rows = numbers<T>(rows, "rows", a1, {tokens, keys});
+  g.cross2 = numbers<T>(cross2, "cross2", a1, {tokens, keys, units});
+  g.straight2 = numbers<T>(straight2, "straight2", a1, {tokens, keys, units});
+  g.columns = numbers<T>(columns, "columns", a1, {tokens, keys});
   Tensor to1 = torch::stable::empty_like(a1), to2 = torch::stable::empty_like(a2);
   Tensor p = torch::stable::empty_like(probs1), q = torch::stable::empty_like(probs2);
   g.a1 = to1.mutable_data_ptr<T>(), g.a2 = to2.mutable_data_ptr<T>();
@@ -134,9 +109,10 @@ BackwardHorizontal mix_horizontal_backward(Tensor top, Tensor bias, Tensor a, Te
   if (a.scalar_type() == ScalarType::Double)
     return backward_horizontal(
         top, bias, a, probs1, probs2,
-        inputs<double>(a, {}, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
+        mix_inputs<double>(a, {}, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
   return backward_horizontal(top, bias, a, probs1, probs2,
-                             inputs<float>(a, {}, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
+                             mix_inputs<float>(a, {}, indices1, probs1, counts1, indices2, probs2, counts2, factors),
+                             level);
 }
 
 BackwardVertical mix_vertical_backward(Tensor straight1, Tensor cross1, Tensor rows, Tensor cross2, Tensor straight2,
@@ -145,10 +121,11 @@ BackwardVertical mix_vertical_backward(Tensor straight1, Tensor cross1, Tensor r
                                        optional<Tensor> factors, int64_t level) {
   if (a1.scalar_type() == ScalarType::Double)
     return backward_vertical(straight1, cross1, rows, cross2, straight2, columns, a1, a2, probs1, probs2,
-                             inputs<double>(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors),
+                             mix_inputs<double>(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors),
                              level);
   return backward_vertical(straight1, cross1, rows, cross2, straight2, columns, a1, a2, probs1, probs2,
-                           inputs<float>(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors), level);
+                           mix_inputs<float>(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors),
+                           level);
 }
 
 }  // namespace

@@ -41,11 +41,11 @@ constexpr decltype(&lay_out_baseline) kLayOut[] = {lay_out_baseline};
 #endif
 
 std::tuple<Tensor, Tensor, Tensor> route(Tensor logits, Tensor mean, Tensor var, double sigma, int64_t level) {
-  check(logits, "logits", ScalarType::Float, {-1, -1, -1});
+  check(logits, "logits", logits, ScalarType::Float, {-1, -1, -1});
   const int64_t tokens = logits.size(0), heads = logits.size(1), keys = logits.size(2), count = tokens * heads;
   STD_TORCH_CHECK(keys >= 1 && keys <= INT16_MAX, "logits must have 1 to 32767 keys");
-  check(mean, "mean", ScalarType::Float, {heads});
-  check(var, "var", ScalarType::Float, {heads});
+  check(mean, "mean", logits, ScalarType::Float, {heads});
+  check(var, "var", logits, ScalarType::Float, {heads});
   STD_TORCH_CHECK(std::isfinite(sigma), "sigma must be finite");
   const int64_t chosen = checked_level(level);
 
