@@ -6,7 +6,8 @@ with malloc as it comes, and with malloc told to keep freed memory (glibc only).
 What is timed is the thread's processor time, which other processes disturb less than the clock; with `--device cuda`
 it is the GPU's time, over inputs that take turns so that its cache does not hold them.
 
-The floor of an op is the time to read its inputs and write its outputs once at the speed of a copy, measured beside it.
+The floor of a row is the time to read its op's inputs and write its outputs once, so many MB, at the speed of a copy
+that is measured beside it. `accumulate` reads and writes the statistics of every expert that is active.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, median
 from time import thread_time
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,8 +30,8 @@ from . import library
 from .accumulation import Statistics, accumulate
 from .contribution import contributions
 from .mixing import mix
-from .pairs import accumulate_reference, contributions_reference
-from .reference import EPS, mix_vertical_reference
+from .pairs import accumulate_reference, active_pairs, contributions_reference
+from .reference import EPS, mix_horizontal_reference, mix_vertical_backward_reference, mix_vertical_reference
 from .routing import route
 
 TOKENS, FEW, HEADS, KEYS, TOPK, UNITS, LABELS, BEST = 2048, 32, 8, 512, 32, 8, 7, 20
@@ -42,12 +44,12 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 @dataclass
 class Case:
-    """Something to time: ``bytes`` is what it must move; ``against`` names the op that its time is divided by."""
+    """Something to time: ``against`` names the op that its time is divided by; ``bytes`` is what that op must move."""
 
     name: str
     run: Callable[[], object]
     against: str
-    bytes: int | None = None
+    bytes: int = 0  # the op's own row tells
 
 
 def formula(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> Tensor:
@@ -110,12 +112,22 @@ def cases(device: str, seed: int = 0) -> Iterator[Case]:
     moved = size(a1, a2) * 3 + lists + 2 * TOKENS * KEYS * 4
     yield Case("mix, vertical", lambda: mix((a1, a2), routing), "mix, vertical", moved)
     yield Case("  dense routing, matrix products", lambda: dense_sums(b1, b2, g1, g2), "mix, vertical")
+    plain: Callable[..., object] = mix_vertical_reference
+    yield Case("  definition in PyTorch", lambda: plain(a1, a2, *arrays.values(), None), "mix, vertical")
     edited = "mix, vertical, with factors"
     yield Case(edited, lambda: mix((a1, a2), routing, factors), edited, moved + size(factors))
-    plain: Callable[..., object] = mix_vertical_reference
     yield Case("  definition in PyTorch", lambda: plain(a1, a2, *arrays.values(), factors), edited)
+    grads, learned = mix((a1, a2), routing), "mix, vertical, gradients"
+    backward = torch.ops.monet.mix_vertical_backward
+    by_hand: Callable[..., object] = mix_vertical_backward_reference
+    to_probs = size(routing.probs1, routing.probs2)
+    flow = size(*grads) + size(a1, a2) * 2 + lists + to_probs
+    yield Case(learned, lambda: backward(*grads, a1, a2, *arrays.values(), None), learned, flow)
+    yield Case("  definition in PyTorch", lambda: by_hand(*grads, a1, a2, *arrays.values(), None), learned)
     horizontal = size(a1) * 2 + lists + TOKENS * KEYS * 4
     yield Case("mix, horizontal", lambda: mix(a1, routing), "mix, horizontal", horizontal)
+    one_set: Callable[..., object] = mix_horizontal_reference
+    yield Case("  definition in PyTorch", lambda: one_set(a1, *arrays.values(), None), "mix, horizontal")
 
     def counting(lists: SimpleNamespace, plain: bool) -> Callable[[], None]:
         state = Statistics.empty(KEYS, HEADS, LABELS, best=BEST, per_document=2, device=device)
@@ -135,16 +147,16 @@ def cases(device: str, seed: int = 0) -> Iterator[Case]:
 
         return run
 
-    many = counting(routing, plain=False)
-    state_bytes = KEYS**2 * (16 + 8 + 12 * BEST)  # a label's two numbers, a bin and the list of each expert
-    yield Case("accumulate", many, "accumulate", lists + 2 * state_bytes)
-    short = f"accumulate, {FEW} tokens"
-    yield Case(short, counting(few, plain=False), short)
+    of_expert = 2 * (16 + 8 + 12 * BEST)  # a label's two numbers, a bin and the list, read and written
+    yield Case("accumulate", counting(routing, plain=False), "accumulate", lists + KEYS**2 * of_expert)
+    short, given = f"accumulate, {FEW} tokens", [getattr(few, name) for name in names]
+    touched = len(active_pairs(*given, KEYS)[1].unique())  # type: ignore[call-arg]
+    yield Case(short, counting(few, plain=False), short, size(*given) + touched * of_expert)
     yield Case("  definition in PyTorch", counting(few, plain=True), short)
 
     d = [torch.randn(1, KEYS, UNITS, device=device) for _ in range(4)]
     c = [torch.randn(1, KEYS, device=device) for _ in range(2)]
-    hidden, given = (a1[:FEW], a2[:FEW]), [getattr(few, name) for name in names]
+    hidden = (a1[:FEW], a2[:FEW])
     top = f"contributions, {FEW} tokens, top 50"
     must = size(*hidden, *given, *d, *c) + FEW * 50 * 12
     yield Case(top, lambda: contributions(hidden, few, (*d, *c), 50), top, must)
@@ -166,13 +178,13 @@ def timed(run: Callable[[], object], device: str) -> float:
     return 1e3 * (thread_time() - start)
 
 
-def measure(repeats: int, device: str) -> dict[str, dict[str, float | str | None]]:
+def measure(repeats: int, device: str) -> dict[str, dict[str, Any]]:
     """Rows by name: least and median milliseconds, ratio to the op, floor; an op and its rivals take turns."""
     sets = [list(cases(device, seed)) for seed in range(4 if device == "cuda" else 1)]
     groups: dict[str, list[int]] = {}
     for at, case in enumerate(sets[0]):
         groups.setdefault(case.against, []).append(at)
-    rows: dict[str, dict[str, float | str | None]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     speed = 0.0
     with torch.inference_mode():
         for against, members in groups.items():
@@ -187,17 +199,17 @@ def measure(repeats: int, device: str) -> dict[str, dict[str, float | str | None
             for at in members:
                 case = sets[0][at]
                 middle = median(times[at])
-                if case.name == COPY and case.bytes:
-                    speed = case.bytes / middle
-                floor = case.bytes / speed if case.bytes else None
+                must = sets[0][members[0]].bytes
+                speed = must / middle if case.name == COPY else speed
                 name = case.name if not case.name.startswith(" ") else f"{against}:{case.name[1:]}"
                 rows[name] = {
                     "op": against,
                     "least_ms": min(times[at]),
                     "median_ms": middle,
                     "ratio": middle / ours,
-                    "floor_ms": floor,
-                    "of_floor": floor / middle if floor else None,
+                    "floor_bytes": must,
+                    "floor_ms": must / speed,
+                    "of_floor": must / speed / middle,
                 }
     return rows
 
@@ -236,10 +248,10 @@ def main(argv: list[str] | None = None) -> None:
         return
     print(f"{TOKENS} tokens, {HEADS} heads, {KEYS} keys, k {TOPK}; one thread; {where}; torch {torch.__version__}")
     for allocator, table in tables.items():
-        print(f"\n{allocator:<56}{'least ms':>10}{'median ms':>11}{'x op':>8}{'floor ms':>10}{'of floor':>10}")
+        print(f"\n{allocator:<56}{'least ms':>10}{'median ms':>11}{'x op':>8}{'MB':>9}{'floor ms':>10}{'of floor':>10}")
         for name, row in table.items():
-            floor = f"{row['floor_ms']:>10.2f}{row['of_floor']:>10.2f}" if row["floor_ms"] else ""
-            print(f"{name:<56}{row['least_ms']:>10.2f}{row['median_ms']:>11.2f}{row['ratio']:>8.2f}{floor}")
+            took = f"{row['least_ms']:>10.2f}{row['median_ms']:>11.2f}{row['ratio']:>8.2f}"
+            print(f"{name:<56}{took}{row['floor_bytes'] / 1e6:>9.1f}{row['floor_ms']:>10.2f}{row['of_floor']:>10.3f}")
 
 
 if __name__ == "__main__":
