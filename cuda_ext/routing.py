@@ -62,7 +62,7 @@ def _check(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> None:
         check_tensor(name, value, (heads,), logits.device)
         if not value.is_floating_point():
             raise TypeError(f"{name} must be of a floating dtype; got {value.dtype}.")
-    if not math.isfinite(sigma):
+    if not -math.inf < sigma < math.inf:  # torch.compile knows comparisons of a number that varies, not isfinite
         raise ValueError(f"sigma must be finite; got {sigma}.")
 
 
