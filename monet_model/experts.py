@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from cuda_ext import mix
 
 from .config import MonetConfig
-from .projection import is_plain, project
+from .projection import is_plain, product, project
 from .routing import Routing
 
-CHUNK = 256  # tokens that inference takes at a time: what is between the projections stays in the processor's cache
+CHUNK = 128  # tokens that inference takes at a time: what is between the projections stays in the processor's cache
 
 
 def activate(projection: nn.Linear, x: Tensor, keys: int) -> Tensor:
@@ -85,7 +85,7 @@ class HorizontalExperts(ExpertLayer):
 
     def read_out(self, *sums: Tensor) -> Tensor:
         top, bias = sums
-        return project(self.v, top.flatten(-2)) + bias @ self.b.to(bias.dtype)
+        return project(self.v, top.flatten(-2)) + product(bias, self.b)
 
 
 class VerticalExperts(ExpertLayer):
@@ -112,9 +112,9 @@ class VerticalExperts(ExpertLayer):
 
     def read_out(self, *sums: Tensor) -> Tensor:
         straight1, cross1, rows, cross2, straight2, columns = sums
-        left = project(self.v11, straight1.flatten(-2)) + project(self.v12, cross1.flatten(-2))
+        left = project(self.v11, straight1.flatten(-2)) + project(self.v12, cross1.flatten(-2)) + product(rows, self.b1)
         right = project(self.v21, cross2.flatten(-2)) + project(self.v22, straight2.flatten(-2))
-        return torch.cat([left + rows @ self.b1.to(rows.dtype), right + columns @ self.b2.to(rows.dtype)], -1)
+        return torch.cat([left, right + product(columns, self.b2)], -1)
 
 
 def make_experts(config: MonetConfig) -> HorizontalExperts | VerticalExperts:

@@ -69,20 +69,34 @@ class RouterBridge(GeneralizedComponent):
     def forward(self, x: Tensor) -> Routing:
         """Routing of the batch x pos tokens of ``x`` (batch, pos, d_model)."""
         router = cast(MonetRouter, self.original_component)
-        logits = router.logits(self.hook_in(x))
-        logits = self.hook_logits1(logits[0]), self.hook_logits2(logits[1])
-        normalised = router.normalise(*logits)
-        normalised = self.hook_normalized1(normalised[0]), self.hook_normalized2(normalised[1])
-        thresholds = (
-            self.hook_threshold1(head_thresholds(normalised[0], router.sigma)),
-            self.hook_threshold2(head_thresholds(normalised[1], router.sigma)),
+        logits, _ = self._hooked("logits", router.logits(self.hook_in(x)))
+        # The model's own routing, for as long as no hook asks for another. Gradients go through the dense values.
+        routing = None if torch.is_grad_enabled() or router.training else router.route(*logits)
+        normalised, standard = self._hooked("normalized", router.normalise(*logits))
+        highest = head_thresholds(normalised[0], router.sigma), head_thresholds(normalised[1], router.sigma)
+        thresholds, usual = self._hooked("threshold", highest)
+        if routing is not None and standard and usual:
+            g1, g2 = (g.view(normalised[0].shape) for g in routing.dense())
+        else:
+            routing = None
+            # A hook may ask for more than any key has: the highest key stays active.
+            g1, g2 = (
+                select_keys(z, n, t.minimum(n.amax(-1, keepdim=True)))
+                for z, n, t in zip(logits, normalised, thresholds, strict=True)
+            )
+        g, kept = self._hooked("g", (g1, g2))
+        return routing if routing is not None and kept else Routing.from_dense(*g)
+
+    def _hooked(self, name: str, values: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, Tensor], bool]:
+        """What the hooks of both sides make of two values, and whether that is the values as they were."""
+        # Tensors of inference mode keep no count of their changes in place.
+        before = [None if value.is_inference() else value._version for value in values]
+        hooked = getattr(self, f"hook_{name}1")(values[0]), getattr(self, f"hook_{name}2")(values[1])
+        same = all(
+            new is old and version is not None and new._version == version
+            for new, old, version in zip(hooked, values, before, strict=True)
         )
-        # A hook may ask for more than any key has: the highest key stays active.
-        g1, g2 = (
-            select_keys(z, n, t.minimum(n.amax(-1, keepdim=True)))
-            for z, n, t in zip(logits, normalised, thresholds, strict=True)
-        )
-        return Routing.from_dense(self.hook_g1(g1), self.hook_g2(g2))
+        return hooked, same
 
 
 class ExpertsBridge(GeneralizedComponent):

@@ -25,6 +25,7 @@ from .edits import Edits, active_edits, apply_edits, check_edits
 from .expert_edit import ExpertEdit
 from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss
+from .projection import project
 from .router import Float32Buffers, MonetRouter
 from .routing import Routing
 
@@ -147,6 +148,11 @@ class MonetPreTrainedModel(PreTrainedModel):
             loaded = super().from_pretrained(*args, **kwargs)
         (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_routers(freeze_routers)
         return loaded
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        """Write the checkpoint; arguments as in transformers."""
+        with patient_bars():
+            return super().save_pretrained(*args, **kwargs)
 
     def freeze_routers(self, frozen: bool = True) -> None:
         """Whether training leaves the routers' weights and running statistics alone.
@@ -295,7 +301,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
+        logits = project(self.lm_head, outputs.last_hidden_state[:, kept, :])
         loss = lm_loss = aux_loss = None
         if labels is not None:
             loss = lm_loss = self.loss_function(

@@ -66,7 +66,7 @@ class HeadNorm(Float32Buffers, nn.BatchNorm1d):
     def forward(self, z: Tensor) -> Tensor:
         """Normalised logits, shape as given; gathers running statistics in training."""
         mean, var = self.statistics(z)
-        return (z - mean[:, None]) * torch.rsqrt(var + self.eps)[:, None]
+        return (z - mean[:, None]).mul_(torch.rsqrt(var + self.eps)[:, None])
 
 
 def _logits(projection: nn.Linear, x: Tensor) -> Tensor:
@@ -118,7 +118,13 @@ class MonetRouter(nn.Module):
         return self.norm1(z1.reshape(rows)).view(shape), self.norm2(z2.reshape(rows)).view(shape)
 
     def forward(self, x: Tensor) -> Routing:
-        """Routing of ``x`` (..., hidden), whose leading dimensions are flattened to tokens.
+        """Routing of ``x`` (..., hidden); the rest as in :meth:`route`."""
+        return self.route(*self.logits(x))
+
+    def route(self, z1: Tensor, z2: Tensor) -> Routing:
+        """Routing by raw logits (..., heads, keys), whose leading dimensions are flattened to tokens.
+
+        Gathers running statistics in training.
 
         Raises:
             ValueError: a logit is NaN or infinite.
@@ -128,5 +134,4 @@ class MonetRouter(nn.Module):
             z = z.flatten(0, -3)
             return route(z, *norm.statistics(z), self.sigma)
 
-        z1, z2 = self.logits(x)
         return Routing(*side(z1, self.norm1), *side(z2, self.norm2), num_keys=self.keys)

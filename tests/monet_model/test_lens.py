@@ -124,6 +124,27 @@ def test_router_hooks_tell_one_story(pair: Pair, error: Any) -> None:
         assert (value["threshold"] <= router.sigma).all()
 
 
+@pytest.mark.parametrize("value", ["logits", "normalized", "threshold", "g"])
+def test_hooks_may_change_values_in_place(pair: Pair, value: str) -> None:
+    """A value changed in place counts like one that is returned, also where gradients are off."""
+
+    def in_place(tensor: torch.Tensor, hook: Any) -> None:
+        tensor[:, :, 0].mul_(-0.5)
+
+    def returned(tensor: torch.Tensor, hook: Any) -> torch.Tensor:
+        tensor = tensor.clone()
+        tensor[:, :, 0] *= -0.5
+        return tensor
+
+    name = f"blocks.0.mlp.hook_{value}1"
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            made = [pair.lens.run_with_hooks(pair.ids, fwd_hooks=[(name, hook)]) for hook in (in_place, returned)]
+            plain = pair.lens(pair.ids)
+        assert torch.equal(*made)
+        assert not torch.equal(made[0], plain)
+
+
 def test_every_hook_in_the_table_exists_and_fires(pair: Pair) -> None:
     _, cache = pair.lens.run_with_cache(pair.ids)
     for layer in range(4):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from monet_model.projection import FEW, is_plain, project
+from monet_model.projection import FEW, is_plain, product, project
 
 
 @pytest.fixture
@@ -52,3 +52,14 @@ def test_everything_else_goes_through_the_module(calls: list[Any]) -> None:
         project(projection, x)
     assert seen == [1]
     assert not calls
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch was built without oneDNN")
+@torch.no_grad()
+def test_products_with_a_bare_matrix(calls: list[Any]) -> None:
+    x, matrix = torch.rand(FEW, 24), torch.rand(24, 8)
+    assert torch.allclose(product(x, matrix), x @ matrix, rtol=1e-6)
+    assert len(calls) == 1
+    assert torch.equal(product(x[1:], matrix), x[1:] @ matrix)
+    assert product(x.bfloat16(), matrix).dtype == torch.bfloat16
+    assert len(calls) == 1
