@@ -98,9 +98,19 @@ def _cluster(address: str, cpus: int) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise WorkbenchError("--ray needs Ray; pip install 'monet-workbench[ray]'.") from error
-    if ray.is_initialized():
+    connected = ray.is_initialized()
+    if not connected:
+        _connect(ray, address, cpus)
+    try:
+        if (there := ray.cluster_resources().get("CPU", 0)) < cpus:  # an actor without room would wait for ever
+            raise WorkbenchError(f"the workers need {cpus} CPUs, and the Ray cluster {address} has {there:g}.")
         yield ray
-        return
+    finally:
+        if not connected:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str, cpus: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address == "local":
@@ -111,9 +121,3 @@ def _cluster(address: str, cpus: int) -> Iterator[Any]:
         raise WorkbenchError(
             f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, or give `local`."
         ) from error
-    try:
-        if (there := ray.cluster_resources().get("CPU", 0)) < cpus:
-            raise WorkbenchError(f"the workers need {cpus} CPUs, and the Ray cluster {address} has {there:g}.")
-        yield ray
-    finally:
-        ray.shutdown()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from workbench.errors import WorkbenchError
 from workbench.export import export, export_run, parts
@@ -29,7 +30,7 @@ def cluster() -> Iterator[None]:
     """A local cluster with room for two workers; functions of this file go to it whole, as it cannot import them."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(num_cpus=2, object_store_memory=100 * 2**20, **quiet)
+    ray.init(num_cpus=2 * torch.get_num_threads(), object_store_memory=100 * 2**20, **quiet)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
     ray.shutdown()
@@ -81,6 +82,12 @@ def test_a_worker_is_killed(cluster, corpus, alone, tmp_path, monkeypatch) -> No
     assert int(died.read_text()) != os.getpid()
     assert _files(tmp_path / "run") == alone
     assert verify_run(tmp_path / "run") == []
+
+
+def test_too_few_processors_are_refused(cluster, corpus, tmp_path) -> None:
+    """A worker that finds no room would be waited for without end."""
+    with pytest.raises(WorkbenchError, match="the workers need .* CPUs"):
+        export_run(MODEL, corpus, tmp_path / "run", ray="local", workers=3, **SETTINGS)
 
 
 def test_the_driver_stops_and_another_goes_on(cluster, corpus, alone, tmp_path, monkeypatch) -> None:
