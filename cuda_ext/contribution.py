@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .library import has_kernel
 from .pairs import contributions_reference
-from .sparse import SparseRouting, check_tensor, check_values, sides
+from .sparse import SparseRouting, activations, check_tensor, check_values, sides
 
 
 def contributions(
@@ -43,32 +43,30 @@ def contributions(
         ValueError: a wrong shape, device, or number of directions; ``top`` below 1.
         IndexError: the routing holds an index that is no key, or a count above its width.
     """
-    a1, a2 = (hidden, None) if isinstance(hidden, Tensor) else hidden
+    given = activations(hidden, routing.num_keys)
+    first, a2 = next(iter(given.values())), given.get("hidden[1]")
     pair = a2 is not None
     names = ("d11", "d12", "d21", "d22", "c1", "c2") if pair else ("d21", "c2")
     if top < 1:
         raise ValueError(f"top must be at least 1; got {top}.")
     if len(directions) != len(names):
         raise ValueError(f"directions must be {len(names)} tensors for these experts; got {len(directions)}.")
-    first = check_tensor("hidden[0]" if pair else "hidden", a1, ("tokens", routing.num_keys, "units"))
     if first.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"hidden must be float32 or float64; got {first.dtype}.")
     tokens, keys, units = first.shape
-    shaped = {"hidden[1]": (a2, (tokens, keys, units)), "factors": (factors, (keys, keys))}
+    if factors is not None:
+        given["factors"] = check_tensor("factors", factors, (keys, keys), first.device)
     rows: int | str = "1 or tokens"
     for at, (name, value) in enumerate(zip(names, directions, strict=True)):
         shape = (rows, keys, units) if name.startswith("d") else (rows, keys)
         check_tensor(f"directions[{at}]", value, shape, first.device)
         rows = value.shape[0]
-        shaped[f"directions[{at}]"] = (value, tuple(value.shape))
+        given[f"directions[{at}]"] = value
     if rows not in (1, tokens):
         raise ValueError(f"directions must have 1 row, or one for each of {tokens} tokens; got {rows}.")
-    for name, (given, expected) in shaped.items():
-        if given is None:
-            continue
-        check_tensor(name, given, expected, first.device)
-        if given.dtype != first.dtype:
-            raise TypeError(f"{name} must be {first.dtype}, as hidden; got {given.dtype}.")
+    for name, value in given.items():
+        if value.dtype != first.dtype:
+            raise TypeError(f"{name} must be {first.dtype}, as hidden; got {value.dtype}.")
     arrays = sides(routing, first.dtype, first.device, tokens)
     projections = dict.fromkeys(("d11", "d12", "d21", "d22", "c1", "c2")) | dict(zip(names, directions, strict=True))
     return _contributions(first, a2, *arrays, factors, *projections.values(), top)

@@ -15,7 +15,7 @@ from .reference import (
     mix_vertical_backward_reference,
     mix_vertical_reference,
 )
-from .sparse import SparseRouting, check_tensor, check_values, sides
+from .sparse import SparseRouting, activations, check_tensor, check_values, sides
 
 HIDDEN_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -56,13 +56,9 @@ def mix(
         ValueError: a wrong shape or device.
         IndexError: the routing holds an index that is no key, or a count above its width.
     """
-    activations = (hidden,) if isinstance(hidden, Tensor) else tuple(hidden)
-    names = ("hidden",) if len(activations) == 1 else ("hidden[0]", "hidden[1]")
-    if len(activations) != len(names):
-        raise ValueError(f"hidden must be one tensor or a pair of tensors; got {len(activations)}.")
-    first = check_tensor(names[0], activations[0], ("tokens", routing.num_keys, "units"))
-    for name, a in zip(names, activations, strict=True):
-        check_tensor(name, a, tuple(first.shape), first.device)
+    given = activations(hidden, routing.num_keys)
+    first = next(iter(given.values()))
+    for name, a in given.items():
         if a.dtype not in HIDDEN_DTYPES or a.dtype != first.dtype:
             raise TypeError(f"{name} must be one of {HIDDEN_DTYPES}, the same for both key sets; got {a.dtype}.")
     compute = torch.float64 if first.dtype == torch.float64 else torch.float32
@@ -70,7 +66,7 @@ def mix(
     if factors is not None:
         check_tensor("factors", factors, (routing.num_keys, routing.num_keys), first.device)
         factors = factors.to(compute)
-    wide = [a.to(compute) for a in activations]
+    wide = [a.to(compute) for a in given.values()]
     out = _vertical(*wide, *arrays, factors) if len(wide) == 2 else _horizontal(*wide, *arrays, factors)
     return tuple(t.to(first.dtype) for t in out)  # type: ignore[return-value]
 

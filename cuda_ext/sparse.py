@@ -61,6 +61,21 @@ def check_tensor(name: str, value: object, shape: tuple[int | str, ...], device:
     return value
 
 
+def activations(hidden: Tensor | tuple[Tensor, ...], keys: int) -> dict[str, Tensor]:
+    """The activations of one key set, or of both, by name for messages; shapes and devices checked, dtypes not.
+
+    Raises:
+        TypeError: one is no tensor.
+        ValueError: a wrong number, shape or device.
+    """
+    given = (hidden,) if isinstance(hidden, Tensor) else tuple(hidden)
+    names = ("hidden",) if len(given) == 1 else ("hidden[0]", "hidden[1]")
+    if len(given) != len(names):
+        raise ValueError(f"hidden must be one tensor or a pair of tensors; got {len(given)}.")
+    first = check_tensor(names[0], given[0], ("tokens", keys, "units"))
+    return {name: check_tensor(name, a, tuple(first.shape), first.device) for name, a in zip(names, given, strict=True)}
+
+
 def sides(routing: SparseRouting, dtype: torch.dtype, device: torch.device, tokens: int | None = None) -> Sides:
     """The six arrays of a routing, probabilities in ``dtype``; shapes, dtypes and devices checked, values not.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,9 +142,26 @@ def test_opcheck() -> None:
     torch.library.opcheck(torch.ops.monet.contributions.default, arguments)
 
 
+LISTS = random_routing(3, 2, 6, 0, torch.float64)
+
+
+@pytest.mark.filterwarnings(IGNORE)
 @pytest.mark.parametrize(
     ("change", "error", "named"),
     [
+        ({"hidden": (torch.zeros(3, 6, 4),) * 3}, ValueError, "hidden must be one tensor or a pair"),
+        ({"hidden": torch.zeros(3, 5, 4)}, ValueError, r"hidden must have shape \(tokens, 6, units\)"),
+        ({"hidden": [1.0]}, TypeError, "hidden must be a torch.Tensor"),
+        (
+            {"directions": (torch.zeros(1, 6, 4, device="meta").double(), torch.zeros(1, 6).double())},
+            ValueError,
+            r"directions\[0\] is on meta, expected cpu",
+        ),
+        ({"factors": torch.zeros(6, 6, device="meta").double()}, ValueError, "factors is on meta, expected cpu"),
+        ({"routing": replace(LISTS, probs1=LISTS.probs1.to("meta"))}, ValueError, "routing.probs1 is on meta"),
+        ({"routing": replace(LISTS, indices2=LISTS.indices2.int())}, TypeError, "routing.indices2 must be torch.int16"),
+        ({"routing": replace(LISTS, indices1=LISTS.indices1 + 6)}, IndexError, "routing.indices1 must lie in 0 .. 5"),
+        ({"routing": replace(LISTS, counts2=LISTS.counts2 - 9)}, IndexError, "routing.counts2 must lie in 0 .."),
         ({"top": 0}, ValueError, "top must be at least 1"),
         ({"hidden": torch.zeros(3, 6, 4).half()}, TypeError, "hidden must be float32 or float64"),
         ({"hidden": (torch.zeros(3, 6, 4),) * 2}, ValueError, "directions must be 6 tensors"),
@@ -159,7 +177,7 @@ def test_opcheck() -> None:
         ({"factors": torch.zeros(6, 5).double()}, ValueError, r"factors must have shape \(6, 6\)"),
     ],
 )
-def test_wrong_arguments_are_named(change: dict[str, Any], error: type[Exception], named: str) -> None:
+def test_wrong_arguments_are_named(change: dict[str, Any], error: type[Exception], named: str, either: None) -> None:
     hidden, routing, directions, _ = problem(3, 2, 6, 4, False, 1, False)
     with pytest.raises(error, match=named):
         contributions(**({"hidden": hidden, "routing": routing, "directions": directions, "top": 3} | change))
