@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from cuda_ext import backend
+
 from ..store.manifest import read_manifest
 from ..store.schema import routing_name
 
@@ -38,7 +40,7 @@ def make_model(shape: str, folder: Path) -> Path:
     from monet_model import MonetConfig
     from monet_model.bench import settled
 
-    settled(MonetConfig(**SHAPES[shape]), 1.0).save_pretrained(folder / "model")
+    settled(MonetConfig(**SHAPES[shape])).save_pretrained(folder / "model")
     return folder / "model"
 
 
@@ -55,7 +57,7 @@ def make_corpus(vocabulary: int, tokens: int, path: Path) -> Path:
     return path
 
 
-def time_forward(model: str, corpus: str, limit: int) -> dict[str, float]:
+def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
     """Tokens a second of the whole model over the batches that an export reads."""
     import torch
 
@@ -83,17 +85,17 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, float]:
             loaded(input_ids=ids, attention_mask=mask, use_cache=False)
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
     tokens = sum(int(counted.sum()) for *_, counted in batches)
-    return {"tokens": tokens, "tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
+    return {"backend": backend(), "tokens": tokens, "tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
 
 
-def time_export(model: str, corpus: str, limit: int, run: str, plain: bool) -> dict[str, float]:
+def time_export(model: str, corpus: str, limit: int, run: str, plain: bool) -> dict[str, Any]:
     """Tokens a second of an export, its model already loaded; the peak of the process's memory, in bytes."""
     from . import export
 
     if plain:
         from cuda_ext import accumulation
 
-        accumulation.has_kernel = lambda _: False
+        setattr(accumulation, "has_kernel", lambda _: False)  # noqa: B010
     loaded, found = export.load_model(model), Path(run)
     clock: dict[str, float] = {}
 
@@ -106,7 +108,8 @@ def time_export(model: str, corpus: str, limit: int, run: str, plain: bool) -> d
     seconds, processor = time.perf_counter() - clock["wall"], time.process_time() - clock["processor"]
     tokens = read_manifest(found)["parts"][-1]["rows"][1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"tokens": tokens, "tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor, "peak": peak}
+    speed = {"tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
+    return {"backend": backend(), "tokens": tokens, "peak": peak} | speed
 
 
 def sizes(path: Path) -> dict[str, float]:
@@ -150,7 +153,7 @@ def sizes(path: Path) -> dict[str, float]:
     }
 
 
-def _apart(*arguments: str) -> dict[str, float]:
+def _apart(*arguments: str) -> dict[str, Any]:
     """A measurement in a process of its own."""
     command = [sys.executable, "-m", "workbench.export.bench", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -161,7 +164,7 @@ def _apart(*arguments: str) -> dict[str, float]:
 
 def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memory: bool) -> dict[str, Any]:
     """All figures of a model over the first ``limit`` documents of a corpus."""
-    rows: dict[str, list[dict[str, float]]] = {"forward": [], "export": [], "export, PyTorch's accumulate": []}
+    rows: dict[str, list[dict[str, Any]]] = {"forward": [], "export": [], "export, PyTorch's accumulate": []}
     for turn in range(repeats):
         rows["forward"].append(_apart("--forward", model, corpus, str(limit)))
         rows["export"].append(_apart("--export", model, corpus, str(limit), str(folder / f"run-{turn}")))
@@ -174,6 +177,8 @@ def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memor
     }
     result: dict[str, Any] = {
         "tokens": rows["export"][0]["tokens"],
+        "backends": sorted({row["backend"] for found in rows.values() for row in found}),
+        "rounds": {name: [row["tokens_s"] for row in found] for name, found in rows.items()},
         "speed": speed,
         "ratio": median(e["tokens_s"] / f["tokens_s"] for e, f in zip(rows["export"], rows["forward"], strict=True)),
         "ratio_cpu": speed["export"]["tokens_cpu_s"] / speed["forward"]["tokens_cpu_s"],
@@ -218,7 +223,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.json:
         print(json.dumps(result, indent=2))
         return
-    print(f"{result['tokens']:,.0f} tokens")
+    print(f"{result['tokens']:,.0f} tokens; router kernels: {', '.join(result['backends'])}")
     for name, row in result["speed"].items():
         print(f"{name:<34}{row['tokens_s']:>12,.0f} tokens/s{row['tokens_cpu_s']:>12,.0f} tokens/s of processor time")
     print(f"export / forward{result['ratio']:>30.2f}{result['ratio_cpu']:>21.2f}")

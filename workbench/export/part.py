@@ -238,12 +238,11 @@ class Gatherer:
         labels, starts = part.label_of_row[rows].astype(np.int64), part.start_of_row[rows]
         for routing, writer, total in zip(routings, self.writers, self.totals, strict=True):
             accumulate(total.statistics, routing, *map(torch.from_numpy, (labels, global_rows, starts)))
-            sides = [
-                Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys),
-                Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys),
-            ]
-            total.sample.add(*sides, routing.num_keys, global_rows)
-            writer.write_table(to_arrow(*(side.only(part.kept[rows]) for side in sides)), row_group_size=ROW_GROUP)
+            side1 = Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys)
+            side2 = Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys)
+            total.sample.add(side1, side2, routing.num_keys, global_rows)
+            kept = part.kept[rows]
+            writer.write_table(to_arrow(side1.only(kept), side2.only(kept)), row_group_size=ROW_GROUP)
 
     def __enter__(self) -> Gatherer:
         return self

@@ -315,7 +315,8 @@ def _recount(
     edges = np.array(manifest["histogram"])
     for at in chosen:
         expert = int(experts["expert"][at])
-        found = [find_expert(file, *divmod(expert, keys), heads, keys) for file in files]
+        i, j = divmod(expert, keys)
+        found = [find_expert(file, i, j, heads, keys) for file in files]
         row = np.concatenate([rows + part["rows"][0] for (rows, _), part in zip(found, manifest["parts"], strict=True)])
         score = np.concatenate([scores for _, scores in found]).astype(np.float64)
         tokens = np.bincount(label[row], minlength=len(labels))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.export.sample import priority
 from workbench.store import verify_run
 
 CLOSE = {"rtol": 2e-4, "atol": 1e-9}  # float32 scores, batched here and one window at a time there
@@ -69,6 +70,25 @@ def test_examples_of_every_expert(exported, counted) -> None:
     for expert, scores in table.groupby("expert")["score"]:
         expected = _best(dense.scores[:, expert], dense.doc, exported.examples, exported.examples_per_document)
         np.testing.assert_allclose(scores, expected, **CLOSE)
+
+
+def test_quantile_examples_are_a_seeded_choice_from_every_octave(exported, counted) -> None:
+    group, dense = counted
+    run = exported.run
+    for expert in run.experts(group).index[::5]:
+        table, histogram = run.quantile_examples(group, expert), run.histogram(group, expert)
+        scores, rows = dense.scores[:, expert], table["row"].to_numpy()
+        np.testing.assert_allclose(table["score"], scores[rows], **CLOSE)
+        assert (table["low"].diff()[1:] <= 0).all()
+        assert ((table["score"] >= table["low"]) & (table["score"] < table["high"])).all()
+        assert table["token"].tolist() == dense.token[rows].tolist()
+        assert table["label"].tolist() == dense.label[rows].tolist()
+        sampled = table.groupby("low")["row"].agg(list)
+        for low, high, count in histogram[histogram["count"] > 0].itertuples(index=False):
+            assert len(sampled[low]) == min(count, 3)
+            sure = np.flatnonzero((scores >= low * (1 + 1e-4)) & (scores < high * (1 - 1e-4)))
+            if len(sure) == count:  # no score is within rounding of an edge
+                assert sampled[low] == sure[np.argsort(priority(sure))][:3].tolist()
 
 
 def test_examples_say_where_they_are(exported, counted) -> None:
