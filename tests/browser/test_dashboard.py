@@ -159,7 +159,7 @@ def test_experts_are_removed_from_a_prompt_and_put_back(page: Page, address: str
     expect(page.get_by_role("link", name=f"remove expert {expert}", exact=True)).to_have_count(0)
     page.get_by_role("link", name=f"restore expert {expert}").click()
     expect(page.get_by_role("heading", name="Next token", exact=True)).to_be_visible()
-    page.get_by_label("Without the experts of").click()
+    page.get_by_role("textbox", name="Without the experts of").click()
     page.get_by_role("option", name="lua").click()
     page.get_by_role("button", name="Run").click()
     expect(page).to_have_url(re.compile("without=lua"))
@@ -191,8 +191,10 @@ def test_prompt_of_a_bad_length_is_refused_in_words(page: Page, address: str) ->
 def test_masking_matrix_has_its_numbers(page: Page, address: str) -> None:
     page.goto(f"{address}/mask")
     expect(page.locator(".facts")).to_contain_text("selectivity")
-    expect(page.locator(".heatmap-label")).to_have_count(9)
-    expect(page.locator(".plain-table")).to_contain_text("control, target")
+    for title in ("Matrix", "Experts that labels share"):
+        drawn = page.locator(".panel").filter(has=page.get_by_role("heading", name=title, exact=True))
+        expect(drawn.locator(".heatmap-label")).to_have_count(9)
+    expect(page.locator(".plain-table").first).to_contain_text("control, target")
     page.get_by_role("link", name="Perplexity").click()
     expect(page).to_have_url(f"{address}/mask?show=perplexity")
 
