@@ -75,7 +75,7 @@ class CrossTable:
 
 
 def read_activations(run: Run, group: int, report: Callable[[int], Any] = lambda n: None) -> Iterator[Activations]:
-    """All activations of a group, a range of its experts at a time, in order of the ids.
+    """All activations of a group whose routing the run holds, a range of its experts at a time, in order of the ids.
 
     With more than :data:`MAX_PAIRS` of them, the routing is read several times, for a range of first keys each.
 
@@ -89,7 +89,7 @@ def read_activations(run: Run, group: int, report: Callable[[int], Any] = lambda
         rows: list[NDArray[np.int64]] = []
         scores: list[NDArray[np.float32]] = []
         for start in range(0, run.tokens_total, ROUTING_ROWS):
-            routing = within(run.routing(slice(start, start + ROUTING_ROWS), group), low, high)
+            routing = within(run.kept_routing(slice(start, start + ROUTING_ROWS), group), low, high)
             for expert, token, score in active_pairs(routing):
                 experts.append(expert)
                 rows.append(start + token)

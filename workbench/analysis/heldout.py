@@ -57,8 +57,8 @@ class HeldOut:
 
     Attributes:
         run: the run.
-        documents: its documents that have tokens, with columns doc, label (number of the label), row, tokens, bos and
-            measures (whether it is one of the measuring part).
+        documents: its documents that have tokens and routing, with columns doc, label (number of the label), row,
+            tokens, bos and measures (whether it is one of the measuring part).
     """
 
     run: Run
@@ -66,20 +66,21 @@ class HeldOut:
 
     @classmethod
     def split(cls, run: Run, seed: int) -> HeldOut:
-        """Splits a run's documents as :func:`split_documents` does.
+        """Splits a run's documents, those whose routing it holds, as :func:`split_documents` does.
 
         Raises:
-            WorkbenchError: the run has one label, or a label has fewer than two documents with two tokens or more.
+            WorkbenchError: the run has one label, or a label has fewer than two such documents with two tokens or more.
         """
         check_labels(run)
-        table = run.documents.query("tokens > 1").reset_index(drop=True)
+        table = run.documents.query("tokens > 1 and kept").reset_index(drop=True)
         numbers = {label: number for number, label in enumerate(run.labels)}
         label = table["label"].astype(object).map(numbers).to_numpy(np.int64)
         for name, number in numbers.items():
             if (label == number).sum() < 2:
                 raise WorkbenchError(
-                    f"label {name!r} of {run.path} has fewer than two documents of two tokens or more: one part of "
-                    "them chooses experts and another measures. Export a corpus with more documents."
+                    f"label {name!r} of {run.path} has fewer than two documents of two tokens or more with routing "
+                    "kept: one part of them chooses experts and another measures. Export more documents, or keep more "
+                    "routing."
                 )
         measures = split_documents(label, table["tokens"].to_numpy(), seed)
         return cls(run, table[["doc", "row", "tokens", "bos"]].assign(label=label, measures=measures))

@@ -175,7 +175,7 @@ def _half_sums(run: Run, group: int, seed: int, report: Callable[[int], Any]) ->
     def parts() -> Iterator[tuple[Routing, NDArray[np.int64]]]:
         for start in range(0, run.tokens_total, ROUTING_ROWS):
             rows = slice(start, start + ROUTING_ROWS)
-            yield run.routing(rows, group), cell[rows]
+            yield run.kept_routing(rows, group), cell[rows]
             report(len(cell[rows]))
 
     sums = label_sums(parts(), run.num_keys, 2 * len(run.labels))

@@ -99,7 +99,7 @@ def check_model(model: MonetForCausalLM) -> None:
 def check_same_model(run: Run, model: MonetForCausalLM) -> None:
     """Raises WorkbenchError unless the model is in evaluation mode and routes as the run's did.
 
-    The routing of the run's first window in the first group is compared, where a model of other numerical precision
+    The routing of the first window it holds in the first group is compared, where a model of other numerical precision
     still chooses nearly all keys alike and another checkpoint does not.
     """
     from .windows import read_windows
@@ -113,7 +113,10 @@ def check_same_model(run: Run, model: MonetForCausalLM) -> None:
             f"the model's keys, heads and router layers are {shape}, those of {run.path} are {wanted}; "
             f"give the model it was exported from, {run.model_path}."
         )
-    batch = read_windows(run, run.documents.query("tokens > 0").head(1)).batches[0]
+    kept = run.documents.query("tokens > 0 and kept").head(1)
+    if not len(kept):  # a run without any routing leaves nothing to compare
+        return
+    batch = read_windows(run, kept).batches[0]
     counted = batch.row[0] >= 0
     with torch.no_grad():
         probs = model(batch.ids[:1].to(model.device), output_router_probs=True, use_cache=False).router_probs
