@@ -81,7 +81,7 @@ def map_experts(
         WorkbenchError: UMAP or the encoder is not installed, another model, or too few experts to lay out.
     """
     try:
-        from umap import UMAP
+        import umap  # noqa: F401
     except ImportError as error:
         raise WorkbenchError("the map needs a package: `pip install umap-learn`.") from error
     from sklearn.manifold import trustworthiness
@@ -98,7 +98,7 @@ def map_experts(
         ids = _most_active(run, group, experts)
         points = mean_contexts(run, group, ids, embeddings)
         with job(f"map of group {group}", 1, "maps", progress) as report:
-            plane = UMAP(n_neighbors=NEIGHBOURS, metric="cosine", random_state=seed, n_jobs=1).fit_transform(points)
+            plane = _layout(points, seed)
             report(1)
         judged = np.random.default_rng(seed).permutation(len(ids))[:JUDGED]
         trust[group] = float(trustworthiness(points[judged], plane[judged], n_neighbors=NEIGHBOURS, metric="cosine"))
@@ -108,6 +108,18 @@ def map_experts(
     found = ExpertMap("encoder" if model is None else "residual", shown, trust, seed)
     write_json(run.analysis_path(RESULT), found.to_json())
     return found
+
+
+def _layout(points: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Places on the plane, (experts, 2)."""
+    import torch
+    from umap import UMAP
+
+    threads = torch.get_num_threads()
+    try:
+        return UMAP(n_neighbors=NEIGHBOURS, metric="cosine", random_state=seed, n_jobs=1).fit_transform(points)
+    finally:
+        torch.set_num_threads(threads)  # UMAP's compiler leaves another number, and sums' last bits depend on it
 
 
 def _most_active(run: Run, group: int, experts: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import map2d, map_experts, read_map, read_map_summary
@@ -39,6 +40,7 @@ def test_a_map_holds_the_most_active_experts_and_is_the_seed_s(run: Run, model: 
     for seed in (1, 1, 2):
         found = map_experts(run, model, experts=60, seed=seed)
         maps.append(read_map(run, 0))
+        assert torch.get_num_threads() == 1  # as the tests set it
     pd.testing.assert_frame_equal(maps[0], maps[1])
     assert not np.allclose(maps[0], maps[2])
     assert found.view == "residual"
