@@ -47,7 +47,12 @@ class Example:
 
 def examples(run: Run, group: int, expert: int, n: int) -> list[Example]:
     """An expert's ``n`` highest-scoring tokens in context, best first; fewer where the run keeps fewer."""
-    table, found = run.examples(group, expert, n), []
+    return in_context(run, group, expert, run.examples(group, expert, n))
+
+
+def in_context(run: Run, group: int, expert: int, table: pd.DataFrame) -> list[Example]:
+    """The tokens of a table as ``Run.examples`` and ``Run.quantile_examples`` give them, in context, in its order."""
+    found = []
     around = run.contexts(group, expert, table["row"], BEFORE, AFTER).fillna({"score": 0.0})
     for number, near in around.groupby("example"):
         row = table.iloc[int(number)]

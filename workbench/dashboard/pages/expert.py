@@ -11,7 +11,7 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from ...errors import WorkbenchError
 from ...explain import logit_view, read_explanations
 from ...report.charts import used_bins
-from ...report.expert import Example, examples, label_use
+from ...report.expert import Example, examples, in_context, label_use
 from ...report.palette import score_shade
 from ...store.text import visible
 from .. import figures
@@ -167,15 +167,39 @@ def _kept(ctx: Context) -> int:
     return int(ctx.run.manifest["settings"]["examples"])
 
 
-def _examples(ctx: Context, group: int, expert: int, count: int) -> Any:
+def _examples(ctx: Context, group: int, expert: int, count: int) -> list[Any]:
     found = examples(ctx.run, group, expert, count)
-    if not found:
-        return message("No examples", "No token of this corpus is kept for this expert.")
     top = max(example.score for example in found)
     more = None
     if len(found) == count < (kept := _kept(ctx)):
         more = html.A(f"Show up to {kept}", href=f"{expert_link(group, expert)}?n={kept}")
     return [html.Ol([example_line(ctx, example, top) for example in found], className="examples"), more]
+
+
+def _ranges(ctx: Context, group: int, expert: int) -> list[Any]:
+    """A few tokens from every range of the expert's scores, highest range first."""
+    table = ctx.run.quantile_examples(group, expert)
+    found = in_context(ctx.run, group, expert, table)
+    top, parts = float(table["score"].max()), []
+    for (low, high, count), rows in table.groupby(["low", "high", "count"], sort=False).groups.items():
+        lines = [example_line(ctx, found[row], top) for row in rows]
+        parts += [html.H3(f"{low:.2g} to {high:.2g}: {count:,} tokens"), html.Ol(lines, className="examples")]
+    return parts
+
+
+def _which(group: int, expert: int, ranges: bool) -> html.Nav:
+    views = [("Best", expert_link(group, expert), not ranges)]
+    views.append(("From every range of scores", f"{expert_link(group, expert)}?show=ranges", ranges))
+    links = [
+        html.A(
+            name,
+            href=href,
+            className="group-link" + (" chosen" if chosen else ""),
+            **aria(current="true" if chosen else None),
+        )
+        for name, href, chosen in views
+    ]
+    return html.Nav(links, className="group-links", **aria(label="which tokens are shown"))
 
 
 def _stats(ctx: Context, row: pd.Series, rank: int, active: int) -> html.Dl:
@@ -242,9 +266,13 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         ),
         _near(ctx, group, expert),
     ]
+    ranges = address.query.get("show") == "ranges"
     main = panel(
-        "Top tokens in context",
-        _examples(ctx, group, expert, count),
+        "Tokens in context",
+        [
+            _which(group, expert, ranges),
+            *(_ranges(ctx, group, expert) if ranges else _examples(ctx, group, expert, count)),
+        ],
         note="The stronger a token's colour, the higher its score; point at one for its number.",
     )
     return [
