@@ -125,10 +125,9 @@ def _explained(ctx: Context, group: int, expert: int) -> Any:
 
 
 def _near(ctx: Context, group: int, expert: int) -> Any:
-    try:
-        found = ctx.run.neighbours(group, expert, NEIGHBOURS)
-    except WorkbenchError as error:  # the run kept no routing
-        return panel("Fires with", message("Not known", str(error)))
+    found = ctx.run.neighbours(group, expert, NEIGHBOURS)
+    if not len(found):
+        return panel("Fires with", html.P("The run holds no routing of its best tokens.", className="note"))
     labels = ctx.experts(group)["specialised"]
     keys = {0: "", 1: "row", 2: "column"}
     rows = [
