@@ -216,6 +216,23 @@ def test_full_disk_later(corpus, half_run, monkeypatch) -> None:
     assert verify_run(half_run) == []
 
 
+def test_a_read_only_place(corpus, run, monkeypatch) -> None:
+    make = Path.mkdir
+
+    def refused(path: Path, *rest: Any, **settings: Any) -> None:
+        if path == run:
+            raise OSError(30, "Read-only file system")
+        make(path, *rest, **settings)
+
+    monkeypatch.setattr(Path, "mkdir", refused)  # permissions hold nobody back who tests as root
+    _refused("cannot be written: .*Read-only file system", MODEL, corpus, run)
+
+
+def test_resuming_without_the_corpus(corpus, half_run) -> None:
+    corpus.unlink()
+    _refused("there is no corpus at", MODEL, corpus, half_run, part_tokens=9, resume=True)
+
+
 def test_a_model_that_breaks_down_on_a_document(corpus, run, tmp_path) -> None:
     model = Path(shutil.copytree(MODEL, tmp_path / "model"))
     weights = load_file(model / "model.safetensors")
