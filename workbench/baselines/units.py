@@ -126,7 +126,7 @@ def unit_sums(
     active = [torch.zeros(labels, size, dtype=torch.int64) for size in units.sizes]
     tokens = np.zeros(labels, np.int64)
     for batch in windows.batches:
-        number, counted = _numbers(batch, torch.from_numpy(label))
+        number, counted = _numbers(batch, torch.tensor(label))
         tokens += np.bincount(number, minlength=labels)
         for place, values in enumerate(units.activations(batch.ids)):
             here = values[counted].abs()
