@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -63,8 +63,7 @@ def self_explain(
             f"question and answer take {prompt.shape[1]} + {new_tokens} tokens, and the model reads {longest}; "
             "ask a shorter question."
         )
-    generate: Any = model.generate
-    answer = generate(
+    answer = model.generate(  # type: ignore[misc]
         inputs_embeds=prompt,
         attention_mask=torch.ones(prompt.shape[:2], dtype=torch.int64, device=model.device),
         do_sample=False,
