@@ -122,7 +122,8 @@ def cross_fitted(rating: Floats, true: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def best_threshold(rating: Floats, true: NDArray[np.bool_]) -> float:
     """The threshold of highest balanced accuracy: midway between ratings, of equals the middle one."""
     values = np.unique(rating)
-    cuts = np.array([values[0] - 1, *((a + b) / 2 for a, b in pairwise(values)), values[-1] + 1])
+    middles = (max((a + b) / 2, np.nextafter(a, b)) for a, b in pairwise(values))  # always above the lower one
+    cuts = np.array([values[0] - 1, *middles, values[-1] + 1])
     said = rating >= cuts[:, None]  # (cuts, passages)
     accuracy = said[:, true].mean(1) + (~said[:, ~true]).mean(1)
     best = np.flatnonzero(accuracy >= accuracy.max() - 1e-9)

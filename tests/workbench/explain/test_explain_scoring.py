@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -104,6 +104,7 @@ def test_ratings_without_meaning_are_right_half_of_the_time() -> None:
     assert 0.46 < np.mean(right) < 0.52  # a threshold found on noise does a little worse than none
 
 
+@example([(0.0, False), (5e-324, True)])  # nothing lies between
 @given(st.lists(st.tuples(st.floats(-1, 1), st.booleans()), min_size=2, max_size=20))
 def test_no_threshold_is_better(pairs: list[tuple[float, bool]]) -> None:
     rating, true = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
