@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import torch
 
@@ -17,6 +19,8 @@ Result = TypeVar("Result")
 
 AHEAD = 2  # parts a worker that are in work or wait to be merged: bounds memory here
 RETRIES = 3  # times a part is begun anew after its worker died
+PATIENCE = 5.0  # seconds for a cluster to accept a connection
+_GIVE = "start one with `ray start --head` and give its HOST:PORT, or give `local`"
 
 
 class Worker(Generic[Result]):
@@ -116,8 +120,22 @@ def _connect(ray: Any, address: str, cpus: int) -> None:
         if address == "local":
             ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
         else:
+            _check_listens(ray, address)
             ray.init(address, **quiet)
-    except ConnectionError as error:
-        raise WorkbenchError(
-            f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, or give `local`."
-        ) from error
+    except SystemExit as error:  # Ray's way to say that what listens there is no cluster
+        raise WorkbenchError(f"no Ray cluster answers at {address}; {_GIVE}.") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WorkbenchError(f"no Ray cluster answers at {address} ({error}); {_GIVE}.") from error
+
+
+def _check_listens(ray: Any, address: str) -> None:
+    """Raises OSError where nothing listens, and ValueError where the address is none; Ray would try for minutes."""
+    named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    if named == "auto":  # Ray looks for processes of this machine
+        return
+    place = urlsplit(named if "://" in named else f"//{named}")
+    if not place.hostname or place.port is None:
+        raise ValueError("an address is HOST:PORT")
+    here = place.hostname in ("localhost", "127.0.0.1", "::1")  # which Ray takes for the machine's address
+    host = ray.util.get_node_ip_address() if here else place.hostname
+    socket.create_connection((host, place.port), PATIENCE).close()

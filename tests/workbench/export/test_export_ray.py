@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,3 +134,42 @@ def test_no_ray(corpus, tmp_path, monkeypatch) -> None:
     with pytest.raises(WorkbenchError, match=r"pip install 'monet-workbench\[ray\]'"):
         export_run(MODEL, corpus, tmp_path / "run", ray="local", **SETTINGS)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("{here}:{silent}", "refused"),
+        ("localhost:{silent}", "refused"),
+        ("ray://{here}:{silent}", "refused"),
+        ("no-such-host.invalid:6379", "Errno"),
+        ("head", "an address is HOST:PORT"),
+        ("{here}:ray", "Port could not be cast"),
+    ],
+)
+def test_an_address_where_no_cluster_is(address, said, corpus, tmp_path, monkeypatch) -> None:
+    """It is refused before Ray is asked, which would try for minutes and then end the process."""
+
+    def asked(*_: Any, **__: Any) -> None:
+        raise AssertionError("Ray was asked")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", asked)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with socket.socket() as taken:
+        taken.bind(("", 0))  # and does not listen
+        address = address.format(here="127.0.0.1", silent=taken.getsockname()[1])
+        with pytest.raises(WorkbenchError, match=f"no Ray cluster answers at {address}.*{said}.*ray start --head"):
+            export_run(MODEL, corpus, tmp_path / "run", ray=address, **SETTINGS)
+    assert not (tmp_path / "run").exists()
+
+
+def test_something_else_that_listens(corpus, tmp_path, monkeypatch) -> None:
+    """Ray then ends the process by itself, without a word."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: sys.exit(signal.SIGTERM))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with socket.create_server(("", 0)) as other:
+        address = f"localhost:{other.getsockname()[1]}"
+        with pytest.raises(WorkbenchError, match=f"no Ray cluster answers at {address}"):
+            export_run(MODEL, corpus, tmp_path / "run", ray=address, **SETTINGS)
