@@ -1,8 +1,8 @@
-"""`accumulate`: statistics and best tokens of all E x E experts, updated in place from sparse routing."""
+"""`accumulate`: statistics, best and sampled tokens of all E x E experts, updated in place from sparse routing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from .pairs import MASS_UNIT, accumulate_reference
 from .sparse import SparseRouting, check_tensor, check_values, sides
 
 MASS_LIMIT = 2**62
+NEVER = 2**63 - 1  # a priority after all others
+STATE = ("tokens", "mass", "histogram", "best_scores", "best_rows", "sample_priorities", "sample_scores")
 
 
 @dataclass
@@ -29,9 +31,13 @@ class Statistics:
             all below, the last also the upper end.
         best_scores: (E * E, best) float32 its highest scores, falling; 0 where there are fewer.
         best_rows: (E * E, best) int64 their token rows, of equal scores the lower first; -1 where there are fewer.
+        sample_priorities: (E * E, bins, sampled) int64 priorities of the tokens kept as a sample of each bin: those of
+            least priority, ascending; -1 where there are fewer.
+        sample_scores: (E * E, bins, sampled) float32 the scores there.
         keys, heads: E, and the number of routing heads.
-        per_document: most entries of one document in a list.
+        per_document: most entries of one document in a list of best tokens.
         next_row: the least row that may come.
+        mass_bound: no mass is above it; in the same units.
     """
 
     tokens: Tensor
@@ -39,11 +45,13 @@ class Statistics:
     histogram: Tensor
     best_scores: Tensor
     best_rows: Tensor
+    sample_priorities: Tensor
+    sample_scores: Tensor
     keys: int
     heads: int
     per_document: int
     next_row: int = 0
-    _mass_bound: int = field(default=0, repr=False)
+    mass_bound: int = 0
 
     @classmethod
     def empty(
@@ -55,6 +63,7 @@ class Statistics:
         best: int,
         per_document: int | None = None,
         bins: int = 20,
+        sampled: int = 0,
         device: torch.device | str = "cpu",
     ) -> Statistics:
         """Statistics of no token.
@@ -65,22 +74,29 @@ class Statistics:
             best: length of an expert's list of best tokens.
             per_document: most of them from one document; None for no limit.
             bins: octaves of the histogram.
+            sampled: tokens kept of each of them, as a sample; by default none are.
             device: where to keep it.
 
         Raises:
-            ValueError: a number is not positive.
+            ValueError: a number is not positive, or ``sampled`` negative.
         """
         per_document = best if per_document is None else per_document
         numbers = {"keys": keys, "heads": heads, "labels": labels, "best": best, "bins": bins}
         for name, value in (numbers | {"per_document": per_document}).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}.")
+        if sampled < 0:
+            raise ValueError(f"sampled must be at least 0; got {sampled}.")
 
-        def whole(columns: int) -> Tensor:
-            return torch.zeros(keys**2, columns, dtype=torch.int64, device=device)
+        def whole(*columns: int, value: int = 0) -> Tensor:
+            return torch.full((keys**2, *columns), value, dtype=torch.int64, device=device)
 
-        scores, rows = torch.zeros(keys**2, best, device=device), whole(best) - 1
-        return cls(whole(labels), whole(labels), whole(bins), scores, rows, keys, heads, per_document)
+        def scores(*columns: int) -> Tensor:
+            return torch.zeros(keys**2, *columns, device=device)
+
+        counted, best_lists = (whole(labels), whole(labels), whole(bins)), (scores(best), whole(best, value=-1))
+        samples = whole(bins, sampled, value=-1), scores(bins, sampled)
+        return cls(*counted, *best_lists, *samples, keys, heads, per_document)
 
     @property
     def masses(self) -> Tensor:
@@ -104,12 +120,12 @@ class Statistics:
             ValueError: the other has another shape, or was made with other settings.
         """
         mine, theirs = (
-            (s.keys, s.heads, s.per_document, s.tokens.shape, s.histogram.shape, s.best_rows.shape)
+            (s.keys, s.heads, s.per_document, s.tokens.shape, s.best_rows.shape, s.sample_scores.shape)
             for s in (self, other)
         )
         if mine != theirs:
             raise ValueError(f"statistics of different settings do not merge: {mine} and {theirs}.")
-        self._reserve_mass(other._mass_bound)
+        self._reserve_mass(other.mass_bound)
         self.tokens += other.tokens
         self.mass += other.mass
         self.histogram += other.histogram
@@ -120,22 +136,36 @@ class Statistics:
         order = order[:, : self.best_rows.shape[1]]
         self.best_scores.copy_(scores.gather(1, order))
         self.best_rows.copy_(rows.gather(1, order))
+        self._merge_samples(other)
         self.next_row = max(self.next_row, other.next_row)
+
+    def _merge_samples(self, other: Statistics) -> None:
+        met = (other.sample_priorities >= 0).any(2)  # bins where the other has something
+        priorities = torch.cat([self.sample_priorities[met], other.sample_priorities[met]], 1)
+        scores = torch.cat([self.sample_scores[met], other.sample_scores[met]], 1)
+        order = priorities.masked_fill(priorities < 0, NEVER).argsort(1)[:, : self.sample_scores.shape[2]]
+        self.sample_priorities[met] = priorities.gather(1, order)
+        self.sample_scores[met] = scores.gather(1, order)
 
     def _reserve_mass(self, more: int) -> None:
         """Raises OverflowError where the masses may not hold so much more; looks at them only when they get large."""
-        if self._mass_bound + more > MASS_LIMIT:
-            self._mass_bound = int(self.mass.max())
-        if self._mass_bound + more > MASS_LIMIT:
+        if self.mass_bound + more > MASS_LIMIT:
+            self.mass_bound = int(self.mass.max())
+        if self.mass_bound + more > MASS_LIMIT:
             raise OverflowError(
                 f"an expert's mass nears the largest that can be kept, {MASS_LIMIT / MASS_UNIT:.3g}; start new "
                 "statistics and add their masses in floating point."
             )
-        self._mass_bound += more
+        self.mass_bound += more
 
 
 def accumulate(
-    statistics: Statistics, routing: SparseRouting, labels: Tensor, rows: Tensor, starts: Tensor | None = None
+    statistics: Statistics,
+    routing: SparseRouting,
+    labels: Tensor,
+    rows: Tensor,
+    starts: Tensor | None = None,
+    priorities: Tensor | None = None,
 ) -> None:
     """Counts the tokens of a routing into ``statistics``, in place; arXiv 2412.04139's score, ``sum_h p * q``.
 
@@ -148,11 +178,13 @@ def accumulate(
         rows: (tokens,) int64 number of each token in the corpus, ascending from call to call.
         starts: (tokens,) int64 row of the first token of each token's document, whose rows are consecutive. Needed
             where the lists take a limited number of tokens of a document.
+        priorities: (tokens,) int64 a number of each token's own, not negative, by which samples choose. Needed where
+            samples are kept.
 
     Raises:
         TypeError: an argument is no tensor, or of a wrong dtype.
         ValueError: a wrong shape, device, or number of keys or heads; rows that do not ascend; probabilities outside
-            0 .. 1; ``starts`` missing where it is needed, or past its row.
+            0 .. 1; ``starts`` or ``priorities`` missing where it is needed, or out of range.
         IndexError: a label that does not exist, an index that is no key, or a count above its width.
         OverflowError: an expert's mass nears 6.7e7, the largest that can be kept.
     """
@@ -167,13 +199,17 @@ def accumulate(
         if statistics.per_document < statistics.best_rows.shape[1]:
             raise ValueError("starts is needed: statistics.per_document limits the tokens of a document in a list.")
         starts = rows
-    for name, value in (("labels", labels), ("rows", rows), ("starts", starts)):
+    if priorities is None:
+        if statistics.sample_scores.shape[2]:
+            raise ValueError("priorities is needed: statistics keep a sample.")
+        priorities = rows
+    for name, value in (("labels", labels), ("rows", rows), ("starts", starts), ("priorities", priorities)):
         check_tensor(name, value, (len(labels),), device)
         if value.dtype != torch.int64:
             raise TypeError(f"{name} must be torch.int64; got {value.dtype}.")
     if not len(labels):
         return
-    _check_accumulated(statistics, arrays, labels, rows, starts)
+    _check_accumulated(statistics, arrays, labels, rows, starts, priorities)
     statistics._reserve_mass(int(len(labels) * (statistics.heads + 1) * MASS_UNIT))
     s = statistics
     _accumulate(
@@ -182,10 +218,13 @@ def accumulate(
         s.histogram,
         s.best_scores,
         s.best_rows,
+        s.sample_priorities,
+        s.sample_scores,
         *(a.contiguous() for a in arrays),
         labels.contiguous(),
         rows.contiguous(),
         starts.contiguous(),
+        priorities.contiguous(),
         s.keys,
         s.top,
         s.per_document,
@@ -194,7 +233,12 @@ def accumulate(
 
 
 def _check_accumulated(
-    statistics: Statistics, arrays: tuple[Tensor, ...], labels: Tensor, rows: Tensor, starts: Tensor
+    statistics: Statistics,
+    arrays: tuple[Tensor, ...],
+    labels: Tensor,
+    rows: Tensor,
+    starts: Tensor,
+    priorities: Tensor,
 ) -> None:
     """What takes a look at the values."""
     indices1, probs1, counts1, indices2, probs2, counts2 = arrays
@@ -206,19 +250,23 @@ def _check_accumulated(
         raise ValueError(f"rows must ascend, from {statistics.next_row} on; tokens must come in the corpus's order.")
     if not bool(((starts >= 0) & (starts <= rows)).all()):
         raise ValueError("starts must lie in 0 .. the token's row.")
+    if int(priorities.min()) < 0:
+        raise ValueError("priorities must not be negative.")
     for name, probs, counts in (("1", probs1, counts1), ("2", probs2, counts2)):
         padding = torch.arange(probs.shape[-1], device=probs.device) >= counts[..., None]
         if not bool((((probs >= 0) & (probs <= 1.001)) | padding).all()):  # a softmax may pass 1 by a rounding
             raise ValueError(f"routing.probs{name} must lie in 0 .. 1.")
 
 
-@torch.library.custom_op("monet::accumulate", mutates_args=("tokens", "mass", "histogram", "best_scores", "best_rows"))
+@torch.library.custom_op("monet::accumulate", mutates_args=STATE)
 def _accumulate(
     tokens: Tensor,
     mass: Tensor,
     histogram: Tensor,
     best_scores: Tensor,
     best_rows: Tensor,
+    sample_priorities: Tensor,
+    sample_scores: Tensor,
     indices1: Tensor,
     probs1: Tensor,
     counts1: Tensor,
@@ -228,6 +276,7 @@ def _accumulate(
     labels: Tensor,
     rows: Tensor,
     starts: Tensor,
+    priorities: Tensor,
     keys: int,
     top: int,
     per_document: int,
@@ -239,6 +288,8 @@ def _accumulate(
         histogram,
         best_scores,
         best_rows,
+        sample_priorities,
+        sample_scores,
         indices1,
         probs1,
         counts1,
@@ -248,6 +299,7 @@ def _accumulate(
         labels,
         rows,
         starts,
+        priorities,
         keys,
         top,
         per_document,

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from . import library
-from .accumulation import Statistics, accumulate
+from .accumulation import STATE, Statistics, accumulate
 from .contribution import contributions
 from .mixing import mix
 from .pairs import accumulate_reference, active_pairs, contributions_reference
@@ -138,9 +138,9 @@ def cases(device: str, seed: int = 0) -> Iterator[Case]:
             at = state.next_row
             if not plain:
                 return accumulate(state, lists, labels, rows + at, starts + at)
-            parts = (state.tokens, state.mass, state.histogram, state.best_scores, state.best_rows)
+            parts = [getattr(state, name) for name in STATE]
             given = [getattr(lists, name) for name in names]
-            where = (labels, rows + at, starts + at)
+            where = (labels, rows + at, starts + at, rows)
             accumulate_reference(*parts, *given, *where, KEYS, state.top, 2)  # type: ignore[call-arg]
             state.next_row += len(rows)
             return None

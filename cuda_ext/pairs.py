@@ -49,6 +49,8 @@ def accumulate_reference(
     histogram: Tensor,
     best_scores: Tensor,
     best_rows: Tensor,
+    sample_priorities: Tensor,
+    sample_scores: Tensor,
     indices1: Tensor,
     probs1: Tensor,
     counts1: Tensor,
@@ -58,11 +60,12 @@ def accumulate_reference(
     labels: Tensor,
     rows: Tensor,
     starts: Tensor,
+    priorities: Tensor,
     keys: int,
     top: int,
     per_document: int,
 ) -> None:
-    """:func:`cuda_ext.accumulate` by its definition; the first five are updated in place."""
+    """:func:`cuda_ext.accumulate` by its definition; the first seven are updated in place."""
     token, expert, score = active_pairs(indices1, probs1, counts1, indices2, probs2, counts2, keys)
     counted = labels[token] >= 0
     token, expert, score = token[counted], expert[counted], score[counted]
@@ -73,7 +76,18 @@ def accumulate_reference(
     mass.view(-1).index_add_(0, cell, (score.double() * MASS_UNIT + 0.5).long())
     bins = histogram.shape[1]
     octave = (torch.frexp(score).exponent.long() - 1 - top + bins).clamp(0, bins - 1)
-    histogram.view(-1).index_add_(0, expert * bins + octave, torch.ones_like(expert))
+    cell = expert * bins + octave
+    histogram.view(-1).index_add_(0, cell, torch.ones_like(cell))
+
+    limit = sample_scores.shape[2]
+    kept = sample_priorities >= 0
+    of_cell = torch.cat([kept.flatten(0, 1).nonzero()[:, 0], cell])
+    priority = torch.cat([sample_priorities[kept], priorities[token]])
+    of_token = torch.cat([sample_scores[kept], score])
+    chosen = strongest(of_cell, -priority, priority, limit)
+    where = of_cell[chosen], ranks(of_cell[chosen])
+    sample_priorities.fill_(-1).flatten(0, 1)[where] = priority[chosen]
+    sample_scores.zero_().flatten(0, 1)[where] = of_token[chosen]
 
     # Rows ascend, so of the entries that are there only those of the first token's document can meet one of their own.
     kept = best_rows >= 0

@@ -11,11 +11,13 @@ namespace {
 
 MONET_LEVELS(kAccumulate, ByKey, accumulate_keys)
 
-void accumulate(Tensor tokens, Tensor mass, Tensor histogram, Tensor best_scores, Tensor best_rows, Tensor indices1,
-                Tensor probs1, Tensor counts1, Tensor indices2, Tensor probs2, Tensor counts2, Tensor labels,
-                Tensor rows, Tensor starts, int64_t keys, int64_t top, int64_t per_document, int64_t level) {
-  const Counted in = accumulate_inputs(tokens, mass, histogram, best_scores, best_rows, indices1, probs1, counts1,
-                                       indices2, probs2, counts2, labels, rows, starts, keys, top, per_document);
+void accumulate(Tensor tokens, Tensor mass, Tensor histogram, Tensor best_scores, Tensor best_rows,
+                Tensor sample_priorities, Tensor sample_scores, Tensor indices1, Tensor probs1, Tensor counts1,
+                Tensor indices2, Tensor probs2, Tensor counts2, Tensor labels, Tensor rows, Tensor starts,
+                Tensor priorities, int64_t keys, int64_t top, int64_t per_document, int64_t level) {
+  const Counted in = accumulate_inputs(tokens, mass, histogram, best_scores, best_rows, sample_priorities,
+                                       sample_scores, indices1, probs1, counts1, indices2, probs2, counts2, labels,
+                                       rows, starts, priorities, keys, top, per_document);
   const Side<float>& one = in.one;
   const int64_t chosen = checked_level(level);
 
@@ -47,9 +49,9 @@ void accumulate(Tensor tokens, Tensor mass, Tensor histogram, Tensor best_scores
 STABLE_TORCH_LIBRARY_FRAGMENT(monet, m) {
   m.def(
       "accumulate_kernel(Tensor(a!) tokens, Tensor(b!) mass, Tensor(c!) histogram, Tensor(d!) best_scores, "
-      "Tensor(e!) best_rows, Tensor indices1, Tensor probs1, Tensor counts1, Tensor indices2, Tensor probs2, "
-      "Tensor counts2, Tensor labels, Tensor rows, Tensor starts, int keys, int top, int per_document, int level=-1) "
-      "-> ()");
+      "Tensor(e!) best_rows, Tensor(f!) sample_priorities, Tensor(g!) sample_scores, Tensor indices1, Tensor probs1, "
+      "Tensor counts1, Tensor indices2, Tensor probs2, Tensor counts2, Tensor labels, Tensor rows, Tensor starts, "
+      "Tensor priorities, int keys, int top, int per_document, int level=-1) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(monet, CPU, m) { m.impl("accumulate_kernel", TORCH_BOX(&monet::accumulate)); }

@@ -1,4 +1,4 @@
-// Statistics and best tokens of all experts, updated in place: plain C++, knows nothing of torch.
+// Statistics, best and sampled tokens of all experts, updated in place: plain C++, knows nothing of torch.
 //
 // Work goes by key i: the experts (i, .) and all their statistics stay in the second-level cache while every token
 // where i is active passes by, tokens ascending. A key belongs to one thread, so nothing is shared and the result does
@@ -33,13 +33,16 @@ MONET_INLINE void accumulate_keys(const ByKey& by_key, int64_t begin, int64_t en
       const Scores<float> s = merge(merger, by_key.entries + e, heads, a.two);
       e += heads;
       const int64_t label = a.labels[token], row = a.rows[token], start = a.starts[token];
+      const int64_t priority = a.priorities[token];
       for (int64_t n = 0; n < s.count; ++n) {
         const float score = s.scores[n];
         if (!(score > 0)) continue;
         const int64_t expert = i * a.keys + s.keys[n], cell = expert * a.labels_count + label;
         a.tokens[cell] += 1;
         a.mass[cell] += static_cast<int64_t>(static_cast<double>(score) * kMassUnit + 0.5);
-        a.histogram[expert * a.bins + octave(score, a.top, a.bins)] += 1;
+        const int64_t bin = expert * a.bins + octave(score, a.top, a.bins);
+        a.histogram[bin] += 1;
+        sample(a, bin, score, priority);
         enter(a, expert, score, row, start);
       }
     }

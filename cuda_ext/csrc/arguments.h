@@ -57,13 +57,16 @@ struct Accumulate {
   const int64_t* labels;  // (tokens)
   const int64_t* rows;    // (tokens) ascending
   const int64_t* starts;  // (tokens) first row of the token's document
-  int64_t keys, labels_count, bins, best, per_document;
+  const int64_t* priorities;  // (tokens) not negative
+  int64_t keys, labels_count, bins, best, per_document, sampled;
   int32_t top;         // scores are at most 2^top
   int64_t* tokens;     // (keys * keys, labels)
   int64_t* mass;       // (keys * keys, labels)
   int64_t* histogram;  // (keys * keys, bins)
   float* best_scores;  // (keys * keys, best) falling; 0 where nothing is
   int64_t* best_rows;  // (keys * keys, best)
+  int64_t* sample_priorities;  // (keys * keys, bins, sampled) ascending; -1 where nothing is
+  float* sample_scores;        // (keys * keys, bins, sampled)
 };
 
 // Of `contributions`. Projections have one row a token, or one for all tokens: then their step is 0. Horizontal experts

@@ -110,19 +110,24 @@ struct Counted {
 };
 
 inline Counted accumulate_inputs(Tensor& tokens, Tensor& mass, Tensor& histogram, Tensor& best_scores,
-                                 Tensor& best_rows, const Tensor& indices1, const Tensor& probs1,
-                                 const Tensor& counts1, const Tensor& indices2, const Tensor& probs2,
-                                 const Tensor& counts2, const Tensor& labels, const Tensor& rows, const Tensor& starts,
-                                 int64_t keys, int64_t top, int64_t per_document) {
+                                 Tensor& best_rows, Tensor& sample_priorities, Tensor& sample_scores,
+                                 const Tensor& indices1, const Tensor& probs1, const Tensor& counts1,
+                                 const Tensor& indices2, const Tensor& probs2, const Tensor& counts2,
+                                 const Tensor& labels, const Tensor& rows, const Tensor& starts,
+                                 const Tensor& priorities, int64_t keys, int64_t top, int64_t per_document) {
   check(labels, "labels", tokens, ScalarType::Long, {-1});
   const int64_t count = labels.size(0), heads = heads_of(counts1), experts = keys * keys;
   check(rows, "rows", tokens, ScalarType::Long, {count});
   check(starts, "starts", tokens, ScalarType::Long, {count});
+  check(priorities, "priorities", tokens, ScalarType::Long, {count});
   check(tokens, "tokens", tokens, ScalarType::Long, {experts, -1});
   check(mass, "mass", tokens, ScalarType::Long, {experts, tokens.size(1)});
   check(histogram, "histogram", tokens, ScalarType::Long, {experts, -1});
   check(best_scores, "best_scores", tokens, ScalarType::Float, {experts, -1});
   check(best_rows, "best_rows", tokens, ScalarType::Long, {experts, best_scores.size(1)});
+  check(sample_priorities, "sample_priorities", tokens, ScalarType::Long, {experts, histogram.size(1), -1});
+  check(sample_scores, "sample_scores", tokens, ScalarType::Float,
+        {experts, histogram.size(1), sample_priorities.size(2)});
   STD_TORCH_CHECK(histogram.size(1) >= 1 && best_scores.size(1) >= 1 && per_document >= 1,
                   "there must be a bin, a place in the lists and an entry a document");
   STD_TORCH_CHECK(count * heads <= INT32_MAX, "too many tokens in one call");
@@ -130,9 +135,11 @@ inline Counted accumulate_inputs(Tensor& tokens, Tensor& mass, Tensor& histogram
   const Side<float> two = side<float>(indices2, probs2, counts2, tokens, count, heads);
   const Accumulate work{
       two, labels.const_data_ptr<int64_t>(), rows.const_data_ptr<int64_t>(), starts.const_data_ptr<int64_t>(),
-      keys, tokens.size(1), histogram.size(1), best_scores.size(1), per_document, static_cast<int32_t>(top),
-      tokens.mutable_data_ptr<int64_t>(), mass.mutable_data_ptr<int64_t>(), histogram.mutable_data_ptr<int64_t>(),
-      best_scores.mutable_data_ptr<float>(), best_rows.mutable_data_ptr<int64_t>()};
+      priorities.const_data_ptr<int64_t>(), keys, tokens.size(1), histogram.size(1), best_scores.size(1), per_document,
+      sample_priorities.size(2), static_cast<int32_t>(top), tokens.mutable_data_ptr<int64_t>(),
+      mass.mutable_data_ptr<int64_t>(), histogram.mutable_data_ptr<int64_t>(), best_scores.mutable_data_ptr<float>(),
+      best_rows.mutable_data_ptr<int64_t>(), sample_priorities.mutable_data_ptr<int64_t>(),
+      sample_scores.mutable_data_ptr<float>()};
   return {work, one, count, heads};
 }
 

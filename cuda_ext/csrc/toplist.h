@@ -8,7 +8,9 @@
 
 #if defined(__CUDACC__)
 #define MONET_EVERYWHERE static __host__ __device__ __forceinline__
+#define MONET_ROLLED _Pragma("unroll 1")  // registers are dearer than branches
 #else
+#define MONET_ROLLED
 #define MONET_EVERYWHERE static inline __attribute__((always_inline))
 #endif
 
@@ -23,10 +25,11 @@ MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, in
   int64_t drop = a.best - 1;
   if (!(score > scores[drop])) return;
   int64_t same = 0, lowest = 0;
-  for (int64_t n = 0; n < a.best && rows[n] >= 0; ++n) {
-    if (rows[n] < start) continue;
-    ++same;
-    lowest = n;
+  MONET_ROLLED
+  for (int64_t n = 0; n < a.best; ++n) {  // where nothing is, rows are -1
+    const bool of_document = rows[n] >= start;
+    same += of_document;
+    lowest = of_document ? n : lowest;
   }
   if (same >= a.per_document) {
     drop = lowest;
@@ -38,6 +41,22 @@ MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, in
   }
   scores[drop] = score;
   rows[drop] = row;
+}
+
+// Enters a token in the sample of a bin of an expert, which keeps those of least priority.
+MONET_EVERYWHERE void sample(const Accumulate& a, int64_t cell, float score, int64_t priority) {
+  if (a.sampled == 0) return;
+  int64_t* priorities = a.sample_priorities + cell * a.sampled;
+  float* scores = a.sample_scores + cell * a.sampled;
+  const auto mine = static_cast<uint64_t>(priority);  // so that -1 comes after all
+  int64_t at = a.sampled - 1;
+  if (mine >= static_cast<uint64_t>(priorities[at])) return;
+  for (; at > 0 && mine < static_cast<uint64_t>(priorities[at - 1]); --at) {
+    priorities[at] = priorities[at - 1];
+    scores[at] = scores[at - 1];
+  }
+  priorities[at] = priority;
+  scores[at] = score;
 }
 
 // The octave of a score, of `bins` below 2^top; the first bin takes all that is below it.

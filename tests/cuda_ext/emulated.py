@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from cuda_ext import Statistics, reference
+from cuda_ext.accumulation import STATE
 from cuda_ext.pairs import accumulate_reference, contributions_reference
 
 from .conftest import Lists, random_routing
 
 CSRC = Path(reference.__file__).parent / "csrc"
 SOURCE = Path(__file__).parent / "emulation" / "kernels.cpp"
-STATE = ("tokens", "mass", "histogram", "best_scores", "best_rows")
 
 
 class EmulationError(Exception):
@@ -147,12 +147,15 @@ def check_accumulate(kernel: Emulated) -> None:
         label = torch.randint(-1, 3, (tokens,), generator=generator)
         rows = torch.randint(1, 4, (tokens,), generator=generator).cumsum(0)
         starts = rows[torch.arange(tokens) // 6 * 6]
-        got, want = (Statistics.empty(keys, heads, 3, best=4, per_document=per_document, bins=6) for _ in range(2))
+        priorities = torch.randperm(tokens, generator=generator)
+        numbers = {"best": 4, "per_document": per_document, "bins": 6, "sampled": seed}
+        got, want = (Statistics.empty(keys, heads, 3, **numbers) for _ in range(2))
         arrays = [[getattr(s, name) for name in STATE] for s in (got, want)]
         table = torch.zeros(keys, tokens * heads)
-        sizes = (tokens, heads, keys, 3, 6, 4, per_document, got.top)
-        kernel(*sizes, *wide(routing), label, rows, starts, table, *arrays[0])
-        accumulate_reference(*arrays[1], *routing.arrays, label, rows, starts, keys, got.top, per_document)
+        sizes = (tokens, heads, keys, 3, 6, 4, per_document, seed, got.top)
+        where = (label, rows, starts, priorities)
+        kernel(*sizes, *wide(routing), *where, table, *arrays[0])
+        accumulate_reference(*arrays[1], *routing.arrays, *where, keys, got.top, per_document)
         assert want.tokens.sum() > 0
         for name, actual, expected in zip(STATE, *arrays, strict=True):
             assert torch.equal(actual, expected), name

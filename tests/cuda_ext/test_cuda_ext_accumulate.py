@@ -13,49 +13,54 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cuda_ext import Statistics, accumulate
-from cuda_ext.accumulation import MASS_LIMIT
+from cuda_ext.accumulation import MASS_LIMIT, STATE
 
 from .conftest import Lists, needs_kernel, random_routing
 
 IGNORE = "ignore:cuda_ext computes with PyTorch:RuntimeWarning"
-FIELDS = ("tokens", "mass", "histogram", "best_scores", "best_rows")
 
 
 def part(routing: Lists, tokens: slice) -> Lists:
     return Lists(*(t[tokens] for t in routing.arrays), num_keys=routing.num_keys)
 
 
-def corpus(tokens: int, labels: int, documents: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels, -1 among them, rows with gaps, and first rows of documents."""
+def corpus(tokens: int, labels: int, documents: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Labels, -1 among them, rows with gaps, first rows of documents, and priorities."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(-1, labels, (tokens,), generator=generator)
     rows = torch.randint(1, 4, (tokens,), generator=generator).cumsum(0)
     document = torch.randint(0, documents, (tokens,), generator=generator).sort().values
     first = torch.searchsorted(document, document)
-    return label, rows, rows[first]
+    return label, rows, rows[first], torch.randperm(3 * tokens, generator=generator)[:tokens]
 
 
 def counted_one_by_one(
-    statistics: Statistics, routing: Lists, labels: Tensor, rows: Tensor, starts: Tensor
+    statistics: Statistics, routing: Lists, labels: Tensor, rows: Tensor, starts: Tensor, priorities: Tensor
 ) -> dict[str, Tensor]:
     """What `statistics`, empty, should hold: every expert and token by itself, from the dense scores."""
     g1, g2 = routing.dense()
     scores = torch.einsum("thi,thj->tij", g1.double(), g2.double()).flatten(1).float()
-    out = {name: getattr(statistics, name).clone() for name in FIELDS}
+    out = {name: getattr(statistics, name).clone() for name in STATE}
     for expert in range(scores.shape[1]):
         active = [
-            (float(s), int(row), int(start), int(label))
-            for s, row, start, label in zip(scores[:, expert], rows, starts, labels, strict=True)
+            (float(s), int(row), int(start), int(label), int(priority))
+            for s, row, start, label, priority in zip(scores[:, expert], rows, starts, labels, priorities, strict=True)
             if s > 0 and label >= 0
         ]
-        for s, _, _, label in active:
+        sampled: dict[int, list[tuple[int, float]]] = {}
+        for s, _, _, label, priority in active:
             out["tokens"][expert, label] += 1
             out["mass"][expert, label] += math.floor(s * 2**36 + 0.5)
             low = [2.0 ** (statistics.top - b) for b in range(statistics.histogram.shape[1] - 1, 0, -1)]
-            out["histogram"][expert, sum(s >= edge for edge in low)] += 1
+            bin = sum(s >= edge for edge in low)
+            out["histogram"][expert, bin] += 1
+            sampled.setdefault(bin, []).append((priority, s))
+        for bin, found in sampled.items():
+            for n, (priority, s) in enumerate(sorted(found)[: statistics.sample_scores.shape[2]]):
+                out["sample_priorities"][expert, bin, n], out["sample_scores"][expert, bin, n] = priority, s
         best: list[tuple[float, int]] = []
         taken: dict[int, int] = {}
-        for s, row, start, _ in sorted(active, key=lambda a: (-a[0], a[1])):
+        for s, row, start, *_ in sorted(active, key=lambda a: (-a[0], a[1])):
             taken[start] = taken.get(start, 0) + 1
             if taken[start] <= statistics.per_document:
                 best.append((s, row))
@@ -65,7 +70,7 @@ def counted_one_by_one(
 
 
 def assert_equal(statistics: Statistics, expected: dict[str, Tensor] | Statistics) -> None:
-    for name in FIELDS:
+    for name in STATE:
         want = expected[name] if isinstance(expected, dict) else getattr(expected, name)
         assert torch.equal(getattr(statistics, name), want), name
 
@@ -77,15 +82,15 @@ def test_equals_counting_one_by_one(seed: int, per_document: int | None, either:
     """Probabilities are powers of two, so that sums are exact in any order and many scores tie."""
     tokens, heads, keys, labels = 24, 1 + seed % 3, 5, 3
     routing = random_routing(tokens, heads, keys, seed, even=True)
-    label, rows, starts = corpus(tokens, labels, 5, seed)
-    statistics = Statistics.empty(keys, heads, labels, best=4, per_document=per_document, bins=5)
-    expected = counted_one_by_one(statistics, routing, label, rows, starts)
+    everything = corpus(tokens, labels, 5, seed)
+    statistics = Statistics.empty(keys, heads, labels, best=4, per_document=per_document, bins=5, sampled=seed % 4)
+    expected = counted_one_by_one(statistics, routing, *everything)
     for tokens_of_call in (slice(0, 7), slice(7, 7), slice(7, None)):
-        where = (label[tokens_of_call], rows[tokens_of_call], starts[tokens_of_call])
-        accumulate(statistics, part(routing, tokens_of_call), *where)
+        accumulate(statistics, part(routing, tokens_of_call), *(w[tokens_of_call] for w in everything))
     assert_equal(statistics, expected)
     assert statistics.tokens.sum() > 0
     assert (statistics.best_rows >= 0).any()
+    assert (statistics.sample_priorities >= 0).any() == (seed % 4 > 0)
     torch.testing.assert_close(statistics.masses, expected["mass"].double() / 2**36, rtol=0, atol=0)
     assert torch.equal(statistics.maximum, expected["best_scores"][:, 0])
 
@@ -96,18 +101,19 @@ def test_equals_counting_one_by_one(seed: int, per_document: int | None, either:
     shape=st.tuples(st.integers(0, 30), st.integers(1, 4), st.integers(1, 12)),
     best=st.integers(1, 5),
     per_document=st.integers(1, 5),
+    sampled=st.integers(0, 3),
     cut=st.integers(0, 30),
     even=st.booleans(),
     seed=st.integers(0, 2**20),
 )
 def test_kernel_and_definition_agree_to_the_bit(
-    shape: tuple[int, int, int], best: int, per_document: int, cut: int, even: bool, seed: int
+    shape: tuple[int, int, int], best: int, per_document: int, sampled: int, cut: int, even: bool, seed: int
 ) -> None:
     routing = random_routing(*shape, seed, even=even)
     where = corpus(shape[0], 2, 4, seed)
     results = []
     for run in range(2):
-        statistics = Statistics.empty(shape[2], shape[1], 2, best=best, per_document=per_document)
+        statistics = Statistics.empty(shape[2], shape[1], 2, best=best, per_document=per_document, sampled=sampled)
         with pytest.MonkeyPatch.context() as patch:
             if run:
                 patch.setattr("cuda_ext.accumulation.has_kernel", lambda device: False)
@@ -120,18 +126,19 @@ def test_kernel_and_definition_agree_to_the_bit(
 def test_merged_shards_equal_one_run_in_any_order() -> None:
     keys, heads = 16, 3
     routing = random_routing(90, heads, keys, 1)
-    label, rows, starts = corpus(90, 4, 9, 1)
+    everything = corpus(90, 4, 9, 1)
+    starts = everything[2]
     cuts = [0, *[n for n in (30, 60) for n in [int((starts == starts[n]).nonzero()[0])]], 90]
 
     def counted(begin: int, end: int) -> Statistics:
-        statistics = Statistics.empty(keys, heads, 4, best=3, per_document=2)
+        statistics = Statistics.empty(keys, heads, 4, best=3, per_document=2, sampled=2)
         span = slice(begin, end)
-        accumulate(statistics, part(routing, span), label[span], rows[span], starts[span])
+        accumulate(statistics, part(routing, span), *(w[span] for w in everything))
         return statistics
 
     whole = counted(0, 90)
     for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
-        total = Statistics.empty(keys, heads, 4, best=3, per_document=2)
+        total = Statistics.empty(keys, heads, 4, best=3, per_document=2, sampled=2)
         for n in order:
             total.merge(counted(cuts[n], cuts[n + 1]))
         assert_equal(total, whole)
@@ -146,7 +153,7 @@ def test_the_same_bits_on_any_number_of_threads() -> None:
         runs = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            runs.append(Statistics.empty(64, 4, 3, best=5, per_document=2))
+            runs.append(Statistics.empty(64, 4, 3, best=5, per_document=2, sampled=3))
             accumulate(runs[-1], routing, *where)
     finally:
         torch.set_num_threads(before)
@@ -160,8 +167,8 @@ def test_the_same_bits_on_every_instruction_set() -> None:
     where = corpus(50, 3, 10, 3)
     runs = []
     for level in range(torch.ops.monet.best_level() + 1):
-        s = Statistics.empty(40, 3, 3, best=4)
-        state = [getattr(s, name) for name in FIELDS]
+        s = Statistics.empty(40, 3, 3, best=4, sampled=2)
+        state = [getattr(s, name) for name in STATE]
         torch.ops.monet.accumulate_kernel(*state, *routing.arrays, *where, 40, s.top, 4, level)
         runs.append(s)
     for other in runs[1:]:
@@ -178,8 +185,8 @@ def test_scores_that_underflow_are_not_active() -> None:
 
 def test_opcheck() -> None:
     routing = random_routing(6, 2, 5, 4)
-    s = Statistics.empty(5, 2, 3, best=2)
-    arguments = (*(getattr(s, name) for name in FIELDS), *routing.arrays, *corpus(6, 3, 2, 4), 5, s.top, 2)
+    s = Statistics.empty(5, 2, 3, best=2, sampled=2)
+    arguments = (*(getattr(s, name) for name in STATE), *routing.arrays, *corpus(6, 3, 2, 4), 5, s.top, 2)
     torch.library.opcheck(torch.ops.monet.accumulate.default, arguments)
 
 
@@ -209,6 +216,9 @@ ZEROS = torch.zeros(4, dtype=torch.int64)
         ({"rows": ROWS - 1}, ValueError, "rows must ascend, from 0 on"),
         ({"rows": ROWS[:3]}, ValueError, r"rows must have shape \(4\)"),
         ({"starts": None}, ValueError, "starts is needed"),
+        ({"priorities": None}, ValueError, "priorities is needed"),
+        ({"priorities": ROWS - 1}, ValueError, "priorities must not be negative"),
+        ({"priorities": ROWS[:3]}, ValueError, r"priorities must have shape \(4\)"),
         ({"starts": ROWS + 1}, ValueError, "starts must lie in"),
         ({"routing": random_routing(4, 3, 5)}, ValueError, "routing must have 2 heads"),
         ({"routing": random_routing(4, 2, 6)}, ValueError, "routing.num_keys must be 5"),
@@ -220,11 +230,12 @@ ZEROS = torch.zeros(4, dtype=torch.int64)
 def test_wrong_arguments_are_named_and_change_nothing(
     change: dict[str, Any], error: type[Exception], named: str, either: None
 ) -> None:
-    statistics = Statistics.empty(5, 2, 3, best=3, per_document=2)
-    arguments = {"statistics": statistics, "routing": GOOD, "labels": ZEROS, "rows": ROWS, "starts": ROWS} | change
+    statistics = Statistics.empty(5, 2, 3, best=3, per_document=2, sampled=1)
+    arguments = {"statistics": statistics, "routing": GOOD, "labels": ZEROS, "rows": ROWS, "starts": ROWS}
+    arguments |= {"priorities": ROWS} | change
     with pytest.raises(error, match=named):
         accumulate(**arguments)
-    assert_equal(statistics, Statistics.empty(5, 2, 3, best=3))
+    assert_equal(statistics, Statistics.empty(5, 2, 3, best=3, sampled=1))
 
 
 @pytest.mark.parametrize("name", ["keys", "heads", "labels", "best", "bins", "per_document"])
@@ -234,15 +245,22 @@ def test_statistics_of_nothing_are_refused(name: str) -> None:
         Statistics.empty(**numbers)  # type: ignore[arg-type]
 
 
-def test_statistics_of_other_settings_do_not_merge() -> None:
+def test_a_negative_sample_is_refused() -> None:
+    with pytest.raises(ValueError, match="sampled must be at least 0; got -1"):
+        Statistics.empty(2, 1, 1, best=1, sampled=-1)
+
+
+@pytest.mark.parametrize("other", [{"labels": 2}, {"best": 2}, {"bins": 3}, {"sampled": 1}, {"per_document": 2}])
+def test_statistics_of_other_settings_do_not_merge(other: dict[str, int]) -> None:
+    numbers = {"labels": 1, "best": 1, "bins": 2}
     with pytest.raises(ValueError, match="do not merge"):
-        Statistics.empty(2, 1, 1, best=1).merge(Statistics.empty(2, 1, 2, best=1))
+        Statistics.empty(2, 1, **numbers).merge(Statistics.empty(2, 1, **numbers | other))  # type: ignore[arg-type]
 
 
 def test_a_mass_that_would_overflow_is_refused() -> None:
     statistics = Statistics.empty(5, 2, 3, best=1)
-    statistics._mass_bound = MASS_LIMIT  # forgets that the masses are small: they are looked at
+    statistics.mass_bound = MASS_LIMIT  # forgets that the masses are small: they are looked at
     accumulate(statistics, GOOD, ZEROS, ROWS)
-    statistics.mass[0, 0] = statistics._mass_bound = MASS_LIMIT
+    statistics.mass[0, 0] = statistics.mass_bound = MASS_LIMIT
     with pytest.raises(OverflowError, match="start new"):
         accumulate(statistics, GOOD, ZEROS, ROWS + 4)

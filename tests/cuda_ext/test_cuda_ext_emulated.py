@@ -115,8 +115,14 @@ MUTATIONS = [
     (
         "accumulate",
         "toplist.h",
-        "if (rows[n] < start) continue;",
-        "if (rows[n] <= start) continue;",
+        "rows[n] >= start;",
+        "rows[n] > start;",
+    ),
+    (
+        "accumulate",
+        "toplist.h",
+        "if (mine >= static_cast<uint64_t>(priorities[at])) return;",
+        "if (priority >= priorities[at]) return;",
     ),
     (
         "contributions",

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cuda_ext import Statistics, accumulate, contributions, library, mix, reference, route
+from cuda_ext.accumulation import STATE
 from cuda_ext.library import CUDA
 
 from .conftest import Lists, random_routing
@@ -64,13 +65,13 @@ def test_mix(edited: bool, units: int) -> None:
 def test_accumulate() -> None:
     routing = random_routing(90, 4, 64, even=True)
     rows = torch.arange(90)
-    where = (rows % 4 - 1, rows, rows // 10 * 10)
+    where = (rows % 4 - 1, rows, rows // 10 * 10, rows * 37 % 101)
     results = []
     for device in ("cpu", "cuda"):
-        statistics = Statistics.empty(64, 4, 3, best=5, per_document=2, device=device)
+        statistics = Statistics.empty(64, 4, 3, best=5, per_document=2, sampled=2, device=device)
         accumulate(statistics, routing if device == "cpu" else moved(routing), *(w.to(device) for w in where))
         results.append(statistics)
-    for name in ("tokens", "mass", "histogram", "best_scores", "best_rows"):
+    for name in STATE:
         assert torch.equal(getattr(results[0], name), getattr(results[1], name).cpu()), name
 
 

@@ -30,7 +30,9 @@ static __device__ __forceinline__ void count_score(const Accumulate& a, int64_t 
   atomicAdd(reinterpret_cast<Word*>(a.tokens + cell), Word{1});
   atomicAdd(reinterpret_cast<Word*>(a.mass + cell),
             static_cast<Word>(static_cast<int64_t>(static_cast<double>(score) * kMassUnit + 0.5)));
-  atomicAdd(reinterpret_cast<Word*>(a.histogram + expert * a.bins + octave(score, a.top, a.bins)), Word{1});
+  const int64_t bin = expert * a.bins + octave(score, a.top, a.bins);
+  atomicAdd(reinterpret_cast<Word*>(a.histogram + bin), Word{1});
+  sample(a, bin, score, a.priorities[token]);
   enter(a, expert, score, a.rows[token], a.starts[token]);
 }
 

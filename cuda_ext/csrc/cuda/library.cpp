@@ -71,11 +71,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> mix_vertical(
   return {straight1, cross1, rows, cross2, straight2, columns};
 }
 
-void accumulate(Tensor tokens, Tensor mass, Tensor histogram, Tensor best_scores, Tensor best_rows, Tensor indices1,
-                Tensor probs1, Tensor counts1, Tensor indices2, Tensor probs2, Tensor counts2, Tensor labels,
-                Tensor rows, Tensor starts, int64_t keys, int64_t top, int64_t per_document, int64_t) {
-  const Counted in = accumulate_inputs(tokens, mass, histogram, best_scores, best_rows, indices1, probs1, counts1,
-                                       indices2, probs2, counts2, labels, rows, starts, keys, top, per_document);
+void accumulate(Tensor tokens, Tensor mass, Tensor histogram, Tensor best_scores, Tensor best_rows,
+                Tensor sample_priorities, Tensor sample_scores, Tensor indices1, Tensor probs1, Tensor counts1,
+                Tensor indices2, Tensor probs2, Tensor counts2, Tensor labels, Tensor rows, Tensor starts,
+                Tensor priorities, int64_t keys, int64_t top, int64_t per_document, int64_t) {
+  const Counted in = accumulate_inputs(tokens, mass, histogram, best_scores, best_rows, sample_priorities,
+                                       sample_scores, indices1, probs1, counts1, indices2, probs2, counts2, labels,
+                                       rows, starts, priorities, keys, top, per_document);
   Tensor table = torch::stable::new_empty(probs1, {keys, in.tokens * in.heads});
   const OnDevice device(tokens);
   succeed(launch_accumulate(in.work, in.one, in.tokens, in.heads, table.mutable_data_ptr<float>(), device.stream()));

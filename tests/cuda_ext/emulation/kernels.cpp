@@ -70,13 +70,14 @@ extern "C" const char* emulated_mix(int descending, int aligned, int64_t tokens,
 #include "cuda/accumulate.cuh"
 
 extern "C" const char* emulated_accumulate(int descending, int64_t tokens, int64_t heads, int64_t keys, int64_t labels,
-                                           int64_t bins, int64_t best, int64_t per_document, int top, SIDES,
-                                           const int64_t* label, const int64_t* rows, const int64_t* starts,
-                                           float* table, int64_t* active, int64_t* mass, int64_t* histogram,
-                                           float* best_scores, int64_t* best_rows) {
+                                           int64_t bins, int64_t best, int64_t per_document, int64_t sampled, int top,
+                                           SIDES, const int64_t* label, const int64_t* rows, const int64_t* starts,
+                                           const int64_t* priorities, float* table, int64_t* active, int64_t* mass,
+                                           int64_t* histogram, float* best_scores, int64_t* best_rows,
+                                           int64_t* sample_priorities, float* sample_scores) {
   const Side<float> one{indices1, probs1, counts1, width1}, two{indices2, probs2, counts2, width2};
-  const Accumulate a{two, label, rows, starts, keys, labels, bins, best, per_document, top, active, mass, histogram,
-                     best_scores, best_rows};
+  const Accumulate a{two, label, rows, starts, priorities, keys, labels, bins, best, per_document, sampled, top, active,
+                     mass, histogram, best_scores, best_rows, sample_priorities, sample_scores};
   const auto blocks = static_cast<unsigned>((tokens * heads * width1 + kLayThreads - 1) / kLayThreads);
   const char* wrong =
       run(descending, blocks, kLayThreads, 0, [&] { lay_out(one, label, tokens, heads, table); });

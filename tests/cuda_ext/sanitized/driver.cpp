@@ -129,11 +129,13 @@ int main(int argc, char** argv) {
       offsets[key + 1] = static_cast<int64_t>(entries.size());
     }
     std::vector<int64_t> counted(keys * keys * 2), mass(counted), bins(keys * keys * 3), best_rows(keys * keys * 4, -1);
-    std::vector<float> best_scores(keys * keys * 4);
-    const Accumulate work{two.side(), labels.data(), lines.data(), lines.data(), keys, 2, 3, 4, 1, 4, counted.data(),
-                          mass.data(), bins.data(), best_scores.data(), best_rows.data()};
+    std::vector<int64_t> priorities(keys * keys * 3 * 2, -1);
+    std::vector<float> best_scores(keys * keys * 4), sampled(priorities.size());
+    const Accumulate work{
+        two.side(), labels.data(), lines.data(), lines.data(), lines.data(), keys, 2, 3, 4, 1, 2, 4, counted.data(),
+        mass.data(), bins.data(), best_scores.data(), best_rows.data(), priorities.data(), sampled.data()};
     kAccumulate[level](ByKey{work, entries.data(), offsets.data()}, 0, keys);
-    all.insert(all.end(), best_scores.begin(), best_scores.end());
+    for (const auto* o : {&best_scores, &sampled}) all.insert(all.end(), o->begin(), o->end());
 
     if (level == 0) first = all;
     if (all.size() != first.size() || std::memcmp(all.data(), first.data(), all.size() * sizeof(float)) != 0) {
