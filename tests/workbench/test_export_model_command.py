@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from monet_model import ExpertEdit, MonetForCausalLM, Routing, load_lens
 from workbench.analysis import attribute
 from workbench.cli import app
-from workbench.export.reader import read_routing
+from workbench.export.reader import routing_reader
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5]])
@@ -60,7 +60,9 @@ def test_the_model_behaves_as_under_the_edit(source: Path, edit: Path, tmp_path:
     assert parts.experts.equals(attributed.experts)
 
     # Export: the second group's routing is that of the edited first group.
-    for routing, layer in zip(read_routing(edited, IDS, torch.ones_like(IDS)), (0, 2), strict=True):
+    with routing_reader(edited) as read:
+        found = read(IDS, torch.ones_like(IDS))
+    for routing, layer in zip(found, (0, 2), strict=True):
         wanted = Routing.from_dense(*expected.router_probs[layer])
         assert torch.equal(routing.indices1, wanted.indices1)
         torch.testing.assert_close(routing.probs2, wanted.probs2)

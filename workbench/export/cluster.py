@@ -27,7 +27,7 @@ class Worker(Generic[Result]):
     """What an actor does, part after part; one that was started anew is as good as one that did some before."""
 
     def __init__(self, threads: int) -> None:
-        torch.set_num_threads(threads)  # Ray sets one; sums can differ in their last bits with another number
+        torch.set_num_threads(threads)  # the CPUs it is given; Ray may set one
         self._read: Callable[[Part], Result] | None = None
 
     def read(self, part: Part, sent: list[Any]) -> Result:
@@ -46,10 +46,9 @@ def read_on_cluster(
 
     Args:
         parts: taken as there is room, so that no more than a few a worker are held.
-        read: sent to every worker once, with all it holds (the model); each computes with as many threads as this
-            process.
+        read: sent to every worker once, with all it holds (the model).
         address: of a Ray cluster, or ``local`` for one on this machine that ends with the export.
-        workers: actors.
+        workers: actors, each with as many CPUs as this process has threads.
         meanwhile: called every second or so while the next part is not there; what it raises ends all work.
 
     Raises:

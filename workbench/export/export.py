@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ..store.manifest import listed_files, read_manifest
 from ..store.remote import Place, Remote, place, remove_files
 from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
 from ..store.verify import damaged_files
+from ..threads import in_threads
 from .documents import read_documents, summarise
 from .finish import write_group
 from .folder import check_free, check_same, claimed, save_tokenizer
@@ -55,7 +57,8 @@ def export_run(
 
     Statistics and best tokens cover all E * E experts of every routing group, exactly, from float32 scores; the stored
     routing is in half precision. The corpus is cut into parts of whole documents, and a crash loses at most the part in
-    hand. A start-of-text token that opens a document, and padding, are left out of everything.
+    hand. A start-of-text token that opens a document, and padding, are left out of everything. As many batches are read
+    at once as torch has threads (`OMP_NUM_THREADS`); a run is the same with any number of them.
 
     Args:
         model: folder of a Monet model, or a name on a hub.
@@ -190,8 +193,11 @@ def _export(
 def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
     """Writes the files of the whole run and declares it complete."""
     names = [f"tokenizer/{file.name}" for file in sorted((path / "tokenizer").glob("*"))]
-    for group, total in enumerate(totals):
-        names += write_group(path, group, total, manifest["labels"], manifest["parts"])
+
+    def write(group: int) -> list[str]:
+        return write_group(path, group, totals[group], manifest["labels"], manifest["parts"])
+
+    names += chain.from_iterable(in_threads(write, range(len(totals))))
     state = list(manifest["files"])
     manifest |= {"state": "complete", "files": describe(path, names)}
     write_json(path / MANIFEST, manifest)
@@ -204,8 +210,7 @@ def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
 def _save_totals(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
     """Keeps what was gathered up to the newest part, enters both in the manifest, and drops the older state."""
     names = [state_name(manifest["parts"][-1]["part"], group) for group in range(len(totals))]
-    for name, total in zip(names, totals, strict=True):
-        total.save(path / name)
+    in_threads(lambda group: totals[group].save(path / names[group]), range(len(totals)))
     old, manifest["files"] = list(manifest["files"]), describe(path, names)
     write_json(path / MANIFEST, manifest)
     remove_files(path, old)

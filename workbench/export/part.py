@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from contextlib import ExitStack, closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,25 +16,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuda_ext import accumulate
-from monet_model import Routing
-
 from ..errors import WorkbenchError
 from ..store.files import replacing, write_parquet
 from ..store.index import write_index
 from ..store.remote import Place
-from ..store.routing import PARQUET, ROUTING, ROW_GROUP, Side, to_arrow
+from ..store.routing import PARQUET, ROUTING
 from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, index_name, part_name, routing_name
+from ..threads import in_threads, thread_pool
 from .documents import Document, windows
-from .reader import read_routing
+from .gather import Gatherer
+from .reader import routing_reader
 from .sample import BITS, priority
 from .state import Totals
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
+    from monet_model import MonetForCausalLM, Routing
 
 TOKENS_ROW_GROUP = 4096
-GATHER = 16_384  # tokens whose routing is gathered at once: an expert's statistics then stay in the cache for longer
+AHEAD = 2  # batches a thread that are in work or wait to be gathered: bounds memory
 Report = Callable[[int, int], None]  # takes the tokens and the size just done
 
 
@@ -165,7 +166,8 @@ def export_part(
 ) -> list[str]:
     """Run the model over a part, write its files, and add it to the totals of each group.
 
-    The totals may be those of the parts before, or empty ones to merge into these later: the outcome is the same.
+    The totals may be those of the parts before, or empty ones to merge into these later: the outcome is the same. As
+    many batches are read at once as torch has threads, each by one: no sum rests on how many there are.
 
     Returns:
         Paths of the written files inside the run.
@@ -173,84 +175,61 @@ def export_part(
     Raises:
         WorkbenchError: the model gives NaN or infinity on one of its documents.
     """
-    names = [routing_name(part.number, group) for group in range(len(totals))]
-    keys, heads = model.config.moe_experts, model.config.moe_heads
-    with ExitStack() as files:
-        temporary = [files.enter_context(replacing(path / name)) for name in names]
-        writers = [files.enter_context(pq.ParquetWriter(file, ROUTING, **PARQUET)) for file in temporary]
-        with Gatherer(part, totals, writers) as gatherer:
-            row = ids_done = size_done = 0
-            for batch in part.batches(batch_size):
-                ids, mask, counted = pad(batch)
-                try:
-                    routings = read_routing(model, ids, mask)
-                except ValueError as error:
-                    raise WorkbenchError(
-                        f"the model cannot route a context window of {part.around(row)}: {error}"
-                    ) from error
-                chosen = counted.flatten().nonzero().squeeze(1)
-                gatherer.take([routing[chosen] for routing in routings])
-                row, ids_done = row + len(chosen), ids_done + int(mask.sum())
-                size = part.size * ids_done // part.ids
-                report(len(chosen), size - size_done)
-                size_done = size
-    for group in range(len(totals)):
-        names.append(index_name(part.number, group))
-        with replacing(path / names[-1]) as index:
-            write_index(path / names[group], index, heads, keys)
+    groups = range(len(totals))
+    names = [routing_name(part.number, group) for group in groups]
+    with ExitStack() as stack:
+        temporary = [stack.enter_context(replacing(path / name)) for name in names]
+        writers = [stack.enter_context(pq.ParquetWriter(file, ROUTING, **PARQUET)) for file in temporary]
+        pool = stack.enter_context(thread_pool(len(groups), max(1, torch.get_num_threads() // len(groups))))
+        gatherers = [Gatherer(part, total, writer, pool) for total, writer in zip(totals, writers, strict=True)]
+        ids_done = size_done = 0
+        for routings, ids in stack.enter_context(closing(_read(part, model, batch_size))):
+            for gatherer, routing in zip(gatherers, routings, strict=True):
+                gatherer.take(routing)
+            ids_done += ids
+            size = part.size * ids_done // part.ids
+            report(len(routings[0]), size - size_done)
+            size_done = size
+        for gatherer in gatherers:
+            gatherer.finish()
+
+    def turn_around(group: int) -> str:
+        name = index_name(part.number, group)
+        with replacing(path / name) as index:
+            write_index(path / names[group], index, model.config.moe_heads, model.config.moe_experts)
+        return name
+
+    names += in_threads(turn_around, groups)
     for folder, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
         names.append(part_name(folder, part.number))
         write_parquet(path / names[-1], table, row_group_size=TOKENS_ROW_GROUP)
     return names
 
 
-class Gatherer:
-    """Adds the routing of a part's rows to totals and writes it, in order, on a thread beside the model's.
+def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[tuple[list[Routing], int], None, None]:
+    """The routing of each batch's counted rows by group, and how many ids the batch has; in order.
 
-    At most ``GATHER`` tokens are in its work, and as many wait. Left without an error, all are done.
+    Raises:
+        WorkbenchError: as :func:`export_part` does.
     """
 
-    def __init__(self, part: Part, totals: list[Totals], writers: list[pq.ParquetWriter]) -> None:
-        self.part, self.totals, self.writers = part, totals, writers
-        self._waiting: list[list[Routing]] = []
-        self._row = self._size = 0
-        self._pool = ThreadPoolExecutor(1)
-        self._working: Future[None] | None = None
+    def read(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[list[Routing], int]:
+        ids, mask, counted = pad(batch)
+        chosen = counted.flatten().nonzero().squeeze(1)
+        return [routing[chosen] for routing in read_routing(ids, mask)], int(mask.sum())
 
-    def take(self, routings: list[Routing]) -> None:
-        """The routing of the next rows, by group."""
-        self._waiting.append(routings)
-        self._size += len(routings[0])
-        if self._size >= GATHER:
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        if self._working is not None:
-            self._working.result()
-        if self._size:
-            held = [Routing.cat(pieces) for pieces in zip(*self._waiting, strict=True)]
-            self._working = self._pool.submit(self._gather, self._row, held)
-        self._waiting, self._row, self._size = [], self._row + self._size, 0
-
-    def _gather(self, row: int, routings: list[Routing]) -> None:
-        part, rows = self.part, slice(row, row + len(routings[0]))
-        global_rows = np.arange(part.first_row, part.end_row)[rows]
-        labels, starts = part.label_of_row[rows].astype(np.int64), part.start_of_row[rows]
-        for routing, writer, total in zip(routings, self.writers, self.totals, strict=True):
-            accumulate(total.statistics, routing, *map(torch.from_numpy, (labels, global_rows, starts)))
-            side1 = Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys)
-            side2 = Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys)
-            total.sample.add(side1, side2, routing.num_keys, global_rows)
-            kept = part.kept[rows]
-            writer.write_table(to_arrow(side1.only(kept), side2.only(kept)), row_group_size=ROW_GROUP)
-
-    def __enter__(self) -> Gatherer:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._hand_over()
-                self._hand_over()
-        finally:
-            self._pool.shutdown()
+    threads, row = torch.get_num_threads(), 0
+    left = iter(part.batches(batch_size))
+    reading: deque[Future[tuple[list[Routing], int]]] = deque()
+    with routing_reader(model) as read_routing, thread_pool(threads) as pool:
+        while True:
+            reading.extend(pool.submit(read, batch) for batch in islice(left, AHEAD * threads - len(reading)))
+            if not reading:
+                return
+            try:
+                routings, ids = reading.popleft().result()
+            except ValueError as error:
+                where = part.around(row)
+                raise WorkbenchError(f"the model cannot route a context window of {where}: {error}") from error
+            row += len(routings[0])
+            yield routings, ids

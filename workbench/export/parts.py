@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..store.manifest import describe_file
 from ..store.remote import Place, Remote, file_size
+from ..threads import in_threads
 from .documents import Document
 from .part import Part, Report, export_part
 from .state import Totals
@@ -50,7 +51,7 @@ def _cut(documents: Iterable[Document], tokens: int) -> Iterator[tuple[list[Docu
 
 def describe(path: Place, names: list[str]) -> Files:
     """Sizes and checksums of files just written; of those of a remote run, no local copy is kept."""
-    files = {name: describe_file(path / name) for name in names}
+    files = dict(zip(names, in_threads(lambda name: describe_file(path / name), names), strict=True))
     if isinstance(path, Remote):
         path.drop(names)
     return files

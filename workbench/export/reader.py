@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import local
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,38 +13,49 @@ from torch import Tensor
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM, Routing
 
+ReadRouting = Callable[[Tensor, Tensor], "list[Routing]"]
+
 
 class _LastRouterReached(Exception):
     """Ends a forward pass whose rest nobody needs."""
 
 
-def read_routing(model: MonetForCausalLM, input_ids: Tensor, attention_mask: Tensor) -> list[Routing]:
-    """Routing of every group for a batch, each of batch x tokens rows in order; padding is routed too.
+@contextmanager
+def routing_reader(model: MonetForCausalLM) -> Iterator[ReadRouting]:
+    """Gives a function that reads the routing of a batch; threads may share it, and the model.
 
-    The layers above the last router, and the head, do not run.
+    Called with ``input_ids`` and ``attention_mask``, each (batch, tokens), it returns the routing of every group, of
+    batch x tokens rows in order; padding is routed too. The layers above the last router, and the head, do not run. It
+    raises ValueError where a hidden state is NaN or infinite.
 
     Args:
-        model: in evaluation mode.
-        input_ids, attention_mask: (batch, tokens).
-
-    Raises:
-        ValueError: a hidden state is NaN or infinite.
+        model: in evaluation mode; other passes of it are left alone.
     """
     routers = [layer.router for layer in model.model.layers if layer.router is not None]
-    found: list[Routing] = []
+    passing = local()  # `found`: the routing of the pass that this thread is in
 
     def keep(router: Any, _args: tuple[Tensor], routing: Routing) -> None:
+        if (found := getattr(passing, "found", None)) is None:
+            return
         found.append(routing)
         if router is routers[-1]:
             raise _LastRouterReached
 
+    def read(input_ids: Tensor, attention_mask: Tensor) -> list[Routing]:
+        found: list[Routing] = []
+        passing.found = found
+        try:
+            with torch.inference_mode():
+                model.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        except _LastRouterReached:
+            pass
+        finally:
+            passing.found = None
+        return found
+
     hooks = [router.register_forward_hook(keep) for router in routers]
     try:
-        with torch.inference_mode():
-            model.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-    except _LastRouterReached:
-        pass
+        yield read
     finally:
         for hook in hooks:
             hook.remove()
-    return found

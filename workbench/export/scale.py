@@ -1,8 +1,8 @@
 """`python -m workbench.export.scale [--json]`: what exporting 10 billion tokens of monet-vd-1.4B costs.
 
-Measured, on one thread and in processor time: two random models of the 1.4B shape, of two and of three layers, and the
-totals of their groups (14 labels). Computed from that: 24 layers in groups of 4, up to the last router, and so on.
-`docs/scale.md` holds the figures and what they rest on.
+Measured, in processor time, the model on one thread: two random models of the 1.4B shape, of two and of three layers,
+and the totals of their groups (14 labels). Computed from that: 24 layers in groups of 4, up to the last router, and so
+on. `docs/scale.md` holds the figures and what they rest on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .cluster import read_on_cluster
 from .documents import Document
 from .part import Part, export_part, pad
 from .parts import empty_totals
-from .reader import read_routing
+from .reader import routing_reader
 from .state import Totals
 
 SHAPE: dict[str, Any] = {
@@ -109,7 +109,8 @@ def _measure_model(config: MonetConfig, tokens: int, folder: Path) -> dict[str, 
     names: list[str] = []
     everything = _cpu(lambda: names.extend(export_part(parts[1], model, folder, batch, totals, lambda *_: None)))
     batches = [pad(windows)[:2] for windows in parts[1].batches(batch)]
-    forward = _cpu(lambda: [read_routing(model, *windows) for windows in batches])
+    with routing_reader(model) as read_routing:
+        forward = _cpu(lambda: [read_routing(*windows) for windows in batches])
     sizes = {name: (folder / name).stat().st_size / tokens for name in names}
     grouped = sum(size for name, size in sizes.items() if name.startswith(("routing", "index")))
     return {

@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def die_at_rename(count: int, before: bool) -> None:
 
 
 def die_at_call(count: int) -> None:
-    """Makes this process kill itself at its ``count``-th function call or return."""
+    """Makes this process kill itself at its ``count``-th function call or return, of any thread."""
     left = count
 
     def profile(*_: Any) -> None:
@@ -57,6 +58,7 @@ def die_at_call(count: int) -> None:
         if left == 0:
             _die()
 
+    threading.setprofile(profile)
     sys.setprofile(profile)
 
 

@@ -1,0 +1,71 @@
+"""Adding the routing of a part's tokens to a group's totals, and writing it, on a thread beside the model's."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from cuda_ext import accumulate
+from monet_model import Routing
+
+from ..store.routing import ROW_GROUP, Side, to_arrow
+from .state import Totals
+
+if TYPE_CHECKING:
+    from .part import Part
+
+# What is gathered at once. An expert's statistics then stay in the cache for several of its tokens; a call pays off.
+PAIRS = 8  # active tokens an expert, on the average
+TOKENS = 2048
+
+
+class Gatherer:
+    """Takes the routing of a part's rows in order, for one group, and gathers it in larger pieces.
+
+    One piece is in work, one is collected; :meth:`take` waits where the work is behind.
+    """
+
+    def __init__(self, part: Part, total: Totals, writer: pq.ParquetWriter, pool: Executor) -> None:
+        self.part, self.total, self.writer = part, total, writer
+        self._enough = PAIRS * total.statistics.keys**2
+        self._collected: list[Routing] = []
+        self._row = self._size = self._pairs = 0
+        self._pool = pool
+        self._working: Future[None] | None = None
+
+    def take(self, routing: Routing) -> None:
+        """The routing of the next rows."""
+        self._collected.append(routing)
+        self._size += len(routing)
+        self._pairs += int((routing.counts1.long() * routing.counts2).sum())
+        if self._size >= TOKENS and self._pairs >= self._enough:
+            self._hand_over()
+
+    def finish(self) -> None:
+        """Returns when all is gathered that was taken."""
+        self._hand_over()
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._working is not None:
+            self._working.result()
+        if self._collected:
+            self._working = self._pool.submit(self._gather, self._row, self._collected)
+        self._row += self._size
+        self._collected, self._size, self._pairs = [], 0, 0
+
+    def _gather(self, row: int, pieces: list[Routing]) -> None:
+        routing = Routing.cat(pieces)
+        part, rows = self.part, slice(row, row + len(routing))
+        global_rows = np.arange(part.first_row, part.end_row)[rows]
+        labels, starts = part.label_of_row[rows].astype(np.int64), part.start_of_row[rows]
+        accumulate(self.total.statistics, routing, *map(torch.from_numpy, (labels, global_rows, starts)))
+        side1 = Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys)
+        side2 = Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys)
+        self.total.sample.add(side1, side2, routing.num_keys, global_rows)
+        kept = part.kept[rows]
+        self.writer.write_table(to_arrow(side1.only(kept), side2.only(kept)), row_group_size=ROW_GROUP)
