@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .remote import send_on
-
-TEMPORARY = ".tmp"  # suffix of a file in the making
+from .schema import TEMPORARY
 
 
 @contextmanager
@@ -31,8 +30,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(temporary)  # of a remote run, it tells that this machine's disk is full
         raise
     sync_folder(path.parent)
     send_on(path)

@@ -3,29 +3,38 @@
 A remote run has a folder on this machine that mirrors it, for as long as the process lives. What is read whole
 (manifest, tokenizer, analyses) is fetched into it once; parts are read by ranges and leave nothing on the disk. Every
 file that is written into it, in the way all files of a run are (:func:`workbench.store.files.replacing`), is sent on.
+
+What the libraries of filesystems raise is no one's but theirs. All calls of them are in this file, and become errors
+that name the URL and say what the library said.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..errors import WorkbenchError
-from .schema import MANIFEST
+from .schema import MANIFEST, TEMPORARY
 
 _URL = re.compile(r"[A-Za-z][\w+.-]*://")
 _MIRRORS: dict[Path, Remote] = {}
+_EXPECTED = (OSError, ImportError, ValueError, NotImplementedError)
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Remote:
     """A folder on a filesystem of fsspec; ``remote / name`` is a local copy of a file in it, or of a folder.
 
-    It does what is asked of the path of a run, so that either can stand for the other.
+    It does what is asked of the path of a run, so that either can stand for the other. Threads may share it.
 
     Attributes:
         url: where it is.
@@ -33,18 +42,25 @@ class Remote:
         local: the folder on this machine that mirrors it.
 
     Raises:
-        WorkbenchError: there is no such filesystem, or a package that it needs is not installed.
+        WorkbenchError: there is no such filesystem, a package that it needs is not installed, the URL names no folder,
+            or this machine has no room. All methods: the place cannot be reached, or refuses.
     """
 
     def __init__(self, url: str) -> None:
         from fsspec.core import url_to_fs
 
+        self.url = url.rstrip("/")
+        with self._reaching():
+            self._files, root = url_to_fs(url, use_listings_cache=False)  # others write there too
+        self._root = root.rstrip("/")
+        self.name = PurePosixPath(self._root).name
+        if not self.name:
+            raise WorkbenchError(f"{url} names no folder; give one for the run, such as s3://bucket/run.")
+        self._has_folders = bool(self._files.root_marker) or self._root.startswith("/")  # or buckets, with keys in them
         try:
-            self._files, self._root = url_to_fs(url, use_listings_cache=False)  # others write there too
-        except (ImportError, ValueError) as error:
-            raise WorkbenchError(f"{url} cannot be reached: {error}.") from error
-        self.url, self.name = url, PurePosixPath(self._root).name
-        self._scratch = TemporaryDirectory(prefix="monet-")
+            self._scratch = TemporaryDirectory(prefix="monet-")
+        except OSError as error:
+            raise self._no_room(error) from error
         self.local = Path(self._scratch.name) / self.name
         self._lock = Lock()
         self._manifest: bytes | None = None  # as it was last fetched or sent
@@ -63,34 +79,41 @@ class Remote:
         path = self.local / name
         with self._lock:
             if not path.exists():
-                for found in self._find(name):
-                    self._fetch(found)
+                self._fetch_all(name)
         return path
 
     def exists(self) -> bool:
         """Whether there is anything."""
-        return bool(self._files.exists(self._root))
+        with self._reaching():
+            return bool(self._files.exists(self._root))
 
     def is_dir(self) -> bool:
         """Whether it holds files."""
-        return bool(self._files.isdir(self._root))
+        with self._reaching():
+            return bool(self._files.isdir(self._root))
 
     def sizes(self) -> dict[str, int]:
         """Path of every file in it, and its bytes; one listing."""
-        found = self._files.find(self._root, detail=True)
-        return {path[len(self._at("")) :]: int(entry["size"]) for path, entry in found.items()}
+        with self._reaching(), suppress(FileNotFoundError):
+            found = self._files.find(self._root, detail=True)
+            return {path[len(self._at("")) :]: int(entry["size"]) for path, entry in found.items()}
+        return {}
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, or None where there is none."""
-        try:
+        with self._reaching(), suppress(FileNotFoundError):
             return int(self._files.size(self._at(name)))
-        except FileNotFoundError:
-            return None
+        return None
 
-    def open(self, name: str, ahead: bool) -> BinaryIO:
-        """A file to read from where it is; ``ahead`` of what is asked for, or exactly that."""
-        file: BinaryIO = self._files.open(self._at(name), "rb", cache_type="readahead" if ahead else "none")
-        return file
+    def open(self, name: str, ahead: bool) -> RawIOBase:
+        """A file to read from where it is; ``ahead`` of what is asked for, or exactly that.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with self._reaching(FileNotFoundError):
+            file = self._files.open(self._at(name), "rb", cache_type="readahead" if ahead else "none")
+        return _Reading(self, file)
 
     def send(self, path: Path) -> None:
         """Puts a file of the mirror in its place; a crash leaves the old one or the new one.
@@ -101,18 +124,28 @@ class Remote:
         name = path.relative_to(self.local).as_posix()
         if name == MANIFEST and not self.is_ours():
             raise WorkbenchError(f"another export is writing to {self}; wait for it, or choose another place.")
-        self._files.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-        with self._files.transaction, path.open("rb") as source, self._files.open(self._at(name), "wb") as target:
-            shutil.copyfileobj(source, target, 2**22)
+        try:
+            with self._reaching():
+                self._put(path, self._at(name))
+        except BaseException:
+            path.unlink(missing_ok=True)  # it would pass for what is there
+            raise
         if name == MANIFEST:
             self._manifest = path.read_bytes()
 
+    def _put(self, path: Path, at: str) -> None:
+        if not self._has_folders:  # an object is there when all of it is
+            self._files.put_file(str(path), at)
+            return
+        self._files.makedirs(at.rpartition("/")[0], exist_ok=True)
+        self._files.put_file(str(path), at + TEMPORARY)
+        self._files.mv(at + TEMPORARY, at)
+
     def is_ours(self) -> bool:
         """Whether nobody has written a manifest since this process fetched or sent it, or found none."""
-        try:
+        with self._reaching(), suppress(FileNotFoundError):
             return bytes(self._files.cat_file(self._at(MANIFEST))) == self._manifest
-        except FileNotFoundError:
-            return self._manifest is None
+        return self._manifest is None
 
     def drop(self, names: list[str]) -> None:
         """Gives back the room that local copies take."""
@@ -123,23 +156,89 @@ class Remote:
         """Removes files here and there."""
         self.drop(names)
         for name in names:
-            self._files.rm_file(self._at(name))
+            with self._reaching(), suppress(FileNotFoundError):
+                self._files.rm_file(self._at(name))
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
 
-    def _find(self, name: str) -> list[str]:
-        """Files that a name stands for: itself, or all in a folder."""
-        return [path[len(self._at("")) :] for path in self._files.find(self._at(name))]
+    def _fetch_all(self, name: str) -> None:
+        """Fetches the file of a name, or all in the folder of it; nothing where there is none."""
+        try:
+            with suppress(FileNotFoundError):
+                with self._reaching(FileNotFoundError):
+                    found = self._files.find(self._at(name))
+                for path in found:
+                    self._fetch(path[len(self._at("")) :])
+        except BaseException:
+            shutil.rmtree(self.local / name, ignore_errors=True)  # half a folder
+            raise
 
     def _fetch(self, name: str) -> None:
         path = self.local / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        coming = path.with_name(path.name + ".coming")
-        self._files.get_file(self._at(name), str(coming))
-        if name == MANIFEST:
-            self._manifest = coming.read_bytes()
-        coming.replace(path)
+        coming = path.with_name(path.name + TEMPORARY)
+        with self._reaching(FileNotFoundError):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._files.get_file(self._at(name), str(coming))
+                if name == MANIFEST:
+                    self._manifest = coming.read_bytes()
+                coming.replace(path)
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    raise self._no_room(error) from error
+                raise
+
+    @contextmanager
+    def _reaching(self, *passing: type[Exception]) -> Iterator[None]:
+        """Names the place in what its library raises, whether for credentials, the network or a bucket that is not
+        there; but for exceptions of kinds that pass, and for errors of programming."""
+        try:
+            yield
+        except Exception as error:
+            expected = isinstance(error, _EXPECTED) or type(error).__module__ != "builtins"  # or a library's own
+            if isinstance(error, (WorkbenchError, *passing)) or not expected:
+                raise
+            said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            todo = "" if isinstance(error, ImportError) else "; check the address, the credentials and the network"
+            raise WorkbenchError(f"{self.url} cannot be reached: {said}{todo}.") from error
+
+    def _no_room(self, error: OSError) -> WorkbenchError:
+        return WorkbenchError(
+            f"this machine cannot hold files of {self.url} for the time being: {error}; make room, or let TMPDIR name "
+            "a folder that has some."
+        )
+
+
+class _Reading(RawIOBase):
+    """A file that is read from where it is, and names that place where it cannot be."""
+
+    def __init__(self, remote: Remote, file: Any) -> None:
+        self._remote, self._file = remote, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        with self._remote._reaching():
+            return bytes(self._file.read(size))
+
+    def readinto(self, buffer: Any) -> int:
+        with self._remote._reaching():
+            return int(self._file.readinto(buffer))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @dataclass(frozen=True)
@@ -152,7 +251,7 @@ class RemoteFile:
     def __str__(self) -> str:
         return f"{self.remote}/{self.name}"
 
-    def open(self) -> BinaryIO:
+    def open(self) -> RawIOBase:
         """For reading."""
         return self.remote.open(self.name, ahead=False)
 
@@ -164,7 +263,7 @@ def place(run: str | Path | Remote) -> Place:
     """Where a run is: a folder of this machine, or one that a URL of fsspec names, such as ``s3://bucket/run``."""
     if isinstance(run, Remote):
         return run
-    return Remote(str(run).rstrip("/")) if _URL.match(str(run)) else Path(run)
+    return Remote(str(run)) if _URL.match(str(run)) else Path(run)
 
 
 def send_on(path: Path) -> None:

@@ -7,6 +7,7 @@ import pyarrow as pa
 SCHEMA_VERSION = 2
 
 MANIFEST = "manifest.json"
+TEMPORARY = ".tmp"  # suffix of a file in the making
 LABEL_TYPE = pa.dictionary(pa.int32(), pa.string())
 
 TOKENS = pa.schema(
