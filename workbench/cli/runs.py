@@ -73,10 +73,10 @@ def _share(kept: str) -> float:
 
 
 def verify(run: RunArgument, as_json: Json = False) -> None:
-    """Check a run against its manifest; the exit code is 1 where something is wrong."""
+    """Check a run against its manifest, and its files against each other; the exit code is 1 if something is wrong."""
     from ..store.verify import verify_run
 
-    problems = verify_run(run)
+    problems = verify_run(run, progress=True)
     if as_json:
         print_json({"run": str(run), "sound": not problems, "problems": problems})
     elif problems:

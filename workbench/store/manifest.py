@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import WorkbenchError
-from .files import sha256
+from .files import sha256, write_json
 from .remote import Place
 from .schema import MANIFEST, SCHEMA_VERSION
+
+CHECKSUM = "checksum"  # entry of a manifest
 
 
 def read_manifest(path: Place) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def read_manifest(path: Place) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WorkbenchError(f"{path} is not a run: it has no {MANIFEST}.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise WorkbenchError(f"{file} is damaged ({error}); export the run again.") from error
     version = manifest.get("schema") if isinstance(manifest, dict) else None
     if version != SCHEMA_VERSION:
@@ -33,6 +36,21 @@ def read_manifest(path: Place) -> dict[str, Any]:
             f"the run {path} has schema version {version}, and this program reads {SCHEMA_VERSION}; export it again."
         )
     return manifest
+
+
+def write_manifest(path: Place, manifest: dict[str, Any]) -> None:
+    """Writes the manifest of the run at ``path``, with a checksum of all else in it."""
+    write_json(path / MANIFEST, manifest | {CHECKSUM: _checksum(manifest)})
+
+
+def is_changed(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest is not as it was written; one written before manifests had checksums cannot tell."""
+    return manifest.get(CHECKSUM) not in (None, _checksum(manifest))
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    content = {name: value for name, value in manifest.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def describe_file(path: Path) -> dict[str, Any]:

@@ -45,6 +45,11 @@ class RowFile:
         return len(self._ends)
 
     @property
+    def ends(self) -> NDArray[np.int64]:
+        """The row after the last one of each row group."""
+        return self._ends
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns."""
         return list(self._file.schema_arrow.names)
@@ -72,7 +77,7 @@ class RowFile:
     def equal(self, column: str, value: int, columns: list[str]) -> pa.Table:
         """Rows whose ``column`` is ``value``, in a file that ascends in it."""
         if column not in self._spans:
-            self._spans[column] = self._least_and_most(column)
+            self._spans[column] = self.spans(column)
         least, most = self._spans[column]
         groups = np.arange(np.searchsorted(most, value), np.searchsorted(least, value, side="right"))
         table = self.read(groups, list({column: None, **dict.fromkeys(columns)}))
@@ -80,7 +85,16 @@ class RowFile:
         begin, end = np.searchsorted(values, value), np.searchsorted(values, value, side="right")
         return table.select(columns).slice(begin, end - begin)
 
-    def _least_and_most(self, column: str) -> tuple[NDArray, NDArray]:
+    def spans(self, column: str) -> tuple[NDArray, NDArray]:
+        """Least and greatest value of a column in each row group, as the file says.
+
+        Raises:
+            WorkbenchError: it does not say.
+        """
         metadata, at = self._file.metadata, self.columns.index(column)
         statistics = [metadata.row_group(n).column(at).statistics for n in range(metadata.num_row_groups)]
+        if not all(s is not None and s.has_min_max for s in statistics):
+            raise WorkbenchError(
+                f"{self.path} does not say where its rows are by {column}; it is not as it was written."
+            )
         return np.array([s.min for s in statistics]), np.array([s.max for s in statistics])

@@ -8,38 +8,62 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WorkbenchError
+from ..progress import job
+from .checks.manifest import check_sense, check_shape
+from .checks.sentence import about
 from .content import inconsistencies
 from .files import TEMPORARY
-from .manifest import listed_files, read_manifest
-from .remote import Place, file_sizes, open_whole, place
+from .manifest import is_changed, listed_files, read_manifest
+from .remote import Place, file_size, file_sizes, open_whole, place
 from .schema import MANIFEST
 
-FOLDERS = ("tokens", "documents", "routing", "index", "experts", "examples", "intervals")  # an export's, no one else's
+# An export's own, where nobody else puts anything.
+FOLDERS = ("tokens", "documents", "routing", "index", "experts", "examples", "intervals", "tokenizer", "state")
 
 
-def verify_run(path: str | Path) -> list[str]:
+def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
     """Problems of the run at ``path``, one sentence each; an empty list says that it is sound and complete.
 
+    Sizes and checksums of all files, and the manifest's own, find whatever changed since the run was written. Were they
+    made to fit, what all files say is held against each other: see :func:`~workbench.store.content.inconsistencies`.
+    A run holds neither its model nor its corpus, so whether they are the ones that the manifest's paths and hashes name
+    cannot be told from it; nor can sources and quality scores of documents, text where the corpus gave ids, the batch
+    size, or anything that the half precision of the stored routing hides. Analyses of the run are not looked at.
+
     Args:
-        path: folder of the run, or its URL; a remote run is read once, file by file, and not kept.
+        path: folder of the run, or its URL; a remote run is read about twice, file by file, and not kept.
+        progress: show what is done.
     """
     where = place(path)
     try:
         manifest = read_manifest(where)
     except WorkbenchError as error:
         return [str(error)]
-    try:
-        files, complete = listed_files(manifest), manifest["state"] == "complete"
-        problems = [] if complete else [f"{where} is half-written; continue its export with --resume."]
-        problems += damaged_files(where, files)
-    except (KeyError, TypeError, AttributeError) as error:
-        return [f"{where / MANIFEST} is damaged: it lacks what belongs in it ({error!r})."]
+    problems: list[str] = []
+    complete = manifest.get("state") == "complete"
+    with about(MANIFEST, problems):
+        check_shape(manifest)
+        if complete:
+            check_sense(manifest)
+    if problems:
+        return problems
+    if is_changed(manifest):
+        problems.append(f"{MANIFEST} has changed since it was written: its checksum differs.")
+    if not complete:
+        problems.append(f"{where} is half-written; continue its export with --resume.")
+    files = listed_files(manifest)
+    damaged = damaged_files(where, files)
     for left in sorted(file_sizes(where)):
         if left.endswith(TEMPORARY):
             problems.append(f"{left} was left by an interrupted export.")
-        elif complete and left.endswith(".parquet") and left not in files and left.partition("/")[0] in FOLDERS:
+        elif complete and left not in files and left.partition("/")[0] in FOLDERS:
             problems.append(f"{left} is no file of this run.")
-    return problems or inconsistencies(where, manifest)
+    problems += damaged
+    if complete and not damaged:
+        tokens = manifest["parts"][-1]["rows"][1] * len(manifest["model"]["groups"])
+        with job("verify", tokens, "tokens", progress) as advance:
+            problems += inconsistencies(where, manifest, advance)
+    return problems
 
 
 def damaged_files(path: Place, files: dict[str, dict[str, Any]], read: Container[str] | None = None) -> list[str]:
@@ -52,13 +76,19 @@ def damaged_files(path: Place, files: dict[str, dict[str, Any]], read: Container
     """
     problems, sizes = [], file_sizes(path)
     for name, expected in files.items():
-        size = sizes.get(name)
+        size = sizes[name] if name in sizes else file_size(path, name)  # a folder may be a link to elsewhere
         if size is None:
             problems.append(f"{name} is missing.")
         elif size != expected["bytes"]:
             problems.append(f"{name} has {size:,} bytes; {expected['bytes']:,} were written.")
-        elif (read is None or name in read) and _checksum(path, name) != expected["sha256"]:
-            problems.append(f"{name} has changed since it was written: its checksum differs.")
+        elif read is None or name in read:
+            try:
+                changed = _checksum(path, name) != expected["sha256"]
+            except OSError as error:
+                problems.append(f"{name} cannot be read: {error}.")
+            else:
+                if changed:
+                    problems.append(f"{name} has changed since it was written: its checksum differs.")
     return problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,54 @@ def test_manifest_cut_at_any_place_is_not_a_run(run_copy) -> None:
     for kept in range(0, len(content) - 2, 97):
         (run_copy / "manifest.json").write_bytes(content[:kept])
         assert len(verify_run(run_copy)) == 1
+
+
+def _replace_by_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def _replace_by_a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _replace_by_a_link(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file.name)
+
+
+@pytest.mark.parametrize("replace", [_replace_by_a_folder, _replace_by_a_pipe, _replace_by_a_link])
+def test_what_is_no_file_is_missing(run_copy, replace) -> None:
+    replace(run_copy / "tokens" / "part-00000.parquet")
+    assert verify_run(run_copy) == ["tokens/part-00000.parquet is missing."]
+
+
+def test_a_file_that_cannot_be_read(run_copy, monkeypatch) -> None:
+    def refuse(file: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", lambda file, **_: Path(file).read_bytes().decode())
+        patched.setattr(Path, "read_bytes", lambda file: open(file, "rb").read())  # noqa: SIM115, PTH123
+        problems = verify_run(run_copy)
+    assert problems
+    assert all("cannot be read: [Errno 13] Permission denied" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["routing/part-00009-group-0.parquet", "tokens/note.txt", "state/part-00000-group-0.npz", "tokenizer/extra.json"],
+)
+def test_a_file_too_many(run_copy, name) -> None:
+    (run_copy / name).parent.mkdir(exist_ok=True)
+    (run_copy / name).write_bytes(b"")
+    assert verify_run(run_copy) == [f"{name} is no file of this run."]
+
+
+def test_what_people_keep_beside_a_run_is_left_alone(run_copy) -> None:
+    for name in ("analysis/map.json", "notes/today.md", "report.html"):
+        (run_copy / name).parent.mkdir(exist_ok=True)
+        (run_copy / name).write_bytes(b"")
+    assert verify_run(run_copy) == []

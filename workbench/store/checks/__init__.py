@@ -1,0 +1,1 @@
+"""What has to hold within a complete run: of its manifest, and of its files beside each other."""

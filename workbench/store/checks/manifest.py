@@ -1,0 +1,151 @@
+"""The manifest by itself: everything in it there, of its kind, and in keeping with the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..manifest import CHECKSUM
+from ..routing import MAX_FLAT_KEYS
+from ..schema import group_name, histogram_edges, index_name, part_name, routing_name
+from .sentence import expect
+
+MOST = 2**48  # more than any number in a manifest
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of value: how it is called, and whether something is one."""
+
+    name: str
+    holds: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class _Each:
+    """A dict from any names to values of one kind."""
+
+    kind: Any
+
+
+def _whole(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value <= MOST
+
+
+_COUNT = _Kind("a whole number from 0", lambda value: _whole(value, 0))
+_POSITIVE = _Kind("a whole number from 1", lambda value: _whole(value, 1))
+_TEXT = _Kind("a text", lambda value: isinstance(value, str))
+_NUMBER = _Kind("a number", lambda value: type(value) in (int, float))
+_SHARE = _Kind("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1)
+_HASH = _Kind("a SHA-256", lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None)
+_SPAN = _Kind(
+    "two whole numbers, the second not the lower one",
+    lambda value: (
+        isinstance(value, list) and len(value) == 2 and all(_whole(v, 0) for v in value) and value == sorted(value)
+    ),
+)
+_FILES = _Each({"bytes": _COUNT, "sha256": _HASH})
+
+# Lists are of any number of the one kind in them.
+_MANIFEST: dict[str, Any] = {
+    "schema": _POSITIVE,
+    "state": _Kind("complete or exporting", lambda value: value in ("complete", "exporting")),
+    "model": {
+        "path": _TEXT,
+        "hash": _Each(_HASH),
+        "heads": _POSITIVE,
+        "keys": _POSITIVE,
+        "decompose": _Kind("vertical or horizontal", lambda value: value in ("vertical", "horizontal")),
+        "groups": [_COUNT],
+        "layers": _POSITIVE,
+        "topk": _POSITIVE,
+        "vocabulary": _POSITIVE,
+    },
+    "tokenizer": {"hash": _Each(_HASH)},
+    "corpus": {"path": _TEXT, "hash": _HASH, "documents": _POSITIVE},
+    "labels": [_TEXT],
+    "settings": {
+        "batch_size": _POSITIVE,
+        "context": _POSITIVE,
+        "part_tokens": _POSITIVE,
+        "examples": _POSITIVE,
+        "examples_per_document": _POSITIVE,
+        "keep_routing": _SHARE,
+    },
+    "histogram": [_NUMBER],
+    "parts": [
+        {"part": _COUNT, "documents": _SPAN, "rows": _SPAN, "windows": _SPAN, "size": _COUNT, "files": _FILES},
+    ],
+    "files": _FILES,
+}
+
+
+def check_shape(manifest: dict[str, Any]) -> None:
+    """Raises Wrong unless it holds all that a manifest does, nothing else, and every value of its kind."""
+    kinds = _MANIFEST
+    if CHECKSUM in manifest:  # older ones have none
+        kinds = kinds | {CHECKSUM: _HASH}
+    if manifest.get("tokenizer", "") is None:  # the corpus gave ids
+        kinds = kinds | {"tokenizer": _Kind("null", lambda value: value is None)}
+    _check("", manifest, kinds)
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    if isinstance(kind, _Kind):
+        expect(kind.holds(value), f"{name} is {value!r:.60}, not {kind.name}")
+    elif isinstance(kind, list):
+        expect(isinstance(value, list), f"{name} is {value!r:.60}, not a list")
+        for number, entry in enumerate(value):
+            _check(f"{name}[{number}]", entry, kind[0])
+    else:
+        expect(isinstance(value, dict), f"{name or 'it'} is {value!r:.60}, not names with values")
+        kinds = dict.fromkeys(value, kind.kind) if isinstance(kind, _Each) else kind
+        for entry in [*kinds, *value]:
+            inside = f"{name}.{entry}" if name else entry
+            expect(entry in value, f"it lacks {inside}")
+            expect(entry in kinds, f"it has {inside}, which no manifest has")
+            _check(inside, value[entry], kinds[entry])
+
+
+def check_sense(manifest: dict[str, Any]) -> None:
+    """Raises Wrong unless the values of a complete run's manifest fit together."""
+    model, labels = manifest["model"], manifest["labels"]
+    groups = model["groups"]
+    expect(groups[:1] == [0] and groups == sorted(set(groups)), "model.groups are not layers that ascend from 0")
+    expect(groups[-1] < model["layers"], "model.groups has layers that model.layers lacks")
+    expect(model["heads"] * model["keys"] <= MAX_FLAT_KEYS, "model.heads and model.keys are more than a run holds")
+    expect(model["topk"] <= model["keys"], "model.topk is more than model.keys")
+    expect("config.json" in model["hash"] and len(model["hash"]) > 1, "model.hash lacks config.json or weights")
+    expect(manifest["histogram"] == histogram_edges(model["heads"]), "the histogram's edges are not those of the heads")
+    expect(labels and labels == sorted(set(labels)), "labels are not in order, each once")
+    _check_parts(manifest)
+    _check_listed(manifest)
+
+
+def _check_parts(manifest: dict[str, Any]) -> None:
+    parts = manifest["parts"]
+    expect(parts and [part["part"] for part in parts] == list(range(len(parts))), "parts are not numbered 0, 1, …")
+    for name in ("documents", "rows", "windows"):
+        ends = [0, *(part[name][1] for part in parts)]
+        expect([part[name][0] for part in parts] == ends[:-1], f"{name} of the parts do not follow on one another")
+    expect(parts[-1]["documents"][1] == manifest["corpus"]["documents"], "parts do not hold the corpus's documents")
+    expect(all(part["documents"][0] < part["documents"][1] for part in parts), "a part has no documents")
+    expect(parts[-1]["rows"][1] > 0, "the run has no tokens")
+
+
+def _check_listed(manifest: dict[str, Any]) -> None:
+    groups = range(len(manifest["model"]["groups"]))
+    for part in manifest["parts"]:
+        names = [make(part["part"], group) for make in (routing_name, index_name) for group in groups]
+        names += [part_name(folder, part["part"]) for folder in ("tokens", "documents")]
+        expect(sorted(part["files"]) == sorted(names), f"the files of part {part['part']} are not all listed")
+    names = [group_name(folder, group) for folder in ("experts", "examples", "intervals") for group in groups]
+    tokenizer = [name for name in manifest["files"] if re.fullmatch(r"tokenizer/[^/]+", name)]
+    expect(sorted(manifest["files"]) == sorted(names + tokenizer), "the files of the whole run are not all listed")
+    there = "tokenizer/tokenizer.json" in tokenizer
+    hashed = "tokenizer.json" in (manifest["tokenizer"] or {"hash": {}})["hash"]
+    expect(
+        there == hashed == (manifest["tokenizer"] is not None), "tokenizer and the tokenizer's files do not go together"
+    )

@@ -1,0 +1,159 @@
+"""Tokens and documents of a part: against the manifest, each other, and the text they were read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ..remote import Place, in_ranges
+from ..rowfile import RowFile
+from ..schema import DOCUMENTS, TOKENS, part_name
+from .sentence import expect
+from .table import read
+
+READ = 64  # documents tokenised at once
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Those of a part, in order.
+
+    Attributes:
+        first, tokens: (documents,) the global row each begins at, and its rows.
+        label: (documents,) number of its label.
+        kept: (documents,) whether the run holds its routing.
+        bos: (documents,) the start-of-text token, -1 where there was none.
+    """
+
+    first: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    label: NDArray[np.int64]
+    kept: NDArray[np.bool_]
+    bos: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def of_rows(self, values: NDArray) -> NDArray:
+        """A value of each document for each of its rows."""
+        return np.repeat(values, self.tokens)
+
+
+def check_documents(path: Place, manifest: dict[str, Any], part: dict[str, Any]) -> tuple[Documents, pa.ChunkedArray]:
+    """The part's documents, and the text of each, None where the corpus gave ids alone.
+
+    Raises Wrong where they are not what the manifest says.
+    """
+    from ...export.sample import BITS, priority
+
+    settings, (begin, end) = manifest["settings"], part["documents"]
+    optional = ("source", "score", "bos", "text")
+    table = read(path, part_name("documents", part["part"]), DOCUMENTS, rows=end - begin, optional=optional)
+    doc, row, tokens, window, kept = (table[name].to_numpy() for name in ("doc", "row", "tokens", "window", "kept"))
+    expect((doc == np.arange(begin, end)).all(), "its documents are not those of the manifest")
+    expect((tokens >= 0).all(), "a document has fewer tokens than none")
+    ends = part["rows"][0] + np.cumsum(tokens)
+    expect(ends[-1] == part["rows"][1], "its tokens are not as many as its rows")
+    expect((row == ends - tokens).all(), "its documents do not follow on one another")
+    last = part is manifest["parts"][-1]
+    before = ends[-1] - tokens[-1] - part["rows"][0]
+    wanted = settings["part_tokens"]
+    expect(
+        before < wanted and (last or ends[-1] - part["rows"][0] >= wanted), "it was not cut after part_tokens tokens"
+    )
+    bos = table["bos"].fill_null(-1).to_numpy().astype(np.int64)
+    known = bos[bos != -1]
+    expect(((known >= 0) & (known < manifest["model"]["vocabulary"])).all(), "it has a bos beyond the vocabulary")
+    expect((known == known[:1]).all(), "its start-of-text tokens are not one and the same")
+    spans = -(-(tokens + (bos >= 0)) // settings["context"])
+    windows = part["windows"][0] + np.cumsum(spans)
+    expect((window == windows - spans).all(), "its context windows do not follow on one another")
+    expect(windows[-1] == part["windows"][1], "its context windows are not as many as the manifest says")
+    asked = priority(doc) < settings["keep_routing"] * 2**BITS
+    expect((kept == asked).all(), "the documents whose routing is kept are not those that keep_routing asks for")
+    label = _label_numbers(table["label"], manifest["labels"])
+    expect((label >= 0).all(), "it has labels that the manifest lacks")
+    return Documents(row, tokens, label, kept, bos), table["text"]
+
+
+def check_tokens(
+    path: Place,
+    manifest: dict[str, Any],
+    part: dict[str, Any],
+    documents: Documents,
+    text: pa.ChunkedArray,
+    tokenizer: Any,
+) -> None:
+    """Raises Wrong where the part's tokens are not those of its documents."""
+    begin, end = part["rows"]
+    table = read(path, part_name("tokens", part["part"]), TOKENS, rows=end - begin, optional=("start", "end"))
+    doc, position, token = (table[name].to_numpy() for name in ("doc", "position", "token"))
+    numbers = np.arange(*part["documents"])
+    expect((doc == documents.of_rows(numbers)).all(), "its rows are other documents'")
+    first = documents.of_rows(documents.first - (documents.bos >= 0))
+    expect((position == np.arange(begin, end) - first).all(), "positions do not count up within documents")
+    vocabulary = manifest["model"]["vocabulary"]
+    expect(((token >= 0) & (token < vocabulary)).all(), "it has token ids beyond the vocabulary")
+    label = _label_numbers(table["label"], manifest["labels"])
+    expect((label == documents.of_rows(documents.label)).all(), "labels differ from those of the documents")
+    plain = np.flatnonzero((documents.bos < 0) & (documents.tokens > 0))
+    opens = token[documents.first[plain] - begin]
+    expect(not np.isin(opens, documents.bos[documents.bos >= 0]).any(), "a start-of-text token is counted as a token")
+    if table["start"].null_count == table["end"].null_count == len(table):  # the corpus gave ids
+        ids = int((documents.tokens + (documents.bos >= 0)).sum())
+        expect(not len(table) or part["size"] == ids, "its ids are not as many as the manifest's size says")
+    else:
+        expect(not table["start"].null_count and not table["end"].null_count, "some rows have no offsets, others do")
+        _check_text(documents, numbers, text, token, table, tokenizer)
+        size = pc.sum(pc.utf8_length(text)).as_py()
+        expect(part["size"] == size, "the text of its documents is not as long as the manifest's size says")
+
+
+def read_tokens(path: Place, part: dict[str, Any]) -> NDArray[np.int32]:
+    """The token of each row of a part that was checked."""
+    return RowFile(in_ranges(path, part_name("tokens", part["part"]))).read(columns=["token"])["token"].to_numpy()
+
+
+def _label_numbers(column: pa.ChunkedArray, labels: list[str]) -> NDArray[np.int64]:
+    """The number of each label, -1 for one that is not known."""
+    number = {name: at for at, name in enumerate(labels)}
+    pieces = [np.zeros(0, np.int64)]
+    for chunk in column.chunks:
+        known = np.array([number.get(name, -1) for name in chunk.dictionary.to_pylist()], np.int64)
+        pieces.append(known[chunk.indices.to_numpy()])
+    return np.concatenate(pieces)
+
+
+def _check_text(
+    documents: Documents,
+    numbers: NDArray[np.int64],
+    text: pa.ChunkedArray,
+    token: NDArray[np.int32],
+    table: pa.Table,
+    tokenizer: Any,
+) -> None:
+    """Reads every document's text again."""
+    expect(tokenizer is not None, "it has offsets, and the run has no tokenizer that could have given them")
+    expect(not text.null_count, "it has offsets into documents that have no text")
+    start, end = (table[name].to_numpy() for name in ("start", "end"))
+    at = 0
+    for begin in range(0, len(documents), READ):
+        texts = text[begin : begin + READ].to_pylist()
+        encoded = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+        for n, (ids, offsets) in enumerate(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True), begin):
+            name = f"document {numbers[n]}"
+            skipped = int(documents.bos[n] >= 0)
+            expect(
+                ids[:skipped] == [documents.bos[n]] * skipped, f"{name} has a start-of-text token it was not read with"
+            )
+            rows = slice(at, at + documents.tokens[n])
+            at = rows.stop
+            expect(token[rows].tolist() == ids[skipped:], f"tokens of {name} are not those of its text")
+            spans = np.array(offsets[skipped:], np.int64).reshape(-1, 2)
+            there = np.stack([start[rows], end[rows]], 1)
+            expect((there == spans).all(), f"offsets of {name} are not those of its tokens in its text")

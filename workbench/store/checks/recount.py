@@ -1,0 +1,127 @@
+"""What a group's experts did, counted again from the stored routing.
+
+A stored probability is in half precision and stands for all numbers that round to it. Everything is therefore counted
+twice, from the lower end of each and from its upper end. No score, sum, count of scores above a bound, or place in a
+list of best scores falls when a probability rises, so what was written has to lie between the two counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cuda_ext import Statistics, accumulate
+
+from ..routing import Side
+from ..schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
+from .halves import ENDS, bits
+from .sentence import Wrong
+from .statistics import Experts, Listed
+
+LAST = np.iinfo(np.int64).max  # a priority after all others
+
+
+class Recount:
+    """Counts one group's routing and holds it against what is written.
+
+    Args:
+        manifest: of the run.
+        experts: the group's statistics.
+        examples, intervals: its best tokens, and its sampled ones.
+    """
+
+    def __init__(self, manifest: dict[str, Any], experts: Experts, examples: Listed, intervals: Listed) -> None:
+        self._heads, self._keys, settings = manifest["model"]["heads"], manifest["model"]["keys"], manifest["settings"]
+        self._experts, self._examples, self._intervals = experts, examples, intervals
+        # One place more than the longest list has, in which a token that is missing from it would stand.
+        best = min(settings["examples"], int(np.bincount(examples.at).max()) + 1)
+        each = min(settings["examples_per_document"], best)
+        self._counts = [
+            Statistics.empty(
+                self._keys,
+                self._heads,
+                len(manifest["labels"]),
+                best=best,
+                per_document=each,
+                bins=HISTOGRAM_BINS,
+                sampled=INTERVAL_EXAMPLES,
+            )
+            for _ in ENDS
+        ]
+        self._other_rows = np.zeros(len(manifest["labels"]), np.int64)  # those whose routing is not kept, by label
+
+    def take(self, row: int, sides: Sequence[Side], labels: NDArray, starts: NDArray, kept: NDArray) -> None:
+        """Count the routing of consecutive rows: their first number, label numbers, documents' first rows, and which
+        of them have routing."""
+        from monet_model import Routing
+
+        from ...export.sample import priority
+
+        rows = np.arange(row, row + len(kept))
+        self._other_rows += np.bincount(labels[~kept], minlength=len(self._other_rows))
+        padded = []
+        for side in sides:
+            indices, held, counts = Side(side.keys, bits(side).astype(np.float32), side.starts).padded(
+                self._heads, self._keys
+            )
+            padded.append((torch.from_numpy(indices), held.astype(np.uint16), torch.from_numpy(counts)))
+        where = [torch.from_numpy(values) for values in (labels, rows, starts, priority(rows).astype(np.int64))]
+        for statistics, ends in zip(self._counts, ENDS, strict=True):
+            arrays = [a for indices, held, counts in padded for a in (indices, torch.from_numpy(ends[held]), counts)]
+            accumulate(statistics, Routing(*arrays, num_keys=self._keys), *where)  # type: ignore[misc, arg-type]
+
+    def check_experts(self) -> None:
+        """Raises Wrong where statistics are not those of the routing."""
+        low, high = self._counts
+        experts, seen = self._experts, self._experts.expert
+        unseen = low.tokens.numpy().sum(1)
+        unseen[seen] = 0
+        if unseen.any():
+            raise Wrong(f"expert {unseen.argmax()} is active in the routing and has no row")
+        others = self._other_rows
+        least, most = (s.tokens.numpy()[seen] for s in (low, high))
+        self._within(experts.tokens, least, most + others, "active tokens")
+        more = np.minimum(experts.tokens - least, others) * experts.max[:, None].astype(np.float64)
+        least, most = (s.masses.numpy()[seen] for s in (low, high))
+        self._within(experts.mass, least, most + more, "mass")
+        above, least, most = (
+            counts[:, ::-1].cumsum(1)
+            for counts in (experts.histogram, *(s.histogram.numpy()[seen] for s in (low, high)))
+        )
+        self._within(above, least, most + others.sum(), "histogram")
+
+    def check_examples(self) -> None:
+        """Raises Wrong where an expert's best scores are not those of the routing."""
+        low, high = (s.best_scores.numpy()[self._experts.expert] for s in self._counts)
+        listed = self._examples
+        score = np.zeros_like(low)
+        place = np.arange(len(listed.at)) - np.searchsorted(listed.at, listed.at)
+        score[listed.at, place] = listed.score
+        self._within(score, low, np.inf if self._other_rows.any() else high, "examples")
+
+    def check_intervals(self) -> None:
+        """Raises Wrong where a token is missing that is surely in a bin, before one that is listed or as one of few."""
+        from ...export.sample import priority
+
+        low, high = (s.sample_priorities.numpy()[self._experts.expert] for s in self._counts)
+        listed = self._intervals
+        cell = listed.at * HISTOGRAM_BINS + listed.bin
+        place = np.arange(len(cell)) - np.searchsorted(cell, cell)
+        there = np.full((low.shape[0] * HISTOGRAM_BINS, INTERVAL_EXAMPLES), LAST)
+        there[cell, place] = priority(listed.row)
+        there = there.reshape(low.shape)
+        surely = (low >= 0) & (low[..., None] == high[..., None, :]).any(-1)
+        missing = surely & (low[..., None] != there[..., None, :]).all(-1) & (low < there[..., -1:])
+        self._none(missing.any((1, 2)), "intervals")
+
+    def _within(self, written: NDArray, least: NDArray, most: NDArray | float, what: str) -> None:
+        self._none(np.any((written < least) | (written > most), axis=1), what)
+
+    def _none(self, wrong: NDArray[np.bool_], what: str) -> None:
+        """Raises Wrong, with the first expert that is wrong, if one is."""
+        if wrong.any():
+            raise Wrong(f"expert {self._experts.expert[wrong.argmax()]} has other {what} than the routing")

@@ -1,0 +1,154 @@
+"""The files that close a run, each by itself: statistics, best tokens and sampled tokens of a group's experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..remote import Place
+from ..schema import EXAMPLES, HISTOGRAM_BINS, INTERVAL_EXAMPLES, INTERVALS, group_name
+from .sentence import expect
+from .table import read
+
+ROUNDING = 2.0**-36  # of a score in a mass: masses are whole numbers of it
+SUMS = 1e-5  # a softmax in float32 adds up to 1 more closely
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A group's experts that were active, ascending.
+
+    Attributes:
+        expert: (n,) flat ids.
+        tokens, mass: (n, labels).
+        histogram: (n, bins).
+        max: (n,).
+    """
+
+    expert: NDArray[np.int32]
+    tokens: NDArray[np.int64]
+    mass: NDArray[np.float64]
+    histogram: NDArray[np.int64]
+    max: NDArray[np.float32]
+
+    def places(self, expert: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Where some experts stand; raises Wrong where one has no statistics."""
+        at = np.searchsorted(self.expert, expert).clip(max=len(self.expert) - 1)
+        expect((self.expert[at] == expert).all(), "it has experts without statistics")
+        return at
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Tokens that are listed for experts, as the file has them.
+
+    Attributes:
+        at: (n,) place of each one's expert in :class:`Experts`.
+        bin: (n,) octave of the score.
+        score, row, token: (n,).
+    """
+
+    at: NDArray[np.int64]
+    bin: NDArray[np.int64]
+    score: NDArray[np.float32]
+    row: NDArray[np.int64]
+    token: NDArray[np.int32]
+
+
+def check_experts(path: Place, manifest: dict[str, Any], group: int, rows: NDArray[np.int64]) -> Experts:
+    """A group's statistics; ``rows`` are the run's tokens by label. Raises Wrong where they contradict themselves."""
+    labels, heads = manifest["labels"], manifest["model"]["heads"]
+    columns: dict[str, pa.DataType] = {"expert": pa.int32(), "tokens": pa.int64()}
+    columns |= {"mass": pa.float64(), "mean": pa.float64(), "max": pa.float32()}
+    columns |= {f"tokens:{label}": pa.int64() for label in labels} | {f"mass:{label}": pa.float64() for label in labels}
+    columns["histogram"] = pa.list_(pa.int64(), HISTOGRAM_BINS)
+    table = read(path, group_name("experts", group), pa.schema(list(columns.items())), ascending="expert")
+    expect(len(table), "it has no experts")
+    expert, tokens, mass, mean, most = (table[name].to_numpy() for name in ("expert", "tokens", "mass", "mean", "max"))
+    label_tokens, label_mass = (
+        np.stack([table[f"{what}:{label}"].to_numpy() for label in labels], 1) for what in ("tokens", "mass")
+    )
+    bins = table["histogram"].combine_chunks()
+    expect(not bins.flatten().null_count, "histogram has nothing in some bins")
+    histogram = bins.flatten().to_numpy().reshape(len(table), HISTOGRAM_BINS)
+    expect((np.diff(expert) > 0).all(), "experts do not ascend, each once")
+    expect(expert[0] >= 0 and expert[-1] < manifest["model"]["keys"] ** 2, "it has unknown experts")
+    expect(
+        (tokens > 0).all() and (label_tokens >= 0).all() and (label_tokens <= rows).all(), "it counts impossible tokens"
+    )
+    expect(
+        (histogram >= 0).all() and (histogram.sum(1) == tokens).all(), "histograms do not add up to the active tokens"
+    )
+    expect((label_tokens.sum(1) == tokens).all(), "tokens by label do not add up to tokens")
+    whole = label_mass / ROUNDING
+    expect(((whole >= 0) & (whole == np.rint(whole))).all(), "it has masses that no scores add up to")
+    expect(np.allclose(label_mass.sum(1), mass, rtol=1e-12, atol=0), "mass by label do not add up to mass")
+    expect(np.allclose(mean, mass / tokens, rtol=1e-12, atol=0), "mean is not mass by tokens")
+    slack = ROUNDING * label_tokens
+    expect((label_mass <= most[:, None].astype(np.float64) * label_tokens + slack).all(), "mean is above max")
+    edges = np.array(manifest["histogram"])
+    last = HISTOGRAM_BINS - 1 - np.argmax(histogram[:, ::-1] > 0, axis=1)
+    expect(((most > 0) & (most >= edges[last]) & (most <= edges[last + 1])).all(), "max is not in the last bin")
+    expect((histogram @ edges[:-1] <= mass + ROUNDING * tokens).all(), "mass is below what the histogram asks for")
+    expect((mass <= histogram @ edges[1:] + ROUNDING * tokens).all(), "mass is above what the histogram allows")
+    # at every token and head, all scores add up to 1
+    sums = np.isclose(label_mass.sum(0), rows * heads, rtol=SUMS, atol=0)
+    expect(sums.all(), "masses do not add up to tokens times heads")
+    return Experts(expert, label_tokens, label_mass, histogram, most)
+
+
+def check_examples(
+    path: Place, manifest: dict[str, Any], group: int, experts: Experts, first: NDArray[np.int64]
+) -> Listed:
+    """Best tokens; ``first`` are the rows that documents begin at. Raises Wrong where they contradict themselves."""
+    listed, _ = _read_listed(path, manifest, group_name("examples", group), EXAMPLES, experts)
+    at, score, row, settings = listed.at, listed.score, listed.row, manifest["settings"]
+    same, step = np.diff(at) == 0, np.diff(score)
+    expect((step[same] <= 0).all(), "scores do not fall within an expert")
+    expect((np.diff(row)[same & (step == 0)] > 0).all(), "of equal scores, the lower row is not the first")
+    begins = np.flatnonzero(np.diff(at, prepend=-1))
+    expect(len(begins) == len(experts.expert), "experts with statistics have no best token")
+    expect((score[begins] == experts.max).all(), "an expert's best score is not its max")
+    counts = np.bincount(at)
+    expect(counts.max() <= settings["examples"], "an expert has too many")
+    cells = np.bincount(at * HISTOGRAM_BINS + listed.bin, minlength=experts.histogram.size)
+    expect((cells <= experts.histogram.ravel()).all(), "an expert has more than its histogram counts")
+    document = np.searchsorted(first, row, side="right")
+    place, most = np.sort(at * (len(first) + 1) + document), settings["examples_per_document"]
+    expect((place[most:] != place[:-most]).all(), "an expert has too many of one document")
+    return listed
+
+
+def check_intervals(path: Place, manifest: dict[str, Any], group: int, experts: Experts) -> Listed:
+    """Sampled tokens; raises Wrong where they contradict themselves."""
+    from ...export.sample import priority
+
+    listed, table = _read_listed(path, manifest, group_name("intervals", group), INTERVALS, experts)
+    expect((table["bin"].to_numpy() == listed.bin).all(), "scores are not in their bins")
+    cell = listed.at * HISTOGRAM_BINS + listed.bin
+    expect((np.diff(cell) >= 0).all(), "bins do not ascend within an expert")
+    there = np.bincount(cell, minlength=experts.histogram.size)
+    wanted = np.minimum(experts.histogram.ravel(), INTERVAL_EXAMPLES)
+    expect((there == wanted).all(), "it has not the number of tokens that the histograms ask for")
+    order = priority(listed.row).astype(np.int64)
+    expect((np.diff(order)[np.diff(cell) == 0] > 0).all(), "tokens of a bin are not in the sample's order")
+    return listed
+
+
+def _read_listed(
+    path: Place, manifest: dict[str, Any], name: str, schema: pa.Schema, experts: Experts
+) -> tuple[Listed, pa.Table]:
+    table, rows = read(path, name, schema, ascending="expert"), manifest["parts"][-1]["rows"][1]
+    expert, score, row, token = (table[name].to_numpy() for name in ("expert", "score", "row", "token"))
+    expect(((row >= 0) & (row < rows)).all(), "it has rows that the run lacks")
+    at = experts.places(expert)
+    places = np.sort(at * rows + row)
+    expect((np.diff(places) > 0).all(), "a token is there twice for one expert")
+    edges = np.array(manifest["histogram"])
+    expect(((score > 0) & (score <= edges[-1])).all(), "it has scores that no token can have")
+    bins = np.searchsorted(edges, score, side="right").clip(max=HISTOGRAM_BINS) - 1
+    return Listed(at, bins, score, row, token), table
