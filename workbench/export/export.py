@@ -14,8 +14,7 @@ from ..corpus import load_corpus
 from ..errors import WorkbenchError
 from ..memory import keep_heap, resident_memory
 from ..progress import interruptible, job
-from ..store.files import write_json
-from ..store.manifest import listed_files, read_manifest
+from ..store.manifest import listed_files, read_manifest, write_manifest
 from ..store.remote import Place, Remote, place, remove_files
 from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
 from ..store.verify import damaged_files
@@ -139,7 +138,7 @@ def export_run(
         else:
             if tokenizer is not None:
                 save_tokenizer(path, tokenizer)
-            write_json(path / MANIFEST, manifest)
+            write_manifest(path, manifest)
         size = sum(part["size"] for part in manifest["parts"])
         with _reporting(size, summary.size, summary.unit, progress) as report:
             _export(path, manifest, data, loaded, tokenizer, report, ray, workers)
@@ -200,7 +199,7 @@ def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
     names += chain.from_iterable(in_threads(write, range(len(totals))))
     state = list(manifest["files"])
     manifest |= {"state": "complete", "files": describe(path, names)}
-    write_json(path / MANIFEST, manifest)
+    write_manifest(path, manifest)
     if isinstance(path, Remote):
         remove_files(path, state)
     else:
@@ -212,7 +211,7 @@ def _save_totals(path: Place, manifest: dict[str, Any], totals: list[Totals]) ->
     names = [state_name(manifest["parts"][-1]["part"], group) for group in range(len(totals))]
     in_threads(lambda group: totals[group].save(path / names[group]), range(len(totals)))
     old, manifest["files"] = list(manifest["files"]), describe(path, names)
-    write_json(path / MANIFEST, manifest)
+    write_manifest(path, manifest)
     remove_files(path, old)
 
 
