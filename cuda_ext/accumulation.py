@@ -12,6 +12,7 @@ from .pairs import MASS_UNIT, accumulate_reference
 from .sparse import SparseRouting, check_tensor, check_values, sides
 
 MASS_LIMIT = 2**62
+CARRY = 32  # bits of a mass that stay where the rest is carried
 NEVER = 2**63 - 1  # a priority after all others
 STATE = ("tokens", "mass", "histogram", "best_scores", "best_rows", "sample_priorities", "sample_scores")
 
@@ -25,7 +26,8 @@ class Statistics:
 
     Attributes:
         tokens: (E * E, labels) int64 tokens where the expert is active, by label.
-        mass: (E * E, labels) int64 sum of its scores there, in units of 2^-36; :attr:`masses` gives plain numbers.
+        mass: (E * E, labels) int64 sum of its scores there, in units of 2^-36, without what is carried;
+            :attr:`masses` gives plain numbers.
         histogram: (E * E, bins) int64 active tokens by octave of the score: with ``top`` the least whole number such
             that heads <= 2^top, bin b holds scores in 2^(top - bins + b) .. 2^(top - bins + b + 1), the first also
             all below, the last also the upper end.
@@ -37,7 +39,9 @@ class Statistics:
         keys, heads: E, and the number of routing heads.
         per_document: most entries of one document in a list of best tokens.
         next_row: the least row that may come.
-        mass_bound: no mass is above it; in the same units.
+        mass_bound: nothing in ``mass`` is above it.
+        carried: (E * E, labels) int64 parts of masses that ``mass`` does not hold, in units of 2^-4; None before any is
+            so large.
     """
 
     tokens: Tensor
@@ -52,6 +56,7 @@ class Statistics:
     per_document: int
     next_row: int = 0
     mass_bound: int = 0
+    carried: Tensor | None = None
 
     @classmethod
     def empty(
@@ -101,7 +106,10 @@ class Statistics:
     @property
     def masses(self) -> Tensor:
         """Sum of scores by label, (E * E, labels) float64."""
-        return self.mass.double() / MASS_UNIT
+        if self.carried is None:
+            return self.mass.double() / MASS_UNIT
+        high, low = self.carried + (self.mass >> CARRY), self.mass & (2**CARRY - 1)  # one rounding, whatever is carried
+        return (high.double() * 2**CARRY + low.double()) / MASS_UNIT
 
     @property
     def maximum(self) -> Tensor:
@@ -128,6 +136,8 @@ class Statistics:
         self._reserve_mass(other.mass_bound)
         self.tokens += other.tokens
         self.mass += other.mass
+        if other.carried is not None:
+            self.carried = other.carried + (0 if self.carried is None else self.carried)
         self.histogram += other.histogram
         scores = torch.cat([self.best_scores, other.best_scores], 1)
         rows = torch.cat([self.best_rows, other.best_rows], 1)
@@ -148,14 +158,11 @@ class Statistics:
         self.sample_scores[met] = scores.gather(1, order)
 
     def _reserve_mass(self, more: int) -> None:
-        """Raises OverflowError where the masses may not hold so much more; looks at them only when they get large."""
+        """Makes room for so much more in every mass: the upper bits are carried where it might run over."""
         if self.mass_bound + more > MASS_LIMIT:
-            self.mass_bound = int(self.mass.max())
-        if self.mass_bound + more > MASS_LIMIT:
-            raise OverflowError(
-                f"an expert's mass nears the largest that can be kept, {MASS_LIMIT / MASS_UNIT:.3g}; start new "
-                "statistics and add their masses in floating point."
-            )
+            self.carried = (self.mass >> CARRY) + (0 if self.carried is None else self.carried)
+            self.mass &= 2**CARRY - 1
+            self.mass_bound = 2**CARRY - 1
         self.mass_bound += more
 
 
@@ -186,7 +193,6 @@ def accumulate(
         ValueError: a wrong shape, device, or number of keys or heads; rows that do not ascend; probabilities outside
             0 .. 1; ``starts`` or ``priorities`` missing where it is needed, or out of range.
         IndexError: a label that does not exist, an index that is no key, or a count above its width.
-        OverflowError: an expert's mass nears 6.7e7, the largest that can be kept.
     """
     device = statistics.tokens.device
     labels = check_tensor("labels", labels, ("tokens",), device)

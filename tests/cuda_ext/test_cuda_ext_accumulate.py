@@ -257,10 +257,20 @@ def test_statistics_of_other_settings_do_not_merge(other: dict[str, int]) -> Non
         Statistics.empty(2, 1, **numbers).merge(Statistics.empty(2, 1, **numbers | other))  # type: ignore[arg-type]
 
 
-def test_a_mass_that_would_overflow_is_refused() -> None:
-    statistics = Statistics.empty(5, 2, 3, best=1)
-    statistics.mass_bound = MASS_LIMIT  # forgets that the masses are small: they are looked at
-    accumulate(statistics, GOOD, ZEROS, ROWS)
-    statistics.mass[0, 0] = statistics.mass_bound = MASS_LIMIT
-    with pytest.raises(OverflowError, match="start new"):
-        accumulate(statistics, GOOD, ZEROS, ROWS + 4)
+def test_masses_beyond_what_an_int64_holds_are_carried() -> None:
+    large, total, small = (Statistics.empty(5, 2, 3, best=1) for _ in range(3))
+    large.mass[0, 0], large.mass[3, 1] = MASS_LIMIT, 7
+    large.mass_bound = MASS_LIMIT
+    for _ in range(5):
+        total.merge(large)
+    assert total.masses[0, 0] == 5 * MASS_LIMIT / 2**36
+    assert total.masses[3, 1] == 35 / 2**36
+    for statistics in (small, total):
+        accumulate(statistics, GOOD, ZEROS, ROWS)
+    own = small.masses
+    expected = own.clone()
+    expected[0, 0] += 5 * MASS_LIMIT / 2**36
+    expected[3, 1] += 35 / 2**36
+    assert torch.equal(total.masses, expected)
+    small.merge(total)
+    torch.testing.assert_close(small.masses, expected + own, rtol=1e-15, atol=0)

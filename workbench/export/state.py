@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cuda_ext import Statistics
 
 from ..store.files import replacing
 from ..store.schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
-from .sample import Sample
 
-_GATHERED = ("tokens", "mass", "histogram", "best_scores", "best_rows")
+_WHOLE = ("tokens", "mass", "histogram", "best_scores", "best_rows")
+_SAMPLED = ("sample_priorities", "sample_scores")  # most places are empty
 
 
 @dataclass
@@ -26,36 +27,58 @@ class Totals:
     """
 
     statistics: Statistics
-    sample: Sample
 
     @classmethod
     def empty(cls, model: dict[str, Any], labels: int, settings: dict[str, Any]) -> Totals:
         """Of no token; arguments are a manifest's model, number of labels and settings."""
-        keys, heads = model["keys"], model["heads"]
         lists = {"best": settings["examples"], "per_document": settings["examples_per_document"]}
-        statistics = Statistics.empty(keys, heads, labels, bins=HISTOGRAM_BINS, **lists)
-        return cls(statistics, Sample(keys**2, heads, INTERVAL_EXAMPLES))
+        lists |= {"bins": HISTOGRAM_BINS, "sampled": INTERVAL_EXAMPLES}
+        return cls(Statistics.empty(model["keys"], model["heads"], labels, **lists))
 
     def merge(self, other: Totals) -> None:
         """Take in, in place, those of other whole documents."""
         self.statistics.merge(other.statistics)
-        self.sample.merge(other.sample)
 
     def save(self, path: Path) -> None:
         """Write them to one file, atomically."""
-        self.sample.settle()
-        arrays = {name: getattr(self.statistics, name).numpy() for name in _GATHERED}
-        arrays |= {"entries": self.sample.entries, "scores": self.sample.scores}
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, next_row=self.statistics.next_row, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **self._arrays())  # type: ignore[arg-type]
 
     def load(self, path: Path) -> None:
-        """Take them back, bit for bit."""
+        """Take them back, bit for bit; these must be empty."""
         with np.load(path, allow_pickle=False) as saved:
-            for name in _GATHERED:
-                setattr(self.statistics, name, torch.from_numpy(saved[name]))
-            self.statistics.next_row = int(saved["next_row"])
-            self.sample.entries, self.sample.scores = saved["entries"], saved["scores"]
+            self._take(saved)
+
+    def __reduce__(self) -> Any:
+        """What goes to another process: nothing of the places without a sampled token."""
+        s = self.statistics
+        sizes = {"labels": s.tokens.shape[1], "best": s.best_rows.shape[1], "per_document": s.per_document}
+        sizes |= {"bins": s.histogram.shape[1], "sampled": s.sample_scores.shape[2]}
+        return _unpacked, (s.keys, s.heads, sizes, self._arrays())
+
+    def _arrays(self) -> dict[str, NDArray | int]:
+        s = self.statistics
+        kept = s.sample_priorities.numpy().ravel() >= 0
+        arrays = {name: getattr(s, name).numpy() for name in _WHOLE}
+        arrays |= {name: getattr(s, name).numpy().ravel()[kept] for name in _SAMPLED}
+        if s.carried is not None:
+            arrays["carried"] = s.carried.numpy()
+        return arrays | {"sampled": np.packbits(kept), "next_row": s.next_row, "mass_bound": s.mass_bound}
+
+    def _take(self, arrays: Any) -> None:
+        for name in (*_WHOLE, *(["carried"] if "carried" in arrays else [])):
+            setattr(self.statistics, name, torch.from_numpy(arrays[name]))
+        places = self.statistics.sample_priorities.numel()
+        kept = np.unpackbits(arrays["sampled"], count=places).view(bool)
+        for name in _SAMPLED:
+            getattr(self.statistics, name).numpy().ravel()[kept] = arrays[name]
+        self.statistics.next_row, self.statistics.mass_bound = int(arrays["next_row"]), int(arrays["mass_bound"])
+
+
+def _unpacked(keys: int, heads: int, sizes: dict[str, int], arrays: dict[str, Any]) -> Totals:
+    totals = Totals(Statistics.empty(keys, heads, **sizes))  # type: ignore[arg-type]
+    totals._take(arrays)
+    return totals
 
 
 def state_name(part: int, group: int) -> str:
@@ -66,7 +89,7 @@ def state_name(part: int, group: int) -> str:
 def memory_needed(num_keys: int, labels: int, groups: int, examples: int) -> int:
     """Bytes that totals take at most, whatever the corpus's length."""
     statistics = 8 * (2 * labels + HISTOGRAM_BINS) + 12 * examples
-    sample = HISTOGRAM_BINS * (12 * INTERVAL_EXAMPLES + 4)
+    sample = HISTOGRAM_BINS * 12 * INTERVAL_EXAMPLES
     return groups * num_keys**2 * (statistics + sample)
 
 
