@@ -2,72 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..store.files import write_parquet
+from cuda_ext import Statistics
+
+from ..store.files import replacing
 from ..store.remote import Place, in_ranges
 from ..store.rowfile import RowFile
 from ..store.schema import EXAMPLES, HISTOGRAM_BINS, INTERVALS, group_name, part_name
+from .sample import sampled_tokens
 from .state import Totals
 
-EXPERTS_ROW_GROUP = 4096
-EXAMPLES_ROW_GROUP = 4096
-# Smaller than with dictionaries, and written three times as fast.
-_ENCODING = {"score": "BYTE_STREAM_SPLIT"} | dict.fromkeys(("expert", "bin", "row", "token"), "DELTA_BINARY_PACKED")
+ROW_GROUP = 8192  # experts, or their tokens: what is read for one; smaller ones take longer to write
+AT_ONCE = 2**22  # numbers made before they are written: bounds memory
 
 
 def write_group(path: Place, group: int, total: Totals, labels: list[str], parts: list[dict[str, Any]]) -> list[str]:
     """The three files of a group; returns their names."""
-    best_rows = total.statistics.best_rows.numpy()
-    kept = best_rows >= 0
-    expert = np.repeat(np.arange(len(kept)), kept.sum(1))
-    score, row = total.statistics.best_scores.numpy()[kept], best_rows[kept]
-    names = [write_experts(path, group, total, labels)]
-    names.append(_write_tokens(path, group_name("examples", group), EXAMPLES, [expert, score, row], parts))
-    names.append(_write_tokens(path, group_name("intervals", group), INTERVALS, [*total.sample.columns()], parts))
+    statistics = total.statistics
+    active = statistics.tokens.numpy().any(1)
+    best, sampled = (t.numpy() >= 0 for t in (statistics.best_rows, statistics.sample_priorities))
+    width = 5 + 2 * len(labels) + HISTOGRAM_BINS
+
+    def tokens(schema: pa.Schema, columns: list[NDArray]) -> pa.Table:
+        columns = [*columns, _tokens_of(columns[-1], path, parts)]
+        arrays = [pa.array(column).cast(field.type) for column, field in zip(columns, schema, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+    tables = {
+        "experts": (_experts(statistics, labels, run) for run in _runs(np.where(active, width, 0))),
+        "examples": (tokens(EXAMPLES, _best_tokens(statistics, run)) for run in _runs(best.sum(1) * len(EXAMPLES))),
+        "intervals": (
+            tokens(INTERVALS, sampled_tokens(statistics, run)) for run in _runs(sampled.sum((1, 2)) * len(INTERVALS))
+        ),
+    }
+    names = [group_name(folder, group) for folder in tables]
+    for name, pieces in zip(names, tables.values(), strict=True):
+        _write(path / name, pieces)
     return names
 
 
-def write_experts(path: Place, group: int, total: Totals, labels: list[str]) -> str:
-    """Statistics of a group's experts that were active at least once, by ascending id; returns the file's name."""
-    statistics = total.statistics
-    active = statistics.tokens.numpy().sum(1)
-    seen = np.flatnonzero(active)
-    tokens, mass = statistics.tokens.numpy()[seen], statistics.masses.numpy()[seen]
-    all_mass = mass.sum(1)
-    counts = statistics.histogram.numpy()[seen].reshape(-1)
-    histogram = pa.FixedSizeListArray.from_arrays(pa.array(counts), HISTOGRAM_BINS)
+def _runs(numbers: NDArray[np.integer]) -> Iterator[slice]:
+    """Runs of experts that have about ``AT_ONCE`` of the numbers together, given how many each has."""
+    ends = np.cumsum(numbers, dtype=np.int64)
+    cuts = np.unique(np.searchsorted(ends, np.arange(AT_ONCE, ends[-1], AT_ONCE)) + 1).tolist()
+    for begin, end in pairwise([0, *cuts, len(ends)]):
+        if numbers[begin:end].any():
+            yield slice(begin, end)
+
+
+def _experts(statistics: Statistics, labels: list[str], run: slice) -> pa.Table:
+    """Statistics of those of a run of experts that were active at least once, by ascending id."""
+    seen = run.start + np.flatnonzero(statistics.tokens.numpy()[run].any(1))
+    tokens, mass, counts, maximum = (
+        t.numpy()[seen] for t in (statistics.tokens, statistics.masses, statistics.histogram, statistics.maximum)
+    )
+    all_tokens, all_mass = tokens.sum(1), mass.sum(1)
     columns: dict[str, Any] = {
         "expert": seen.astype(np.int32),
-        "tokens": active[seen],
+        "tokens": all_tokens,
         "mass": all_mass,
-        "mean": all_mass / active[seen],
-        "max": statistics.maximum.numpy()[seen],
+        "mean": all_mass / all_tokens,
+        "max": maximum,
     }
     columns |= {f"tokens:{label}": np.ascontiguousarray(tokens[:, n]) for n, label in enumerate(labels)}
     columns |= {f"mass:{label}": np.ascontiguousarray(mass[:, n]) for n, label in enumerate(labels)}
-    name = group_name("experts", group)
-    write_parquet(path / name, pa.table({**columns, "histogram": histogram}), row_group_size=EXPERTS_ROW_GROUP)
-    return name
+    histogram = pa.FixedSizeListArray.from_arrays(pa.array(counts.reshape(-1)), HISTOGRAM_BINS)
+    return pa.table({**columns, "histogram": histogram})
 
 
-def _write_tokens(
-    path: Place, name: str, schema: pa.Schema, columns: list[NDArray], parts: list[dict[str, Any]]
-) -> str:
-    """A file of ``columns``, the last of which are token rows, and of the token of each; returns its name."""
-    rows = columns[-1]
+def _best_tokens(statistics: Statistics, run: slice) -> list[NDArray]:
+    """Expert, score and row of every best token of a run of experts, by expert and falling score."""
+    scores, rows = (t.numpy()[run] for t in (statistics.best_scores, statistics.best_rows))
+    kept = np.flatnonzero(rows >= 0)
+    return [run.start + kept // rows.shape[1], scores.ravel()[kept], rows.ravel()[kept]]
+
+
+def _tokens_of(rows: NDArray[np.int64], path: Place, parts: list[dict[str, Any]]) -> NDArray[np.int32]:
+    """The token of each row."""
     token = np.zeros(len(rows), np.int32)
-    order = np.argsort(rows)
-    ends = np.searchsorted(rows, [part["rows"][1] for part in parts], sorter=order)
-    for part, here in zip(parts, np.split(order, ends[:-1]), strict=True):
-        file = RowFile(in_ranges(path, part_name("tokens", part["part"])))
-        token[here] = file.read(columns=["token"])["token"].to_numpy()[rows[here] - part["rows"][0]]
-    arrays = [pa.array(column).cast(kind.type) for column, kind in zip([*columns, token], schema, strict=True)]
-    encoding = {column: _ENCODING[column] for column in schema.names}
-    table = pa.Table.from_arrays(arrays, schema=schema)
-    write_parquet(path / name, table, row_group_size=EXAMPLES_ROW_GROUP, use_dictionary=False, column_encoding=encoding)
-    return name
+    part_of_row = np.searchsorted([part["rows"][1] for part in parts], rows, side="right")
+    order = np.argsort(part_of_row.astype(np.min_scalar_type(len(parts))), kind="stable")  # fast for short numbers
+    counts = np.bincount(part_of_row, minlength=len(parts))
+    for part, here in zip(parts, np.split(order, np.cumsum(counts)[:-1]), strict=True):
+        if len(here):
+            file = RowFile(in_ranges(path, part_name("tokens", part["part"])))
+            token[here] = file.read(columns=["token"])["token"].to_numpy()[rows[here] - part["rows"][0]]
+    return token
+
+
+def _write(path: Path, tables: Iterator[pa.Table]) -> None:
+    """Counts have dictionaries, other numbers an encoding of their kind: smaller so, and faster to write."""
+    first = next(tables)
+    counts = [name for name in first.column_names if name.startswith("tokens")]
+    options: dict[str, Any] = {
+        "use_dictionary": [*counts, "histogram.list.element"],
+        "column_encoding": {
+            field.name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(field.type) else "DELTA_BINARY_PACKED"
+            for field in first.schema
+            if field.name not in counts and field.name != "histogram"
+        },
+    }
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd", **options) as file:
+        for table in chain([first], tables):
+            file.write_table(table, row_group_size=ROW_GROUP)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from workbench.export import export_run, finish
 from workbench.export.sample import priority
 from workbench.store import verify_run
 
@@ -177,3 +179,17 @@ def test_tokens_of_chosen_rows(exported, rows) -> None:
     table = exported.run.tokens(rows)
     assert table["row"].tolist() == wanted.tolist()
     assert table.equals(exported.run.tokens().iloc[wanted].reset_index(drop=True).astype(table.dtypes))
+
+
+@pytest.mark.parametrize("at_once", [1, 300])
+def test_closing_files_hold_the_same_however_they_are_cut(exported, tmp_path, monkeypatch, id_corpus, at_once) -> None:
+    monkeypatch.setattr(finish, "AT_ONCE", at_once)
+    monkeypatch.setattr(finish, "ROW_GROUP", 7)
+    again, numbers = tmp_path / "run", exported.run.manifest["settings"]
+    export_run(exported.model, id_corpus(tmp_path / "corpus.parquet", exported.documents), again, **numbers)
+    for folder in ("experts", "examples", "intervals"):
+        for group in (0, 1):
+            name = f"{folder}/group-{group}.parquet"
+            whole = pq.read_table(exported.run.path / name)
+            assert pq.read_table(again / name).equals(whole), name
+            assert pq.ParquetFile(again / name).num_row_groups > len(whole) // 7
