@@ -27,8 +27,11 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
     Sizes and checksums of all files, and the manifest's own, find whatever changed since the run was written. Were they
     made to fit, what all files say is held against each other: see :func:`~workbench.store.content.inconsistencies`.
     A run holds neither its model nor its corpus, so whether they are the ones that the manifest's paths and hashes name
-    cannot be told from it; nor can sources and quality scores of documents, text where the corpus gave ids, the batch
-    size, or anything that the half precision of the stored routing hides. Analyses of the run are not looked at.
+    cannot be told from it. Nor can what then only a checksum knows: sources and quality scores of documents, ids and
+    text where the corpus gave ids, tokens of the tokenizer that no text has, settings that would have given the same
+    (the batch size, or a context longer than all documents), what the half precision of the stored routing hides, and,
+    of documents whose routing is not kept, how what they add to the statistics is divided among experts. Analyses of
+    the run are not looked at.
 
     Args:
         path: folder of the run, or its URL; a remote run is read about twice, file by file, and not kept.

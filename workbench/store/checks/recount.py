@@ -20,7 +20,7 @@ from ..routing import Side
 from ..schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
 from .halves import ENDS, bits
 from .sentence import Wrong
-from .statistics import Experts, Listed
+from .statistics import ROUNDING, Experts, Listed
 
 LAST = np.iinfo(np.int64).max  # a priority after all others
 
@@ -85,7 +85,7 @@ class Recount:
         others = self._other_rows
         least, most = (s.tokens.numpy()[seen] for s in (low, high))
         self._within(experts.tokens, least, most + others, "active tokens")
-        more = np.minimum(experts.tokens - least, others) * experts.max[:, None].astype(np.float64)
+        more = np.minimum(experts.tokens - least, others) * (experts.max[:, None].astype(np.float64) + ROUNDING)
         least, most = (s.masses.numpy()[seen] for s in (low, high))
         self._within(experts.mass, least, most + more, "mass")
         above, least, most = (
