@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,45 @@ def test_another_export_is_noticed(broken_off, corpus, monkeypatch) -> None:
     with pytest.raises(WorkbenchError, match="another export is writing"):
         export_run(MODEL, corpus, broken_off, resume=True, **SETTINGS)
     assert len(_files(broken_off)) > 10
+
+
+def test_this_machine_is_full(url, corpus, local, monkeypatch) -> None:
+    """The refusal says which machine's disk it is, and the export goes on when there is room."""
+    sync, left = os.fsync, 40
+
+    def full(handle: int) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        said = f"the run {url} cannot be written: .*No space left on device: '.*/monet-.*'; make room and continue with"
+        with pytest.raises(WorkbenchError, match=said):
+            export_run(MODEL, corpus, url, **SETTINGS)
+    export_run(MODEL, corpus, url, resume=True, **SETTINGS)
+    assert _files(url) == local
+
+
+def test_the_connection_ends_for_a_while(url, corpus, local, monkeypatch) -> None:
+    files = type(fsspec.url_to_fs(url)[0])
+    put, left = files.put_file, 12
+
+    def lost(*arguments: Any, **rest: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise ConnectionResetError("reset by peer")
+        put(*arguments, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "put_file", lost)
+        with pytest.raises(WorkbenchError, match=f"{url} cannot be reached: reset by peer; check the address"):
+            export_run(MODEL, corpus, url, **SETTINGS)
+    export_run(MODEL, corpus, url, resume=True, **SETTINGS)
+    assert _files(url) == local
 
 
 def test_nothing_is_left_of_an_export_that_could_not_begin(url, corpus, tmp_path, id_documents, id_corpus) -> None:
