@@ -25,7 +25,7 @@ from .folder import check_free, check_same, claimed, save_tokenizer
 from .model import describe_model, describe_tokenizer, load_model, load_tokenizer, model_folder
 from .part import Report
 from .parts import cut_parts, describe, empty_totals, read_here, read_there
-from .state import Totals, memory_needed, physical_memory, state_name
+from .state import STATE, Totals, memory_needed, physical_memory, state_name
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -134,6 +134,7 @@ def export_run(
         if (path / MANIFEST).exists():
             manifest = _resumed(path, manifest)
             if manifest["state"] == "complete":
+                _drop_state(path)  # it may have been killed right before
                 return
         else:
             if tokenizer is not None:
@@ -197,13 +198,17 @@ def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
         return write_group(path, group, totals[group], manifest["labels"], manifest["parts"])
 
     names += chain.from_iterable(in_threads(write, range(len(totals))))
-    state = list(manifest["files"])
     manifest |= {"state": "complete", "files": describe(path, names)}
     write_manifest(path, manifest)
+    _drop_state(path)
+
+
+def _drop_state(path: Place) -> None:
+    """Removes what was kept to go on with, and what crashes left of it."""
     if isinstance(path, Remote):
-        remove_files(path, state)
+        path.remove([name for name in path.sizes() if name.startswith(STATE + "/")])
     else:
-        shutil.rmtree(path / "state", ignore_errors=True)
+        shutil.rmtree(path / STATE, ignore_errors=True)
 
 
 def _save_totals(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:

@@ -17,6 +17,7 @@ from ..store.schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
 
 _WHOLE = ("tokens", "mass", "histogram", "best_scores", "best_rows")
 _SAMPLED = ("sample_priorities", "sample_scores")  # most places are empty
+STATE = "state"  # folder of it in a run
 
 
 @dataclass
@@ -83,7 +84,7 @@ def _unpacked(keys: int, heads: int, sizes: dict[str, int], arrays: dict[str, An
 
 def state_name(part: int, group: int) -> str:
     """Path inside the run of a group's totals up to and with a part."""
-    return f"state/part-{part:05d}-group-{group}.npz"
+    return f"{STATE}/part-{part:05d}-group-{group}.npz"
 
 
 def memory_needed(num_keys: int, labels: int, groups: int, examples: int) -> int:

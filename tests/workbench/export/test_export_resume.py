@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,15 @@ def unbroken(corpus, settings, tmp_path_factory) -> Path:
     export_run(MODEL, corpus, run, **settings)
     assert len(open_run(run).manifest["parts"]) > 10
     return run
+
+
+def test_killed_right_after_the_run_was_declared_complete(corpus, settings, unbroken, tmp_path) -> None:
+    run = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    (run / "state").mkdir()
+    (run / "state" / "part-00012-group-0.npz").write_bytes(b"")
+    assert verify_run(run) == ["state/part-00012-group-0.npz is no file of this run."]
+    export_run(MODEL, corpus, run, resume=True, **settings)
+    assert verify_run(run) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
