@@ -57,10 +57,11 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
     files = listed_files(manifest)
     damaged = damaged_files(where, files)
     for left in sorted(file_sizes(where)):
+        name = left if left.isprintable() else repr(left)
         if left.endswith(TEMPORARY):
-            problems.append(f"{left} was left by an interrupted export.")
+            problems.append(f"{name} was left by an interrupted export.")
         elif complete and left not in files and left.partition("/")[0] in FOLDERS:
-            problems.append(f"{left} is no file of this run.")
+            problems.append(f"{name} is no file of this run.")
     problems += damaged
     if complete and not damaged:
         tokens = manifest["parts"][-1]["rows"][1] * len(manifest["model"]["groups"])

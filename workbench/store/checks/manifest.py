@@ -25,9 +25,10 @@ class _Kind:
 
 @dataclass(frozen=True)
 class _Each:
-    """A dict from any names to values of one kind."""
+    """A dict from names of a pattern to values of one kind."""
 
     kind: Any
+    names: str
 
 
 def _whole(value: Any, least: int) -> bool:
@@ -46,7 +47,7 @@ _SPAN = _Kind(
         isinstance(value, list) and len(value) == 2 and all(_whole(v, 0) for v in value) and value == sorted(value)
     ),
 )
-_FILES = _Each({"bytes": _COUNT, "sha256": _HASH})
+_FILES = _Each({"bytes": _COUNT, "sha256": _HASH}, r"[\w.-]+/[\w.-]+")
 
 # Lists are of any number of the one kind in them.
 _MANIFEST: dict[str, Any] = {
@@ -54,7 +55,7 @@ _MANIFEST: dict[str, Any] = {
     "state": _Kind("complete or exporting", lambda value: value in ("complete", "exporting")),
     "model": {
         "path": _TEXT,
-        "hash": _Each(_HASH),
+        "hash": _Each(_HASH, r"[\w.-]+"),
         "heads": _POSITIVE,
         "keys": _POSITIVE,
         "decompose": _Kind("vertical or horizontal", lambda value: value in ("vertical", "horizontal")),
@@ -63,7 +64,7 @@ _MANIFEST: dict[str, Any] = {
         "topk": _POSITIVE,
         "vocabulary": _POSITIVE,
     },
-    "tokenizer": {"hash": _Each(_HASH)},
+    "tokenizer": {"hash": _Each(_HASH, r"[\w.-]+")},
     "corpus": {"path": _TEXT, "hash": _HASH, "documents": _POSITIVE},
     "labels": [_TEXT],
     "settings": {
@@ -101,11 +102,13 @@ def _check(name: str, value: Any, kind: Any) -> None:
             _check(f"{name}[{number}]", entry, kind[0])
     else:
         expect(isinstance(value, dict), f"{name or 'it'} is {value!r:.60}, not names with values")
-        kinds = dict.fromkeys(value, kind.kind) if isinstance(kind, _Each) else kind
-        for entry in [*kinds, *value]:
+        kinds = kind
+        if isinstance(kind, _Each):
+            kinds = {entry: kind.kind for entry in value if re.fullmatch(kind.names, entry, re.ASCII)}
+        for entry in dict.fromkeys([*kinds, *value]):
             inside = f"{name}.{entry}" if name else entry
             expect(entry in value, f"it lacks {inside}")
-            expect(entry in kinds, f"it has {inside}, which no manifest has")
+            expect(entry in kinds, f"it has {inside!r}, which no manifest has")
             _check(inside, value[entry], kinds[entry])
 
 
