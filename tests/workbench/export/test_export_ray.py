@@ -142,6 +142,7 @@ def test_no_ray(corpus, tmp_path, monkeypatch) -> None:
         ("{here}:{silent}", "refused"),
         ("localhost:{silent}", "refused"),
         ("ray://{here}:{silent}", "refused"),
+        ("auto", "refused"),
         ("no-such-host.invalid:6379", "Errno"),
         ("head", "an address is HOST:PORT"),
         ("{here}:ray", "Port could not be cast"),
@@ -158,7 +159,9 @@ def test_an_address_where_no_cluster_is(address, said, corpus, tmp_path, monkeyp
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with socket.socket() as taken:
         taken.bind(("", 0))  # and does not listen
-        address = address.format(here="127.0.0.1", silent=taken.getsockname()[1])
+        silent = taken.getsockname()[1]
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{silent}")  # which `auto` stands for
+        address = address.format(here="127.0.0.1", silent=silent)
         with pytest.raises(WorkbenchError, match=f"no Ray cluster answers at {address}.*{said}.*ray start --head"):
             export_run(MODEL, corpus, tmp_path / "run", ray=address, **SETTINGS)
     assert not (tmp_path / "run").exists()
