@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .schema import MANIFEST
 
 # An export's own, where nobody else puts anything.
 FOLDERS = ("tokens", "documents", "routing", "index", "experts", "examples", "intervals", "tokenizer", "state")
+MEGA = 10**6
 
 
 def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
@@ -55,7 +56,8 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
     if not complete:
         problems.append(f"{where} is half-written; continue its export with --resume.")
     files = listed_files(manifest)
-    damaged = damaged_files(where, files)
+    with job("checksums", sum(file["bytes"] for file in files.values()) // MEGA, "MB", progress) as advance:
+        damaged = damaged_files(where, files, advance=lambda size: advance(size / MEGA))
     for left in sorted(file_sizes(where)):
         name = left if left.isprintable() else repr(left)
         if left.endswith(TEMPORARY):
@@ -65,18 +67,24 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
     problems += damaged
     if complete and not damaged:
         tokens = manifest["parts"][-1]["rows"][1] * len(manifest["model"]["groups"])
-        with job("verify", tokens, "tokens", progress) as advance:
+        with job("recount", tokens, "tokens", progress) as advance:
             problems += inconsistencies(where, manifest, advance)
     return problems
 
 
-def damaged_files(path: Place, files: dict[str, dict[str, Any]], read: Container[str] | None = None) -> list[str]:
+def damaged_files(
+    path: Place,
+    files: dict[str, dict[str, Any]],
+    read: Container[str] | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> list[str]:
     """A sentence for each file of a manifest's list that is missing, cut or changed.
 
     Args:
         path: of the run.
         files: as the manifest lists them.
         read: names of those whose content is looked at, by default all; of the others, the size.
+        advance: told the bytes of each file that was looked at.
     """
     problems, sizes = [], file_sizes(path)
     for name, expected in files.items():
@@ -93,6 +101,7 @@ def damaged_files(path: Place, files: dict[str, dict[str, Any]], read: Container
             else:
                 if changed:
                     problems.append(f"{name} has changed since it was written: its checksum differs.")
+        advance(expected["bytes"])
     return problems
 
 
