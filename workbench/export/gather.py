@@ -13,13 +13,14 @@ from cuda_ext import accumulate
 from monet_model import Routing
 
 from ..store.routing import ROW_GROUP, Side, to_arrow
+from .sample import priority
 from .state import Totals
 
 if TYPE_CHECKING:
     from .part import Part
 
 # What is gathered at once. An expert's statistics then stay in the cache for several of its tokens; a call pays off.
-PAIRS = 8  # active tokens an expert, on the average
+PAIRS = 16  # active tokens an expert, on the average
 TOKENS = 2048
 
 
@@ -63,9 +64,9 @@ class Gatherer:
         part, rows = self.part, slice(row, row + len(routing))
         global_rows = np.arange(part.first_row, part.end_row)[rows]
         labels, starts = part.label_of_row[rows].astype(np.int64), part.start_of_row[rows]
-        accumulate(self.total.statistics, routing, *map(torch.from_numpy, (labels, global_rows, starts)))
+        where = map(torch.from_numpy, (labels, global_rows, starts, priority(global_rows)))
+        accumulate(self.total.statistics, routing, *where)
         side1 = Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys)
         side2 = Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys)
-        self.total.sample.add(side1, side2, routing.num_keys, global_rows)
         kept = part.kept[rows]
         self.writer.write_table(to_arrow(side1.only(kept), side2.only(kept)), row_group_size=ROW_GROUP)
