@@ -67,6 +67,13 @@ def test_the_number_of_threads_does_not_matter(model, corpus, tmp_path) -> None:
     assert runs[0] == runs[1] == runs[2]
 
 
+def test_threads_that_send_to_a_url_lose_nothing(corpus, tmp_path) -> None:
+    torch.set_num_threads(3)
+    export_run(MODEL, corpus, tmp_path / "here", **SETTINGS)
+    export_run(MODEL, corpus, f"file://{tmp_path}/there", **SETTINGS)
+    assert _files(tmp_path / "there") == _files(tmp_path / "here")
+
+
 def test_threads_share_a_model_and_leave_other_passes_alone() -> None:
     model: Any = MonetForCausalLM.from_pretrained(MODEL).eval()
     batches = [torch.randint(128, (2, 40), generator=torch.Generator().manual_seed(n)) for n in range(12)]
