@@ -1,8 +1,9 @@
 """What a group's experts did, counted again from the stored routing.
 
 A stored probability is in half precision and stands for all numbers that round to it. Everything is therefore counted
-twice, from the lower end of each and from its upper end. No score, sum, count of scores above a bound, or place in a
-list of best scores falls when a probability rises, so what was written has to lie between the two counts.
+twice, from the lower end of each and from its upper end. No score, sum, or count of scores above a bound falls when a
+probability rises, so what was written has to lie between the two counts; and no list of best scores, so none that was
+written may be below that of the lower ends. (That it is not too high, the rows of its own tokens tell: see ``lists``.)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from cuda_ext import Statistics, accumulate
 
 from ..routing import Side
 from ..schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
-from .halves import ENDS, bits
+from .halves import ENDS, bits, highest
 from .sentence import Wrong
 from .statistics import ROUNDING, Experts, Listed
 
@@ -40,18 +41,12 @@ class Recount:
         # One place more than the longest list has, in which a token that is missing from it would stand.
         best = min(settings["examples"], int(np.bincount(examples.at).max()) + 1)
         each = min(settings["examples_per_document"], best)
-        self._counts = [
-            Statistics.empty(
-                self._keys,
-                self._heads,
-                len(manifest["labels"]),
-                best=best,
-                per_document=each,
-                bins=HISTOGRAM_BINS,
-                sampled=INTERVAL_EXAMPLES,
-            )
-            for _ in ENDS
-        ]
+        lists = {"best": best, "per_document": each, "sampled": INTERVAL_EXAMPLES}
+        self._low, self._high = (
+            Statistics.empty(self._keys, self._heads, len(manifest["labels"]), bins=HISTOGRAM_BINS, **kept)
+            for kept in (lists, {"best": 1})  # a listed token's own row says how high its score is at most
+        )
+        self._edges = np.array([*manifest["histogram"][1:-1], np.inf])
         self._other_rows = np.zeros(len(manifest["labels"]), np.int64)  # those whose routing is not kept, by label
 
     def take(self, row: int, sides: Sequence[Side], labels: NDArray, starts: NDArray, kept: NDArray) -> None:
@@ -70,14 +65,13 @@ class Recount:
             )
             padded.append((torch.from_numpy(indices), held.astype(np.uint16), torch.from_numpy(counts)))
         where = [torch.from_numpy(values) for values in (labels, rows, starts, priority(rows).astype(np.int64))]
-        for statistics, ends in zip(self._counts, ENDS, strict=True):
+        for statistics, ends in zip((self._low, self._high), ENDS, strict=True):
             arrays = [a for indices, held, counts in padded for a in (indices, torch.from_numpy(ends[held]), counts)]
             accumulate(statistics, Routing(*arrays, num_keys=self._keys), *where)  # type: ignore[misc, arg-type]
 
     def check_experts(self) -> None:
         """Raises Wrong where statistics are not those of the routing."""
-        low, high = self._counts
-        experts, seen = self._experts, self._experts.expert
+        low, high, experts, seen = self._low, self._high, self._experts, self._experts.expert
         unseen = low.tokens.numpy().sum(1)
         unseen[seen] = 0
         if unseen.any():
@@ -95,26 +89,25 @@ class Recount:
         self._within(above, least, most + others.sum(), "histogram")
 
     def check_examples(self) -> None:
-        """Raises Wrong where an expert's best scores are not those of the routing."""
-        low, high = (s.best_scores.numpy()[self._experts.expert] for s in self._counts)
-        listed = self._examples
+        """Raises Wrong where an expert has better tokens in the routing than those listed."""
+        low, listed = self._low.best_scores.numpy()[self._experts.expert], self._examples
         score = np.zeros_like(low)
         place = np.arange(len(listed.at)) - np.searchsorted(listed.at, listed.at)
         score[listed.at, place] = listed.score
-        self._within(score, low, np.inf if self._other_rows.any() else high, "examples")
+        self._within(score, low, np.inf, "examples")
 
     def check_intervals(self) -> None:
         """Raises Wrong where a token is missing that is surely in a bin, before one that is listed or as one of few."""
         from ...export.sample import priority
 
-        low, high = (s.sample_priorities.numpy()[self._experts.expert] for s in self._counts)
+        low, scores = (t.numpy()[self._experts.expert] for t in (self._low.sample_priorities, self._low.sample_scores))
         listed = self._intervals
         cell = listed.at * HISTOGRAM_BINS + listed.bin
         place = np.arange(len(cell)) - np.searchsorted(cell, cell)
         there = np.full((low.shape[0] * HISTOGRAM_BINS, INTERVAL_EXAMPLES), LAST)
         there[cell, place] = priority(listed.row)
         there = there.reshape(low.shape)
-        surely = (low >= 0) & (low[..., None] == high[..., None, :]).any(-1)
+        surely = (low >= 0) & (highest(scores, self._heads) < self._edges[:, None])
         missing = surely & (low[..., None] != there[..., None, :]).all(-1) & (low < there[..., -1:])
         self._none(missing.any((1, 2)), "intervals")
 
