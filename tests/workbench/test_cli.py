@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from datasets import Dataset
 from typer.testing import CliRunner
 
-from workbench import open_run
+from workbench import cli, open_run
 from workbench.cli import app
 from workbench.errors import WorkbenchError
 
@@ -138,3 +139,24 @@ def test_the_process_prints_the_message_alone(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_disk_that_takes_nothing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "scores.parquet"))
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cannot be written or read: No space left on device." in said
+    assert "scores.parquet" in said
+
+
+def test_other_errors_of_the_system_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(ConnectionResetError):
+        cli.main()

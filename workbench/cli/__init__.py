@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import typer
 
 from ..errors import WorkbenchError
@@ -43,10 +45,18 @@ app.command("export-model")(models.export_model)
 app.command()(reading.serve)
 
 
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
 def main() -> None:
-    """Entry point of the `monet` command: bad input ends with its message alone, and exit code 2."""
+    """Entry point of the `monet` command: bad input and a disk that takes nothing end with a message, and exit code 2."""
     try:
         app()
-    except WorkbenchError as error:
-        err_console.print(f"error: {error}", style="red", markup=False, highlight=False)
+    except (WorkbenchError, OSError) as error:
+        problem = str(error)
+        if isinstance(error, OSError):
+            if error.errno not in _OF_THE_DISK:
+                raise
+            problem = f"{error.filename or 'a file'} cannot be written or read: {error.strerror}."
+        err_console.print(f"error: {problem}", style="red", markup=False, highlight=False)
         raise SystemExit(2) from error
