@@ -49,7 +49,7 @@ _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 def main() -> None:
-    """Entry point of the `monet` command: bad input and a disk that takes nothing end with a message, and exit code 2."""
+    """Entry point of the `monet` command: bad input, or a full disk, ends with its message alone, and exit code 2."""
     try:
         app()
     except (WorkbenchError, OSError) as error:
