@@ -22,6 +22,11 @@ def test_every_parquet_file_is_in_the_manifest(sound_run) -> None:
     assert _parquet(sound_run) == sorted(listed_files(json.loads((sound_run / "manifest.json").read_text())))
 
 
+@pytest.mark.parametrize("name", ["short_run", "sampled_run", "windowed_run", "bare_run_path", "run_path"])
+def test_sound_runs_of_all_kinds(request, name) -> None:
+    assert verify_run(request.getfixturevalue(name)) == []
+
+
 def test_every_missing_file_is_found(run_copy) -> None:
     for name in _parquet(run_copy):
         content = (run_copy / name).read_bytes()
