@@ -175,6 +175,18 @@ def test_the_same_bits_on_every_instruction_set() -> None:
         assert_equal(other, runs[0])
 
 
+@pytest.mark.filterwarnings(IGNORE)
+def test_padding_is_not_looked_at(either: None) -> None:
+    routing = random_routing(30, 2, 9, 7)
+    padding = torch.arange(routing.probs1.shape[-1]) >= routing.counts1[..., None]
+    assert padding.any()
+    odd = replace(routing, probs1=routing.probs1.masked_fill(padding, float("nan")))
+    results = [Statistics.empty(9, 2, 3, best=3) for _ in range(2)]
+    for statistics, given in zip(results, (routing, odd), strict=True):
+        accumulate(statistics, given, *corpus(30, 3, 4, 7))
+    assert_equal(*results)
+
+
 def test_scores_that_underflow_are_not_active() -> None:
     tiny = Lists(*(torch.zeros(1, 1, 1).short(), torch.full((1, 1, 1), 1e-30), torch.ones(1, 1).int()) * 2, num_keys=2)
     statistics = Statistics.empty(2, 1, 1, best=1)
