@@ -182,8 +182,8 @@ def test_padding_is_not_looked_at(either: None) -> None:
     assert padding.any()
     odd = replace(routing, probs1=routing.probs1.masked_fill(padding, float("nan")))
     results = [Statistics.empty(9, 2, 3, best=3) for _ in range(2)]
-    for statistics, given in zip(results, (routing, odd), strict=True):
-        accumulate(statistics, given, *corpus(30, 3, 4, 7))
+    for statistics, lists in zip(results, (routing, odd), strict=True):
+        accumulate(statistics, lists, *corpus(30, 3, 4, 7))
     assert_equal(*results)
 
 
