@@ -19,6 +19,9 @@ struct ByKey {
   const int64_t* offsets;  // (keys + 1)
 };
 
+constexpr int64_t kListsAhead = 3;  // entries
+constexpr int64_t kLine = 16;  // numbers of a cache line
+
 // Keys [begin, end) of set 1.
 MONET_INLINE void accumulate_keys(const ByKey& by_key, int64_t begin, int64_t end) {
   const Accumulate& a = by_key.work;
@@ -27,6 +30,12 @@ MONET_INLINE void accumulate_keys(const ByKey& by_key, int64_t begin, int64_t en
   for (int64_t i = begin; i < end; ++i) {
     int64_t e = offsets[i];
     while (e < offsets[i + 1]) {
+      if (e + kListsAhead < offsets[i + 1]) {  // lists of side 2 lie as tokens do, far from each other
+        const int64_t list = by_key.entries[e + kListsAhead].row * a.two.width;
+        __builtin_prefetch(a.two.indices + list);
+        __builtin_prefetch(a.two.probs + list);
+        __builtin_prefetch(a.two.probs + list + kLine - 1);
+      }
       const int32_t token = by_key.entries[e].token;
       int64_t heads = 1;
       while (e + heads < offsets[i + 1] && by_key.entries[e + heads].token == token) ++heads;

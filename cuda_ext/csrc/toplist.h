@@ -16,17 +16,28 @@
 
 namespace monet {
 
+// Moves the numbers of `list` from `place` on to the next place, over the one at `drop`.
+template <class T>
+MONET_EVERYWHERE void move_down(T* list, int32_t place, int32_t drop) {
+#if defined(__CUDA_ARCH__)
+  for (int32_t n = drop; n > place; --n) list[n] = list[n - 1];
+#else
+  std::memmove(list + place + 1, list + place, sizeof(T) * (drop - place));
+#endif
+}
+
 // Enters a score in a full or part-filled list, which keeps at most `per_document` of one document. Rows come in
 // ascending order, so of equal scores the one that is there has the lower row and stays, and the entries of this
 // token's document are those from its first row on.
 MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, int64_t row, int64_t start) {
   float* scores = a.best_scores + expert * a.best;
   int64_t* rows = a.best_rows + expert * a.best;
-  int64_t drop = a.best - 1;
+  const auto best = static_cast<int32_t>(a.best);  // short numbers are counted in vectors of more
+  int32_t drop = best - 1;
   if (!(score > scores[drop])) return;
-  int64_t same = 0, lowest = 0;
+  int32_t same = 0, lowest = 0;
   MONET_ROLLED
-  for (int64_t n = 0; n < a.best; ++n) {  // where nothing is, rows are -1
+  for (int32_t n = 0; n < best; ++n) {  // where nothing is, rows are -1
     const bool of_document = rows[n] >= start;
     same += of_document;
     lowest = of_document ? n : lowest;
@@ -35,12 +46,13 @@ MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, in
     drop = lowest;
     if (!(score > scores[drop])) return;
   }
-  for (; drop > 0 && scores[drop - 1] < score; --drop) {
-    scores[drop] = scores[drop - 1];
-    rows[drop] = rows[drop - 1];
-  }
-  scores[drop] = score;
-  rows[drop] = row;
+  int32_t place = 0;
+  MONET_ROLLED
+  for (int32_t n = 0; n < drop; ++n) place += scores[n] >= score;
+  move_down(scores, place, drop);
+  move_down(rows, place, drop);
+  scores[place] = score;
+  rows[place] = row;
 }
 
 // Enters a token in the sample of a bin of an expert, which keeps those of least priority.
