@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
-from ..store.index import write_index
+from ..store.index import IndexWriter
 from ..store.pairs import expand
 from ..store.routing import PARQUET, ROUTING, ROW_GROUP, to_arrow
 from ..store.run import Run
@@ -125,10 +125,14 @@ def cut_run(run: Run, folder: Path, group: int, tokens: int) -> Run:
     rows = int(documents["tokens"].sum())
     for name in (part_name("tokens", 0), part_name("documents", 0), routing_name(0, group), index_name(0, group)):
         (folder / name).parent.mkdir(parents=True)
-    with pq.ParquetWriter(folder / routing_name(0, group), ROUTING, **PARQUET) as writer:
+    with (
+        pq.ParquetWriter(folder / routing_name(0, group), ROUTING, **PARQUET) as writer,
+        IndexWriter(folder / index_name(0, group), run.heads, run.num_keys) as index,
+    ):
         for begin in range(0, rows, ROW_GROUP):
-            writer.write_table(to_arrow(*run.sides(slice(begin, min(begin + ROW_GROUP, rows)), group)))
-    write_index(folder / routing_name(0, group), folder / index_name(0, group), run.heads, run.num_keys)
+            sides = run.sides(slice(begin, min(begin + ROW_GROUP, rows)), group)
+            writer.write_table(to_arrow(*sides))
+            index.add(*sides)
     for name, frame, schema in (
         ("tokens", run.tokens(slice(rows)), TOKENS),
         ("documents", documents.assign(text=None), DOCUMENTS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ AT_ONCE = 2**22  # numbers made before they are written: bounds memory
 def write_group(path: Place, group: int, total: Totals, labels: list[str], parts: list[dict[str, Any]]) -> list[str]:
     """The three files of a group; returns their names."""
     statistics = total.statistics
-    active = statistics.tokens.numpy().any(1)
-    best, sampled = (t.numpy() >= 0 for t in (statistics.best_rows, statistics.sample_priorities))
+    best, sampled = (t[0].numel() for t in (statistics.best_rows, statistics.sample_scores))
     width = 5 + 2 * len(labels) + HISTOGRAM_BINS
 
     def tokens(schema: pa.Schema, columns: list[NDArray]) -> pa.Table:
@@ -37,26 +36,20 @@ def write_group(path: Place, group: int, total: Totals, labels: list[str], parts
         arrays = [pa.array(column).cast(field.type) for column, field in zip(columns, schema, strict=True)]
         return pa.Table.from_arrays(arrays, schema=schema)
 
+    def runs(numbers: int) -> Iterator[slice]:
+        """Runs of experts of which each has at most so many numbers."""
+        step = max(1, AT_ONCE // numbers)
+        return (slice(begin, begin + step) for begin in range(0, statistics.keys**2, step))
+
     tables = {
-        "experts": (_experts(statistics, labels, run) for run in _runs(np.where(active, width, 0))),
-        "examples": (tokens(EXAMPLES, _best_tokens(statistics, run)) for run in _runs(best.sum(1) * len(EXAMPLES))),
-        "intervals": (
-            tokens(INTERVALS, sampled_tokens(statistics, run)) for run in _runs(sampled.sum((1, 2)) * len(INTERVALS))
-        ),
+        "experts": (_experts(statistics, labels, run) for run in runs(width)),
+        "examples": (tokens(EXAMPLES, _best_tokens(statistics, run)) for run in runs(best * len(EXAMPLES))),
+        "intervals": (tokens(INTERVALS, sampled_tokens(statistics, run)) for run in runs(sampled * len(INTERVALS))),
     }
     names = [group_name(folder, group) for folder in tables]
     for name, pieces in zip(names, tables.values(), strict=True):
         _write(path / name, pieces)
     return names
-
-
-def _runs(numbers: NDArray[np.integer]) -> Iterator[slice]:
-    """Runs of experts that have about ``AT_ONCE`` of the numbers together, given how many each has."""
-    ends = np.cumsum(numbers, dtype=np.int64)
-    cuts = np.unique(np.searchsorted(ends, np.arange(AT_ONCE, ends[-1], AT_ONCE)) + 1).tolist()
-    for begin, end in pairwise([0, *cuts, len(ends)]):
-        if numbers[begin:end].any():
-            yield slice(begin, end)
 
 
 def _experts(statistics: Statistics, labels: list[str], run: slice) -> pa.Table:
@@ -112,5 +105,5 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> None:
         },
     }
     with replacing(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd", **options) as file:
-        for table in chain([first], tables):
+        for table in filter(len, chain([first], tables)):
             file.write_table(table, row_group_size=ROW_GROUP)

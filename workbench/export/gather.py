@@ -12,6 +12,7 @@ import torch
 from cuda_ext import accumulate
 from monet_model import Routing
 
+from ..store.index import IndexWriter
 from ..store.routing import ROW_GROUP, Side, to_arrow
 from .sample import priority
 from .state import Totals
@@ -30,8 +31,10 @@ class Gatherer:
     One piece is in work, one is collected; :meth:`take` waits where the work is behind.
     """
 
-    def __init__(self, part: Part, total: Totals, writer: pq.ParquetWriter, pool: Executor) -> None:
-        self.part, self.total, self.writer = part, total, writer
+    def __init__(
+        self, part: Part, total: Totals, routing: pq.ParquetWriter, index: IndexWriter, pool: Executor
+    ) -> None:
+        self.part, self.total, self.routing, self.index = part, total, routing, index
         self._enough = PAIRS * total.statistics.keys**2
         self._collected: list[Routing] = []
         self._row = self._size = self._pairs = 0
@@ -46,27 +49,32 @@ class Gatherer:
         if self._size >= TOKENS and self._pairs >= self._enough:
             self._hand_over()
 
-    def finish(self) -> None:
-        """Returns when all is gathered that was taken."""
-        self._hand_over()
-        self._hand_over()
+    def finish(self) -> Future[None]:
+        """What is done when all is gathered that was taken."""
+        return self._hand_over(last=True)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, last: bool = False) -> Future[None]:
         if self._working is not None:
             self._working.result()
-        if self._collected:
-            self._working = self._pool.submit(self._gather, self._row, self._collected)
+        self._working = self._pool.submit(self._gather, self._row, self._collected, last)
         self._row += self._size
         self._collected, self._size, self._pairs = [], 0, 0
+        return self._working
 
-    def _gather(self, row: int, pieces: list[Routing]) -> None:
-        routing = Routing.cat(pieces)
+    def _gather(self, row: int, pieces: list[Routing], last: bool) -> None:
+        if pieces:
+            self._add(row, Routing.cat(pieces))
+        if last:
+            self.index.flush()
+
+    def _add(self, row: int, routing: Routing) -> None:
         part, rows = self.part, slice(row, row + len(routing))
         global_rows = np.arange(part.first_row, part.end_row)[rows]
         labels, starts = part.label_of_row[rows].astype(np.int64), part.start_of_row[rows]
         where = map(torch.from_numpy, (labels, global_rows, starts, priority(global_rows)))
         accumulate(self.total.statistics, routing, *where)
-        side1 = Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys)
-        side2 = Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys)
-        kept = part.kept[rows]
-        self.writer.write_table(to_arrow(side1.only(kept), side2.only(kept)), row_group_size=ROW_GROUP)
+        one = Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys)
+        two = Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys)
+        sides = [side.only(part.kept[rows]) for side in (one, two)]
+        self.routing.write_table(to_arrow(*sides), row_group_size=ROW_GROUP)
+        self.index.add(*sides)

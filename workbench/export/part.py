@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ..errors import WorkbenchError
 from ..store.files import replacing, write_parquet
-from ..store.index import write_index
+from ..store.index import IndexWriter
 from ..store.remote import Place
 from ..store.routing import PARQUET, ROUTING
 from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, index_name, part_name, routing_name
-from ..threads import in_threads, thread_pool
+from ..threads import thread_pool
 from .documents import Document, windows
 from .gather import Gatherer
 from .reader import routing_reader
@@ -176,30 +176,24 @@ def export_part(
         WorkbenchError: the model gives NaN or infinity on one of its documents.
     """
     groups = range(len(totals))
-    names = [routing_name(part.number, group) for group in groups]
+    names = [name(part.number, group) for name in (routing_name, index_name) for group in groups]
     with ExitStack() as stack:
         temporary = [stack.enter_context(replacing(path / name)) for name in names]
-        writers = [stack.enter_context(pq.ParquetWriter(file, ROUTING, **PARQUET)) for file in temporary]
+        routing = [stack.enter_context(pq.ParquetWriter(temporary[group], ROUTING, **PARQUET)) for group in groups]
+        shape = model.config.moe_heads, model.config.moe_experts
+        index = [stack.enter_context(IndexWriter(temporary[len(groups) + group], *shape)) for group in groups]
         pool = stack.enter_context(thread_pool(len(groups), max(1, torch.get_num_threads() // len(groups))))
-        gatherers = [Gatherer(part, total, writer, pool) for total, writer in zip(totals, writers, strict=True)]
+        gatherers = [Gatherer(part, *each, pool) for each in zip(totals, routing, index, strict=True)]
         ids_done = size_done = 0
-        for routings, ids in stack.enter_context(closing(_read(part, model, batch_size))):
-            for gatherer, routing in zip(gatherers, routings, strict=True):
-                gatherer.take(routing)
+        for found, ids in stack.enter_context(closing(_read(part, model, batch_size))):
+            for gatherer, rows in zip(gatherers, found, strict=True):
+                gatherer.take(rows)
             ids_done += ids
             size = part.size * ids_done // part.ids
-            report(len(routings[0]), size - size_done)
+            report(len(found[0]), size - size_done)
             size_done = size
-        for gatherer in gatherers:
-            gatherer.finish()
-
-    def turn_around(group: int) -> str:
-        name = index_name(part.number, group)
-        with replacing(path / name) as index:
-            write_index(path / names[group], index, model.config.moe_heads, model.config.moe_experts)
-        return name
-
-    names += in_threads(turn_around, groups)
+        for finished in [gatherer.finish() for gatherer in gatherers]:
+            finished.result()
     for folder, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
         names.append(part_name(folder, part.number))
         write_parquet(path / names[-1], table, row_group_size=TOKENS_ROW_GROUP)

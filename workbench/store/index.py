@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ..errors import WorkbenchError
-from .routing import HALVES, Side, from_arrow
+from .routing import HALVES, Side, halves
 from .rowfile import RowFile
 
-BLOCK = 256  # row groups of routing rows turned around at once: bounds memory
+BLOCK = 2**22  # entries of routing turned around at once: bounds memory
 ENTRIES = 8_192  # about as many a row group of the index holds: one key's, or a few rare keys'
 MAX_PLACES = 2**32
 
@@ -39,36 +39,64 @@ _PARQUET: dict[str, Any] = {
 }
 
 
-def write_index(routing: Path, index: Path, heads: int, num_keys: int) -> None:
-    """Turn a file of routing rows around: blocks in order, in each both sides, of each every key.
+class IndexWriter:
+    """Turns a part's routing around as its rows come: blocks of them in order, in each both sides, of each every key.
 
-    Raises:
-        WorkbenchError: the part has more rows than an index counts.
+    A context manager, which closes the file.
     """
-    file, first = RowFile(routing), 0
-    if len(file) * heads > MAX_PLACES:
-        raise WorkbenchError(f"a part holds at most {MAX_PLACES // heads:,} tokens; {routing} has {len(file):,}.")
-    with pq.ParquetWriter(index, INDEX, **_PARQUET) as writer:
-        for begin in range(0, file.groups, BLOCK):
-            sides = from_arrow(file.read(np.arange(begin, min(begin + BLOCK, file.groups))))
-            for number, side in enumerate(sides, start=1):
-                keys_a_group = max(1, ENTRIES * num_keys // max(len(side.keys), 1))
-                table = _turned(number, side, first, heads, num_keys)
-                writer.write_table(table, row_group_size=keys_a_group)
-            first += len(sides[0])
 
+    def __init__(self, path: Path, heads: int, num_keys: int) -> None:
+        self.heads, self.num_keys = heads, num_keys
+        self._file = pq.ParquetWriter(path, INDEX, **_PARQUET)
+        self._waiting: list[tuple[Side, Side]] = []
+        self._row = self._entries = 0
 
-def _turned(number: int, side: Side, first: int, heads: int, num_keys: int) -> pa.Table:
-    head, key = np.divmod(side.keys, num_keys)
-    row = np.repeat(np.arange(first, first + len(side)), np.diff(side.starts))
-    order = np.argsort(key, kind="stable")  # entries stand by row, then head
-    starts = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=num_keys))])
-    lists = [
-        pa.LargeListArray.from_arrays(pa.array(starts), pa.array(values[order]), type=kind)
-        for values, kind in (((row * heads + head).astype(np.uint32), _PLACES), (side.probs.astype(np.float16), HALVES))
-    ]
-    sides = pa.array(np.full(num_keys, number, np.int8))
-    return pa.Table.from_arrays([sides, pa.array(np.arange(num_keys, dtype=np.int32)), *lists], schema=INDEX)
+    def add(self, side1: Side, side2: Side) -> None:
+        """Take in the next rows.
+
+        Raises:
+            WorkbenchError: the part has more rows than an index counts.
+        """
+        self._waiting.append((side1, side2))
+        self._entries += len(side1.keys) + len(side2.keys)
+        if self._entries >= BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as a block."""
+        if not self._waiting:
+            return
+        sides = [Side.cat([*held]) for held in zip(*self._waiting, strict=True)]
+        self._waiting, self._entries = [], 0
+        if (self._row + len(sides[0])) * self.heads > MAX_PLACES:
+            raise WorkbenchError(f"a part holds at most {MAX_PLACES // self.heads:,} tokens.")
+        for number, side in enumerate(sides, start=1):
+            keys_a_group = max(1, ENTRIES * self.num_keys // max(len(side.keys), 1))
+            self._file.write_table(self._turned(number, side), row_group_size=keys_a_group)
+        self._row += len(sides[0])
+
+    def _turned(self, number: int, side: Side) -> pa.Table:
+        head, key = np.divmod(side.keys, self.num_keys)
+        row = np.repeat(np.arange(self._row, self._row + len(side)), np.diff(side.starts))
+        order = np.argsort(key, kind="stable")  # entries stand by row, then head
+        starts = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=self.num_keys))])
+        lists = [
+            pa.LargeListArray.from_arrays(pa.array(starts), pa.array(values[order]), type=kind)
+            for values, kind in (
+                ((row * self.heads + head).astype(np.uint32), _PLACES),
+                (halves(side.probs), HALVES),
+            )
+        ]
+        sides = pa.array(np.full(self.num_keys, number, np.int8))
+        return pa.Table.from_arrays([sides, pa.array(np.arange(self.num_keys, dtype=np.int32)), *lists], schema=INDEX)
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.flush()
+        self._file.close()
 
 
 def find_expert(

@@ -125,13 +125,17 @@ PARQUET: dict[str, Any] = {
 }
 
 
+def halves(probs: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Probabilities as they are stored."""
+    return np.maximum(probs.astype(np.float16), TINY)
+
+
 def to_arrow(side1: Side, side2: Side) -> pa.Table:
     """Rows of the routing file."""
     columns = []
     for side in (side1, side2):
         starts = pa.array(side.starts)
-        half = np.maximum(side.probs.astype(np.float16), TINY)
-        for values, kind in ((side.keys, "keys"), (half, "probs")):
+        for values, kind in ((side.keys, "keys"), (halves(side.probs), "probs")):
             columns.append(pa.LargeListArray.from_arrays(starts, pa.array(values), type=_LISTS[kind]))
     return pa.Table.from_arrays(columns, schema=ROUTING)
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import WorkbenchError
-from workbench.store.index import find_expert, write_index
-from workbench.store.routing import PARQUET, ROUTING, ROW_GROUP, Side, from_arrow, to_arrow
+from workbench.store import index as index_module
+from workbench.store.index import IndexWriter, find_expert
+from workbench.store.routing import Side, from_arrow, to_arrow
 from workbench.store.rowfile import RowFile
 
 HEADS, KEYS = 3, 7
@@ -79,12 +80,14 @@ def test_more_flat_keys_than_16_bits_are_refused() -> None:
         Side.from_padded(np.zeros((1, 3, 1), np.int16), np.ones((1, 3, 1), np.float32), 30_000)
 
 
-@pytest.mark.parametrize("tokens", [1, ROW_GROUP + 5, 64 * ROW_GROUP + 3])
-def test_index_finds_every_activation(tmp_path, tokens) -> None:
+@pytest.mark.parametrize(("tokens", "piece", "block"), [(1, 1, 1), (300, 7, 50), (300, 300, 2**22), (9000, 1000, 9000)])
+def test_index_finds_every_activation(tmp_path, monkeypatch, tokens, piece, block) -> None:
+    monkeypatch.setattr(index_module, "BLOCK", block)
     dense = [dense_probs(seed, tokens, 0.2) for seed in (1, 2)]
-    with pq.ParquetWriter(tmp_path / "routing.parquet", ROUTING, **PARQUET) as writer:
-        writer.write_table(to_arrow(*map(side_of, dense)), row_group_size=ROW_GROUP)
-    write_index(tmp_path / "routing.parquet", tmp_path / "index.parquet", HEADS, KEYS)
+    sides = [side_of(probs) for probs in dense]
+    with IndexWriter(tmp_path / "index.parquet", HEADS, KEYS) as writer:
+        for begin in range(0, tokens, piece):
+            writer.add(*(side[begin : begin + piece] for side in sides))
     index = RowFile(tmp_path / "index.parquet")
     for i, j in ((0, 0), (3, 6), (6, 1)):
         rows, scores = find_expert(index, i, j, HEADS, KEYS)

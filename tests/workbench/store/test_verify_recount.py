@@ -12,7 +12,7 @@ import pytest
 
 from workbench.export.sample import priority
 from workbench.store import open_run, verify_run
-from workbench.store.index import write_index
+from workbench.store.index import IndexWriter
 from workbench.store.routing import PARQUET, ROW_GROUP, Side, from_arrow, to_arrow
 
 GROUP = ("experts/group-0.parquet", "examples/group-0.parquet", "intervals/group-0.parquet")
@@ -137,7 +137,8 @@ def _reroute(change: Callable[[Side, Side], tuple[Side, Side]]) -> Callable[...,
         model = open_run(copy.path).manifest["model"]
         table = to_arrow(*change(*from_arrow(copy.read(ROUTING))))
         copy.write(ROUTING, table, row_group_size=ROW_GROUP, **PARQUET)
-        write_index(copy.path / ROUTING, copy.path / INDEX, model["heads"], model["keys"])
+        with IndexWriter(copy.path / INDEX, model["heads"], model["keys"]) as index:
+            index.add(*from_arrow(table))
         copy.relist()
 
     return changed
