@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
@@ -17,9 +18,22 @@ def keep_heap() -> bool:
     third of its time. Threads begun later share one heap: those of their own would be cut into pieces of 64 MB, which
     are unmapped when they empty.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _of_glibc("mallopt")
     settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
     return mallopt is not None and all(mallopt(*setting) for setting in settings.items())
+
+
+def trim_heap() -> None:
+    """Returns what is free in the heap to the system, where there is glibc.
+
+    A heap that is kept grows while blocks of many sizes come and go; now and then it should begin anew.
+    """
+    if (trim := _of_glibc("malloc_trim")) is not None:
+        trim(0)
+
+
+def _of_glibc(function: str) -> Any:
+    return getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None
 
 
 def resident_memory() -> int | None:

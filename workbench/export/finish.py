@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from cuda_ext import Statistics
 
 from ..store.files import replacing
+from ..store.priority import number_of
 from ..store.remote import Place, in_ranges
 from ..store.rowfile import RowFile
 from ..store.schema import EXAMPLES, HISTOGRAM_BINS, INTERVALS, group_name, part_name
-from .sample import sampled_tokens
 from .state import Totals
 
 ROW_GROUP = 8192  # experts, or their tokens: what is read for one; smaller ones take longer to write
@@ -77,6 +77,14 @@ def _best_tokens(statistics: Statistics, run: slice) -> list[NDArray]:
     scores, rows = (t.numpy()[run] for t in (statistics.best_scores, statistics.best_rows))
     kept = np.flatnonzero(rows >= 0)
     return [run.start + kept // rows.shape[1], scores.ravel()[kept], rows.ravel()[kept]]
+
+
+def sampled_tokens(statistics: Statistics, experts: slice = slice(0, None)) -> list[NDArray]:
+    """Expert, bin, score and row of every sampled token of a run of experts, by expert, bin and priority."""
+    priorities, scores = (t.numpy()[experts] for t in (statistics.sample_priorities, statistics.sample_scores))
+    kept = np.flatnonzero(priorities >= 0)
+    expert, place = np.divmod(kept // priorities.shape[2], priorities.shape[1])
+    return [experts.start + expert, place, scores.ravel()[kept], number_of(priorities.ravel()[kept])]
 
 
 def _tokens_of(rows: NDArray[np.int64], path: Place, parts: list[dict[str, Any]]) -> NDArray[np.int32]:

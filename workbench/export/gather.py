@@ -13,15 +13,15 @@ from cuda_ext import accumulate
 from monet_model import Routing
 
 from ..store.index import IndexWriter
+from ..store.priority import priority
 from ..store.routing import ROW_GROUP, Side, to_arrow
-from .sample import priority
 from .state import Totals
 
 if TYPE_CHECKING:
     from .part import Part
 
 # What is gathered at once. An expert's statistics then stay in the cache for several of its tokens; a call pays off.
-PAIRS = 16  # active tokens an expert, on the average
+PAIRS = 8  # active tokens an expert, on the average
 TOKENS = 2048
 
 

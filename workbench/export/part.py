@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import WorkbenchError
+from ..memory import trim_heap
 from ..store.files import replacing, write_parquet
 from ..store.index import IndexWriter
+from ..store.priority import BITS, priority
 from ..store.remote import Place
 from ..store.routing import PARQUET, ROUTING
 from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, index_name, part_name, routing_name
@@ -26,7 +28,6 @@ from ..threads import thread_pool
 from .documents import Document, windows
 from .gather import Gatherer
 from .reader import routing_reader
-from .sample import BITS, priority
 from .state import Totals
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ def export_part(
     for folder, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
         names.append(part_name(folder, part.number))
         write_parquet(path / names[-1], table, row_group_size=TOKENS_ROW_GROUP)
+    trim_heap()
     return names
 
 

@@ -68,7 +68,7 @@ class Totals:
 
     def _take(self, arrays: Any) -> None:
         for name in (*_WHOLE, *(["carried"] if "carried" in arrays else [])):
-            setattr(self.statistics, name, torch.from_numpy(arrays[name]))
+            setattr(self.statistics, name, torch.from_numpy(np.require(arrays[name], requirements="W")))
         places = self.statistics.sample_priorities.numel()
         kept = np.unpackbits(arrays["sampled"], count=places).view(bool)
         for name in _SAMPLED:

@@ -18,7 +18,7 @@ from ..errors import WorkbenchError
 from .routing import HALVES, Side, halves
 from .rowfile import RowFile
 
-BLOCK = 2**22  # entries of routing turned around at once: bounds memory
+BLOCK = 2**21  # entries of routing turned around at once: bounds memory
 ENTRIES = 8_192  # about as many a row group of the index holds: one key's, or a few rare keys'
 MAX_PLACES = 2**32
 

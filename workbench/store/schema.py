@@ -39,7 +39,7 @@ DOCUMENTS = pa.schema(
 EXAMPLES = pa.schema([("expert", pa.int32()), ("score", pa.float32()), ("row", pa.int64()), ("token", pa.int32())])
 
 # Sampled tokens of an expert: from each bin of its histogram, INTERVAL_EXAMPLES of its active tokens, or all where
-# there are fewer. A fixed permutation puts all token rows in one order (workbench.export.sample.priority); the first
+# there are fewer. A fixed permutation puts all token rows in one order (workbench.store.priority); the first
 # ones in it are taken, so the choice rests on the corpus alone. Rows stand by expert, bin, and place in that order.
 INTERVALS = pa.schema([("expert", pa.int32()), ("bin", pa.int8()), *list(EXAMPLES)[1:]])
 INTERVAL_EXAMPLES = 3

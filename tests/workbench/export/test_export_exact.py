@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from workbench.export import export_run, finish
-from workbench.export.sample import priority
 from workbench.store import verify_run
+from workbench.store.priority import priority
 
 CLOSE = {"rtol": 2e-4, "atol": 1e-9}  # float32 scores, batched here and one window at a time there
 HALF = 2**-10  # two half-precision factors

@@ -53,17 +53,17 @@ def _files(url: str) -> dict[str, bytes]:
 @pytest.fixture
 def broken_off(url: str, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The place, after an export of which the process died in the third part, its routing already sent."""
-    write, begun = part.write_index, 0
+    write, begun = part.write_parquet, 0
 
-    def dying(*arguments: Any) -> None:
+    def dying(*arguments: Any, **options: Any) -> None:
         nonlocal begun
         begun += 1
-        if begun > 4:  # two groups a part
+        if begun > 4:  # two files a part
             raise KeyboardInterrupt
-        write(*arguments)
+        write(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(part, "write_index", dying)
+        patch.setattr(part, "write_parquet", dying)
         with pytest.raises(KeyboardInterrupt):
             export_run(MODEL, corpus, url, **SETTINGS)
     return url
@@ -114,14 +114,14 @@ def test_damage_is_refused(broken_off, corpus, name, said) -> None:
 
 def test_another_export_is_noticed(broken_off, corpus, monkeypatch) -> None:
     """Between two parts of this one, another export writes its manifest."""
-    write = part.write_index
+    write = part.write_parquet
 
-    def meanwhile(*arguments: Any) -> None:
+    def meanwhile(*arguments: Any, **options: Any) -> None:
         files, root = fsspec.url_to_fs(broken_off)
         files.pipe_file(f"{root}/manifest.json", files.cat_file(f"{root}/manifest.json") + b"\n")
-        write(*arguments)
+        write(*arguments, **options)
 
-    monkeypatch.setattr(part, "write_index", meanwhile)
+    monkeypatch.setattr(part, "write_parquet", meanwhile)
     with pytest.raises(WorkbenchError, match="another export is writing"):
         export_run(MODEL, corpus, broken_off, resume=True, **SETTINGS)
     assert len(_files(broken_off)) > 10

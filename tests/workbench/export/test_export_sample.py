@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from cuda_ext import accumulate
 from cuda_ext.accumulation import MASS_LIMIT, STATE
 from monet_model import Routing
-from workbench.export.sample import number_of, priority, sampled_tokens
+from workbench.export.finish import sampled_tokens
 from workbench.export.state import Totals
+from workbench.store.priority import number_of, priority
 from workbench.store.schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES, histogram_edges
 
 TOKENS, HEADS, KEYS = 160, 2, 4
@@ -104,6 +105,15 @@ def test_totals_are_kept_and_sent_whole(tmp_path) -> None:
         assert_same(copy, totals)
         assert_same(gathered(routing, 90, TOKENS, copy), whole)
     assert len(pickle.dumps(gathered(routing, 0, 0))) < len(pickle.dumps(totals)) - 1000  # empty places do not travel
+
+
+def test_totals_sent_in_memory_that_may_not_be_written_can_go_on() -> None:
+    """As those are that a Ray worker sends."""
+    routing, buffers = random_routing(0), []
+    packed = pickle.dumps(gathered(routing, 0, 90), protocol=5, buffer_callback=buffers.append)
+    sent = pickle.loads(packed, buffers=[bytes(buffer) for buffer in buffers])
+    assert buffers
+    assert_same(gathered(routing, 90, TOKENS, sent), gathered(routing, 0, TOKENS))
 
 
 @pytest.mark.parametrize("carried", [False, True])

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from workbench.export.sample import priority
 from workbench.store import open_run, verify_run
 from workbench.store.index import IndexWriter
+from workbench.store.priority import priority
 from workbench.store.routing import PARQUET, ROW_GROUP, Side, from_arrow, to_arrow
 
 GROUP = ("experts/group-0.parquet", "examples/group-0.parquet", "intervals/group-0.parquet")

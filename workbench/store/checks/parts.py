@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ..priority import BITS, priority
 from ..remote import Place, in_ranges
 from ..rowfile import RowFile
 from ..schema import DOCUMENTS, TOKENS, part_name
@@ -49,7 +50,6 @@ def check_documents(path: Place, manifest: dict[str, Any], part: dict[str, Any])
 
     Raises Wrong where they are not what the manifest says.
     """
-    from ...export.sample import BITS, priority
 
     settings, (begin, end) = manifest["settings"], part["documents"]
     optional = ("source", "score", "bos", "text")

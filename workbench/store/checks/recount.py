@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cuda_ext import Statistics, accumulate
 
+from ..priority import priority
 from ..routing import Side
 from ..schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
 from .halves import ENDS, bits, highest
@@ -54,8 +55,6 @@ class Recount:
         of them have routing."""
         from monet_model import Routing
 
-        from ...export.sample import priority
-
         rows = np.arange(row, row + len(kept))
         self._other_rows += np.bincount(labels[~kept], minlength=len(self._other_rows))
         padded = []
@@ -64,7 +63,7 @@ class Recount:
                 self._heads, self._keys
             )
             padded.append((torch.from_numpy(indices), held.astype(np.uint16), torch.from_numpy(counts)))
-        where = [torch.from_numpy(values) for values in (labels, rows, starts, priority(rows).astype(np.int64))]
+        where = [torch.from_numpy(values) for values in (labels, rows, starts, priority(rows))]
         for statistics, ends in zip((self._low, self._high), ENDS, strict=True):
             arrays = [a for indices, held, counts in padded for a in (indices, torch.from_numpy(ends[held]), counts)]
             accumulate(statistics, Routing(*arrays, num_keys=self._keys), *where)  # type: ignore[misc, arg-type]
@@ -98,7 +97,6 @@ class Recount:
 
     def check_intervals(self) -> None:
         """Raises Wrong where a token is missing that is surely in a bin, before one that is listed or as one of few."""
-        from ...export.sample import priority
 
         low, scores = (t.numpy()[self._experts.expert] for t in (self._low.sample_priorities, self._low.sample_scores))
         listed = self._intervals

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..priority import priority
 from ..remote import Place
 from ..schema import EXAMPLES, HISTOGRAM_BINS, INTERVAL_EXAMPLES, INTERVALS, group_name
 from .sentence import expect
@@ -127,7 +128,6 @@ def check_examples(
 
 def check_intervals(path: Place, manifest: dict[str, Any], group: int, experts: Experts) -> Listed:
     """Sampled tokens; raises Wrong where they contradict themselves."""
-    from ...export.sample import priority
 
     listed, table = _read_listed(path, manifest, group_name("intervals", group), INTERVALS, experts)
     expect((table["bin"].to_numpy() == listed.bin).all(), "scores are not in their bins")
@@ -136,7 +136,7 @@ def check_intervals(path: Place, manifest: dict[str, Any], group: int, experts: 
     there = np.bincount(cell, minlength=experts.histogram.size)
     wanted = np.minimum(experts.histogram.ravel(), INTERVAL_EXAMPLES)
     expect((there == wanted).all(), "it has not the number of tokens that the histograms ask for")
-    order = priority(listed.row).astype(np.int64)
+    order = priority(listed.row)
     expect((np.diff(order)[np.diff(cell) == 0] > 0).all(), "tokens of a bin are not in the sample's order")
     return listed
 
