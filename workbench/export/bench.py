@@ -1,8 +1,9 @@
 """`python -m workbench.export.bench [MODEL CORPUS | --shape 1.4b] [--json]`: an export's cost beside the bare model's.
 
-Tokens a second of the whole forward pass (logits of every token, the same batches) and of an export with statistics,
-examples and routing, each in a process of its own, in turn; with the compiled accumulation and with PyTorch's. Bytes a
-token on disk against dense g1, g2 in half precision and the entropy of what is kept. Peak memory at 1x and 10x tokens.
+Tokens a second of the whole forward pass (logits of every token, the same batches, torch's threads) and of an export
+with statistics, examples and routing, its model loaded, from the corpus's file to the run's last; each in a process of
+its own, in turn. Bytes a token on disk against dense g1, g2 in half precision and the entropy of what is kept. Peak
+memory at 1x and 10x tokens.
 """
 
 from __future__ import annotations
@@ -88,14 +89,10 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
     return {"backend": backend(), "tokens": tokens, "tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
 
 
-def time_export(model: str, corpus: str, limit: int, run: str, plain: bool) -> dict[str, Any]:
+def time_export(model: str, corpus: str, limit: int, run: str) -> dict[str, Any]:
     """Tokens a second of an export, its model already loaded; the peak of the process's memory, in bytes."""
     from . import export
 
-    if plain:
-        from cuda_ext import accumulation
-
-        setattr(accumulation, "has_kernel", lambda _: False)  # noqa: B010
     loaded, found = export.load_model(model), Path(run)
     clock: dict[str, float] = {}
 
@@ -164,13 +161,10 @@ def _apart(*arguments: str) -> dict[str, Any]:
 
 def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memory: bool) -> dict[str, Any]:
     """All figures of a model over the first ``limit`` documents of a corpus."""
-    rows: dict[str, list[dict[str, Any]]] = {"forward": [], "export": [], "export, PyTorch's accumulate": []}
+    rows: dict[str, list[dict[str, Any]]] = {"forward": [], "export": []}
     for turn in range(repeats):
         rows["forward"].append(_apart("--forward", model, corpus, str(limit)))
         rows["export"].append(_apart("--export", model, corpus, str(limit), str(folder / f"run-{turn}")))
-        if not turn:
-            plain = _apart("--export-plain", model, corpus, str(limit), str(folder / "plain"))
-            rows["export, PyTorch's accumulate"].append(plain)
     speed = {
         name: {what: median(r[what] for r in found) for what in ("tokens_s", "tokens_cpu_s")}
         for name, found in rows.items()
@@ -205,9 +199,8 @@ def main(argv: list[str] | None = None) -> None:
     if arguments[:1] == ["--forward"]:
         print(json.dumps(time_forward(arguments[1], arguments[2], int(arguments[3]))))
         return
-    if arguments[:1] in (["--export"], ["--export-plain"]):
-        plain = arguments[0] == "--export-plain"
-        print(json.dumps(time_export(arguments[1], arguments[2], int(arguments[3]), arguments[4], plain)))
+    if arguments[:1] == ["--export"]:
+        print(json.dumps(time_export(arguments[1], arguments[2], int(arguments[3]), arguments[4])))
         return
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as scratch:
