@@ -23,6 +23,7 @@ import numpy as np
 
 from cuda_ext import backend
 
+from ..corpus import load_corpus
 from ..store.manifest import read_manifest
 from ..store.schema import routing_name
 
@@ -62,7 +63,6 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
     """Tokens a second of the whole model over the batches that an export reads."""
     import torch
 
-    from ..corpus import load_corpus
     from ..memory import keep_heap
     from .documents import read_documents
     from .model import load_model, load_tokenizer, model_folder
@@ -179,7 +179,8 @@ def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memor
         "bytes a token": sizes(folder / "run-0"),
     }
     if memory:
-        few = _apart("--export", model, corpus, str(max(1, limit // MORE)), str(folder / "few"))
+        documents = min(limit, len(load_corpus(corpus)))
+        few = _apart("--export", model, corpus, str(max(1, documents // MORE)), str(folder / "few"))
         result["peak memory"] = {str(int(row["tokens"])): row["peak"] for row in (few, rows["export"][0])}
     return result
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..corpus import load_corpus
 from ..errors import WorkbenchError
-from ..memory import keep_heap, resident_memory
+from ..memory import keep_heap, resident_memory, trim_heap
 from ..progress import interruptible, job
 from ..store.manifest import listed_files, read_manifest, write_manifest
 from ..store.remote import Place, Remote, place, remove_files
@@ -218,6 +218,7 @@ def _save_totals(path: Place, manifest: dict[str, Any], totals: list[Totals]) ->
     old, manifest["files"] = list(manifest["files"]), describe(path, names)
     write_manifest(path, manifest)
     remove_files(path, old)
+    trim_heap()
 
 
 def _check_memory(manifest: dict[str, Any]) -> None:
