@@ -8,22 +8,38 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 Advance = Callable[..., None]
 
 
-class _Rate(ProgressColumn):
-    """Units a second, since the job was started or resumed."""
+def short(number: float) -> str:
+    """A number in few characters, of which at least two count: 9999, 12k, 3440k, 56M."""
+    for unit in ("", "k", "M", "G"):
+        if number < 9999.5:
+            return f"{number:.0f}{unit}"
+        number /= 1000
+    return f"{number:.0f}T"
+
+
+class _Done(ProgressColumn):
+    """Units done and in all, short enough for a line of 80 characters."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
         self.unit = unit
 
     def render(self, task: Task) -> Text:
+        return Text(f"{short(task.completed)}/{short(task.total or 0)} {self.unit}", style="progress.download")
+
+
+class _Rate(ProgressColumn):
+    """Units a second, since the job was started or resumed."""
+
+    def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("–" if speed is None else f"{speed:,.0f} {self.unit}/s", style="progress.data.speed")
+        return Text("–" if speed is None else f"{short(speed)}/s", style="progress.data.speed")
 
 
 @contextmanager
@@ -38,10 +54,9 @@ def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Advanc
     """
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        _Rate(unit),
+        BarColumn(bar_width=12),
+        _Done(unit),
+        _Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
     )
