@@ -139,18 +139,26 @@ class Statistics:
         if other.carried is not None:
             self.carried = other.carried + (0 if self.carried is None else self.carried)
         self.histogram += other.histogram
-        scores = torch.cat([self.best_scores, other.best_scores], 1)
-        rows = torch.cat([self.best_rows, other.best_rows], 1)
-        order = rows.argsort(dim=1, stable=True)
-        order = order.gather(1, scores.gather(1, order).argsort(dim=1, descending=True, stable=True))
-        order = order[:, : self.best_rows.shape[1]]
-        self.best_scores.copy_(scores.gather(1, order))
-        self.best_rows.copy_(rows.gather(1, order))
+        self._merge_best(other)
         self._merge_samples(other)
         self.next_row = max(self.next_row, other.next_row)
 
+    def _merge_best(self, other: Statistics) -> None:
+        best, least = other.best_scores[:, 0], self.best_scores[:, -1]
+        met = (best > least) | ((best == least) & (other.best_rows[:, 0] < self.best_rows[:, -1]))  # lists that change
+        scores = torch.cat([self.best_scores[met], other.best_scores[met]], 1)
+        rows = torch.cat([self.best_rows[met], other.best_rows[met]], 1)
+        order = rows.argsort(dim=1, stable=True)
+        order = order.gather(1, scores.gather(1, order).argsort(dim=1, descending=True, stable=True))
+        order = order[:, : self.best_rows.shape[1]]
+        self.best_scores[met] = scores.gather(1, order)
+        self.best_rows[met] = rows.gather(1, order)
+
     def _merge_samples(self, other: Statistics) -> None:
-        met = (other.sample_priorities >= 0).any(2)  # bins where the other has something
+        if not self.sample_scores.numel():
+            return
+        last, first = self.sample_priorities[..., -1], other.sample_priorities[..., 0]
+        met = (first >= 0) & ((last < 0) | (first < last))  # bins that change
         priorities = torch.cat([self.sample_priorities[met], other.sample_priorities[met]], 1)
         scores = torch.cat([self.sample_scores[met], other.sample_scores[met]], 1)
         order = priorities.masked_fill(priorities < 0, NEVER).argsort(1)[:, : self.sample_scores.shape[2]]
