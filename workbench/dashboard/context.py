@@ -103,6 +103,11 @@ class Context:
         """Colour of a label; grey for generalists."""
         return self.colours.get(label, GENERALIST)
 
+    @property
+    def without_label(self) -> str:
+        """What is said of an expert that has no label."""
+        return "generalist" if self.analysed else "not analysed"
+
     def mask(self) -> MaskResult | None:
         """The masking matrix, or None where `monet mask` has not been run."""
         return read_mask(self.run)

@@ -25,9 +25,9 @@ def swatch(colour: str) -> html.Span:
     return html.Span(className="swatch", style={"backgroundColor": colour}, **aria(hidden="true"))
 
 
-def label_mark(label: str, colour: str) -> html.Span:
-    """A label's name with its colour, or `generalist`."""
-    return html.Span([swatch(colour if label else GENERALIST), label or "generalist"], className="label-mark")
+def label_mark(label: str, colour: str, without: str = "generalist") -> html.Span:
+    """A label's name with its colour, or what is said of an expert without one."""
+    return html.Span([swatch(colour if label else GENERALIST), label or without], className="label-mark")
 
 
 def number(value: float, digits: int) -> str:

@@ -39,6 +39,16 @@ def test_page_is_few_components(ctx: Context, url: str) -> None:
     assert 0 < len(list(_components(page))) < MOST_COMPONENTS
 
 
+@pytest.mark.parametrize("url", ["/", "/expert/0/{expert}"])
+def test_nothing_is_said_of_labels_that_nobody_looked_for(bare_run_path: Path, url: str) -> None:
+    ctx = Context(open_run(bare_run_path))
+    page = draw(ctx, read_address(url.format(expert=ctx.ranking(0)[0]), ""))
+    said = repr(page)
+    assert "'not analysed'" in said
+    assert "'generalist'" not in said
+    assert ("'–'" in said) == (url == "/")
+
+
 def test_analysis_made_meanwhile_is_seen(bare_run_path: Path, tmp_path: Path) -> None:
     shutil.copytree(bare_run_path, tmp_path / "run")
     ctx = Context(open_run(tmp_path / "run"))

@@ -133,7 +133,7 @@ def _near(ctx: Context, group: int, expert: int) -> Any:
     rows = [
         [
             html.A(f"{group}:{row.expert}", href=expert_link(group, row.expert)),
-            label_mark(labels[row.expert], ctx.colour(labels[row.expert])),
+            label_mark(labels[row.expert], ctx.colour(labels[row.expert]), ctx.without_label),
             keys[row.key],
             f"{row.similarity:.3f}",
         ]

@@ -35,8 +35,8 @@ def _label_table(ctx: Context) -> html.Table:
         [
             html.A(label_mark(label, ctx.colour(label)), href=label_link(label)),
             f"{int(tokens[label]):,}",
-            *(f"{int(counts[group][label]):,}" for group in ctx.run.groups),
-            f"{sum(int(counts[group][label]) for group in ctx.run.groups):,}",
+            *(_known(ctx, counts[group][label]) for group in ctx.run.groups),
+            _known(ctx, sum(counts[group][label] for group in ctx.run.groups)),
         ]
         for label in ctx.run.labels
     ]
@@ -44,23 +44,28 @@ def _label_table(ctx: Context) -> html.Table:
     return table(head, rows, "Tokens and specialised experts of each label")
 
 
+def _known(ctx: Context, experts: int) -> str:
+    """A number of specialised experts, which only an analysis knows."""
+    return f"{int(experts):,}" if ctx.analysed else "–"
+
+
 def _legend(ctx: Context, group: int, codes: np.ndarray, highlight: str | None) -> html.Ul:
     counts = np.bincount(codes.ravel() + 1, minlength=len(ctx.run.labels) + 2)
     entries = []
     for number, label in enumerate(ctx.run.labels, start=2):
-        chosen = label == highlight
+        chosen, count = label == highlight, _known(ctx, counts[number])
         link = html.A(
-            [swatch(ctx.colour(label)), label, html.Span(f"{counts[number]:,}", className="count")],
+            [swatch(ctx.colour(label)), label, html.Span(count, className="count")],
             href=overview_link(group, None if chosen else label),
             className="legend-entry" + (" chosen" if chosen else ""),
-            **aria(label=f"{'stop bringing out' if chosen else 'bring out'} {label}, {counts[number]:,} experts"),
+            **aria(
+                label=f"{'stop bringing out' if chosen else 'bring out'} {label}, {_known(ctx, counts[number])} experts"
+            ),
         )
         entries.append(html.Li(link))
-    for name, count, style in (("generalist", counts[1], "generalist"), ("never active", counts[0], "unseen")):
+    for name, many, style in ((ctx.without_label, counts[1], "generalist"), ("never active", counts[0], "unseen")):
         mark = html.Span(className=f"swatch {style}", **aria(hidden="true"))
-        entries.append(
-            html.Li([mark, name, html.Span(f"{count:,}", className="count")], className="legend-entry plain")
-        )
+        entries.append(html.Li([mark, name, html.Span(f"{many:,}", className="count")], className="legend-entry plain"))
     return html.Ul(entries, className="legend", **aria(label="Colours of the map, with number of experts"))
 
 
@@ -135,7 +140,11 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         _model_facts(ctx),
         dcc.Store(
             id="map-facts",
-            data={"group": group, "keys": ctx.run.num_keys, "labels": ["never active", "generalist", *ctx.run.labels]},
+            data={
+                "group": group,
+                "keys": ctx.run.num_keys,
+                "labels": ["never active", ctx.without_label, *ctx.run.labels],
+            },
         ),
         html.Div([map_panel, grid_panel], className="map-and-grid"),
         panel(

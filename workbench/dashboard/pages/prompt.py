@@ -77,7 +77,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
 
 
 def _expert_link(ctx: Context, group: int, expert: int, label: str) -> list[Any]:
-    name = label or "generalist"
+    name = label or ctx.without_label
     return [
         swatch(ctx.colour(label)),
         html.A(f"{group}:{expert}", href=expert_link(group, expert), **aria(label=f"expert {group}:{expert}, {name}")),
