@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from workbench import open_run
 from workbench.analysis import analyze_run
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
+from workbench.dashboard.freeze import Frozen
 from workbench.dashboard.links import read_address
 
 MOST_COMPONENTS = 40  # Dash draws n components in n * n steps
@@ -37,6 +39,21 @@ def _components(page: Any) -> Iterator[Component]:
 def test_page_is_few_components(ctx: Context, url: str) -> None:
     page = draw(ctx, read_address(url.format(expert=ctx.ranking(0)[0]), ""))
     assert 0 < len(list(_components(page))) < MOST_COMPONENTS
+
+
+URLS = ["/", "/expert/0/{expert}", "/expert/0/{expert}?show=ranges", "/labels/lua", "/prompt", "/mask", "/structure"]
+
+
+@pytest.mark.parametrize("url", [*URLS, "/explanations", "/scores", "/nowhere"])
+def test_what_callbacks_write_to_is_not_frozen(ctx: Context, url: str) -> None:
+    callbacks = create_app(ctx.run)._callback_list
+    used = {given["id"] for callback in callbacks for given in (*callback["inputs"], *callback["state"])}
+    used |= {name for callback in callbacks for name in re.findall(r"([\w-]+)\.\w+", callback["output"])}
+    assert "expert-logits" in used
+    path, _, query = url.format(expert=ctx.ranking(0)[0]).partition("?")
+    frozen = [part for part in _components(draw(ctx, read_address(path, query))) if isinstance(part, Frozen)]
+    held = set(re.findall(r"'id': '([^']+)'", repr([part.tree for part in frozen])))
+    assert not held & used
 
 
 @pytest.mark.parametrize("url", ["/", "/expert/0/{expert}"])

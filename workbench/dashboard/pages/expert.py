@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import dash_mantine_components as dmc
 import pandas as pd
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
@@ -259,7 +260,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             "What it writes",
             [
                 dcc.Store(id="expert-chosen", data=[group, expert]),
-                dcc.Loading(html.Div(id="expert-logits", className="logits"), delay_show=200),
+                dcc.Loading(dmc.Box(id="expert-logits", className="logits"), delay_show=200),
             ],
             note="Next tokens whose logit it raises and lowers most where it fires: the mean over its best tokens.",
         ),
