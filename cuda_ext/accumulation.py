@@ -199,7 +199,8 @@ def accumulate(
     Raises:
         TypeError: an argument is no tensor, or of a wrong dtype.
         ValueError: a wrong shape, device, or number of keys or heads; rows that do not ascend; probabilities outside
-            0 .. 1; ``starts`` or ``priorities`` missing where it is needed, or out of range.
+            0 .. 1; ``starts`` or ``priorities`` missing where it is needed, or out of range; more tokens
+            than a mass can take at once, some 6.7e7 over the heads and one.
         IndexError: a label that does not exist, an index that is no key, or a count above its width.
     """
     device = statistics.tokens.device
@@ -223,6 +224,9 @@ def accumulate(
             raise TypeError(f"{name} must be torch.int64; got {value.dtype}.")
     if not len(labels):
         return
+    most = int(MASS_LIMIT // MASS_UNIT) // (statistics.heads + 1)
+    if len(labels) > most:
+        raise ValueError(f"accumulate takes at most {most:,} tokens at once; got {len(labels):,}.")
     _check_accumulated(statistics, arrays, labels, rows, starts, priorities)
     statistics._reserve_mass(int(len(labels) * (statistics.heads + 1) * MASS_UNIT))
     s = statistics

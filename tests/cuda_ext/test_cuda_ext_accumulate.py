@@ -286,3 +286,13 @@ def test_masses_beyond_what_an_int64_holds_are_carried() -> None:
     assert torch.equal(total.masses, expected)
     small.merge(total)
     torch.testing.assert_close(small.masses, expected + own, rtol=1e-15, atol=0)
+
+
+def test_more_tokens_than_a_mass_can_take_at_once_are_refused() -> None:
+    """Of arrays that stand for many tokens and hold one."""
+    tokens = MASS_LIMIT // 2**36 // 2 + 1
+    lists = (torch.zeros(1, 1, 0).expand(tokens, 1, 0), torch.zeros(1, 1, dtype=torch.int32).expand(tokens, 1))
+    routing = Lists(lists[0].short(), *lists, lists[0].short(), *lists, num_keys=2)
+    rows = torch.zeros(1, dtype=torch.int64).expand(tokens)
+    with pytest.raises(ValueError, match=f"at most {tokens - 1:,} tokens at once; got {tokens:,}"):
+        accumulate(Statistics.empty(2, 1, 1, best=1), routing, rows, rows)
