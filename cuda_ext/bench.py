@@ -141,7 +141,7 @@ def cases(device: str, seed: int = 0) -> Iterator[Case]:
             parts = [getattr(state, name) for name in STATE]
             given = [getattr(lists, name) for name in names]
             where = (labels, rows + at, starts + at, rows)
-            accumulate_reference(*parts, *given, *where, KEYS, state.top, 2)  # type: ignore[call-arg]
+            accumulate_reference(*parts, *given, *where, KEYS, state.top, 2)  # type: ignore[call-arg]  # lists have no length
             state.next_row += len(rows)
             return None
 
@@ -150,7 +150,7 @@ def cases(device: str, seed: int = 0) -> Iterator[Case]:
     of_expert = 2 * (16 + 8 + 12 * BEST)  # a label's two numbers, a bin and the list, read and written
     yield Case("accumulate", counting(routing, plain=False), "accumulate", lists + KEYS**2 * of_expert)
     short, given = f"accumulate, {FEW} tokens", [getattr(few, name) for name in names]
-    touched = len(active_pairs(*given, KEYS)[1].unique())  # type: ignore[call-arg]
+    touched = len(active_pairs(*given, KEYS)[1].unique())  # type: ignore[call-arg]  # as above
     yield Case(short, counting(few, plain=False), short, size(*given) + touched * of_expert)
     yield Case("  definition in PyTorch", counting(few, plain=True), short)
 

@@ -102,7 +102,7 @@ def _contributions(
         return _strongest(experts, values, counts, totals, top)
     if a1.device.type == "cpu" and has_kernel(a1.device):
         return torch.ops.monet.contributions_kernel(*arrays, top)
-    return contributions_reference(*arrays, top)  # type: ignore[call-arg]
+    return contributions_reference(*arrays, top)  # type: ignore[call-arg]  # a tuple of no length
 
 
 @_contributions.register_fake

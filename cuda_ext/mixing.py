@@ -68,7 +68,7 @@ def mix(
         factors = factors.to(compute)
     wide = [a.to(compute) for a in given.values()]
     out = _vertical(*wide, *arrays, factors) if len(wide) == 2 else _horizontal(*wide, *arrays, factors)
-    return tuple(t.to(first.dtype) for t in out)  # type: ignore[return-value]
+    return tuple(t.to(first.dtype) for t in out)  # type: ignore[return-value]  # as many as in `out`
 
 
 @torch.library.custom_op("monet::mix_horizontal", mutates_args=())

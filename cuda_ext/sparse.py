@@ -100,7 +100,7 @@ def sides(routing: SparseRouting, dtype: torch.dtype, device: torch.device, toke
         if not probs.is_floating_point():
             raise TypeError(f"routing.probs{n} must be of a floating dtype; got {probs.dtype}.")
         arrays += [indices, probs.to(dtype), counts]
-    return tuple(arrays)  # type: ignore[return-value]
+    return tuple(arrays)  # type: ignore[return-value]  # three a side
 
 
 def check_values(indices1: Tensor, counts1: Tensor, indices2: Tensor, counts2: Tensor, keys: int) -> None:

@@ -26,12 +26,12 @@ class MonetConfig(LlamaConfig):
     """
 
     model_type = "monet"
-    base_model_tp_plan = None  # type: ignore[assignment]
-    base_model_pp_plan = None  # type: ignore[assignment]
+    base_model_tp_plan = None  # type: ignore[assignment]  # the base has plans
+    base_model_pp_plan = None  # type: ignore[assignment]  # of Llama's layers
 
     hidden_act: str = "relu2"
-    intermediate_size: int | None = None  # type: ignore[assignment]
-    mlp_bias: bool | None = None  # type: ignore[assignment]
+    intermediate_size: int | None = None  # type: ignore[assignment]  # the base has a size,
+    mlp_bias: bool | None = None  # type: ignore[assignment]  # and a bias, of its MLP
     moe_dim: int = 8
     moe_heads: int = 8
     moe_experts: int = 512

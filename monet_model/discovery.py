@@ -51,7 +51,7 @@ class _TableWatcher(MetaPathFinder):
             execute(module)
             _register(module)
 
-        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
+        spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]  # of this one loader
         return spec
 
 

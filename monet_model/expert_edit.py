@@ -177,7 +177,7 @@ class ExpertEdit:
                 about = json.loads((file.metadata() or {})["edit"])
                 if about["format"] != FORMAT:
                     raise ValueError(f"{path} has the format {about['format']!r}; this version reads {FORMAT!r}.")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except OSError as error:
             raise ValueError(f"there is no expert edit at {path}: {error}") from error
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import WorkbenchError
-from ..export.model import load_model, load_tokenizer, model_folder
-from ..store.text import token_pieces
+from ..export.model import load_model, model_folder
+from ..store.text import load_tokenizer, token_pieces
 from .attribution import Attribution, attribute
 from .patching import Faithfulness, attribute_gradient, compare_with_ablation
 

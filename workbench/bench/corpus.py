@@ -36,8 +36,9 @@ def grow_corpus(corpus: str | Path, model: str | Path, out: Path, tokens: int, s
     import pyarrow as pa
 
     from ..corpus import load_corpus
-    from ..export.model import load_tokenizer, model_folder
+    from ..export.model import model_folder
     from ..store.files import write_parquet
+    from ..store.text import load_tokenizer
 
     if out.exists():
         raise WorkbenchError(f"{out} exists; remove it or name another file.")

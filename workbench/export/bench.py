@@ -64,8 +64,9 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
     import torch
 
     from ..memory import keep_heap
+    from ..store.text import load_tokenizer
     from .documents import read_documents
-    from .model import load_model, load_tokenizer, model_folder
+    from .model import load_model, model_folder
     from .part import Part, pad
 
     keep_heap()

@@ -17,12 +17,13 @@ from ..progress import interruptible, job
 from ..store.manifest import listed_files, read_manifest, write_manifest
 from ..store.remote import Place, Remote, place, remove_files
 from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
+from ..store.text import load_tokenizer
 from ..store.verify import damaged_files
 from ..threads import in_threads
 from .documents import read_documents, summarise
 from .finish import write_group
 from .folder import check_free, check_same, claimed, save_tokenizer
-from .model import describe_model, describe_tokenizer, load_model, load_tokenizer, model_folder
+from .model import describe_model, describe_tokenizer, load_model, model_folder
 from .part import Report
 from .parts import cut_parts, describe, empty_totals, read_here, read_there
 from .state import STATE, Totals, memory_needed, physical_memory, state_name

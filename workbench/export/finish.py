@@ -79,12 +79,12 @@ def _best_tokens(statistics: Statistics, run: slice) -> list[NDArray]:
     return [run.start + kept // rows.shape[1], scores.ravel()[kept], rows.ravel()[kept]]
 
 
-def sampled_tokens(statistics: Statistics, experts: slice = slice(0, None)) -> list[NDArray]:
+def sampled_tokens(statistics: Statistics, run: slice) -> list[NDArray]:
     """Expert, bin, score and row of every sampled token of a run of experts, by expert, bin and priority."""
-    priorities, scores = (t.numpy()[experts] for t in (statistics.sample_priorities, statistics.sample_scores))
+    priorities, scores = (t.numpy()[run] for t in (statistics.sample_priorities, statistics.sample_scores))
     kept = np.flatnonzero(priorities >= 0)
     expert, place = np.divmod(kept // priorities.shape[2], priorities.shape[1])
-    return [experts.start + expert, place, scores.ravel()[kept], number_of(priorities.ravel()[kept])]
+    return [run.start + expert, place, scores.ravel()[kept], number_of(priorities.ravel()[kept])]
 
 
 def _tokens_of(rows: NDArray[np.int64], path: Place, parts: list[dict[str, Any]]) -> NDArray[np.int32]:

@@ -11,8 +11,6 @@ from ..errors import WorkbenchError
 from ..store.files import sha256
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
     from monet_model import MonetForCausalLM
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -120,22 +118,6 @@ def _check_files(folder: Path) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise WorkbenchError(f"{file} is truncated or damaged ({error}); copy it again.") from error
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
-    """The fast tokenizer in a model's folder, or None where it has none.
-
-    Raises:
-        WorkbenchError: there is one and it cannot be read.
-    """
-    if not (folder / "tokenizer.json").is_file():
-        return None
-    from transformers import PreTrainedTokenizerFast
-
-    try:
-        return PreTrainedTokenizerFast.from_pretrained(folder)
-    except Exception as error:  # the library raises bare Exception for a broken file
-        raise WorkbenchError(f"the tokenizer in {folder} cannot be read: {error}") from error
 
 
 def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> dict[str, Any]:

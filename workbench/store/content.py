@@ -14,9 +14,10 @@ from .checks.sentence import about, expect
 from .checks.statistics import check_examples, check_experts, check_intervals
 from .remote import Place
 from .schema import MANIFEST, group_name, index_name, part_name, routing_name
+from .text import load_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    pass
 
 Advance = Callable[[int], None]  # takes the tokens of a group just looked at
 
@@ -39,7 +40,7 @@ def inconsistencies(path: Place, manifest: dict[str, Any], advance: Advance) -> 
     tokenizer = None
     if manifest["tokenizer"] is not None:
         with about("tokenizer", problems):
-            tokenizer = _load_tokenizer(path)
+            tokenizer = load_tokenizer(path / "tokenizer")
     for part in manifest["parts"]:
         with about(part_name("documents", part["part"]), problems):
             here, text = check_documents(path, manifest, part)
@@ -53,14 +54,6 @@ def inconsistencies(path: Place, manifest: dict[str, Any], advance: Advance) -> 
         for group in range(len(manifest["model"]["groups"])):
             problems += _check_group(path, manifest, group, documents, advance)
     return problems
-
-
-def _load_tokenizer(path: Place) -> PreTrainedTokenizerFast:
-    from ..export.model import load_tokenizer
-
-    loaded = load_tokenizer(path / "tokenizer")
-    assert loaded is not None  # its file is in the manifest
-    return loaded
 
 
 def _check_whole(manifest: dict[str, Any], documents: list[Documents]) -> None:

@@ -21,7 +21,7 @@ from .ranking import best_experts
 from .remote import Place, place
 from .runfiles import Rows, RunFiles, count
 from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name
-from .text import token_pieces
+from .text import load_tokenizer, token_pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -373,9 +373,7 @@ class Run(RunFiles):
     def _tokenizer(self) -> PreTrainedTokenizerFast | None:
         if self.manifest["tokenizer"] is None:
             return None
-        from transformers import PreTrainedTokenizerFast
-
-        return PreTrainedTokenizerFast.from_pretrained(self.path / "tokenizer")
+        return load_tokenizer(self.path / "tokenizer")
 
     def token_text(self, tokens: NDArray[np.integer]) -> list[str]:
         """Text of each token id; its number, as #17, where the run has no tokenizer."""

@@ -6,7 +6,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..errors import WorkbenchError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -83,3 +86,19 @@ def _byte_alphabet() -> dict[str, int]:
     kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in kept]
     return {chr(b): b for b in kept} | {chr(0x100 + n): b for n, b in enumerate(others)}
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
+    """The fast tokenizer in a model's folder, or None where it has none.
+
+    Raises:
+        WorkbenchError: there is one and it cannot be read.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    except Exception as error:  # the library raises bare Exception for a broken file
+        raise WorkbenchError(f"the tokenizer in {folder} cannot be read: {error}") from error

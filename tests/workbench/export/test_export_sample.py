@@ -89,7 +89,7 @@ def test_a_sample_is_its_definition_however_it_is_cut(seed, cuts, shards, order)
     for n in order:
         if n < shards and (part := made[n]) is not None:
             total.merge(part)
-    found = list(zip(*(column.tolist() for column in sampled_tokens(total.statistics)), strict=True))
+    found = list(zip(*(column.tolist() for column in sampled_tokens(total.statistics, slice(0, KEYS**2))), strict=True))
     assert [(e, b, r) for e, b, _, r in found] == [(e, b, r) for e, b, _, r in expected]
     np.testing.assert_allclose([s for *_, s, _ in found], [s for *_, s, _ in expected], rtol=1e-6)
 

@@ -58,9 +58,7 @@ def _legend(ctx: Context, group: int, codes: np.ndarray, highlight: str | None) 
             [swatch(ctx.colour(label)), label, html.Span(count, className="count")],
             href=overview_link(group, None if chosen else label),
             className="legend-entry" + (" chosen" if chosen else ""),
-            **aria(
-                label=f"{'stop bringing out' if chosen else 'bring out'} {label}, {_known(ctx, counts[number])} experts"
-            ),
+            **aria(label=f"{'stop bringing out' if chosen else 'bring out'} {label}, {count} experts"),
         )
         entries.append(html.Li(link))
     for name, many, style in ((ctx.without_label, counts[1], "generalist"), ("never active", counts[0], "unseen")):
