@@ -21,7 +21,7 @@ check: .venv/test-ready
 gpu-check: .venv/test-ready
 	$(PY) setup.py build_ext --inplace
 	$(PY) -m pytest -q tests/cuda_ext
-	compute-sanitizer --error-exitcode 1 $(PY) -m pytest -q tests/cuda_ext/test_cuda_ext_gpu.py
+	compute-sanitizer --error-exitcode 1 $(PY) -m pytest -q tests/cuda_ext/test_gpu.py
 	$(PY) -m cuda_ext.bench --device cuda
 
 # A run that was interrupted goes on; one that is finished but older than the demo model is made anew.

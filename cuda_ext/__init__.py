@@ -12,11 +12,11 @@ and why not); elsewhere the definitions in plain PyTorch run on the tensors' dev
 nothing else of the project.
 """
 
-from .accumulation import Statistics, accumulate
-from .contribution import contributions
 from .library import backend
-from .mixing import mix
-from .reference import route_reference
-from .routing import route
+from .ops.accumulate import Statistics, accumulate
+from .ops.contributions import contributions
+from .ops.mix import mix
+from .ops.route import route
+from .reference.route import route_reference
 
 __all__ = ["Statistics", "accumulate", "backend", "contributions", "mix", "route", "route_reference"]

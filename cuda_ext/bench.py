@@ -27,12 +27,15 @@ import torch
 from torch import Tensor
 
 from . import library
-from .accumulation import STATE, Statistics, accumulate
-from .contribution import contributions
-from .mixing import mix
-from .pairs import accumulate_reference, active_pairs, contributions_reference
-from .reference import EPS, mix_horizontal_reference, mix_vertical_backward_reference, mix_vertical_reference
-from .routing import route
+from .ops.accumulate import STATE, Statistics, accumulate
+from .ops.contributions import contributions
+from .ops.mix import mix
+from .ops.route import route
+from .reference.accumulate import accumulate_reference
+from .reference.contributions import contributions_reference
+from .reference.mix import mix_horizontal_reference, mix_vertical_backward_reference, mix_vertical_reference
+from .reference.pairs import active_pairs
+from .reference.route import EPS
 
 TOKENS, FEW, HEADS, KEYS, TOPK, UNITS, LABELS, BEST = 2048, 32, 8, 512, 32, 8, 7, 20
 COPY = "copy of as many bytes as the logits"

@@ -1,151 +1,146 @@
-"""`route`: arguments checked, then the op `monet::route`, which autograd, fake tensors and `torch.compile` know."""
+"""`Routing`: the sparse, exact routing of a batch of tokens in one layer group. The value everything else works on."""
 
 from __future__ import annotations
 
-import math
-from functools import cache
-from statistics import NormalDist
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .library import CPU, has_kernel
-from .reference import check_rows, inverse_deviation, not_finite, route_reference
-from .sparse import MAX_KEYS, check_tensor
 
-LOGIT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+def active_keys(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The entries of (..., keys) that are not 0: keys (..., k) int64, values (..., k) and numbers (...) int32.
 
-
-def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Active keys and their probabilities, from the router's raw logits (paper, section 3).
-
-    Evaluation only: the statistics are the running ones. ``n = (z - mean) / sqrt(var + 1e-5)``; a key is active where
-    ``n >= min(max n, sigma)``, so at least one is; the probabilities are the softmax of the raw ``z`` over the active
-    keys. Computed in float32. Differentiable in ``logits`` through ``probs``; which keys are active is piecewise
-    constant, so ``mean``, ``var`` and ``sigma`` get no gradient.
-
-    Args:
-        logits: (tokens, heads, keys) float32, bfloat16 or float16; any strides; -inf masks a key.
-        mean, var: (heads,) running mean and variance, on the device of ``logits``.
-        sigma: threshold in standard deviations, ``Phi^-1(1 - k / keys)``.
-
-    Returns:
-        Key indices (tokens, heads, k) int16, ascending; probabilities (tokens, heads, k) float32; numbers of active
-        keys (tokens, heads) int32. k is the largest number: nothing is cut. Slots past a row's number hold index 0
-        and probability 0.
-
-    Raises:
-        TypeError: an argument is no tensor, or of a dtype that is not listed.
-        ValueError: a wrong shape or device, no keys or more than 32,767; statistics or sigma that are not finite, a
-            negative variance; a row of logits with NaN or +inf, or with nothing but -inf.
+    Keys ascend; slots past a row's number hold key 0 and value 0.
     """
-    _check(logits, mean, var, sigma)
-    plain = not (torch.compiler.is_compiling() or (logits.requires_grad and torch.is_grad_enabled()))
-    if plain and logits.device.type == "cpu" and has_kernel(logits.device):
-        # What `_route` would come to, without the tens of microseconds that a Python op costs.
-        return _on_cpu(logits.float(), mean.float(), var.float(), float(sigma))
-    # The CUDA kernel reads bfloat16 as it is; everything else is float32.
-    direct = logits.dtype == torch.bfloat16 and logits.device.type == "cuda" and has_kernel(logits.device)
-    return _route(logits if direct else logits.float(), mean.detach().float(), var.detach().float(), float(sigma))
+    active = g != 0
+    counts = active.sum(-1, dtype=torch.int32)
+    width = int(counts.max()) if counts.numel() else 0
+    used = torch.arange(width, device=g.device) < counts[..., None]
+    found = active.flatten().nonzero().squeeze(1) % g.shape[-1]  # in the order in which `used` runs
+    keys = torch.zeros(used.shape, dtype=torch.int64, device=g.device).masked_scatter_(used, found)
+    return keys, g.gather(-1, keys).masked_fill(~used, 0), counts
 
 
-def _check(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> None:
-    """What shapes and dtypes tell; what takes a look at the values is checked in the op."""
-    check_tensor("logits", logits, ("tokens", "heads", "keys"))
-    if logits.dtype not in LOGIT_DTYPES:
-        raise TypeError(f"logits must be float32, bfloat16 or float16; got {logits.dtype}. Use logits.float().")
-    heads, keys = logits.shape[1:]
-    if not 1 <= keys <= MAX_KEYS:
-        raise ValueError(f"logits must have 1 to {MAX_KEYS} keys, as indices are 16-bit; got {keys}.")
-    for name, value in (("mean", mean), ("var", var)):
-        check_tensor(name, value, (heads,), logits.device)
-        if not value.is_floating_point():
-            raise TypeError(f"{name} must be of a floating dtype; got {value.dtype}.")
-    if not -math.inf < sigma < math.inf:  # torch.compile knows comparisons of a number that varies, not isfinite
-        raise ValueError(f"sigma must be finite; got {sigma}.")
+@dataclass(frozen=True)
+class Routing:
+    """Active keys of both sets for every token and head; nothing is cut.
 
+    Expert (i, j) scores ``sum_h p * q`` at a token, over the heads ``h`` whose first list holds (i, p) and whose second
+    list holds (j, q); its flat id is ``i * num_keys + j``. Entries past ``counts`` are padding: key 0, probability 0.
 
-@torch.library.custom_op("monet::route", mutates_args=())
-def _route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    # float64 is for checks of the gradient: `route` does not let it in, and no kernel knows it.
-    if logits.dtype == torch.float64 or not has_kernel(logits.device):
-        _check_statistics(mean, var)
-        return route_reference(logits, mean, var, sigma)
-    return (_on_cpu if logits.device.type == "cpu" else _on_gpu)(logits, mean, var, sigma)
+    Attributes:
+        indices1, indices2: (tokens, heads, k) int16 key indices, ascending; k may differ between the sides.
+        probs1, probs2: (tokens, heads, k) routing probabilities.
+        counts1, counts2: (tokens, heads) int32 number of active keys.
+        num_keys: E, the size of each key set.
+    """
 
+    indices1: Tensor
+    probs1: Tensor
+    counts1: Tensor
+    indices2: Tensor
+    probs2: Tensor
+    counts2: Tensor
+    num_keys: int
 
-def _check_statistics(mean: Tensor, var: Tensor) -> None:
-    if not bool(mean.isfinite().all()):
-        raise ValueError("mean holds NaN or an infinity; the running mean of a trained router expected.")
-    if not bool(((var >= 0) & var.isfinite()).all()):
-        raise ValueError("var holds a negative value, NaN or an infinity; the running variance of a router expected.")
+    @classmethod
+    def from_dense(cls, g1: Tensor, g2: Tensor) -> Routing:
+        """Sparse form of dense probabilities, each (..., heads, keys); leading dimensions are flattened to tokens."""
+        if g1.shape != g2.shape or g1.ndim < 3:
+            raise ValueError(f"g1 and g2 must share one shape (..., heads, keys); got {g1.shape} and {g2.shape}.")
+        keys1, probs1, counts1 = active_keys(g1.flatten(0, -3))
+        keys2, probs2, counts2 = active_keys(g2.flatten(0, -3))
+        keys1, keys2 = keys1.to(torch.int16), keys2.to(torch.int16)
+        return cls(keys1, probs1, counts1, keys2, probs2, counts2, num_keys=g1.shape[-1])
 
+    def dense(self) -> tuple[Tensor, Tensor]:
+        """Dense (g1, g2), each (tokens, heads, keys)."""
 
-def _on_cpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    try:
-        return torch.ops.monet.route_kernel(logits.contiguous(), mean.contiguous(), var.contiguous(), sigma)
-    except RuntimeError:  # the kernel looks at the values as it goes; what it found wrong is told here
-        _check_statistics(mean, var)
-        check_rows(logits)
-        raise
+        def expand(indices: Tensor, probs: Tensor) -> Tensor:
+            return probs.new_zeros(*indices.shape[:2], self.num_keys).scatter_add(-1, indices.long(), probs)
 
+        return expand(self.indices1, self.probs1), expand(self.indices2, self.probs2)
 
-def _on_gpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Runs the kernel with room for the expected number of keys; a second time where that was too little."""
-    _check_statistics(mean, var)
-    tokens, heads, keys = logits.shape
-    if tokens * heads == 0:
-        none = logits.new_empty(tokens, heads, 0, dtype=torch.float32)
-        return none.short(), none, none.new_empty(tokens, heads, dtype=torch.int32)
-    given = (logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
-    width = expected_width(keys, sigma)
-    indices, probs, counts = torch.ops.monet.route_padded(*given, width)
-    fewest, most = (int(n) for n in counts.aminmax())
-    if fewest < 0:  # the kernel's mark of a row without a routing
-        raise not_finite(int((counts < 0).sum()))
-    if most > width:
-        indices, probs, counts = torch.ops.monet.route_padded(*given, most)
-    return indices[..., :most].contiguous(), probs[..., :most].contiguous(), counts
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Routing:
+        tensors: dict[str, Any] = {f.name: change(getattr(self, f.name)) for f in fields(self)[:-1]}
+        return Routing(**tensors, num_keys=self.num_keys)
 
+    def __len__(self) -> int:
+        return len(self.counts1)
 
-@cache
-def expected_width(keys: int, sigma: float) -> int:
-    """Slots a row to try first: twice the number of keys a normal distribution puts above sigma, and some."""
-    mean = keys * (1 - NormalDist().cdf(sigma))
-    return min(keys, 16 * math.ceil((2 * mean + 16) / 16))
+    @property
+    def heads(self) -> int:
+        """Number of routing heads."""
+        return self.counts1.shape[1]
 
+    def __getitem__(self, tokens: slice | Tensor) -> Routing:
+        """The routing of some tokens, chosen by a slice or an index tensor."""
+        return self._map(lambda tensor: tensor[tokens])
 
-@_route.register_fake
-def _shapes(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    tokens, heads, _ = logits.shape
-    width = torch.library.get_ctx().new_dynamic_size()
-    return (
-        logits.new_empty(tokens, heads, width, dtype=torch.int16),
-        logits.new_empty(tokens, heads, width, dtype=mean.dtype),
-        logits.new_empty(tokens, heads, dtype=torch.int32),
-    )
+    def to(self, *args: Any, **kwargs: Any) -> Routing:
+        """A copy on another device; arguments as in :meth:`torch.Tensor.to`, without a dtype."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
+    @staticmethod
+    def cat(parts: Sequence[Routing]) -> Routing:
+        """Concatenation over tokens; narrower parts are padded."""
+        if not parts:
+            raise ValueError("Routing.cat needs at least one part.")
+        if len({(p.num_keys, p.heads) for p in parts}) > 1:
+            raise ValueError("Routing.cat needs parts of one shape: the numbers of keys or heads differ.")
 
-if CPU.loaded:
-    torch.library.register_fake("monet::route_kernel", lambda *given: _shapes(*given[:4]))
+        def join(name: str) -> Tensor:
+            tensors = [getattr(p, name) for p in parts]
+            if tensors[0].ndim == 3:
+                width = max(t.shape[-1] for t in tensors)
+                tensors = [torch.nn.functional.pad(t, (0, width - t.shape[-1])) for t in tensors]
+            return torch.cat(tensors)
 
+        tensors: dict[str, Any] = {f.name: join(f.name) for f in fields(Routing)[:-1]}
+        return Routing(**tensors, num_keys=parts[0].num_keys)
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    indices, probs, counts = output
-    ctx.mark_non_differentiable(indices, counts)
-    ctx.save_for_backward(indices, probs, counts)
-    ctx.keys, ctx.dtype = inputs[0].shape[-1], inputs[0].dtype
+    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Every active (token, expert) once: token (n,), flat expert id (n,), score summed over heads (n,).
 
+        Sorted by token, then expert. Size: tokens x heads x active pairs (about k * k), never tokens x E * E.
+        """
+        score = self.probs1[..., :, None] * self.probs2[..., None, :]  # (tokens, heads, k1, k2)
+        expert = self.indices1.long()[..., :, None] * self.num_keys + self.indices2.long()[..., None, :]
+        token = torch.arange(len(self), device=score.device)[:, None, None, None]
+        flat = (token * self.num_keys**2 + expert)[score > 0]
+        unique, inverse = flat.unique(return_inverse=True)
+        total = torch.zeros(len(unique), dtype=score.dtype, device=score.device)
+        total = total.index_add(0, inverse, score[score > 0])
+        return unique // self.num_keys**2, unique % self.num_keys**2, total
 
-def _backward(ctx: Any, _indices: None, grad: Tensor, _counts: None) -> tuple[Tensor | None, ...]:
-    """Softmax backward over the active keys, scattered to (tokens, heads, keys); 0 at all others."""
-    indices, probs, counts = ctx.saved_tensors
-    padding = torch.arange(probs.shape[-1], device=probs.device) >= counts[..., None]
-    flow = (grad * probs).masked_fill(padding, 0)  # (tokens, heads, k)
-    flow = flow - probs * flow.sum(-1, keepdim=True)
-    dense = flow.new_zeros(*flow.shape[:2], ctx.keys).scatter_add(-1, indices.long(), flow)
-    return dense.to(ctx.dtype), None, None, None
+    def scores(self, experts: Tensor) -> Tensor:
+        """Scores of chosen experts at every token: (tokens, n) for flat ids (n,).
 
+        Raises:
+            IndexError: an id is outside 0 .. E * E - 1.
+        """
+        if experts.numel() and not (int(experts.min()) >= 0 and int(experts.max()) < self.num_keys**2):
+            raise IndexError(f"expert ids must lie in 0 .. {self.num_keys**2 - 1}.")
+        g1, g2 = self.dense()
+        return torch.einsum("the,the->te", g1[..., experts // self.num_keys], g2[..., experts % self.num_keys])
 
-_route.register_autograd(_backward, setup_context=_setup_context)
+    def top_experts(self, n: int) -> tuple[Tensor, Tensor]:
+        """The ``n`` highest-scoring experts of each token: scores (tokens, n) and flat ids (tokens, n).
+
+        Tokens with fewer active experts are padded with score 0 and id -1; ties fall to the lower id.
+        """
+        token, expert, score = self.pairs()
+        order = torch.argsort(score, descending=True, stable=True)
+        order = order[torch.argsort(token[order], stable=True)]
+        token, expert, score = token[order], expert[order], score[order]
+        count = torch.bincount(token, minlength=len(self))
+        rank = torch.arange(len(token), device=token.device) - (count.cumsum(0) - count)[token]
+        kept = rank < n
+        scores = torch.zeros(len(self), n, dtype=score.dtype, device=score.device)
+        ids = torch.full((len(self), n), -1, dtype=torch.int64, device=score.device)
+        scores[token[kept], rank[kept]] = score[kept]
+        ids[token[kept], rank[kept]] = expert[kept]
+        return scores, ids

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from cuda_ext import library
+from cuda_ext.routing import Routing
 
 from . import projection
 from .config import MonetConfig
@@ -46,7 +47,6 @@ from .experts import VerticalExperts
 from .lens import load_lens
 from .modeling import MonetForCausalLM
 from .router import HeadNorm, MonetRouter, head_thresholds, select_keys
-from .routing import Routing
 
 DEMO: dict[str, Any] = {
     "vocab_size": 4096, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "moe_dim": 4,

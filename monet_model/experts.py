@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from cuda_ext import mix
+from cuda_ext.routing import Routing
 
 from .config import MonetConfig
 from .projection import is_plain, product, project
-from .routing import Routing
 
 CHUNK = 128  # tokens that inference takes at a time: what is between the projections stays in the processor's cache
 

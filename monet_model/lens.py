@@ -44,11 +44,12 @@ from transformer_lens.model_bridge.generalized_components.base import Generalize
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformer_lens.utilities import get_device
 
+from cuda_ext.routing import Routing
+
 from .discovery import ARCHITECTURE
 from .experts import ExpertLayer, HorizontalExperts
 from .modeling import MonetDecoderLayer, MonetForCausalLM
 from .router import MonetRouter, head_thresholds, select_keys
-from .routing import Routing
 
 MONET_FIELDS = ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose")
 ROUTING_HOOKS = tuple(f"hook_{value}{side}" for value in ("logits", "normalized", "threshold", "g") for side in (1, 2))

@@ -20,6 +20,8 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.logging import set_tqdm_hook
 from transformers.utils.output_capturing import capture_outputs
 
+from cuda_ext.routing import Routing
+
 from .config import MonetConfig
 from .edits import Edits, active_edits, apply_edits, check_edits
 from .expert_edit import ExpertEdit
@@ -27,7 +29,6 @@ from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss
 from .projection import project
 from .router import Float32Buffers, MonetRouter
-from .routing import Routing
 
 DenseRouting = tuple[Tensor, Tensor]
 

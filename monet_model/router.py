@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cuda_ext import route
+from cuda_ext.routing import Routing
 
 from .config import MonetConfig
 from .projection import project
-from .routing import Routing
 
 
 def routing_threshold(num_keys: int, topk: int) -> float:

@@ -6,12 +6,23 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.text import Text
 
-Advance = Callable[..., None]
+
+class Progress(Protocol):
+    """What a long computation calls with the units it has just done: a bar's, or :func:`silent`."""
+
+    def __call__(self, units: float = 1, note: str = "") -> None:
+        """Count ``units`` more as done; ``note`` stands behind the bar."""
+
+
+def silent(units: float = 1, note: str = "") -> None:
+    """The progress that nobody sees."""
 
 
 def short(number: float) -> str:
@@ -43,7 +54,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Advance]:
+def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Progress]:
     """A progress bar on standard error; the value is called as ``advance(n, note)`` with the units just done.
 
     Args:
@@ -60,11 +71,11 @@ def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Advanc
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        task = progress.add_task(name, total=total, note="")
+    with Bars(*columns, console=Console(stderr=True), disable=not shown) as bars:
+        task = bars.add_task(name, total=total, note="")
 
-        def advance(units: int = 1, note: str = "") -> None:
-            progress.update(task, advance=units, note=note)
+        def advance(units: float = 1, note: str = "") -> None:
+            bars.update(task, advance=units, note=note)
 
         yield advance
 

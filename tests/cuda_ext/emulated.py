@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cuda_ext import Statistics, reference
-from cuda_ext.accumulation import STATE
-from cuda_ext.pairs import accumulate_reference, contributions_reference
+import cuda_ext
+from cuda_ext import Statistics
+from cuda_ext.ops.accumulate import STATE
+from cuda_ext.reference import mix, route
+from cuda_ext.reference.accumulate import accumulate_reference
+from cuda_ext.reference.contributions import contributions_reference
 
 from .conftest import Lists, random_routing
 
-CSRC = Path(reference.__file__).parent / "csrc"
+CSRC = Path(cuda_ext.__file__).parent / "csrc"
 SOURCE = Path(__file__).parent / "emulation" / "kernels.cpp"
 
 
@@ -77,7 +80,7 @@ def route_case(kernel: Emulated, z: Tensor, mean: Tensor, var: Tensor, sigma: fl
     counts = torch.full((tokens, heads), -7, dtype=torch.int32)
     per = 16 // z.element_size()
     aligned = logits.data_ptr() % 16 == 0 and keys % per == 0
-    scale = reference.inverse_deviation(var)
+    scale = route.inverse_deviation(var)
     bf16 = z.dtype == torch.bfloat16
     kernel(aligned, bf16, logits, mean, scale, sigma, tokens * heads, heads, keys, width, indices, probs, counts)
 
@@ -85,7 +88,7 @@ def route_case(kernel: Emulated, z: Tensor, mean: Tensor, var: Tensor, sigma: fl
     bad = ~(z <= torch.finfo(torch.float32).max).all(-1) | (z == float("-inf")).all(-1)
     assert (counts[bad] == -1).all()
     clean = z.masked_fill(bad[..., None], 0.0)
-    want_indices, want_probs, want_counts = reference.route_reference(clean, mean, var, sigma)
+    want_indices, want_probs, want_counts = route.route_reference(clean, mean, var, sigma)
     assert torch.equal(counts[~bad], want_counts[~bad])
     fits = ~bad & (want_counts <= width)
     assert (indices[~fits] == -7).all()
@@ -130,10 +133,10 @@ def check_mix(kernel: Emulated) -> None:
                 exact = [t.double() if t.is_floating_point() else t for t in routing.arrays]
                 s = None if factors is None else factors.double()
                 if both:
-                    want = reference.mix_vertical_reference(a1.double(), a2.double(), *exact, s)
+                    want = mix.mix_vertical_reference(a1.double(), a2.double(), *exact, s)
                     got: tuple[Tensor, ...] = (straight1, cross1, rows, cross2, straight2, columns)
                 else:
-                    want, got = reference.mix_horizontal_reference(a1.double(), *exact, s), (cross2, columns)
+                    want, got = mix.mix_horizontal_reference(a1.double(), *exact, s), (cross2, columns)
                 for actual, expected in zip(got, want, strict=True):
                     torch.testing.assert_close(actual.double(), expected, rtol=2e-5, atol=2e-5)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from monet_model import ExpertEdit, MonetForCausalLM, export_edited_model, load_lens
-from monet_model.expert_edit import model_identity
+from monet_model.identity import model_identity
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5], [9, 9, 30, 12, 2, 60, 33]])

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
+from cuda_ext.routing import Routing
 from monet_model.router import head_thresholds, routing_threshold, select_keys
-from monet_model.routing import Routing
 
 TENSORS = ("indices1", "probs1", "counts1", "indices2", "probs2", "counts2")
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monet_model.routing import Routing
+from cuda_ext.routing import Routing
+
+from ..progress import Progress, silent
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -74,14 +76,14 @@ class CrossTable:
     tokens: NDArray[np.int64]
 
 
-def read_activations(run: Run, group: int, report: Callable[[int], Any] = lambda n: None) -> Iterator[Activations]:
+def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterator[Activations]:
     """All activations of a group whose routing the run holds, a range of its experts at a time, in order of the ids.
 
     With more than :data:`MAX_PAIRS` of them, the routing is read several times, for a range of first keys each.
 
     Args:
         run, group: where the experts are.
-        report: called with the active pairs read since its last call.
+        advance: called with the active pairs read since its last call.
     """
     keys = run.num_keys
     for low, high in pairwise(key_edges(run, group)):
@@ -94,7 +96,7 @@ def read_activations(run: Run, group: int, report: Callable[[int], Any] = lambda
                 experts.append(expert)
                 rows.append(start + token)
                 scores.append(score)
-                report(len(expert))
+                advance(len(expert))
         expert, row, score = np.concatenate(experts), np.concatenate(rows), np.concatenate(scores)
         order = np.argsort(expert, kind="stable")  # rows ascend already
         yield Activations(range(low * keys, high * keys), expert[order], row[order], score[order])

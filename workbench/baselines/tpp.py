@@ -17,13 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..analysis.contributions import expert_contributions, record_pass
+from monet_model.record import record_pass
+
+from ..analysis.attribution.contributions import expert_contributions
+from ..progress import Progress, silent
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ..analysis.windows import Windows
-    from .units import Report, Units
+    from .units import Units
 
 Floats = NDArray[np.float64]
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # of all units
@@ -105,7 +108,7 @@ def _tokens(windows: Windows) -> Tensor:
 
 
 @torch.inference_mode()
-def written_by_units(units: Units, windows: Windows, probes: Probes, report: Report = lambda n: None) -> Written:
+def written_by_units(units: Units, windows: Windows, probes: Probes, advance: Progress = silent) -> Written:
     """What neurons or features wrote."""
     directions = units.directions()
     sizes = [size for size, way in zip(units.sizes, directions, strict=True) if way is not None]
@@ -116,7 +119,7 @@ def written_by_units(units: Units, windows: Windows, probes: Probes, report: Rep
         values = torch.cat(kept, -1) * counted
         mean.index_add_(0, batch.document, values.sum(1))
         absolute.index_add_(0, batch.document, values.abs().sum(1))
-        report(int(batch.real.sum()))
+        advance(int(batch.real.sum()))
     tokens = _tokens(windows).float()
     along = torch.cat([way for way in directions if way is not None]) @ probes.weight.T.float()  # (units, labels)
     document, unit = absolute.nonzero(as_tuple=True)
@@ -127,7 +130,7 @@ def written_by_units(units: Units, windows: Windows, probes: Probes, report: Rep
 
 @torch.inference_mode()
 def written_by_experts(
-    model: MonetForCausalLM, windows: Windows, probes: Probes, layer: int, report: Report = lambda n: None
+    model: MonetForCausalLM, windows: Windows, probes: Probes, layer: int, advance: Progress = silent
 ) -> Written:
     """What the experts of the groups up to a layer wrote, over the layers of their group; a score is the activation.
 
@@ -162,7 +165,7 @@ def written_by_experts(
             columns = torch.cat([score[:, None], sum(parts)], 1).numpy() / tokens[document[token]][:, None]
             number.append(some)
             values.append(np.stack([np.bincount(where, column, len(some)) for column in columns.T], 1))
-        report(int(batch.real.sum()))
+        advance(int(batch.real.sum()))
     cells, where = np.unique(np.concatenate(number), return_inverse=True)
     stacked = np.concatenate(values)
     sums = np.stack([np.bincount(where, column, len(cells)) for column in stacked.T], 1).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..analysis.sums import LabelSums
+from ..progress import Progress, silent
 from .sae import TopKSae, middle_layer, residual
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-    from ..analysis.removal import Ids
+    from ..analysis.removal.choose import Ids
     from ..analysis.windows import Batch, Windows
-
-Report = Callable[[int], None]
 
 
 class Units(Protocol):
@@ -111,7 +110,7 @@ class Features:
 
 @torch.inference_mode()
 def unit_sums(
-    units: Units, windows: Windows, label: NDArray[np.integer], labels: int, report: Report = lambda n: None
+    units: Units, windows: Windows, label: NDArray[np.integer], labels: int, advance: Progress = silent
 ) -> list[LabelSums]:
     """Sums of ``|activation|``, and tokens where it is not 0, of every unit by label; as experts have by their scores.
 
@@ -120,7 +119,7 @@ def unit_sums(
         windows: the documents.
         label: (documents,) their label numbers.
         labels: how many labels there are.
-        report: called with the tokens read since its last call.
+        advance: called with the tokens read since its last call.
     """
     mass = [torch.zeros(labels, size, dtype=torch.float64) for size in units.sizes]
     active = [torch.zeros(labels, size, dtype=torch.int64) for size in units.sizes]
@@ -132,7 +131,7 @@ def unit_sums(
             here = values[counted].abs()
             mass[place].index_add_(0, number, here.double())
             active[place].index_add_(0, number, (here > 0).long())
-        report(int(batch.real.sum()))
+        advance(int(batch.real.sum()))
     return [LabelSums(m.numpy(), a.numpy(), tokens) for m, a in zip(mass, active, strict=True)]
 
 

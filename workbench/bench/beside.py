@@ -5,7 +5,7 @@ Three stores of one group's activations at the first tokens of a run, as many as
 - ours: the routing of those tokens and its index;
 - a Parquet table of (token, expert, score), a row an active pair, asked with DuckDB and with pandas. It is sorted by
   expert, the order that answers questions about one expert best, and its scores are in half precision as ours are;
-- Delphi's latent cache: triples and activations in safetensors (:mod:`workbench.store.interop.delphi`), asked as its
+- Delphi's latent cache: triples and activations in safetensors (:mod:`workbench.interop.delphi`), asked as its
   loader does: a file at a time.
 
 The best tokens and the statistics come from tables of the whole run on our side, which covers more tokens than theirs.

@@ -35,8 +35,8 @@ def grow_corpus(corpus: str | Path, model: str | Path, out: Path, tokens: int, s
     """
     import pyarrow as pa
 
+    from ..checkpoint import model_folder
     from ..corpus import load_corpus
-    from ..export.model import model_folder
     from ..store.files import write_parquet
     from ..store.text import load_tokenizer
 

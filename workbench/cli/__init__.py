@@ -7,7 +7,8 @@ import errno
 import typer
 
 from ..errors import WorkbenchError
-from . import analysis, attribution, explain, models, reading, runs, scores, structure
+from . import analysis, attribution, explain, models, runs, scores, structure
+from . import report as reading
 from .output import err_console
 
 app = typer.Typer(

@@ -39,7 +39,7 @@ def attribute(
 
     The direct attribution is exact and sums to the logit. JSON holds how long it took, in `seconds`.
     """
-    from ..analysis.prompt import attribute_text
+    from ..analysis.attribution.prompt import attribute_text
     from ..store.text import visible
 
     gradient = method is Method.gradient
@@ -73,7 +73,7 @@ def attribute_corpus(
     """Attribute a token to the experts that write it, on the mean over all its places in a run's documents."""
     from .. import open_run
     from ..analysis import attribute_corpus as over_corpus
-    from ..analysis.prompt import read_token
+    from ..analysis.attribution.prompt import read_token
     from ..export import load_model
     from ..store.text import visible
 

@@ -75,8 +75,8 @@ def _endpoint(url: str | None, model: str | None) -> Endpoint | None:
 
 
 def _chosen(run: Run, expert: list[str] | None, top: int | None, sample: int | None) -> list[tuple[int, int]]:
-    from ..dashboard.links import read_expert
     from ..explain import random_experts, top_experts
+    from ..store.address import read_expert
 
     if sum(choice is not None for choice in (expert or None, top, sample)) != 1:
         raise WorkbenchError("say which experts: --expert GROUP:ID, --top N or --sample N.")

@@ -64,7 +64,7 @@ def purge(
     """Remove the experts that go with the score; measure the loss, and with a classifier continuations (Table 4)."""
     from .. import open_run
     from ..analysis import purge_scores
-    from ..analysis.purge import THRESHOLDS
+    from ..analysis.correlation.purge import THRESHOLDS
     from ..corpus import load_scorer
     from ..export import load_model
 

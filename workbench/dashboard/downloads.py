@@ -13,7 +13,7 @@ from ..report.expert import expert_document
 from ..report.files import Report, encode
 from ..report.label import label_document
 from ..report.text import text_document
-from .links import read_expert
+from ..store.address import read_expert
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import WorkbenchError
-from .links import Address, read_expert
+from ..store.address import read_expert
+from .links import Address
 
 if TYPE_CHECKING:
     from torch import Tensor

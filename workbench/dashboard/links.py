@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
-from ..errors import WorkbenchError
-
 
 @dataclass(frozen=True)
 class Address:
@@ -96,26 +94,3 @@ def label_file(label: str, kind: str) -> str:
 def text_file(text: str, kind: str) -> str:
     """Address of a text's report as a file."""
     return f"/download/text.{kind}" + prompt_search(text)
-
-
-def read_expert(text: str, groups: list[int], num_keys: int, group: int | None = None) -> tuple[int, int]:
-    """Group and flat id of an expert from ``group:id``, ``group:i,j``, or ``id`` alone where ``group`` is given.
-
-    Raises:
-        WorkbenchError: the text does not name an expert of the run.
-    """
-    match = re.fullmatch(r"\s*(?:(\d{1,9})\s*:)?\s*(\d{1,9})(?:\s*,\s*(\d{1,9}))?\s*", text)
-    if not match or (match[1] is None and group is None):
-        raise WorkbenchError(f"{text!r} names no expert; write group:id, such as {groups[0]}:{num_keys + 1}.")
-    chosen = int(match[1]) if match[1] is not None else int(group or 0)
-    if chosen not in groups:
-        raise WorkbenchError(f"there is no group {chosen}; this run has the groups {', '.join(map(str, groups))}.")
-    if match[3] is not None:
-        i, j = int(match[2]), int(match[3])
-        if max(i, j) >= num_keys:
-            raise WorkbenchError(f"there is no expert ({i}, {j}); keys run from 0 to {num_keys - 1}.")
-        return chosen, i * num_keys + j
-    expert = int(match[2])
-    if expert >= num_keys**2:
-        raise WorkbenchError(f"there is no expert {expert}; ids run from 0 to {num_keys**2 - 1}.")
-    return chosen, expert

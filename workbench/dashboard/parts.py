@@ -9,8 +9,11 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import html
 
+from ..errors import WorkbenchError
 from ..report.files import KINDS
 from ..report.palette import GENERALIST
+from .context import Context
+from .links import Address
 
 Child = Any
 
@@ -117,3 +120,30 @@ def run_first(title: str, what: str, command: str) -> dmc.Alert:
 def unanalysed(run: object) -> dmc.Alert:
     """Says what to run where the labels of the experts are not known yet; ``run`` is the folder of the run."""
     return run_first("Not analysed yet", "It is known which label an expert is specialised in", f"monet analyze {run}")
+
+
+def group_links(ctx: Context, group: int, address: Callable[[int], str]) -> html.Nav:
+    """Links to the same view of every layer group; ``address`` gives a group's."""
+    links = [
+        html.A(
+            f"{other}",
+            href=address(other),
+            className="group-link" + (" chosen" if other == group else ""),
+            **aria(label=f"layer group {other}", current="true" if other == group else None),
+        )
+        for other in ctx.run.groups
+    ]
+    return html.Nav([html.Span("layer group"), *links], className="group-links", **aria(label="layer group"))
+
+
+def chosen_group(ctx: Context, address: Address) -> int:
+    """The group a query asks for; the first one by default.
+
+    Raises:
+        WorkbenchError: the run has no such group.
+    """
+    groups = {str(group): group for group in ctx.run.groups}
+    asked = address.query.get("group", str(ctx.run.groups[0]))
+    if asked not in groups:
+        raise WorkbenchError(f"there is no group {asked!r}; this run has {', '.join(groups)}.")
+    return groups[asked]

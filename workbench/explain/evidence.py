@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..analysis.selectivity import label_shares
-from ..analysis.vocabulary import vocabulary_entropy
+from ..analysis.specialisation.scores.vocabulary_entropy import vocabulary_entropy
+from ..analysis.specialisation.shares import label_shares
 from .logits import TOKENS, mean_logits
 from .passages import Passage, active_tokens, centred, long_enough, read_passages
 
@@ -29,7 +29,7 @@ class Evidence:
     Attributes:
         group, expert: which one.
         tokens: how often it was active there.
-        shares: label -> share of its score there (:func:`~workbench.analysis.selectivity.label_shares`), largest first.
+        shares: label -> share of its score there (:func:`label_shares`), largest first.
         vocabulary: text of a token, without spaces around it -> part of its score there, largest first.
         different: exp of the entropy of its tokens: about how many different ones it fires at.
         best: (n,) ids of the tokens where it scored highest.

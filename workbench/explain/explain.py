@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..analysis.analyze import read_analysis
-from ..analysis.heldout import HeldOut
-from ..analysis.selectivity import MIN_TOKENS
-from ..analysis.targets import check_same_model
+from ..analysis.checks import check_same_model
+from ..analysis.removal.heldout import HeldOut
+from ..analysis.specialisation.analyze import read_analysis
+from ..analysis.specialisation.shares import MIN_TOKENS
 from ..errors import WorkbenchError
 from ..progress import job
 from .evidence import gather_evidence
@@ -88,7 +88,7 @@ def top_experts(run: Run, n: int) -> list[tuple[int, int]]:
 
 
 def random_experts(run: Run, n: int, seed: int = 0) -> list[tuple[int, int]]:
-    """``n`` experts at random of those active at :data:`~workbench.analysis.selectivity.MIN_TOKENS` tokens or more."""
+    """``n`` experts at random of those active at :data:`MIN_TOKENS` tokens or more."""
     tables = []
     for group in run.groups:
         tokens = run.experts(group)["tokens"]
@@ -111,7 +111,7 @@ def explain_experts(
 ) -> Explanations:
     """Explains experts, scores what was said, and keeps both in the run.
 
-    The documents are split once, as for masking (:func:`~workbench.analysis.heldout.split_documents`): explainers are
+    The documents are split once, as for masking (:func:`split_documents`): explainers are
     given what the experts do in three quarters of them, and scores come from passages of the last quarter; documents
     whose routing the run does not keep have no part in either. The control
     gives each expert the explanation of another one of those explained together. Same run, experts and seed: the same
@@ -142,19 +142,19 @@ def explain_experts(
     rows: list[dict[str, Any]] = []
     trials: list[Trial] = []
     try:
-        with job("explain", len(experts), "experts", progress) as report:
+        with job("explain", len(experts), "experts", progress) as advance:
             for group, expert in experts:
                 activations = run.activations(group, expert)
                 evidence = gather_evidence(run, group, expert, activations, shown, model)
                 trials.append(make_trial(run, activations, scored, np.random.default_rng([seed, group, expert])))
                 said = {"kind": explainer.kind, "author": explainer.author, "text": explainer.explain(evidence)}
                 rows.append({"group": group, "expert": expert, **said, **_NOT_SCORED})
-                report()
+                advance()
         if judge is not None:
-            with job("score", len(experts), "experts", progress) as report:
+            with job("score", len(experts), "experts", progress) as advance:
                 for row, trial, other in zip(rows, trials, _others([row["text"] for row in rows], seed), strict=True):
                     row |= _scores(judge, trial, row["text"], other)
-                    report()
+                    advance()
     finally:
         if rows:
             write_explanations(run, pd.DataFrame(rows))

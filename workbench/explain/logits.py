@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monet_model.routing import Routing
+from cuda_ext.routing import Routing
+from monet_model.record import record_pass
 
-from ..analysis.contributions import record_pass
-from ..analysis.targets import check_same_model
+from ..analysis.checks import check_same_model
 from ..errors import WorkbenchError
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from ..checkpoint import load_model
 from .export import export_run
-from .model import load_model
 
 __all__ = ["export_run", "load_model"]

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoint import describe_model, describe_tokenizer, load_model, model_folder
 from ..corpus import load_corpus
 from ..errors import WorkbenchError
 from ..memory import keep_heap, resident_memory, trim_heap
@@ -23,9 +24,8 @@ from ..threads import in_threads
 from .documents import read_documents, summarise
 from .finish import write_group
 from .folder import check_free, check_same, claimed, save_tokenizer
-from .model import describe_model, describe_tokenizer, load_model, model_folder
-from .part import Report
 from .parts import cut_parts, describe, empty_totals, read_here, read_there
+from .pipeline import Report
 from .state import STATE, Totals, memory_needed, physical_memory, state_name
 
 if TYPE_CHECKING:

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
-from contextlib import ExitStack, closing
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..errors import WorkbenchError
-from ..memory import trim_heap
-from ..store.files import replacing, write_parquet
-from ..store.index import IndexWriter
 from ..store.priority import BITS, priority
-from ..store.remote import Place
-from ..store.routing import PARQUET, ROUTING
-from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS, index_name, part_name, routing_name
-from ..threads import thread_pool
+from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS
 from .documents import Document, windows
-from .gather import Gatherer
-from .reader import routing_reader
-from .state import Totals
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM, Routing
-
-TOKENS_ROW_GROUP = 4096
-AHEAD = 2  # batches a thread that are in work or wait to be gathered: bounds memory
-Report = Callable[[int, int], None]  # takes the tokens and the size just done
+    pass
 
 
 class Part:
@@ -146,86 +124,6 @@ class Part:
         return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(self.label_names, pa.string())).cast(LABEL_TYPE)
 
 
-def pad(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Windows padded on the right: ids, attention mask and which tokens statistics count, each (batch, tokens)."""
-    width = max(len(ids) for ids, _ in batch)
-    padded = np.zeros((len(batch), width), np.int64)
-    mask = np.zeros((len(batch), width), np.int64)
-    counted = np.zeros((len(batch), width), bool)
-    for row, (ids, bos) in enumerate(batch):
-        padded[row, : len(ids)], mask[row, : len(ids)], counted[row, int(bos) : len(ids)] = ids, 1, True
-    return torch.from_numpy(padded), torch.from_numpy(mask), torch.from_numpy(counted)
-
-
 def kept_documents(documents: list[Document], fraction: float) -> NDArray[np.bool_]:
     """Which documents' routing is written: those whose number comes first in a fixed order that looks random."""
     return priority(np.array([d.number for d in documents])) < fraction * 2**BITS
-
-
-def export_part(
-    part: Part, model: MonetForCausalLM, path: Place, batch_size: int, totals: list[Totals], report: Report
-) -> list[str]:
-    """Run the model over a part, write its files, and add it to the totals of each group.
-
-    The totals may be those of the parts before, or empty ones to merge into these later: the outcome is the same. As
-    many batches are read at once as torch has threads, each by one: no sum rests on how many there are.
-
-    Returns:
-        Paths of the written files inside the run.
-
-    Raises:
-        WorkbenchError: the model gives NaN or infinity on one of its documents.
-    """
-    groups = range(len(totals))
-    names = [name(part.number, group) for name in (routing_name, index_name) for group in groups]
-    with ExitStack() as stack:
-        temporary = [stack.enter_context(replacing(path / name)) for name in names]
-        routing = [stack.enter_context(pq.ParquetWriter(temporary[group], ROUTING, **PARQUET)) for group in groups]
-        shape = model.config.moe_heads, model.config.moe_experts
-        index = [stack.enter_context(IndexWriter(temporary[len(groups) + group], *shape)) for group in groups]
-        pool = stack.enter_context(thread_pool(len(groups), max(1, torch.get_num_threads() // len(groups))))
-        gatherers = [Gatherer(part, *each, pool) for each in zip(totals, routing, index, strict=True)]
-        ids_done = size_done = 0
-        for found, ids in stack.enter_context(closing(_read(part, model, batch_size))):
-            for gatherer, rows in zip(gatherers, found, strict=True):
-                gatherer.take(rows)
-            ids_done += ids
-            size = part.size * ids_done // part.ids
-            report(len(found[0]), size - size_done)
-            size_done = size
-        for finished in [gatherer.finish() for gatherer in gatherers]:
-            finished.result()
-    for folder, table in (("tokens", part.tokens_table()), ("documents", part.documents_table())):
-        names.append(part_name(folder, part.number))
-        write_parquet(path / names[-1], table, row_group_size=TOKENS_ROW_GROUP)
-    trim_heap()
-    return names
-
-
-def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[tuple[list[Routing], int], None, None]:
-    """The routing of each batch's counted rows by group, and how many ids the batch has; in order.
-
-    Raises:
-        WorkbenchError: as :func:`export_part` does.
-    """
-
-    def read(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[list[Routing], int]:
-        ids, mask, counted = pad(batch)
-        chosen = counted.flatten().nonzero().squeeze(1)
-        return [routing[chosen] for routing in read_routing(ids, mask)], int(mask.sum())
-
-    threads, row = torch.get_num_threads(), 0
-    left = iter(part.batches(batch_size))
-    reading: deque[Future[tuple[list[Routing], int]]] = deque()
-    with routing_reader(model) as read_routing, thread_pool(threads) as pool:
-        while True:
-            reading.extend(pool.submit(read, batch) for batch in islice(left, AHEAD * threads - len(reading)))
-            if not reading:
-                return
-            try:
-                routings, ids = reading.popleft().result()
-            except ValueError as error:
-                where = part.around(row)
-                raise WorkbenchError(f"the model cannot route a context window of {where}: {error}") from error
-            row += len(routings[0])
-            yield routings, ids

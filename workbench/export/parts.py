@@ -11,7 +11,8 @@ from ..store.manifest import describe_file
 from ..store.remote import Place, Remote, file_size
 from ..threads import in_threads
 from .documents import Document
-from .part import Part, Report, export_part
+from .part import Part
+from .pipeline import Report, export_part
 from .state import Totals
 
 if TYPE_CHECKING:

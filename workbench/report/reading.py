@@ -66,7 +66,7 @@ def model_of(run: Run, path: str) -> MonetForCausalLM:
     Raises:
         WorkbenchError: there is no readable model at ``path``, or it has another number of experts or groups.
     """
-    from ..export.model import load_model
+    from ..checkpoint import load_model
 
     model = load_model(path)
     shape = (model.config.moe_experts, len(model.config.routing_groups))

@@ -48,14 +48,12 @@ class Run(RunFiles):
     A token row is the global number of a counted token, in corpus order: start-of-text tokens and padding have none.
 
     Attributes:
-        labels: the corpus's labels, in alphabetical order.
         model_path: folder or hub name of the model that made it.
-        path, manifest, groups, group_layers, num_keys, heads, tokens_total: see :class:`RunFiles`.
+        path, manifest, labels, groups, group_layers, num_keys, heads, tokens_total: see :class:`RunFiles`.
     """
 
     def __init__(self, path: Place, manifest: dict[str, Any]) -> None:
         super().__init__(path, manifest)
-        self.labels: list[str] = list(manifest["labels"])
         self.model_path: str = manifest["model"]["path"]
 
     # tables
@@ -98,14 +96,14 @@ class Run(RunFiles):
         Columns: tokens (active tokens), mass (sum of scores), mean (over active tokens), max, then tokens:{label} and
         mass:{label} for each label.
         """
-        file = self._file(group_name("experts", self._group(group)))
+        file = self._file(group_name("experts", self.check_group(group)))
         table = file.read(columns=[name for name in file.columns if name != "histogram"])
         return table.to_pandas().set_index("expert")
 
     def expert(self, group: int, expert: int) -> pd.Series:
         """One row of :meth:`experts`, read without the others; 0 in all but ``mean``, which is missing, where the
         expert was never active."""
-        file = self._file(group_name("experts", self._group(group)))
+        file = self._file(group_name("experts", self.check_group(group)))
         columns = [name for name in file.columns if name not in ("expert", "histogram")]
         table = self._of_expert("experts", group, expert, columns)
         row = {name: table[name][0].as_py() if len(table) else 0 for name in columns}
@@ -133,7 +131,7 @@ class Run(RunFiles):
         Raises:
             WorkbenchError: there is no such column, or ``offset`` or ``limit`` is negative.
         """
-        file = self._file(group_name("experts", self._group(group)))
+        file = self._file(group_name("experts", self.check_group(group)))
         return best_experts(file, by, dict(where or {}), ascending, count("offset", offset), count("limit", limit))
 
     def histogram(self, group: int, expert: int) -> pd.DataFrame:
@@ -231,7 +229,7 @@ class Run(RunFiles):
         """As :meth:`routing`, but a token whose routing the run does not hold has no active key."""
         import torch
 
-        from monet_model.routing import Routing
+        from cuda_ext.routing import Routing
 
         sides = self.sides(tokens, group)
         arrays = (array for side in sides for array in side.padded(self.heads, self.num_keys))
@@ -244,7 +242,7 @@ class Run(RunFiles):
         documents alone gives those of them.
         """
         i, j = self._keys(expert)
-        self._group(group)
+        self.check_group(group)
         rows, scores = [], []
         for part in range(self._parts):
             found, score = find_expert(self._file(index_name(part, group)), i, j, self.heads, self.num_keys)
@@ -283,7 +281,7 @@ class Run(RunFiles):
         example = np.repeat(np.arange(len(at)), counts)
         place = np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts - first, counts)
         wanted, back = np.unique(place + (at - position)[example], return_inverse=True)
-        score = self._score(wanted, self._group(group), i, j)[back]
+        score = self._score(wanted, self.check_group(group), i, j)[back]
         token = self._token_ids(wanted)[back]
         return pd.DataFrame(
             {
@@ -305,7 +303,7 @@ class Run(RunFiles):
         """
         i, j = self._keys(expert)
         rows, position = self._window_rows(window)
-        score = self._score(rows, self._group(group), i, j)
+        score = self._score(rows, self.check_group(group), i, j)
         token = self._token_ids(rows)
         return pd.DataFrame({"position": position, "token": token, "text": self.token_text(token), "score": score})
 
@@ -325,7 +323,7 @@ class Run(RunFiles):
         """Write activations as a latent cache of EleutherAI's Delphi: triples of places, and scores in half precision.
 
         Windows are those the model read, of the documents whose routing the run holds; scores of 1e-5 and less are left
-        out, as Delphi's own cache does, and start-of-text tokens have none. See :mod:`workbench.store.interop.delphi`.
+        out, as Delphi's own cache does, and start-of-text tokens have none. See :mod:`workbench.interop.delphi`.
 
         Args:
             path: folder of the cache; the group becomes a module in it, which must not exist yet.
@@ -339,14 +337,14 @@ class Run(RunFiles):
         Raises:
             WorkbenchError: there is no such group or expert, or the folder exists.
         """
-        from .interop import write_delphi
+        from ..interop import write_delphi
 
-        return write_delphi(self, Path(path), self._group(group), experts, splits)
+        return write_delphi(self, Path(path), self.check_group(group), experts, splits)
 
     def to_neuronpedia(self, path: str | Path, group: int, experts: Sequence[int]) -> Path:
         """Write experts as features for Neuronpedia's importer: JSON lines of their statistics and best tokens.
 
-        See :mod:`workbench.store.interop.neuronpedia`.
+        See :mod:`workbench.interop.neuronpedia`.
 
         Args:
             path: folder to write MODEL/SOURCE in, which must not exist yet.
@@ -359,9 +357,9 @@ class Run(RunFiles):
         Raises:
             WorkbenchError: there is no such group or expert, or the folder exists.
         """
-        from .interop import write_neuronpedia
+        from ..interop import write_neuronpedia
 
-        return write_neuronpedia(self, Path(path), self._group(group), experts)
+        return write_neuronpedia(self, Path(path), self.check_group(group), experts)
 
     # tokenizer and analysis
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import NotFoundError, WorkbenchError
 from .remote import Place, in_ranges
 from .routing import Side, from_arrow
 from .rowfile import RowFile
@@ -29,6 +29,7 @@ class RunFiles:
     Attributes:
         path: folder of the run, or what stands for it where it is remote.
         manifest: what it was made from, and its files.
+        labels: the corpus's labels, in alphabetical order.
         groups: numbers of the routing groups.
         group_layers: the layer that owns each group's router.
         num_keys: E; a group has E * E experts, and expert (i, j) has the flat id i * E + j.
@@ -38,6 +39,7 @@ class RunFiles:
 
     def __init__(self, path: Place, manifest: dict[str, Any]) -> None:
         self.path, self.manifest = path, manifest
+        self.labels: list[str] = list(manifest["labels"])
         model, parts = manifest["model"], manifest["parts"]
         self.group_layers: list[int] = list(model["groups"])
         self.groups = list(range(len(self.group_layers)))
@@ -51,7 +53,7 @@ class RunFiles:
 
     def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
         """The stored routing of token rows, in their order, as :meth:`routing` gives it, but flat."""
-        rows, group = self._rows(tokens), self._group(group)
+        rows, group = self._rows(tokens), self.check_group(group)
         held = self._held
         if held is not None and held[0] == group:
             at = np.minimum(np.searchsorted(held[1], rows), len(held[1]) - 1)
@@ -73,19 +75,42 @@ class RunFiles:
         side1, side2 = (Side.cat(list(sides)) for sides in zip(*pieces, strict=True))
         return side1.take(back), side2.take(back)
 
-    def _group(self, group: int) -> int:
+    def check_group(self, group: int) -> int:
+        """The number of a group of this run.
+
+        Raises:
+            NotFoundError: the run has no such group.
+        """
         if group not in self.groups:
-            raise WorkbenchError(f"the run has no group {group}; it has {', '.join(map(str, self.groups))}.")
+            raise NotFoundError(f"{self.path} has no group {group}; it has {', '.join(map(str, self.groups))}.")
         return int(group)
 
-    def _keys(self, expert: int) -> tuple[int, int]:
+    def check_label(self, label: str) -> int:
+        """The number of a label of this run: its place in :attr:`labels`.
+
+        Raises:
+            NotFoundError: the run has no such label.
+        """
+        if label not in self.labels:
+            raise NotFoundError(f"{self.path} has no label {label!r}; it has {', '.join(self.labels)}.")
+        return self.labels.index(label)
+
+    def check_expert(self, expert: int) -> int:
+        """The flat id of an expert, which each group of this run has.
+
+        Raises:
+            NotFoundError: ids do not reach that far, or it is no whole number.
+        """
         try:
             known = 0 <= index(expert) < self.num_keys**2
         except TypeError:
             known = False
         if not known:
-            raise WorkbenchError(f"there is no expert {expert}; ids run from 0 to {self.num_keys**2 - 1}.")
-        return divmod(index(expert), self.num_keys)
+            raise NotFoundError(f"there is no expert {expert!r}; ids run from 0 to {self.num_keys**2 - 1}.")
+        return index(expert)
+
+    def _keys(self, expert: int) -> tuple[int, int]:
+        return divmod(self.check_expert(expert), self.num_keys)
 
     def _rows(self, rows: Rows) -> NDArray[np.int64]:
         if isinstance(rows, slice):
@@ -110,7 +135,7 @@ class RunFiles:
 
     def _of_expert(self, folder: str, group: int, expert: int, columns: list[str]) -> pa.Table:
         self._keys(expert)
-        return self._file(group_name(folder, self._group(group))).equal("expert", expert, columns)
+        return self._file(group_name(folder, self.check_group(group))).equal("expert", expert, columns)
 
     def _token_columns(self, rows: NDArray[np.int64], columns: list[str]) -> pa.Table:
         """Columns of token rows, in their order."""

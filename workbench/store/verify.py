@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from ..errors import WorkbenchError
-from ..progress import job
+from ..progress import Progress, job, silent
+from .checks.consistency import inconsistencies
 from .checks.manifest import check_sense, check_shape
-from .checks.sentence import about
-from .content import inconsistencies
+from .checks.problem import about
 from .files import TEMPORARY
 from .manifest import is_changed, listed_files, read_manifest
 from .remote import Place, file_size, file_sizes, open_whole, place
@@ -26,7 +26,7 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
     """Problems of the run at ``path``, one sentence each; an empty list says that it is sound and complete.
 
     Sizes and checksums of all files, and the manifest's own, find whatever changed since the run was written. Were they
-    made to fit, what all files say is held against each other: see :func:`~workbench.store.content.inconsistencies`.
+    made to fit, what all files say is held against each other: see :func:`inconsistencies`.
     A run holds neither its model nor its corpus, so whether they are the ones that the manifest's paths and hashes name
     cannot be told from it. Nor can what then only a checksum knows: sources and quality scores of documents, ids and
     text where the corpus gave ids, tokens of the tokenizer that no text has, settings that would have given the same
@@ -57,7 +57,7 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
         problems.append(f"{where} is half-written; continue its export with --resume.")
     files = listed_files(manifest)
     with job("checksums", sum(file["bytes"] for file in files.values()) // MEGA, "MB", progress) as advance:
-        damaged = damaged_files(where, files, advance=lambda size: advance(size / MEGA))
+        damaged = damaged_files(where, files, advance=advance)
     for left in sorted(file_sizes(where)):
         name = left if left.isprintable() else repr(left)
         if left.endswith(TEMPORARY):
@@ -76,7 +76,7 @@ def damaged_files(
     path: Place,
     files: dict[str, dict[str, Any]],
     read: Container[str] | None = None,
-    advance: Callable[[int], None] = lambda _: None,
+    advance: Progress = silent,
 ) -> list[str]:
     """A sentence for each file of a manifest's list that is missing, cut or changed.
 
@@ -84,7 +84,7 @@ def damaged_files(
         path: of the run.
         files: as the manifest lists them.
         read: names of those whose content is looked at, by default all; of the others, the size.
-        advance: told the bytes of each file that was looked at.
+        advance: called with the megabytes of each file that was looked at.
     """
     problems, sizes = [], file_sizes(path)
     for name, expected in files.items():
@@ -101,7 +101,7 @@ def damaged_files(
             else:
                 if changed:
                     problems.append(f"{name} has changed since it was written: its checksum differs.")
-        advance(expected["bytes"])
+        advance(expected["bytes"] / MEGA)
     return problems
 
 

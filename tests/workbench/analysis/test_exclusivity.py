@@ -21,9 +21,16 @@ from workbench.analysis import (
     read_curve,
     removal_curve,
 )
-from workbench.analysis.curve import column
-from workbench.analysis.heldout import HeldOut, Losses, document_losses
-from workbench.analysis.removal import equally_active, order_scores, preference, random_experts, specialists
+from workbench.analysis.removal.choose import (
+    equally_active,
+    order_scores,
+    preference,
+    random_experts,
+    specialists,
+)
+from workbench.analysis.removal.curve_result import column
+from workbench.analysis.removal.heldout import HeldOut
+from workbench.analysis.removal.losses import Losses, document_losses
 from workbench.analysis.sums import LabelSums
 from workbench.analysis.windows import Windows
 from workbench.errors import WorkbenchError
@@ -200,7 +207,7 @@ def test_an_unknown_order_is_refused(run: Run, model: MonetForCausalLM) -> None:
 
 
 def test_controls_are_others_as_many_and_as_active(sums: list[LabelSums], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.analysis.removal.STRATA", 16)
+    monkeypatch.setattr("workbench.analysis.removal.choose.STRATA", 16)
     rng = np.random.default_rng(0)
     for group in sums:
         mass = group.mass.sum(0)
@@ -218,7 +225,7 @@ def test_controls_are_others_as_many_and_as_active(sums: list[LabelSums], monkey
 
 def test_a_stratum_that_is_short_borrows_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of the most active stratum is taken, so the next ones give its share."""
-    monkeypatch.setattr("workbench.analysis.removal.STRATA", 3)
+    monkeypatch.setattr("workbench.analysis.removal.choose.STRATA", 3)
     mass = np.arange(9.0, 0.0, -1.0)
     group = LabelSums(mass[None], np.ones((1, 9), int), np.array([9]))
     for seed in range(10):
@@ -274,7 +281,7 @@ def test_the_curve_stops_past_its_budget_and_is_kept(
         tokens = np.ones(windows.documents)
         return Losses((3 + 0.01 * step) * tokens, tokens, tokens)
 
-    monkeypatch.setattr("workbench.analysis.trace.document_losses", rising)
+    monkeypatch.setattr("workbench.analysis.removal.curve.document_losses", rising)
     assert read_curve(run) is None
     curve = removal_curve(run, model, thresholds=(2.0, 1.8, 1.6, 1.4), budget=0.025)
     chosen = curve.means.loc["chosen"]
@@ -302,7 +309,7 @@ def test_nothing_removed_is_not_measured_again(
         passes.append(len(passes))
         return document_losses(*arguments)
 
-    monkeypatch.setattr("workbench.analysis.trace.document_losses", counting)
+    monkeypatch.setattr("workbench.analysis.removal.curve.document_losses", counting)
     curve = removal_curve(run, model, thresholds=(1e6, 1e5))
     assert len(passes) == 1
     assert (curve.points[["removed", "target", "others"]] == 0).all(axis=None)

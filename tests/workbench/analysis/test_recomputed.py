@@ -12,7 +12,7 @@ from scipy.stats import entropy
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import analyze_run, read_analysis
-from workbench.analysis.coherence import residual_embeddings
+from workbench.analysis.specialisation.scores.coherence import residual_embeddings
 from workbench.export import export_run
 from workbench.store import Run, open_run
 

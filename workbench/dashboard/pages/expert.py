@@ -14,25 +14,13 @@ from ...explain import logit_view, read_explanations
 from ...report.charts import used_bins
 from ...report.expert import Example, examples, in_context, label_use
 from ...report.palette import score_shade
+from ...store.address import read_expert
 from ...store.text import visible
 from .. import figures
 from ..context import Context
 from ..freeze import freeze
-from ..links import Address, expert_file, expert_link, overview_link, read_expert
-from ..parts import (
-    aria,
-    bar,
-    fact,
-    facts,
-    files,
-    label_mark,
-    message,
-    number,
-    panel,
-    picture,
-    table,
-    unanalysed,
-)
+from ..links import Address, expert_file, expert_link, overview_link
+from ..parts import aria, bar, fact, facts, files, label_mark, message, number, panel, picture, table, unanalysed
 from .explanations import HEAD, NOTE, said
 
 EXAMPLES = 16

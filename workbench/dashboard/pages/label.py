@@ -12,8 +12,7 @@ from ...store.text import visible
 from .. import grid
 from ..context import Context
 from ..links import Address, label_file, label_link, overview_link
-from ..parts import aria, fact, facts, files, panel, swatch, unanalysed
-from .overview import chosen_group, group_links
+from ..parts import aria, chosen_group, fact, facts, files, group_links, panel, swatch, unanalysed
 
 PREVIEWED = 6  # top tokens named for each expert
 COLUMNS = (*(c for c in grid.EXPERT_COLUMNS if c["field"] != "specialised"), grid.TOP_TOKENS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,19 @@ from ...errors import WorkbenchError
 from .. import figures, grid
 from ..context import Context
 from ..links import Address, label_link, overview_link
-from ..parts import aria, fact, facts, label_mark, panel, picture, swatch, table, unanalysed
+from ..parts import (
+    aria,
+    chosen_group,
+    fact,
+    facts,
+    group_links,
+    label_mark,
+    panel,
+    picture,
+    swatch,
+    table,
+    unanalysed,
+)
 
 
 def _model_facts(ctx: Context) -> html.Dl:
@@ -65,33 +76,6 @@ def _legend(ctx: Context, group: int, codes: np.ndarray, highlight: str | None) 
         mark = html.Span(className=f"swatch {style}", **aria(hidden="true"))
         entries.append(html.Li([mark, name, html.Span(f"{many:,}", className="count")], className="legend-entry plain"))
     return html.Ul(entries, className="legend", **aria(label="Colours of the map, with number of experts"))
-
-
-def group_links(ctx: Context, group: int, address: Callable[[int], str]) -> html.Nav:
-    """Links to the same view of every layer group; ``address`` gives a group's."""
-    links = [
-        html.A(
-            f"{other}",
-            href=address(other),
-            className="group-link" + (" chosen" if other == group else ""),
-            **aria(label=f"layer group {other}", current="true" if other == group else None),
-        )
-        for other in ctx.run.groups
-    ]
-    return html.Nav([html.Span("layer group"), *links], className="group-links", **aria(label="layer group"))
-
-
-def chosen_group(ctx: Context, address: Address) -> int:
-    """The group a query asks for; the first one by default.
-
-    Raises:
-        WorkbenchError: the run has no such group.
-    """
-    groups = {str(group): group for group in ctx.run.groups}
-    asked = address.query.get("group", str(ctx.run.groups[0]))
-    if asked not in groups:
-        raise WorkbenchError(f"there is no group {asked!r}; this run has {', '.join(groups)}.")
-    return groups[asked]
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:

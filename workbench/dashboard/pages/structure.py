@@ -10,8 +10,7 @@ from ...analysis import read_map, read_map_summary, read_structure
 from .. import figures
 from ..context import Context
 from ..links import Address
-from ..parts import panel, picture, run_first, table
-from .overview import chosen_group, group_links
+from ..parts import chosen_group, group_links, panel, picture, run_first, table
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..routing import Side
-from .halves import ENDS, bits
-from .sentence import Wrong, expect
+from .float16 import ENDS, bits
+from .problem import Wrong, expect
 from .statistics import ROUNDING, Experts, Listed
 
 CELLS = 2**22  # of a table of probabilities: it stays in the cache

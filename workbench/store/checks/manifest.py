@@ -10,7 +10,7 @@ from typing import Any
 from ..manifest import CHECKSUM
 from ..routing import MAX_FLAT_KEYS
 from ..schema import group_name, histogram_edges, index_name, part_name, routing_name
-from .sentence import expect
+from .problem import expect
 
 MOST = 2**48  # more than any number in a manifest
 

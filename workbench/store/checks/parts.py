@@ -14,7 +14,7 @@ from ..priority import BITS, priority
 from ..remote import Place, in_ranges
 from ..rowfile import RowFile
 from ..schema import DOCUMENTS, TOKENS, part_name
-from .sentence import expect
+from .problem import expect
 from .table import read
 
 READ = 64  # documents tokenised at once

@@ -20,8 +20,8 @@ from cuda_ext import Statistics, accumulate
 from ..priority import priority
 from ..routing import Side
 from ..schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
-from .halves import ENDS, bits, highest
-from .sentence import Wrong
+from .float16 import ENDS, bits, highest
+from .problem import Wrong
 from .statistics import ROUNDING, Experts, Listed
 
 LAST = np.iinfo(np.int64).max  # a priority after all others

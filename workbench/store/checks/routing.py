@@ -13,7 +13,7 @@ from ..remote import Place, in_ranges
 from ..routing import ROUTING, Side, from_arrow
 from ..rowfile import RowFile
 from ..schema import index_name, routing_name
-from .sentence import expect
+from .problem import expect
 from .table import OTHER_COLUMNS
 
 AT_ONCE = 64  # row groups: 16,384 tokens of routing, half a million entries of an index

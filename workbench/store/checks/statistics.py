@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..priority import priority
 from ..remote import Place
 from ..schema import EXAMPLES, HISTOGRAM_BINS, INTERVAL_EXAMPLES, INTERVALS, group_name
-from .sentence import expect
+from .problem import expect
 from .table import read
 
 ROUNDING = 2.0**-36  # of a score in a mass: masses are whole numbers of it

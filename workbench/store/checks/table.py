@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ..remote import Place, in_ranges
 from ..rowfile import RowFile
-from .sentence import expect
+from .problem import expect
 
 OTHER_COLUMNS = "its columns are not those of this schema version"
 

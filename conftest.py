@@ -1,0 +1,40 @@
+"""The examples in docstrings run as a reader would run them: from a folder with `monet_model/demo` and `runs/demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+DOCUMENTS = 8  # of each label: enough to split, few enough to analyse in seconds
+
+
+@pytest.fixture(scope="session")
+def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the demo's paths exist: its model, and its run over the first documents of every label."""
+    from datasets import load_dataset
+
+    from workbench import open_run
+    from workbench.analysis import analyze_run, mask_labels
+    from workbench.checkpoint import load_model
+    from workbench.demo import DEMO, SAMPLE
+    from workbench.export import export_run
+
+    folder = tmp_path_factory.mktemp("examples")
+    (folder / "monet_model").mkdir()
+    (folder / "monet_model" / "demo").symlink_to(DEMO)
+    sample = load_dataset("parquet", data_files=str(DEMO / SAMPLE), split="train").to_pandas()
+    corpus = folder / "heldout.parquet"
+    sample.groupby("label").head(DOCUMENTS).to_parquet(corpus)
+    export_run(folder / "monet_model" / "demo", corpus, folder / "runs" / "demo")
+    run = open_run(folder / "runs" / "demo")
+    analyze_run(run, permutations=20)
+    mask_labels(run, load_model(DEMO))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_examples_folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if isinstance(request.node, pytest.DoctestItem):
+        monkeypatch.chdir(request.getfixturevalue("examples_folder"))

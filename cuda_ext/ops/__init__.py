@@ -1,0 +1,1 @@
+"""The PyTorch ops of the kernels, one a file: registration, argument checks, gradients."""

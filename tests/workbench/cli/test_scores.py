@@ -1,0 +1,86 @@
+"""`monet corpus score`, `scores`, `purge`, `structure` and `map`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from typer.testing import CliRunner
+
+from workbench import open_run
+from workbench.analysis import read_map, read_purge, read_score_summary, read_structure
+from workbench.analysis.correlation import purge as purge_module
+from workbench.cli import app
+from workbench.corpus import load_corpus, scoring
+
+
+def invoke(*arguments: object) -> str:
+    """Standard output of a command that succeeds."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture
+def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the pickle: the share of letters."""
+
+    def predict(texts: list[str]) -> np.ndarray:
+        return np.array([sum(c.isalpha() for c in text) / max(len(text), 1) for text in texts])
+
+    monkeypatch.setattr(scoring, "import_module", lambda name: SimpleNamespace(predict_prob=predict))
+
+
+@pytest.fixture
+def scored_run(bare_run_path: Path, tmp_path: Path, classifier: None) -> Path:
+    """A run over texts that `monet corpus score` gave scores."""
+    old = open_run(bare_run_path)
+    rows = [{"text": old.text(doc), "label": label} for doc, label in enumerate(old.documents["label"])]
+    Dataset.from_list(rows).to_parquet(tmp_path / "corpus.parquet")
+    shown = invoke("corpus", "score", tmp_path / "corpus.parquet", tmp_path / "scored.parquet", "--with", "profanity")
+    assert "python" in shown
+    scores = load_corpus(tmp_path / "scored.parquet")["score"]
+    assert f"{max(scores):.3f}" in shown
+    invoke("export", old.model_path, tmp_path / "scored.parquet", tmp_path / "run")
+    assert open_run(tmp_path / "run").documents["score"].tolist() == scores
+    return tmp_path / "run"
+
+
+def test_scores_and_a_purge(scored_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = json.loads(invoke("scores", scored_run, "--json", "--unit", "max"))
+    summary = read_score_summary(open_run(scored_run))
+    assert summary is not None
+    assert found == summary.to_json()
+    assert found["unit"] == "max"
+    table = invoke("scores", scored_run, "--column", "tokens")
+    assert f"{len(open_run(scored_run).documents):,} documents" in table
+
+    found = json.loads(invoke("purge", scored_run, "--json", "--threshold", "0.4", "--threshold", "0.2"))
+    purge = read_purge(open_run(scored_run))
+    assert purge is not None
+    assert found == purge.to_json()
+    assert [row["threshold"] for row in found["points"]] == [0.4, 0.4, 0.2, 0.2]
+    monkeypatch.setattr(purge_module, "PROMPTS", 1)
+    table = invoke("purge", scored_run, "--threshold", "0.5", "--with", "profanity")
+    assert "expected" in table
+    assert "25 continuations of 20 tokens for each of 1 prompts, scored by profanity" in table
+
+
+def test_structure_and_a_map(bare_run_path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("umap")
+    run = shutil.copytree(bare_run_path, tmp_path / "run")
+    found = json.loads(invoke("structure", run, "--json"))
+    structure = read_structure(open_run(run))
+    assert structure is not None
+    assert found == structure.to_json()
+    table = invoke("structure", run)
+    assert all(f"{row['explained']:.3f}" in table for row in found["lattice"])
+    assert all(f"{row['row']:+.3f}" in table for row in found["outputs"])
+    found = json.loads(invoke("map", run, "--experts", 40, "--json"))
+    assert [row["experts"] for row in found["groups"]] == [len(read_map(open_run(run), group)) for group in (0, 1)]
+    assert "Maps by residual" in invoke("map", run, "--experts", 31)

@@ -1,0 +1,62 @@
+"""Addresses are read back as they were written, whatever a label or prompt holds."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.dashboard.links import expert_link, label_link, overview_link, prompt_search, read_address
+from workbench.errors import WorkbenchError
+from workbench.store.address import read_expert
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+def _read(link: str):  # type: ignore[no-untyped-def]
+    parts = urlsplit(link)
+    return read_address(parts.path, parts.query)
+
+
+@given(TEXT)
+def test_labels_and_prompts_survive_the_address(text: str) -> None:
+    assert _read(label_link(text, 2)).parts == (text,)
+    assert _read(label_link(text, 2)).query == {"group": "2"}
+    assert _read(overview_link(1, text)).query == {"group": "1", "label": text}
+    assert read_address("/prompt", prompt_search(text)).query == {"text": text}
+
+
+def test_pages_are_told_apart() -> None:
+    assert read_address("/", "").page == "overview"
+    assert read_address(None, None).page == "overview"
+    assert _read(expert_link(3, 77)).parts == ("3", "77")
+    assert read_address("/mask/", "").page == "mask"
+    for path in ("/expert/0", "/expert/0/1/2", "/labels", "/x", "//"):
+        assert read_address(path, "").page == "missing", path
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "expected"),
+    [("1:17", None, (1, 17)), (" 1 : 2,3 ", None, (1, 35)), ("17", 0, (0, 17)), ("0:255", None, (0, 255))],
+)
+def test_expert_is_read(text: str, group: int | None, expected: tuple[int, int]) -> None:
+    assert read_expert(text, [0, 1], 16, group) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("17", "names no expert"),
+        ("0:-1", "names no expert"),
+        ("0:1e3", "names no expert"),
+        ("<b>", "names no expert"),
+        ("2:1", "no group 2"),
+        ("0:256", "no expert 256"),
+        ("0:16,0", r"no expert \(16, 0\)"),
+    ],
+)
+def test_wrong_expert_is_refused_in_words(text: str, said: str) -> None:
+    with pytest.raises(WorkbenchError, match=said):
+        read_expert(text, [0, 1], 16)

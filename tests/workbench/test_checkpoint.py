@@ -1,0 +1,115 @@
+"""Loading a model: what is wrong with a folder is said, by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from workbench.errors import WorkbenchError
+from workbench.export import load_model
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A model's folder to damage."""
+    return Path(shutil.copytree(GOLDEN / "tiny-vd", tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["tiny-vd", "tiny-hd"])
+def test_a_model_is_loaded_to_compute_with(name) -> None:
+    model = load_model(GOLDEN / name)
+    assert not model.training
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_half_precision_weights_become_float32(folder) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {n: w.half() if w.ndim > 1 else w for n, w in weights.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    assert {p.dtype for p in load_model(folder).parameters()} == {torch.float32}
+
+
+def test_no_folder(tmp_path) -> None:
+    with pytest.raises(WorkbenchError, match="there is no model folder .*nowhere"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_a_file_for_a_folder(folder) -> None:
+    with pytest.raises(WorkbenchError, match="there is no model folder .*config.json"):
+        load_model(folder / "config.json")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_is_missing(folder, name) -> None:
+    (folder / name).unlink()
+    with pytest.raises(WorkbenchError, match=f"has no {name}"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"model_type": "llama"})])
+def test_config_of_no_monet_model(folder, content) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(WorkbenchError, match="config.json is not"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 5000, -1])
+def test_truncated_weights(folder, kept) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(WorkbenchError, match=r"model\.safetensors is truncated or damaged"):
+        load_model(folder)
+
+
+def test_a_model_in_shards(folder) -> None:
+    whole = load_model(folder).state_dict()
+    weights = load_file(folder / "model.safetensors")
+    places = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(weights)}
+    for part in set(places.values()):
+        save_file({n: w for n, w in weights.items() if places[n] == part}, folder / part, {"format": "pt"})
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    assert all(tensor.equal(whole[name]) for name, tensor in load_model(folder).state_dict().items())
+    (folder / "part-1.safetensors").unlink()
+    with pytest.raises(WorkbenchError, match=r"has no part-1\.safetensors"):
+        load_model(folder)
+
+
+def test_missing_weights(folder) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.2.router.w1.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WorkbenchError, match=r"lacks 1 weights: model\.layers\.2\.router\.w1\.weight"):
+        load_model(folder)
+
+
+def test_weights_of_another_shape(folder) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 64}))
+    with pytest.raises(WorkbenchError, match=r"has other shapes .* 2 weights: lm_head\.weight, model\.embed_tokens"):
+        load_model(folder)
+
+
+def test_config_that_cannot_be(folder) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"moe_topk": 99}))
+    with pytest.raises(WorkbenchError, match="moe_topk"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["lm_head.weight", "model.layers.0.router.norm1.running_var"])
+def test_weights_that_are_not_finite(folder, name, value) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights[name].view(-1)[-1] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WorkbenchError, match=f"NaN or infinity in {name}"):
+        load_model(folder)

@@ -1,0 +1,6 @@
+from .store import (
+    Run as Run,
+)
+from .store import (
+    open_run as open_run,
+)

@@ -1,0 +1,133 @@
+from .attribution.corpus import (
+    CorpusAttribution as CorpusAttribution,
+)
+from .attribution.corpus import (
+    attribute_corpus as attribute_corpus,
+)
+from .attribution.direct import (
+    Attribution as Attribution,
+)
+from .attribution.direct import (
+    attribute as attribute,
+)
+from .attribution.gradient import (
+    Faithfulness as Faithfulness,
+)
+from .attribution.gradient import (
+    ablate as ablate,
+)
+from .attribution.gradient import (
+    attribute_gradient as attribute_gradient,
+)
+from .attribution.gradient import (
+    compare_with_ablation as compare_with_ablation,
+)
+from .correlation.correlate import (
+    ScoreSummary as ScoreSummary,
+)
+from .correlation.correlate import (
+    correlate_scores as correlate_scores,
+)
+from .correlation.correlate import (
+    read_score_summary as read_score_summary,
+)
+from .correlation.correlate import (
+    read_scores as read_scores,
+)
+from .correlation.purge import (
+    Purge as Purge,
+)
+from .correlation.purge import (
+    purge_edit as purge_edit,
+)
+from .correlation.purge import (
+    purge_scores as purge_scores,
+)
+from .correlation.purge import (
+    read_purge as read_purge,
+)
+from .encoder import (
+    Encoder as Encoder,
+)
+from .encoder import (
+    load_encoder as load_encoder,
+)
+from .removal.bootstrap import (
+    CurveIntervals as CurveIntervals,
+)
+from .removal.bootstrap import (
+    MaskIntervals as MaskIntervals,
+)
+from .removal.bootstrap import (
+    bootstrap_curve as bootstrap_curve,
+)
+from .removal.bootstrap import (
+    bootstrap_mask as bootstrap_mask,
+)
+from .removal.curve import removal_curve as removal_curve
+from .removal.curve_result import (
+    RemovalCurve as RemovalCurve,
+)
+from .removal.curve_result import (
+    read_curve as read_curve,
+)
+from .removal.edit import (
+    EditEffect as EditEffect,
+)
+from .removal.edit import (
+    label_edit as label_edit,
+)
+from .removal.edit import (
+    measure_edit as measure_edit,
+)
+from .removal.mask import mask_labels as mask_labels
+from .removal.mask_result import (
+    MaskResult as MaskResult,
+)
+from .removal.mask_result import (
+    read_mask as read_mask,
+)
+from .specialisation.analyze import (
+    Summary as Summary,
+)
+from .specialisation.analyze import (
+    analyze_run as analyze_run,
+)
+from .specialisation.analyze import (
+    read_analysis as read_analysis,
+)
+from .specialisation.overlap import (
+    Overlap as Overlap,
+)
+from .specialisation.overlap import (
+    label_overlap as label_overlap,
+)
+from .structure.coactivation import coactive as coactive
+from .structure.committee import standing_committee as standing_committee
+from .structure.output_similarity import (
+    OutputDirections as OutputDirections,
+)
+from .structure.output_similarity import (
+    output_directions as output_directions,
+)
+from .structure.structure import (
+    Structure as Structure,
+)
+from .structure.structure import (
+    analyze_structure as analyze_structure,
+)
+from .structure.structure import (
+    read_structure as read_structure,
+)
+from .structure.umap_map import (
+    ExpertMap as ExpertMap,
+)
+from .structure.umap_map import (
+    map_experts as map_experts,
+)
+from .structure.umap_map import (
+    read_map as read_map,
+)
+from .structure.umap_map import (
+    read_map_summary as read_map_summary,
+)

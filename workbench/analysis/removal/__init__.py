@@ -1,0 +1,1 @@
+"""What zero-ablating experts does to the loss of every label."""

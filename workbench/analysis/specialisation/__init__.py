@@ -1,0 +1,1 @@
+"""Which label each expert is specialised in, how purely, and how certain that is."""

@@ -1,0 +1,1 @@
+"""Monosemanticity scores, one per file."""

@@ -1,0 +1,1 @@
+"""How experts relate to each other: rows and columns of keys, outputs, co-activation, a map."""

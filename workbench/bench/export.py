@@ -1,0 +1,233 @@
+"""`python -m workbench.bench.export [MODEL CORPUS | --shape 1.4b] [--json]`: an export's cost beside the bare model's.
+
+Tokens a second of the whole forward pass (logits of every token, the same batches, torch's threads) and of an export
+with statistics, examples and routing, its model loaded, from the corpus's file to the run's last; each in a process of
+its own, in turn. Bytes a token on disk against dense g1, g2 in half precision and the entropy of what is kept. Peak
+memory at 1x and 10x tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from cuda_ext import backend
+
+from ..corpus import load_corpus
+from ..store.manifest import read_manifest
+from ..store.schema import routing_name
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "1.4b": {
+        "vocab_size": 4096, "hidden_size": 2048, "num_hidden_layers": 2, "num_attention_heads": 16, "moe_dim": 16,
+        "moe_heads": 8, "moe_experts": 512, "moe_topk": 32, "moe_groups": 1,
+    }
+}  # fmt: skip
+LABELS, WINDOW, BATCH = 8, 256, 16
+MORE = 10  # times as many tokens for the second look at memory
+
+
+def make_model(shape: str, folder: Path) -> Path:
+    """A random model of a shape, with routers that choose about k keys a head; its vocabulary is cut to 4,096."""
+    from monet_model import MonetConfig
+    from monet_model.bench import settled
+
+    settled(MonetConfig(**SHAPES[shape])).save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def make_corpus(vocabulary: int, tokens: int, path: Path) -> Path:
+    """Random ids in documents of one window."""
+    from datasets import Dataset
+
+    rng = np.random.default_rng(0)
+    rows = [
+        {"input_ids": rng.integers(3, vocabulary, WINDOW).tolist(), "label": f"label {n % LABELS}"}
+        for n in range(-(-tokens // WINDOW))
+    ]
+    Dataset.from_list(rows).to_parquet(str(path))
+    return path
+
+
+def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
+    """Tokens a second of the whole model over the batches that an export reads."""
+    import torch
+
+    from ..checkpoint import load_model, model_folder
+    from ..export.documents import read_documents
+    from ..export.part import Part
+    from ..export.pipeline import pad
+    from ..memory import keep_heap
+    from ..store.text import load_tokenizer
+
+    keep_heap()
+    loaded, data = load_model(model), load_corpus(corpus)
+    data = data.select(range(min(limit, len(data))))
+    tokenizer = load_tokenizer(model_folder(model))
+    bos = loaded.config.bos_token_id if tokenizer is None else tokenizer.bos_token_id
+    documents = list(read_documents(data, 0, tokenizer, loaded.config.vocab_size, bos))
+    context = min(WINDOW, loaded.config.max_position_embeddings)
+    settings = {"context": context, "keep_routing": 1.0}
+    batches = [
+        pad(batch) for batch in Part(0, documents, 0, 0, sorted(set(data["label"])), settings, True).batches(BATCH)
+    ]
+    with torch.inference_mode():
+        loaded(input_ids=batches[0][0], attention_mask=batches[0][1], use_cache=False)
+        begun, processor = time.perf_counter(), time.process_time()
+        for ids, mask, _ in batches:
+            loaded(input_ids=ids, attention_mask=mask, use_cache=False)
+        seconds, processor = time.perf_counter() - begun, time.process_time() - processor
+    tokens = sum(int(counted.sum()) for *_, counted in batches)
+    return {"backend": backend(), "tokens": tokens, "tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
+
+
+def time_export(model: str, corpus: str, limit: int, run: str) -> dict[str, Any]:
+    """Tokens a second of an export, its model already loaded; the peak of the process's memory, in bytes."""
+    from ..export import export
+
+    loaded, found = export.load_model(model), Path(run)
+    clock: dict[str, float] = {}
+
+    def start(_: Any) -> Any:
+        clock.update(wall=time.perf_counter(), processor=time.process_time())
+        return loaded
+
+    export.load_model = start  # type: ignore[assignment]
+    export.export_run(model, corpus, found, limit=limit, batch_size=BATCH)
+    seconds, processor = time.perf_counter() - clock["wall"], time.process_time() - clock["processor"]
+    tokens = read_manifest(found)["parts"][-1]["rows"][1]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    speed = {"tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
+    return {"backend": backend(), "tokens": tokens, "peak": peak} | speed
+
+
+def sizes(path: Path) -> dict[str, float]:
+    """Bytes a token of a run by folder, of dense routing, and the least that indices and probabilities take.
+
+    Dense: g1 and g2 of every group, 16 bits an entry. Entropy, a zeroth-order bound under this model of the data: for
+    each head and side, which keys are active, as independent draws with each key's own frequency; and half-precision
+    probabilities as draws from their distribution over the whole run.
+    """
+    import pyarrow.parquet as pq
+
+    from ..store.routing import from_arrow
+
+    manifest = read_manifest(path)
+    tokens, model = manifest["parts"][-1]["rows"][1], manifest["model"]
+    groups, heads, keys = len(model["groups"]), model["heads"], model["keys"]
+    folders = {
+        folder.name: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / tokens
+        for folder in sorted(path.iterdir())
+        if folder.is_dir() and any(folder.glob("*.parquet"))
+    }
+    bits = 0.0
+    for group in range(groups):
+        used, values = np.zeros((2, heads * keys)), np.zeros(2**16)
+        for part in manifest["parts"]:
+            for number, side in enumerate(from_arrow(pq.read_table(path / routing_name(part["part"], group)))):
+                used[number] += np.bincount(side.keys, minlength=heads * keys)
+                values += np.bincount(side.probs.astype(np.float16).view(np.uint16), minlength=2**16)
+        share = np.clip(used / tokens, 1e-300, 1)
+        rest = np.clip(1 - share, 1e-300, 1)
+        bits += tokens * float(-(share * np.log2(share) + rest * np.log2(rest)).sum())
+        probability = values[values > 0] / values.sum()
+        bits += float(-(values[values > 0] * np.log2(probability)).sum())
+    dense = groups * 2 * heads * keys * 2
+    return {
+        **folders,
+        "dense": dense,
+        "routing / dense": folders["routing"] / dense,
+        "entropy": bits / 8 / tokens,
+        "routing / entropy": folders["routing"] / (bits / 8 / tokens),
+    }
+
+
+def _apart(*arguments: str) -> dict[str, Any]:
+    """A measurement in a process of its own."""
+    command = [sys.executable, "-m", "workbench.bench.export", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memory: bool) -> dict[str, Any]:
+    """All figures of a model over the first ``limit`` documents of a corpus."""
+    rows: dict[str, list[dict[str, Any]]] = {"forward": [], "export": []}
+    for turn in range(repeats):
+        rows["forward"].append(_apart("--forward", model, corpus, str(limit)))
+        rows["export"].append(_apart("--export", model, corpus, str(limit), str(folder / f"run-{turn}")))
+    speed = {
+        name: {what: median(r[what] for r in found) for what in ("tokens_s", "tokens_cpu_s")}
+        for name, found in rows.items()
+    }
+    result: dict[str, Any] = {
+        "tokens": rows["export"][0]["tokens"],
+        "backends": sorted({row["backend"] for found in rows.values() for row in found}),
+        "rounds": {name: [row["tokens_s"] for row in found] for name, found in rows.items()},
+        "speed": speed,
+        "ratio": median(e["tokens_s"] / f["tokens_s"] for e, f in zip(rows["export"], rows["forward"], strict=True)),
+        "ratio_cpu": speed["export"]["tokens_cpu_s"] / speed["forward"]["tokens_cpu_s"],
+        "bytes a token": sizes(folder / "run-0"),
+    }
+    if memory:
+        documents = min(limit, len(load_corpus(corpus)))
+        few = _apart("--export", model, corpus, str(max(1, documents // MORE)), str(folder / "few"))
+        result["peak memory"] = {str(int(row["tokens"])): row["peak"] for row in (few, rows["export"][0])}
+    return result
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Prints the tables, or one JSON document."""
+    parser = argparse.ArgumentParser(prog="python -m workbench.bench.export", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", nargs="?", help="folder of a model; by default the demo's")
+    parser.add_argument("corpus", nargs="?", help="its corpus; by default the demo's sample, or random ids")
+    parser.add_argument("--shape", choices=SHAPES, help="a random model instead: two layers, a router in each")
+    parser.add_argument("--tokens", type=int, default=16_384, help="of the random model's corpus (16,384)")
+    parser.add_argument("--limit", type=int, default=10**9, help="documents to read (all)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--memory", action="store_true", help="measure a tenth of the tokens too, for memory")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["--forward"]:
+        print(json.dumps(time_forward(arguments[1], arguments[2], int(arguments[3]))))
+        return
+    if arguments[:1] == ["--export"]:
+        print(json.dumps(time_export(arguments[1], arguments[2], int(arguments[3]), arguments[4])))
+        return
+    options = parser.parse_args(arguments)
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if options.shape:
+            model, vocabulary = make_model(options.shape, folder), SHAPES[options.shape]["vocab_size"]
+            corpus = make_corpus(vocabulary, options.tokens, folder / "corpus.parquet")
+        else:
+            from ..demo import DEMO, SAMPLE
+
+            model, corpus = Path(options.model or DEMO), Path(options.corpus or DEMO / SAMPLE)
+        result = bench(str(model), str(corpus), options.limit, options.repeats, folder, options.memory)
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['tokens']:,.0f} tokens; router kernels: {', '.join(result['backends'])}")
+    for name, row in result["speed"].items():
+        print(f"{name:<34}{row['tokens_s']:>12,.0f} tokens/s{row['tokens_cpu_s']:>12,.0f} tokens/s of processor time")
+    print(f"export / forward{result['ratio']:>30.2f}{result['ratio_cpu']:>21.2f}")
+    for name, value in result["bytes a token"].items():
+        print(f"{name:<34}{value:>12,.3f}" + ("" if "/" in name else " bytes/token"))
+    for tokens, peak in result.get("peak memory", {}).items():
+        print(f"peak memory at {int(tokens):>12,} tokens {peak / 1e9:>12.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Loading a Monet model, with a clear word about what is wrong with it, and what identifies it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import WorkbenchError
+from .store.files import sha256
+
+if TYPE_CHECKING:
+    from monet_model import MonetForCausalLM
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = [
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*",
+    "special_*",
+]
+
+
+def model_folder(path: str | Path) -> Path:
+    """The folder of a model: ``path`` itself, or where the hub's files of that name are kept.
+
+    Raises:
+        WorkbenchError: there is no such folder and no such name on a reachable hub, or no config.json in it.
+    """
+    folder = Path(path)
+    if not folder.exists() and _HUB_NAME.fullmatch(str(path)) and not str(path).startswith("."):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(str(path), allow_patterns=_FILES))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise WorkbenchError(f"there is no model folder {path}, and no hub gives a model of that name.") from error
+    if not folder.is_dir():
+        raise WorkbenchError(f"there is no model folder {path}; give a folder with config.json and *.safetensors.")
+    if not (folder / "config.json").is_file():
+        raise WorkbenchError(f"the model folder {path} has no config.json; is it the right folder?")
+    return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a model's weights: one, or the shards of an index.
+
+    Raises:
+        WorkbenchError: there are none, or a shard is missing.
+    """
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if not (folder / "model.safetensors").is_file() and index.is_file():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WorkbenchError(f"{index} is damaged ({error}); copy it again.") from error
+    for name in sorted(names):
+        if not (folder / name).is_file():
+            raise WorkbenchError(f"the model folder {folder} has no {name}; no other format of weights is read.")
+    return [folder / name for name in sorted(names)]
+
+
+def load_model(path: str | Path) -> MonetForCausalLM:
+    """A Monet model in float32 and evaluation mode.
+
+    Args:
+        path: a folder with config.json and safetensors, or a name on a hub.
+
+    Raises:
+        WorkbenchError: it is missing, is no Monet model, is truncated, lacks weights, or holds NaN or infinity.
+    """
+    folder = model_folder(path)
+    _check_files(folder)
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+
+    from monet_model import MonetForCausalLM
+
+    try:
+        loaded: Any = MonetForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are reported, and refused below by name
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, StrictDataclassError) as error:
+        raise WorkbenchError(f"the model {path} cannot be loaded: {error}") from error
+    model, report = loaded
+    missing, mismatched = report["missing_keys"], {name for name, *_ in report["mismatched_keys"]}
+    for problem, names in (("lacks", missing), ("has other shapes than its config for", mismatched)):
+        if names:
+            shown = ", ".join(sorted(names)[:3])
+            raise WorkbenchError(f"the model {path} {problem} {len(names)} weights: {shown}; copy the folder again.")
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise WorkbenchError(f"the model {path} holds NaN or infinity in {name}; its training or file is broken.")
+    return model.eval()
+
+
+def _check_files(folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WorkbenchError(f"{folder / 'config.json'} is not JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("model_type") != "monet":
+        raise WorkbenchError(f"{folder / 'config.json'} is not a Monet model's: its model_type is not 'monet'.")
+    for file in weight_files(folder):
+        try:
+            with safe_open(file, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise WorkbenchError(f"{file} is truncated or damaged ({error}); copy it again.") from error
+
+
+def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> dict[str, Any]:
+    """What a manifest says of a model: where it is, hashes of its files, and the shape of its routing."""
+    config = model.config
+    return {
+        "path": str(folder.resolve()) if Path(path).exists() else str(path),
+        "hash": {file.name: sha256(file) for file in [folder / "config.json", *weight_files(folder)]},
+        "heads": config.moe_heads,
+        "keys": config.moe_experts,
+        "decompose": config.moe_decompose,
+        "groups": [layers.start for layers in config.routing_groups],
+        "layers": config.num_hidden_layers,
+        "topk": config.moe_topk,
+        "vocabulary": config.vocab_size,
+    }
+
+
+def describe_tokenizer(folder: Path) -> dict[str, Any]:
+    """What a manifest says of the tokenizer in a model's folder: hashes of its files."""
+    files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")]
+    return {"hash": {file.name: sha256(file) for file in files if file.is_file()}}

@@ -1,0 +1,56 @@
+from .endpoint import (
+    Endpoint as Endpoint,
+)
+from .endpoint import (
+    EndpointExplainer as EndpointExplainer,
+)
+from .endpoint import (
+    EndpointJudge as EndpointJudge,
+)
+from .evidence import (
+    Evidence as Evidence,
+)
+from .evidence import (
+    gather_evidence as gather_evidence,
+)
+from .explain import (
+    Explanations as Explanations,
+)
+from .explain import (
+    explain_experts as explain_experts,
+)
+from .explain import (
+    random_experts as random_experts,
+)
+from .explain import (
+    top_experts as top_experts,
+)
+from .explainer import (
+    Explainer as Explainer,
+)
+from .explainer import (
+    Person as Person,
+)
+from .explainer import (
+    Template as Template,
+)
+from .judge import (
+    EncoderJudge as EncoderJudge,
+)
+from .judge import (
+    Judge as Judge,
+)
+from .logits import logit_view as logit_view
+from .passages import Passage as Passage
+from .self_explanation import (
+    SelfExplainer as SelfExplainer,
+)
+from .self_explanation import (
+    self_explain as self_explain,
+)
+from .stored import (
+    read_explanations as read_explanations,
+)
+from .stored import (
+    search_explanations as search_explanations,
+)
