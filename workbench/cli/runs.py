@@ -88,6 +88,24 @@ def verify(run: RunArgument, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def migrate(run: RunArgument, as_json: Json = False) -> None:
+    """Bring a run written by an older version up to date, without running the model again; can be interrupted."""
+    from ..store import migrate_run
+    from ..store.schema import SCHEMA_VERSION
+
+    try:
+        before = migrate_run(run, progress=True)
+    except KeyboardInterrupt:
+        err_console.print("Interrupted; the same command continues where it stopped.", markup=False)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json({"run": str(run), "from": before, "to": SCHEMA_VERSION})
+    elif before == SCHEMA_VERSION:
+        out_console.print(f"{run} is up to date (schema {SCHEMA_VERSION}).")
+    else:
+        out_console.print(f"{run} now has schema {SCHEMA_VERSION}; it had {before}.")
+
+
 def bench(
     run: RunArgument,
     group: Annotated[int, typer.Option(help="the group whose activations are kept the other ways too")] = 0,

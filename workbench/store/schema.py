@@ -10,6 +10,8 @@ MANIFEST = "manifest.json"
 TEMPORARY = ".tmp"  # suffix of a file in the making
 LABEL_TYPE = pa.dictionary(pa.int32(), pa.string())
 
+TOKENS_ROW_GROUP = 4096  # rows of tokens or documents that are read together
+
 TOKENS = pa.schema(
     [
         ("doc", pa.int64()),
