@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from workbench.store import open_run, verify_run
-from workbench.store.schema import HISTOGRAM_BINS, SCHEMA_VERSION, histogram_edges
+from workbench.store.checks.manifest import _MANIFEST
+from workbench.store.index import INDEX
+from workbench.store.routing import ROUTING
+from workbench.store.schema import (
+    DOCUMENTS,
+    EXAMPLES,
+    HISTOGRAM_BINS,
+    INTERVALS,
+    SCHEMA_VERSION,
+    TOKENS,
+    expert_schema,
+    histogram_edges,
+)
 
 KEPT = Path(__file__).parent / "schemas" / f"v{SCHEMA_VERSION}"
 
@@ -51,3 +65,64 @@ def test_histogram_edges_are_octaves_up_to_the_number_of_heads() -> None:
     assert len(edges) == HISTOGRAM_BINS + 1
     assert (edges[0], edges[-1]) == (0.0, 8.0)
     assert (np.diff(np.log2(edges[1:])) == 1).all()
+
+
+# docs/run-format.md, and the schemas it describes.
+
+DOC = Path(__file__).parents[3] / "docs" / "run-format.md"
+FILES = {
+    "tokens/part-NNNNN.parquet": TOKENS,
+    "documents/part-NNNNN.parquet": DOCUMENTS,
+    "routing/part-NNNNN-group-G.parquet": ROUTING,
+    "index/part-NNNNN-group-G.parquet": INDEX,
+    "experts/group-G.parquet": expert_schema(["{label}"]),
+    "examples/group-G.parquet": EXAMPLES,
+    "intervals/group-G.parquet": INTERVALS,
+}
+
+
+def tables_of(text: str) -> dict[str, list[list[str]]]:
+    """The cells of the table under each heading that has one."""
+    tables: dict[str, list[list[str]]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("| `"):
+            tables.setdefault(heading, []).append([cell.strip().strip("`") for cell in line.strip("|").split(" | ")])
+    return tables
+
+
+def type_name(kind: pa.DataType) -> str:
+    """A type as the page writes it."""
+    if pa.types.is_dictionary(kind):
+        return f"dictionary of {kind.value_type}"
+    if isinstance(kind, pa.LargeListType):
+        return f"large_list of {kind.value_type}"
+    return f"fixed_size_list of {kind.value_type}" if isinstance(kind, pa.FixedSizeListType) else str(kind)
+
+
+def test_the_format_page_has_every_column_of_every_file_with_its_type() -> None:
+    tables = tables_of(DOC.read_text())
+    assert set(tables) == {*FILES, "manifest.json"}
+    for name, schema in FILES.items():
+        assert [row[:2] for row in tables[name]] == [[f.name, type_name(f.type)] for f in schema], name
+
+
+def test_the_format_page_has_every_entry_of_a_manifest() -> None:
+    def names(kinds: dict[str, Any], prefix: str = "") -> set[str]:
+        entries = set()
+        for name, kind in kinds.items():
+            entries.add(prefix + name)
+            inner = kind[0] if isinstance(kind, list) else kind
+            if isinstance(inner, dict):
+                entries |= names(inner, f"{prefix}{name}.")
+        return entries
+
+    known = names(_MANIFEST) - {"model", "corpus", "settings"} | {"checksum", "migrated_from"}
+    assert {row[0] for row in tables_of(DOC.read_text())["manifest.json"]} == known
+
+
+def test_the_format_page_names_the_schema_version() -> None:
+    assert f"**schema version {SCHEMA_VERSION}**" in DOC.read_text()
+    assert f"schema version: {SCHEMA_VERSION}" in DOC.read_text()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..manifest import MIGRATED_FROM
 from ..priority import priority
 from ..remote import Place
-from ..schema import EXAMPLES, HISTOGRAM_BINS, INTERVAL_EXAMPLES, INTERVALS, group_name
+from ..schema import EXAMPLES, HISTOGRAM_BINS, INTERVAL_EXAMPLES, INTERVALS, expert_schema, group_name
 from .problem import expect
 from .table import read
 
@@ -70,11 +70,7 @@ def is_sample_rounded(manifest: dict[str, Any]) -> bool:
 def check_experts(path: Place, manifest: dict[str, Any], group: int, rows: NDArray[np.int64]) -> Experts:
     """A group's statistics; ``rows`` are the run's tokens by label. Raises Wrong where they contradict themselves."""
     labels, heads = manifest["labels"], manifest["model"]["heads"]
-    columns: dict[str, pa.DataType] = {"expert": pa.int32(), "tokens": pa.int64()}
-    columns |= {"mass": pa.float64(), "mean": pa.float64(), "max": pa.float32()}
-    columns |= {f"tokens:{label}": pa.int64() for label in labels} | {f"mass:{label}": pa.float64() for label in labels}
-    columns["histogram"] = pa.list_(pa.int64(), HISTOGRAM_BINS)
-    table = read(path, group_name("experts", group), pa.schema(list(columns.items())), ascending="expert")
+    table = read(path, group_name("experts", group), expert_schema(labels), ascending="expert")
     expect(len(table), "it has no experts")
     expert, tokens, mass, mean, most = (table[name].to_numpy() for name in ("expert", "tokens", "mass", "mean", "max"))
     label_tokens, label_mass = (
