@@ -97,9 +97,9 @@ def _written(model: MonetForCausalLM, ids: Tensor, layers: Sequence[int], expert
 
 def read_prefixes(run: Run, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """For each token row, the ids that the model read up to it, its own at the end: its window as far as there."""
-    context = run.manifest["settings"]["context"]
-    places = run.tokens(rows)
-    found = []
-    for doc, position in zip(places["doc"], places["position"], strict=True):
-        found.append(run.input_ids(int(doc))[position // context * context : position + 1])
-    return found
+    width = run.geometry.width
+    docs, positions = run.geometry.places(rows)
+    return [
+        run.input_ids(int(doc))[position // width * width : position + 1]
+        for doc, position in zip(docs, positions, strict=True)
+    ]

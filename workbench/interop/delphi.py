@@ -91,25 +91,18 @@ class _Windows:
         tokenizer = run.tokenizer()
         known = () if tokenizer is None else (tokenizer.pad_token_id, tokenizer.eos_token_id)
         self.padding = next((token for token in known if token is not None), 0)
-        width = int(run.manifest["settings"]["context"])
-        bos = documents["bos"].notna().to_numpy(np.int64)
-        self._row, counts = documents["row"].to_numpy(), documents["tokens"].to_numpy()
-        spans = -(-(counts + bos) // width)
-        self._cell = (np.cumsum(spans) - spans) * width + bos - self._row  # of a row: add the row
-        self._width = width
-        tokens = np.full((int(spans.sum()), width), self.padding, np.int64)
-        rows = np.repeat(self._row - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-        flat = tokens.reshape(-1)
-        flat[rows + np.repeat(self._cell, counts)] = run.tokens(rows)["token"]
-        opens = bos > 0
-        flat[(self._cell + self._row)[opens] - 1] = documents["bos"][opens].to_numpy(np.int64)
+        self._geometry = geometry = run.geometry_of(documents)  # numbers the windows of these documents alone
+        tokens = np.full((int(geometry.window_counts.sum()), geometry.width), self.padding, np.int64)
+        rows = np.repeat(geometry.row - (np.cumsum(geometry.tokens) - geometry.tokens), geometry.tokens)
+        rows += np.arange(len(rows))
+        tokens[self.of(rows)] = run.tokens(rows)["token"]
+        opens = geometry.bos > 0
+        tokens[geometry.window[opens], 0] = documents["bos"][opens].to_numpy(np.int64)
         self.tokens = tokens
 
     def of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Window and position of token rows."""
-        document = np.searchsorted(self._row, rows, side="right") - 1
-        window, position = np.divmod(rows + self._cell[document], self._width)
-        return window, position
+        return self._geometry.windows(*self._geometry.places(rows))
 
 
 def _entries(run: Run, group: int, experts: Sequence[int] | None) -> Iterator[Entries]:

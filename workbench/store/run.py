@@ -22,6 +22,7 @@ from .remote import Place, place
 from .runfiles import Rows, RunFiles, count
 from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name
 from .text import load_tokenizer, token_pieces
+from .window_geometry import WindowGeometry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -78,12 +79,20 @@ class Run(RunFiles):
         raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
 
     @cached_property
-    def _document_columns(self) -> dict[str, NDArray]:
-        """Columns of the documents as arrays: ``bos`` is 1 where a document has a start-of-text token, else 0, and
-        ``label`` its label's number."""
-        columns = {name: self.documents[name].to_numpy() for name in ("source", "row", "tokens", "window", "kept")}
-        label = pd.Categorical(self.documents["label"], categories=self.labels).codes.astype(np.int32)
-        return columns | {"bos": self.documents["bos"].notna().to_numpy(np.int64), "label": label}
+    def document_labels(self) -> NDArray[np.int64]:
+        """(documents,) number of each document's label: its place in :attr:`labels`."""
+        return pd.Categorical(self.documents["label"], categories=self.labels).codes.astype(np.int64)
+
+    @cached_property
+    def geometry(self) -> WindowGeometry:
+        """Where the run's token rows, documents, positions and context windows meet."""
+        return self.geometry_of(self.documents)
+
+    def geometry_of(self, documents: pd.DataFrame) -> WindowGeometry:
+        """The same for some of the documents."""
+        row, tokens = (documents[name].to_numpy(np.int64) for name in ("row", "tokens"))
+        bos = documents["bos"].notna().to_numpy(np.int64)
+        return WindowGeometry(row, tokens, bos, int(self.manifest["settings"]["context"]))
 
     @cached_property
     def label_tokens(self) -> pd.Series:
@@ -168,8 +177,7 @@ class Run(RunFiles):
     def _described(self, table: pa.Table) -> pd.DataFrame:
         """Columns of :meth:`examples` for scores, rows and tokens."""
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
-        columns = self._document_columns
-        doc, position = self._place(rows)
+        doc, position = self.geometry.places(rows)
         return pd.DataFrame(
             {
                 "score": table["score"].to_numpy(),
@@ -178,8 +186,8 @@ class Run(RunFiles):
                 "label": self._labels_of(doc),
                 "doc": doc,
                 "position": position,
-                "window": columns["window"][doc] + position // self.manifest["settings"]["context"],
-                "source": columns["source"][doc],
+                "window": self.geometry.windows(doc, position)[0],
+                "source": self.documents["source"].to_numpy()[doc],
                 "row": rows,
             }
         )
@@ -216,8 +224,8 @@ class Run(RunFiles):
             WorkbenchError: a row or the group is not one of the run's, or the row's document is not among those whose
                 routing the run holds: see ``kept`` in :attr:`documents`.
         """
-        docs = self._place(self._rows(tokens))[0]
-        if len(missing := docs[~self._document_columns["kept"][docs]]):
+        docs = self.geometry.places(self._rows(tokens))[0]
+        if len(missing := docs[~self._kept[docs]]):
             share = self.manifest["settings"]["keep_routing"]
             raise WorkbenchError(
                 f"the run {self.path} does not hold the routing of document {missing[0]}: it was exported with "
@@ -249,7 +257,7 @@ class Run(RunFiles):
             rows.append(found + self._part_rows[part])
             scores.append(score)
         row = np.concatenate(rows)
-        doc, position = self._place(row)
+        doc, position = self.geometry.places(row)
         return pd.DataFrame(
             {
                 "row": row,
@@ -271,11 +279,8 @@ class Run(RunFiles):
         """
         i, j = self._keys(expert)
         at = self._rows(rows)
-        columns, width = self._document_columns, self.manifest["settings"]["context"]
-        doc, position = self._place(at)
-        bos = columns["bos"][doc]
-        start = np.maximum(position // width * width, bos)
-        end = np.minimum((position // width + 1) * width, columns["tokens"][doc] + bos)
+        doc, position = self.geometry.places(at)
+        start, end = self.geometry.bounds(doc, position)
         first = np.maximum(position - count("before", before), start)
         counts = np.minimum(position + count("after", after) + 1, end) - first
         example = np.repeat(np.arange(len(at)), counts)
@@ -311,9 +316,9 @@ class Run(RunFiles):
         """The token ids of a document as the model read them, the start-of-text token included."""
         if not 0 <= doc < len(self.documents):
             raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
-        document = self.documents.iloc[doc]
-        ids = self.tokens(slice(document["row"], document["row"] + document["tokens"]))["token"].to_numpy(np.int64)
-        return ids if pd.isna(document["bos"]) else np.concatenate([[document["bos"]], ids])
+        row, bos = self.geometry.row[doc], self.documents["bos"].array[doc]
+        ids = self._token_ids(np.arange(row, row + self.geometry.tokens[doc])).astype(np.int64)
+        return ids if pd.isna(bos) else np.concatenate([[bos], ids])
 
     # other tools
 
@@ -396,21 +401,15 @@ class Run(RunFiles):
         count = self.manifest["parts"][-1]["windows"][1]
         if not 0 <= window < count:
             raise WorkbenchError(f"the run has no context window {window}; it has 0 to {count - 1}.")
-        columns, width = self._document_columns, self.manifest["settings"]["context"]
-        doc = int(np.searchsorted(columns["window"], window, side="right")) - 1  # empty documents stand before
-        bos = columns["bos"][doc]
-        begin = (window - columns["window"][doc]) * width - bos
-        place = np.arange(max(begin, 0), min(begin + width, columns["tokens"][doc]))
-        return columns["row"][doc] + place, place + bos
+        return self.geometry.window_rows(window)
 
-    def _place(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The document of each token row, and the position in it."""
-        columns = self._document_columns
-        doc = np.searchsorted(columns["row"], rows, side="right") - 1  # empty documents stand before
-        return doc, rows - columns["row"][doc] + columns["bos"][doc]
+    @property
+    def _kept(self) -> NDArray[np.bool_]:
+        """(documents,) whether the run holds the routing of each."""
+        return self.documents["kept"].to_numpy(bool)
 
     def _labels_of(self, docs: NDArray[np.int64]) -> pd.Series:
-        codes = pa.array(self._document_columns["label"][docs])
+        codes = pa.array(self.document_labels[docs])
         return pa.DictionaryArray.from_arrays(codes, pa.array(self.labels, pa.string())).dictionary_decode().to_pandas()
 
     def _score(self, rows: NDArray[np.int64], group: int, i: int, j: int) -> NDArray[np.float32]:
@@ -420,5 +419,5 @@ class Run(RunFiles):
             for side, key in zip(self.sides(rows, group), (i, j), strict=True)
         ]
         score = (columns[0] * columns[1]).sum(1)
-        score[~self._document_columns["kept"][self._place(rows)[0]]] = np.nan
+        score[~self._kept[self.geometry.places(rows)[0]]] = np.nan
         return score
