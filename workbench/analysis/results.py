@@ -1,8 +1,8 @@
 """Stored results of analyses: one versioned JSON document each, with its tables as Parquet beside it.
 
 A result lives in ``RUN/analysis`` and never among the hashed files of the run. Its document opens with a header: kind,
-version, and the run it belongs to. So a file of an older version is upgraded or refused by name, and one that was copied
-from another run is not mistaken for this one's. A second setting is kept beside the first under a name:
+version, and the run it belongs to. So a file of an older version is upgraded or refused by name, and one copied from
+another run is not mistaken for this one's. A second setting is kept beside the first under a name:
 ``RUN/analysis/NAME``. Importing this module imports no torch, so that pages and reports read results quickly.
 """
 
