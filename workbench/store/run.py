@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import deprecated
 
 from ..errors import WorkbenchError
 from .index import find_expert
@@ -27,7 +28,7 @@ from .window_geometry import WindowGeometry
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from monet_model import Routing
+    from cuda_ext.routing import Routing
 
 
 def open_run(path: str | Path) -> Run:
@@ -320,51 +321,23 @@ class Run(RunFiles):
         ids = self._token_ids(np.arange(row, row + self.geometry.tokens[doc])).astype(np.int64)
         return ids if pd.isna(bos) else np.concatenate([[bos], ids])
 
-    # other tools
+    # deprecated
 
+    @deprecated("Use workbench.interop.write_delphi(run, path, group, experts, splits).")
     def to_safetensors_coo(
         self, path: str | Path, group: int, experts: Sequence[int] | None = None, splits: int = 5
     ) -> Path:
-        """Write activations as a latent cache of EleutherAI's Delphi: triples of places, and scores in half precision.
-
-        Windows are those the model read, of the documents whose routing the run holds; scores of 1e-5 and less are left
-        out, as Delphi's own cache does, and start-of-text tokens have none. See :mod:`workbench.interop.delphi`.
-
-        Args:
-            path: folder of the cache; the group becomes a module in it, which must not exist yet.
-            group: the group.
-            experts: flat ids; all by default: then a token takes eight bytes an active expert.
-            splits: files the experts are divided over.
-
-        Returns:
-            The folder of the module.
-
-        Raises:
-            WorkbenchError: there is no such group or expert, or the folder exists.
-        """
+        """Write activations as a latent cache of EleutherAI's Delphi: see :func:`workbench.interop.write_delphi`."""
         from ..interop import write_delphi
 
-        return write_delphi(self, Path(path), self.check_group(group), experts, splits)
+        return write_delphi(self, path, group, experts, splits)
 
+    @deprecated("Use workbench.interop.write_neuronpedia(run, path, group, experts).")
     def to_neuronpedia(self, path: str | Path, group: int, experts: Sequence[int]) -> Path:
-        """Write experts as features for Neuronpedia's importer: JSON lines of their statistics and best tokens.
-
-        See :mod:`workbench.interop.neuronpedia`.
-
-        Args:
-            path: folder to write MODEL/SOURCE in, which must not exist yet.
-            group: the group; it becomes a source of its layer.
-            experts: flat ids.
-
-        Returns:
-            The folder of the source.
-
-        Raises:
-            WorkbenchError: there is no such group or expert, or the folder exists.
-        """
+        """Write experts as features for Neuronpedia: see :func:`workbench.interop.write_neuronpedia`."""
         from ..interop import write_neuronpedia
 
-        return write_neuronpedia(self, Path(path), self.check_group(group), experts)
+        return write_neuronpedia(self, path, group, experts)
 
     # tokenizer and analysis
 
