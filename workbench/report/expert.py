@@ -51,7 +51,7 @@ def examples(run: Run, group: int, expert: int, n: int) -> list[Example]:
 
 
 def in_context(run: Run, group: int, expert: int, table: pd.DataFrame) -> list[Example]:
-    """The tokens of a table as ``Run.examples`` and ``Run.quantile_examples`` give them, in context, in its order."""
+    """The tokens of a table as ``Run.examples`` and ``Run.examples_by_score`` give them, in context, in its order."""
     found = []
     around = run.contexts(group, expert, table["row"], BEFORE, AFTER).fillna({"score": 0.0})
     for number, near in around.groupby("example"):

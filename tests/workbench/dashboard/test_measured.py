@@ -82,7 +82,7 @@ def test_expert_page_holds_explanation_and_neighbours(ctx: Context) -> None:
 def test_tokens_of_every_range_of_scores(ctx: Context) -> None:
     expert = int(ctx.run.experts(0)["mass"].idxmax())
     page = _page(ctx, f"/expert/0/{expert}?show=ranges")
-    for row in ctx.run.quantile_examples(0, expert).itertuples():
+    for row in ctx.run.examples_by_score(0, expert).itertuples():
         assert f"{row.low:.2g} to {row.high:.2g}: {row.count:,} tokens" in page
         assert f"document {row.doc}, token {row.position}" in page
 

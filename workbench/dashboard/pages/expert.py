@@ -166,7 +166,7 @@ def _examples(ctx: Context, group: int, expert: int, count: int) -> list[Any]:
 
 def _ranges(ctx: Context, group: int, expert: int) -> list[Any]:
     """A few tokens from every range of the expert's scores, highest range first."""
-    table = ctx.run.quantile_examples(group, expert)
+    table = ctx.run.examples_by_score(group, expert)
     found = in_context(ctx.run, group, expert, table)
     top, parts = float(table["score"].max()), []
     for (low, high, count), rows in table.groupby(["low", "high", "count"], sort=False).groups.items():
