@@ -15,7 +15,7 @@ from .remote import RemoteFile
 
 
 class RowFile:
-    """Reads whole row groups, the least there is to read; several threads may share one.
+    """Reads whole row groups, the smallest unit of Parquet; threads may share one.
 
     Args:
         path: of the file, here or in a remote run, where only the ranges asked for are read.
@@ -99,7 +99,5 @@ class RowFile:
         metadata, at = self._file.metadata, self.columns.index(column)
         statistics = [metadata.row_group(n).column(at).statistics for n in range(metadata.num_row_groups)]
         if not all(s is not None and s.has_min_max for s in statistics):
-            raise DamagedError(
-                f"{self.path} has no statistics of {column}; it is not as the export wrote it."
-            )
+            raise DamagedError(f"{self.path} has no statistics of {column}; it is not as the export wrote it.")
         return np.array([s.min for s in statistics]), np.array([s.max for s in statistics])
