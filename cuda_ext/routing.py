@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from .reference.pairs import active_pairs
+
+SCORE_BITS = 32  # of a packed (place, score)
+PLACE_BITS = 63 - SCORE_BITS
 
 
 def active_keys(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -22,6 +28,38 @@ def active_keys(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     found = active.flatten().nonzero().squeeze(1) % g.shape[-1]  # in the order in which `used` runs
     keys = torch.zeros(used.shape, dtype=torch.int64, device=g.device).masked_scatter_(used, found)
     return keys, g.gather(-1, keys).masked_fill(~used, 0), counts
+
+
+def _bits(num_keys: int) -> int:
+    """Bits of a flat expert id."""
+    return (num_keys**2 - 1).bit_length()
+
+
+def _merged(routing: Routing, place: Tensor) -> tuple[Tensor, Tensor]:
+    """The scores of equal places summed: ascending places (n,) int64 and scores (n,) float32, above 0.
+
+    Place and score are packed into the bits of one integer, so that a single fast sort brings the heads of a (token,
+    expert) together; positive floats are ordered as their bits are.
+
+    Args:
+        routing: a routing.
+        place: (tokens, heads, k1, k2) numbers below 2**PLACE_BITS that are equal for the same (token, expert).
+    """
+    scores = routing.probs1.float()[..., :, None] * routing.probs2.float()[..., None, :]
+    active = scores > 0
+    packed = (place[active] << SCORE_BITS) | scores[active].view(torch.int32).long()
+    # NumPy sorts integers several times as fast as PyTorch does on a CPU.
+    packed = packed.sort().values if packed.is_cuda else torch.from_numpy(np.sort(packed.numpy()))
+    place, score = packed >> SCORE_BITS, packed.to(torch.int32).view(torch.float32)
+    fresh = torch.ones_like(place, dtype=torch.bool)
+    fresh[1:] = place[1:] != place[:-1]
+    if bool(fresh.all()):
+        return place, score
+    starts = fresh.nonzero().squeeze(1)  # several heads reach the same expert
+    if packed.is_cuda:
+        lengths = torch.diff(starts, append=starts.new_tensor([len(place)]))
+        return place[starts], torch.segment_reduce(score, "sum", lengths=lengths)
+    return place[starts], torch.from_numpy(np.add.reduceat(score.numpy(), starts.numpy()))
 
 
 @dataclass(frozen=True)
@@ -103,18 +141,68 @@ class Routing:
         return Routing(**tensors, num_keys=parts[0].num_keys)
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Every active (token, expert) once: token (n,), flat expert id (n,), score summed over heads (n,).
+        """Every active (token, expert) once, sorted by token, then expert.
 
-        Sorted by token, then expert. Size: tokens x heads x active pairs (about k * k), never tokens x E * E.
+        Size: tokens x heads x active pairs (about k * k), never tokens x E * E.
+
+        Returns:
+            Token (n,) int64, flat expert id (n,) int64, and score summed over heads (n,), above 0.
+
+        Example:
+            >>> import torch
+            >>> from cuda_ext import Routing
+            >>> g1 = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]]])  # (tokens, heads, keys)
+            >>> g2 = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.5, 0.5]]])
+            >>> token, expert, score = Routing.from_dense(g1, g2).pairs()
+            >>> expert.tolist(), score.tolist()  # expert (1, 2) is active in both heads
+            ([2, 4, 5], [0.5, 0.5, 1.0])
         """
-        score = self.probs1[..., :, None] * self.probs2[..., None, :]  # (tokens, heads, k1, k2)
-        expert = self.indices1.long()[..., :, None] * self.num_keys + self.indices2.long()[..., None, :]
-        token = torch.arange(len(self), device=score.device)[:, None, None, None]
-        flat = (token * self.num_keys**2 + expert)[score > 0]
-        unique, inverse = flat.unique(return_inverse=True)
-        total = torch.zeros(len(unique), dtype=score.dtype, device=score.device)
-        total = total.index_add(0, inverse, score[score > 0])
-        return unique // self.num_keys**2, unique % self.num_keys**2, total
+        if self.probs1.dtype != torch.float32:  # too wide to be packed beside its place
+            sides = self.indices1, self.probs1, self.counts1, self.indices2, self.probs2, self.counts2
+            return active_pairs(*sides, self.num_keys)
+        bits = _bits(self.num_keys)
+        pieces = []
+        for first, piece in self._pieces(PLACE_BITS - bits):
+            token = torch.arange(len(piece), device=self.probs1.device)[:, None, None, None] << bits
+            place, score = _merged(piece, token + piece._experts())
+            pieces.append((first + (place >> bits), place & ((1 << bits) - 1), score))
+        token, expert, score = (torch.cat(column) for column in zip(*pieces, strict=True))
+        return token, expert, score
+
+    def pairs_by_expert(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The pairs of :meth:`pairs` by expert, then token, in float32, a piece of consecutive tokens at a time.
+
+        Yields:
+            Flat expert id (n,) int64, token (n,) int64 counted from the first of all, and score (n,) float32.
+        """
+        bits = PLACE_BITS - _bits(self.num_keys)
+        for first, piece in self._pieces(bits):
+            token = torch.arange(len(piece), device=self.probs1.device)[:, None, None, None]
+            place, score = _merged(piece, (piece._experts() << bits) + token)
+            yield place >> bits, first + (place & ((1 << bits) - 1)), score
+
+    def _pieces(self, token_bits: int) -> Iterator[tuple[int, Routing]]:
+        """Pieces of so few tokens that their numbers take ``token_bits``, each with the number of its first token."""
+        size = 1 << token_bits
+        for first in range(0, max(len(self), 1), size):
+            yield first, self[first : first + size]
+
+    def _experts(self) -> Tensor:
+        """Flat ids of all pairs of listed keys, padding included: (tokens, heads, k1, k2) int64."""
+        return self.indices1.long()[..., :, None] * self.num_keys + self.indices2.long()[..., None, :]
+
+    def first_keys(self, low: int, high: int) -> Routing:
+        """The routing restricted to experts (i, j) with ``low <= i < high``; all other entries of set 1 are dropped."""
+        if (low, high) == (0, self.num_keys):
+            return self
+        kept = (self.probs1 > 0) & (self.indices1 >= low) & (self.indices1 < high)
+        counts = kept.sum(-1, dtype=torch.int32)
+        order = torch.argsort(~kept, dim=-1, stable=True)[..., : int(counts.max()) if counts.numel() else 0]
+
+        def pick(values: Tensor) -> Tensor:
+            return values.where(kept, 0).gather(-1, order)
+
+        return replace(self, indices1=pick(self.indices1), probs1=pick(self.probs1), counts1=counts)
 
     def scores(self, experts: Tensor) -> Tensor:
         """Scores of chosen experts at every token: (tokens, n) for flat ids (n,).

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import LlamaConfig
+
+from .experts import DECOMPOSITIONS
 
 MAX_KEYS = 32_767  # sparse routing stores key indices as signed 16-bit integers
 
@@ -37,7 +38,7 @@ class MonetConfig(LlamaConfig):
     moe_experts: int = 512
     moe_topk: int = 32
     moe_groups: int = 4
-    moe_decompose: Literal["vertical", "horizontal"] = "vertical"
+    moe_decompose: str = "vertical"  # a name of monet_model.experts.DECOMPOSITIONS
     output_router_probs: bool = False
     router_aux_loss_coef: float = 1e-3
     edited_layers: list[int] = field(default_factory=list)
@@ -48,19 +49,16 @@ class MonetConfig(LlamaConfig):
         for name in ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.moe_decompose not in ("vertical", "horizontal"):
-            raise ValueError(f"moe_decompose must be 'vertical' or 'horizontal', got {self.moe_decompose!r}.")
+        if self.moe_decompose not in DECOMPOSITIONS:
+            known = " or ".join(map(repr, DECOMPOSITIONS))
+            raise ValueError(f"moe_decompose must be {known}, got {self.moe_decompose!r}.")
         if self.moe_topk >= self.moe_experts:
             raise ValueError(
                 f"moe_topk ({self.moe_topk}) must be below moe_experts ({self.moe_experts}), the keys in one set."
             )
         if self.moe_experts > MAX_KEYS:
             raise ValueError(f"moe_experts must be at most {MAX_KEYS}, got {self.moe_experts}.")
-        if self.moe_decompose == "vertical" and (self.moe_dim % 2 or self.hidden_size % 2):
-            raise ValueError(
-                "vertical experts split the hidden units and the output in halves: moe_dim and hidden_size must be "
-                f"even, got moe_dim={self.moe_dim}, hidden_size={self.hidden_size}."
-            )
+        DECOMPOSITIONS[self.moe_decompose].check(self)
         strays = sorted(set(self.edited_layers) - {group.start for group in self.routing_groups})
         if strays:
             raise ValueError(f"edited_layers must be layers that own a router; {strays} do not.")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +18,7 @@ from .identity import model_identity
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .modeling import MonetForCausalLM
+    from .config import MonetConfig
 
 FORMAT = "monet-expert-edit-1"
 
@@ -54,7 +54,7 @@ class ExpertEdit:
 
     @classmethod
     def from_experts(
-        cls, model: MonetForCausalLM, experts: Mapping[int, Tensor | list[int]], factor: float = 0.0
+        cls, model: nn.Module, experts: Mapping[int, Tensor | list[int]], factor: float = 0.0
     ) -> ExpertEdit:
         """One factor for all of the named experts, by default 0: their removal.
 
@@ -68,7 +68,7 @@ class ExpertEdit:
         return cls._of(model, ids, {layer: torch.full(chosen.shape, float(factor)) for layer, chosen in ids.items()})
 
     @classmethod
-    def from_frame(cls, model: MonetForCausalLM, frame: pd.DataFrame) -> ExpertEdit:
+    def from_frame(cls, model: nn.Module, frame: pd.DataFrame) -> ExpertEdit:
         """From a table of one row an expert.
 
         Args:
@@ -85,7 +85,7 @@ class ExpertEdit:
                 "an edit's table needs the columns expert, factor and one of group and layer; "
                 f"got {', '.join(map(str, frame.columns)) or 'none'}."
             )
-        owners = [group.start for group in model.config.routing_groups]
+        owners = [group.start for group in _config(model).routing_groups]
         experts, factors = {}, {}
         for place, rows in frame.groupby(places[0]):
             if places[0] == "group" and place not in range(len(owners)):
@@ -96,12 +96,12 @@ class ExpertEdit:
         return cls._of(model, experts, factors)
 
     @classmethod
-    def _of(cls, model: MonetForCausalLM, experts: dict[int, Tensor], factors: dict[int, Tensor]) -> ExpertEdit:
-        owners = [group.start for group in model.config.routing_groups]
+    def _of(cls, model: nn.Module, experts: dict[int, Tensor], factors: dict[int, Tensor]) -> ExpertEdit:
+        owners = [group.start for group in _config(model).routing_groups]
         for layer in experts:
             if layer not in owners:
                 raise ValueError(f"layer {layer} owns no router; edits go to one of the layers {owners}.")
-        return cls(experts, factors, model.config.moe_experts, model_identity(model))
+        return cls(experts, factors, _config(model).moe_experts, model_identity(model))
 
     def __len__(self) -> int:
         """Number of experts named."""
@@ -164,3 +164,7 @@ class ExpertEdit:
             about["keys"],
             about["identity"],
         )
+
+
+def _config(model: nn.Module) -> MonetConfig:
+    return cast("MonetConfig", model.config)

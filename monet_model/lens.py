@@ -47,7 +47,7 @@ from transformer_lens.utilities import get_device
 from cuda_ext.routing import Routing
 
 from .discovery import ARCHITECTURE
-from .experts import ExpertLayer, HorizontalExperts
+from .experts import ExpertLayer
 from .modeling import MonetDecoderLayer, MonetForCausalLM
 from .router import MonetRouter, head_thresholds, select_keys
 
@@ -106,8 +106,8 @@ class ExpertsBridge(GeneralizedComponent):
     def set_original_component(self, original_component: nn.Module) -> None:
         """Wrap an expert layer; which hidden activations there are depends on its decomposition."""
         super().set_original_component(original_component)
-        sides = [""] if isinstance(original_component, HorizontalExperts) else [1, 2]
-        for side in sides:
+        inputs = cast(ExpertLayer, original_component).inputs()
+        for side in [""] if len(inputs) == 1 else [1, 2]:
             setattr(self, f"hook_post{side}", HookPoint())
 
     def forward(self, x: Tensor, routing: Routing, factors: Tensor | None = None) -> Tensor:
@@ -201,7 +201,7 @@ class MonetArchitectureAdapter(ArchitectureAdapter):
                 scale = block.ln2.original_component.weight
                 router, experts = block._modules.get("router"), block.mlp.original_component
                 readers = [] if router is None else [router.original_component.w1, router.original_component.w2]
-                readers += [experts.u] if isinstance(experts, HorizontalExperts) else [experts.u1, experts.u2]
+                readers += experts.inputs()
                 for reader in readers:
                     reader.weight.mul_(scale)
                 scale.fill_(1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,8 +23,7 @@ from transformers.utils.output_capturing import capture_outputs
 from cuda_ext.routing import Routing
 
 from .config import MonetConfig
-from .edits import Edits, active_edits, apply_edits, check_edits
-from .expert_edit import ExpertEdit
+from .edits import Edits, ModelEdit, active_edits, apply_edits, check_edits
 from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss
 from .projection import project
@@ -322,7 +321,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
             aux_loss=aux_loss,
         )
 
-    def edit_experts(self, edits: Edits | ExpertEdit) -> AbstractContextManager[None]:
+    def edit_experts(self, edits: Edits | ModelEdit) -> AbstractContextManager[None]:
         """Scale single experts while the context lasts: ``y = sum_ij S[i, j] G[i, j] E_ij(x)``.
 
         Exact, on the active pairs only, in forward, generate and training of the calling thread; nested edits multiply.
@@ -334,7 +333,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: a layer owns no router, a matrix is not a finite (E, E), or an edit is another model's.
         """
-        if isinstance(edits, ExpertEdit):
+        if not isinstance(edits, Mapping):
             edits.check(self)
             edits = edits.matrices()
         return apply_edits(self.model, edits, self.config)

@@ -85,7 +85,8 @@ def _written(model: MonetForCausalLM, ids: Tensor, layers: Sequence[int], expert
     total = torch.zeros_like(record.final[0, -1], dtype=torch.float64)
     for layer in layers:
         seen = record.layers[layer]
-        score = seen.g1[0, -1, :, i].double() @ seen.g2[0, -1, :, j].double()
+        g1, g2 = seen.routing[-1:].dense()
+        score = g1[0, :, i].double() @ g2[0, :, j].double()
         if seen.factors is not None:
             score = score * seen.factors[i, j]
         alone = Routing.from_dense(one[None, None, i], one[None, None, j])

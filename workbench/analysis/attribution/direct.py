@@ -126,8 +126,7 @@ def expert_parts(
         For each layer: place, flat expert id and contribution, sorted by place, then expert.
     """
     for layer, seen in zip(model.model.layers, record.layers, strict=True):
-        here = seen.x[where], seen.g1[where], seen.g2[where]
-        parts = expert_contributions(layer.moe, *here, direction, seen.factors)
+        parts = expert_contributions(layer.moe, seen.x[where], seen.routing_at(where), direction, seen.factors)
         place, expert, contribution = (values.numpy(force=True) for values in parts)
         yield place, expert, contribution
 

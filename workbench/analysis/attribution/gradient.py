@@ -69,7 +69,7 @@ def _layer_table(model: MonetForCausalLM, record: Record, layer: int, gradient: 
     seen: Any = record.layers[layer]
     moe = model.model.layers[layer].moe
     position, expert, contribution = expert_contributions(
-        moe, seen.x[0], seen.g1[0], seen.g2[0], gradient[0].double(), seen.factors
+        moe, seen.x[0], seen.routing, gradient[0].double(), seen.factors
     )
     columns = {"position": position, "expert": expert, "contribution": contribution}
     return pd.DataFrame({"layer": layer} | {name: values.numpy(force=True) for name, values in columns.items()})

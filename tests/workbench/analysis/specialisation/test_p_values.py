@@ -17,7 +17,7 @@ from scipy.stats import entropy, false_discovery_control, kstest
 from cuda_ext.routing import Routing
 from monet_model import MonetForCausalLM
 from workbench.analysis import activations, analyze_run, read_analysis
-from workbench.analysis.activations import CrossTable, active_pairs, read_activations, within
+from workbench.analysis.activations import CrossTable, active_pairs, read_activations
 from workbench.analysis.significance import benjamini_hochberg, pooled_p
 from workbench.analysis.specialisation import label_null
 from workbench.analysis.specialisation.label_null import SCORES, LabelNull, label_scores
@@ -114,7 +114,7 @@ def test_routing_within_a_range_of_keys(seed: int, low: int, width: int) -> None
     g = torch.rand(2, 4, 2, 6, generator=torch.Generator().manual_seed(seed))
     g = g * (g > 0.5)
     high = min(low + width, 6)
-    found = within(Routing.from_dense(*g), low, high)
+    found = Routing.from_dense(*g).first_keys(low, high)
     kept = torch.zeros(6)
     kept[low:high] = 1
     assert torch.equal(found.dense()[0], g[0] * kept)
