@@ -18,5 +18,6 @@ from .ops.contributions import contributions
 from .ops.mix import mix
 from .ops.route import route
 from .reference.route import route_reference
+from .routing import Routing
 
-__all__ = ["Statistics", "accumulate", "backend", "contributions", "mix", "route", "route_reference"]
+__all__ = ["Routing", "Statistics", "accumulate", "backend", "contributions", "mix", "route", "route_reference"]

@@ -1,4 +1,8 @@
-"""`Routing`: the sparse, exact routing of a batch of tokens in one layer group. The value everything else works on."""
+"""`Routing`: the sparse, exact routing of a batch of tokens in one layer group.
+
+It is the value that travels: the router returns it, and the expert layers, the export, the store, edits and attribution
+take it.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +21,16 @@ PLACE_BITS = 63 - SCORE_BITS
 
 
 def active_keys(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The entries of (..., keys) that are not 0: keys (..., k) int64, values (..., k) and numbers (...) int32.
+    """The non-zero entries of (..., keys): keys (..., k) int64, values (..., k) and counts (...) int32.
 
-    Keys ascend; slots past a row's number hold key 0 and value 0.
+    Keys ascend; slots past a row's count hold key 0 and value 0.
     """
     active = g != 0
     counts = active.sum(-1, dtype=torch.int32)
     width = int(counts.max()) if counts.numel() else 0
     used = torch.arange(width, device=g.device) < counts[..., None]
-    found = active.flatten().nonzero().squeeze(1) % g.shape[-1]  # in the order in which `used` runs
-    keys = torch.zeros(used.shape, dtype=torch.int64, device=g.device).masked_scatter_(used, found)
+    listed = active.flatten().nonzero().squeeze(1) % g.shape[-1]  # in the order in which `used` runs
+    keys = torch.zeros(used.shape, dtype=torch.int64, device=g.device).masked_scatter_(used, listed)
     return keys, g.gather(-1, keys).masked_fill(~used, 0), counts
 
 
@@ -64,16 +68,26 @@ def _merged(routing: Routing, place: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Routing:
-    """Active keys of both sets for every token and head; nothing is cut.
+    """The active keys of both sets for every token and head, with their probabilities; nothing is cut.
 
-    Expert (i, j) scores ``sum_h p * q`` at a token, over the heads ``h`` whose first list holds (i, p) and whose second
-    list holds (j, q); its flat id is ``i * num_keys + j``. Entries past ``counts`` are padding: key 0, probability 0.
+    Expert (i, j) has the routing score ``sum_h p * q`` at a token, over the heads ``h`` whose first list holds (i, p)
+    and whose second list holds (j, q) (arXiv 2412.04139, section 3). Its flat id is ``i * num_keys + j``. Entries past
+    the counts are padding: key 0, probability 0.
 
     Attributes:
-        indices1, indices2: (tokens, heads, k) int16 key indices, ascending; k may differ between the sides.
+        indices1, indices2: (tokens, heads, k) int16 key indices, ascending; k may differ between the two sets.
         probs1, probs2: (tokens, heads, k) routing probabilities.
-        counts1, counts2: (tokens, heads) int32 number of active keys.
-        num_keys: E, the size of each key set.
+        counts1, counts2: (tokens, heads) int32 numbers of active keys.
+        num_keys: E, the number of keys in each set.
+
+    Example:
+        >>> from workbench import open_run
+        >>> routing = open_run("runs/demo").routing(slice(0, 3))  # the first three tokens, in layer group 0
+        >>> len(routing), routing.heads, routing.num_keys
+        (3, 2, 512)
+        >>> scores, experts = routing.top_experts(2)
+        >>> scores.shape
+        torch.Size([3, 2])
     """
 
     indices1: Tensor
@@ -86,7 +100,21 @@ class Routing:
 
     @classmethod
     def from_dense(cls, g1: Tensor, g2: Tensor) -> Routing:
-        """Sparse form of dense probabilities, each (..., heads, keys); leading dimensions are flattened to tokens."""
+        """The sparse form of dense probabilities.
+
+        Args:
+            g1, g2: (..., heads, keys); leading dimensions are flattened to tokens.
+
+        Raises:
+            ValueError: the shapes differ, or have fewer than three dimensions.
+
+        Example:
+            >>> import torch
+            >>> from cuda_ext import Routing
+            >>> g = torch.tensor([[[0.5, 0.0, 0.5]]])  # (tokens, heads, keys)
+            >>> Routing.from_dense(g, g).indices1.tolist()
+            [[[0, 2]]]
+        """
         if g1.shape != g2.shape or g1.ndim < 3:
             raise ValueError(f"g1 and g2 must share one shape (..., heads, keys); got {g1.shape} and {g2.shape}.")
         keys1, probs1, counts1 = active_keys(g1.flatten(0, -3))
@@ -95,7 +123,14 @@ class Routing:
         return cls(keys1, probs1, counts1, keys2, probs2, counts2, num_keys=g1.shape[-1])
 
     def dense(self) -> tuple[Tensor, Tensor]:
-        """Dense (g1, g2), each (tokens, heads, keys)."""
+        """Dense (g1, g2), each (tokens, heads, keys): the reverse of :meth:`from_dense`.
+
+        Example:
+            >>> from workbench import open_run
+            >>> g1, g2 = open_run("runs/demo").routing([0, 1]).dense()
+            >>> g1.shape
+            torch.Size([2, 2, 512])
+        """
 
         def expand(indices: Tensor, probs: Tensor) -> Tensor:
             return probs.new_zeros(*indices.shape[:2], self.num_keys).scatter_add(-1, indices.long(), probs)
@@ -115,16 +150,27 @@ class Routing:
         return self.counts1.shape[1]
 
     def __getitem__(self, tokens: slice | Tensor) -> Routing:
-        """The routing of some tokens, chosen by a slice or an index tensor."""
+        """The routing of the tokens that a slice or an index tensor selects."""
         return self._map(lambda tensor: tensor[tokens])
 
     def to(self, *args: Any, **kwargs: Any) -> Routing:
-        """A copy on another device; arguments as in :meth:`torch.Tensor.to`, without a dtype."""
+        """A copy on another device; takes the arguments of :meth:`torch.Tensor.to` except a dtype."""
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     @staticmethod
     def cat(parts: Sequence[Routing]) -> Routing:
-        """Concatenation over tokens; narrower parts are padded."""
+        """Concatenate over tokens; narrower parts are padded.
+
+        Raises:
+            ValueError: there is no part, or the numbers of keys or heads differ.
+
+        Example:
+            >>> from cuda_ext import Routing
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> len(Routing.cat([run.routing([0]), run.routing([5, 6])]))
+            3
+        """
         if not parts:
             raise ValueError("Routing.cat needs at least one part.")
         if len({(p.num_keys, p.heads) for p in parts}) > 1:
@@ -205,10 +251,24 @@ class Routing:
         return replace(self, indices1=pick(self.indices1), probs1=pick(self.probs1), counts1=counts)
 
     def scores(self, experts: Tensor) -> Tensor:
-        """Scores of chosen experts at every token: (tokens, n) for flat ids (n,).
+        """Routing scores of the given experts at every token.
+
+        Args:
+            experts: (n,) flat ids.
+
+        Returns:
+            (tokens, n) scores; 0 where an expert is not active.
 
         Raises:
             IndexError: an id is outside 0 .. E * E - 1.
+
+        Example:
+            >>> import torch
+            >>> from workbench import open_run
+            >>> routing = open_run("runs/demo").routing(slice(0, 10))
+            >>> token, expert, score = routing.pairs()
+            >>> torch.allclose(routing.scores(expert[:1])[token[0], 0], score[0])
+            True
         """
         if experts.numel() and not (int(experts.min()) >= 0 and int(experts.max()) < self.num_keys**2):
             raise IndexError(f"expert ids must lie in 0 .. {self.num_keys**2 - 1}.")
@@ -216,9 +276,17 @@ class Routing:
         return torch.einsum("the,the->te", g1[..., experts // self.num_keys], g2[..., experts % self.num_keys])
 
     def top_experts(self, n: int) -> tuple[Tensor, Tensor]:
-        """The ``n`` highest-scoring experts of each token: scores (tokens, n) and flat ids (tokens, n).
+        """The ``n`` experts with the highest routing score at each token.
 
-        Tokens with fewer active experts are padded with score 0 and id -1; ties fall to the lower id.
+        Returns:
+            Scores (tokens, n), highest first, and flat ids (tokens, n) int64. Equal scores are ordered by id. Tokens
+            with fewer active experts are padded with score 0 and id -1.
+
+        Example:
+            >>> from workbench import open_run
+            >>> scores, experts = open_run("runs/demo").routing(slice(0, 4)).top_experts(3)
+            >>> bool((scores[:, 0] >= scores[:, 1]).all())
+            True
         """
         token, expert, score = self.pairs()
         order = torch.argsort(score, descending=True, stable=True)
