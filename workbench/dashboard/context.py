@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 CACHED_GROUPS = 8
+CACHED_LOGIT_VIEWS = 1000  # of a few kilobytes; each takes about a second to compute
 SAMPLED_DOCUMENTS = 8  # whose text tells how many characters a token has
 GENERAL = ""  # the `specialised` value of an expert without a label of its own
 
@@ -42,6 +43,7 @@ class Context:
         self.colours = label_colours(run.labels)
         self._experts = lru_cache(maxsize=CACHED_GROUPS)(self._read_experts)
         self._ranking = lru_cache(maxsize=CACHED_GROUPS)(self._read_ranking)
+        self._logit_view = lru_cache(maxsize=CACHED_LOGIT_VIEWS)(self._read_logit_view)
         self._overlap = cache(lambda: label_overlap(self.run))
         self._model: MonetForCausalLM | None = None
         self._loading = Lock()
@@ -156,3 +158,16 @@ class Context:
             if self._model is None:
                 self._model = load_run_model(self.run, self.model_path)
         return self._model
+
+    def logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
+        """The top ``n`` promoted and suppressed tokens of an expert; those viewed lately are kept.
+
+        Raises:
+            WorkbenchError: as :meth:`model`, or there is no such expert.
+        """
+        return self._logit_view(group, expert, n)
+
+    def _read_logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
+        from ..explain import logit_view
+
+        return logit_view(self.run, self.model(), group, expert, n)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from workbench import open_run
-from workbench.analysis import attribute
+from workbench.analysis import attribute, read_analysis
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
 from workbench.dashboard.links import Address, read_address
@@ -62,7 +62,7 @@ def test_read_answer_compares_the_edited_model_with_the_unedited(ctx: Context) -
 
 
 def test_prompt_page_names_the_edit(ctx: Context) -> None:
-    specialised = sum(int(ctx.specialised(group)["lua"]) for group in ctx.run.groups)
+    specialised = sum(int((read_analysis(ctx.run, group)["specialised"] == "lua").sum()) for group in ctx.run.groups)
     assert f"Without the experts specialised in lua: {specialised:,} experts removed in all." in _page(
         ctx, without="lua"
     )

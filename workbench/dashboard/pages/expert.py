@@ -10,7 +10,7 @@ import pandas as pd
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from ...errors import WorkbenchError
-from ...explain import logit_view, read_explanations
+from ...explain import read_explanations
 from ...report.charts import used_bins
 from ...report.expert import Example, examples, in_context, label_use
 from ...report.palette import score_shade
@@ -137,7 +137,7 @@ def _near(ctx: Context, group: int, expert: int) -> Any:
 
 def _logits(ctx: Context, group: int, expert: int) -> Any:
     try:
-        view = logit_view(ctx.run, ctx.model(), group, expert, LOGITS)
+        view = ctx.logit_view(group, expert, LOGITS)
     except WorkbenchError as error:
         return message("Not shown", str(error), "warning")
     half = len(view) // 2
