@@ -125,9 +125,9 @@ def _written(model: MonetForCausalLM, ids: Tensor, layers: Sequence[int], expert
 
 def read_prefixes(run: Run, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return, for each token row, the ids that the model read up to it, from the start of its context window."""
-    context = run.manifest["settings"]["context"]
-    prefixes = []
-    places = run.tokens(rows)
-    for doc, position in zip(places["doc"], places["position"], strict=True):
-        prefixes.append(run.input_ids(int(doc))[position // context * context : position + 1])
-    return prefixes
+    width = run.geometry.width
+    docs, positions = run.geometry.places(rows)
+    return [
+        run.input_ids(int(doc))[position // width * width : position + 1]
+        for doc, position in zip(docs, positions, strict=True)
+    ]
