@@ -121,7 +121,7 @@ def _print(explained: Explanations) -> None:
             f"{task} {_figure(row[task])} (control {_figure(row[f'{task}:control'])})"
             for task in ("detection", "fuzzing")
         ]
-        passages = f"{row['active']} active + {row['silent']} negative passages"
+        passages = f"{row['active']} active + {row['negatives']} negative passages"
         judged = [*scores, passages] if row["judge"] else []
         out_console.print("  ".join([f"[bold]{row['group']}:{row['expert']}[/bold]", *judged]))
         out_console.print(f"  {escape(row['text'])}")

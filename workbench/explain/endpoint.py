@@ -55,7 +55,7 @@ class Endpoint:
         """Return the model's answer to a JSON document under a system message, at temperature 0.
 
         Raises:
-            UnsupportedError: no connection, no answer in time, a refusal, or an answer that is no chat completion.
+            UnsupportedError: no connection, no answer in time, a refusal, or an answer of another form.
         """
         import httpx
 

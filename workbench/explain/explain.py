@@ -30,7 +30,7 @@ from ..store.address import Expert
 from .evidence import gather_evidence
 from .explainer import Explainer, Template
 from .scoring import Trial, make_trial, score_explanations
-from .stored import SCORES, TASKS, write_explanations
+from .stored import SCORES, TASKS, with_former_names, write_explanations
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 BOOTSTRAP_SAMPLES = 2000  # over experts
 MIN_SCORED = 2  # experts that a mean with an interval needs
-_NOT_SCORED: dict[str, Any] = {"judge": "", "active": 0, "silent": 0} | dict.fromkeys(SCORES, np.nan)
+_NOT_SCORED: dict[str, Any] = {"judge": "", "active": 0, "negatives": 0} | dict.fromkeys(SCORES, np.nan)
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,14 @@ class Explanations:
     Attributes:
         table: one row per expert, in the order asked for; columns of :func:`read_explanations`.
         seed: of the split, and of the intervals of :meth:`means`.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import explain_experts, sample_experts
+        >>> run = open_run("runs/demo")
+        >>> explained = explain_experts(run, sample_experts(run, 2))
+        >>> explained.table["author"].tolist(), explained.means()  # no judge, no scores
+        (['monet', 'monet'], {})
     """
 
     table: pd.DataFrame
@@ -232,7 +240,7 @@ def explain_experts(
     finally:
         if rows:
             write_explanations(run, pd.DataFrame(rows))
-    return Explanations(pd.DataFrame(rows), seed)
+    return Explanations(with_former_names(pd.DataFrame(rows)), seed)
 
 
 def _split(run: Run, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -258,7 +266,7 @@ def _controls(texts: list[str], seed: int) -> list[str | None]:
 def _scores(judge: Judge, trial: Trial, text: str, control: str | None) -> dict[str, Any]:
     """The columns that a judge fills."""
     own, *others = score_explanations(judge, trial, [text] if control is None else [text, control])
-    columns: dict[str, Any] = {"judge": judge.name, "active": len(trial.active), "silent": len(trial.negatives)}
+    columns: dict[str, Any] = {"judge": judge.name, "active": len(trial.active), "negatives": len(trial.negatives)}
     for at, (task, score) in enumerate(zip(TASKS, own, strict=True)):
         columns |= {task: score.accuracy, f"{task}:low": score.low, f"{task}:high": score.high}
         if others:

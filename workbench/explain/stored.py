@@ -22,6 +22,7 @@ FILE = "explanations.parquet"
 KEY = ["group", "expert", "kind", "author"]
 TASKS = ("detection", "fuzzing")
 SCORES = [f"{task}{end}" for task in TASKS for end in ("", ":low", ":high", ":control")]
+FORMER_NAMES = {"silent": "negatives"}  # columns of older files, shown beside the new ones for a release
 SCHEMA = pa.schema(
     [
         ("group", pa.int32()),
@@ -31,7 +32,7 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
         ("judge", pa.string()),  # "" without scores
         ("active", pa.int32()),  # passages scored where the expert is active
-        ("silent", pa.int32()),  # negatives scored
+        ("negatives", pa.int32()),  # passages scored where it is active at no token
         *((name, pa.float64()) for name in SCORES),  # NaN with too few passages, or without a control
     ]
 )
@@ -54,10 +55,11 @@ def read_explanations(run: Run, group: int | None = None, expert: int | None = N
         - text: the explanation.
         - judge: who scored it; "" without scores.
         - active: number of passages it was scored on where the expert is active.
-        - silent: number of negatives it was scored on, passages where the expert is active at no token.
+        - negatives: number of passages it was scored on where the expert is active at no token.
         - detection, fuzzing: balanced accuracy, 0.5 being chance; NaN with too few passages.
         - detection:low, detection:high, fuzzing:low, fuzzing:high: its 95 % CI.
         - detection:control, fuzzing:control: balanced accuracy of another expert's explanation on these passages.
+        - silent: former name of ``negatives``, kept for one release.
 
     Raises:
         DamagedError: the file cannot be read.
@@ -69,7 +71,7 @@ def read_explanations(run: Run, group: int | None = None, expert: int | None = N
         >>> read_explanations(open_run("runs/demo")).columns[:6].tolist()
         ['group', 'expert', 'kind', 'author', 'text', 'judge']
     """
-    table = _read(run.analysis_path(FILE))
+    table = with_former_names(_read(run.analysis_path(FILE)))
     if group is not None:
         table = table[table["group"] == group]
     if expert is not None:
@@ -82,13 +84,21 @@ def _read(path: Path) -> pd.DataFrame:
         return SCHEMA.empty_table().to_pandas()
     advice = "delete it and explain the experts again"
     try:
-        missing = set(SCHEMA.names) - set(pq.read_schema(path).names)
+        table = pq.read_table(path)
+        if "negatives" not in table.column_names:
+            table = table.rename_columns([FORMER_NAMES.get(name, name) for name in table.column_names])
+        missing = set(SCHEMA.names) - set(table.column_names)
         if missing:
             lacks = ", ".join(sorted(missing))
             raise UnsupportedError(f"{path} lacks the columns {lacks}: another version wrote it; {advice}.")
-        return pq.read_table(path, schema=SCHEMA).to_pandas()
+        return table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise DamagedError(f"{path} is damaged ({error}); {advice}.") from error
+
+
+def with_former_names(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns of :data:`FORMER_NAMES` beside those that replaced them."""
+    return table.assign(**{former: table[name] for former, name in FORMER_NAMES.items()})
 
 
 def write_explanations(run: Run, rows: pd.DataFrame) -> None:

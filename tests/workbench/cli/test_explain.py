@@ -49,7 +49,7 @@ def test_explain_prints_scores_and_sentence_whole(run: Path) -> None:
     row = read_explanations(opened, 0, expert).iloc[0]
     assert row["detection"] > 0
     assert f"0:{expert}  detection {row['detection']:.2f} (control –)  fuzzing {row['fuzzing']:.2f}" in shown
-    assert f"{row['active']} active + {row['silent']} negative passages\n" in shown
+    assert f"{row['active']} active + {row['negatives']} negative passages\n" in shown
     assert f"  {row['text']}\n" in shown
 
 

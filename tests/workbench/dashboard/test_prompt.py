@@ -111,7 +111,7 @@ def test_prompt_page_states_the_model_s_limit(ctx: Context) -> None:
 def test_context_length_is_the_model_s(ctx: Context, run_path: Path, tmp_path: Path) -> None:
     assert ctx.context_length == 64
     elsewhere = Context(open_run(run_path), tmp_path / "missing")
-    assert elsewhere.context_length == elsewhere.run.manifest["settings"]["context"]
+    assert elsewhere.context_length == elsewhere.run.geometry.width
     assert create_app(elsewhere.run, tmp_path / "missing") is not None
 
 

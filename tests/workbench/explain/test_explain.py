@@ -74,7 +74,7 @@ def test_explain_experts_scores_and_controls(text_run: Run) -> None:
     table = found.table
     assert list(zip(table["group"], table["expert"], strict=True)) == experts
     assert (table["judge"] == "knowing").all()
-    assert (table[["active", "silent"]] >= 6).all().all()
+    assert (table[["active", "negatives"]] >= 6).all().all()
     for task in ("detection", "fuzzing"):
         assert table[task].tolist() == [0.5, 1.0, 0.5, 0.5]
         assert sorted(table[f"{task}:control"]) == [0.5, 0.5, 0.5, 1.0]  # its explanation, held against another

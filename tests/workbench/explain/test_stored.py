@@ -18,7 +18,7 @@ from workbench.store.verify import verify_run
 
 def rows(*sentences: tuple[int, int, str, str, str]) -> pd.DataFrame:
     """Rows of group, expert, kind, author and text, without scores."""
-    blank = {"judge": "", "active": 0, "silent": 0} | dict.fromkeys(SCORES, np.nan)
+    blank = {"judge": "", "active": 0, "negatives": 0} | dict.fromkeys(SCORES, np.nan)
     names = ("group", "expert", "kind", "author", "text")
     return pd.DataFrame([dict(zip(names, one, strict=True)) | blank for one in sentences])
 
@@ -38,7 +38,7 @@ class Initials:
 
 
 def test_read_explanations_is_empty_at_first(text_run: Run) -> None:
-    assert list(read_explanations(text_run)) == SCHEMA.names
+    assert list(read_explanations(text_run)) == [*SCHEMA.names, "silent"]
     assert read_explanations(text_run).empty
     assert search_explanations(text_run, "x").empty
 
@@ -81,6 +81,16 @@ def test_read_explanations_names_a_damaged_file(text_run: Run) -> None:
         read_explanations(text_run)
     with pytest.raises(DamagedError, match="damaged"):
         write_explanations(text_run, rows(*SENTENCES))
+
+
+def test_read_explanations_of_an_older_file_renames_its_columns(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SENTENCES).assign(negatives=7))
+    path = text_run.analysis_path(FILE)
+    pd.read_parquet(path).rename(columns={"negatives": "silent"}).to_parquet(path)
+    assert read_explanations(text_run)["negatives"].tolist() == [7, 7, 7]
+    assert read_explanations(text_run)["silent"].tolist() == [7, 7, 7]  # for a release
+    write_explanations(text_run, rows((1, 9, "self", "m", "a word")))
+    assert read_explanations(text_run)["negatives"].tolist() == [7, 7, 7, 0]
 
 
 def test_read_explanations_refuses_a_file_that_lacks_columns(text_run: Run) -> None:

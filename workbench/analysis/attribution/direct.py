@@ -50,7 +50,7 @@ class Attribution:
             - position: the last position of the prompt.
             - expert: flat expert id ``i * E + j``.
             - contribution: what it adds to ``logit``.
-        rest: one row per component that is no expert:
+        rest: one row per component other than experts:
 
             - component: ``embed``; ``L{layer}H{head}`` for each attention head; ``L{layer}bias`` where the attention's
               output projection has a bias.
@@ -189,6 +189,7 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
     Source: Park et al. 2024, arXiv 2412.04139, section 3 (experts); Elhage et al. 2021 (direct logit attribution).
 
     Example:
+        >>> import torch
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import attribute

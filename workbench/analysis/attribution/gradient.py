@@ -175,6 +175,15 @@ class Faithfulness:
             - gradient: effect that :func:`attribute_gradient` predicts, summed over layers and positions.
             - ablation: the true effect, of :func:`ablate`.
         spearman: rank correlation of ``direct`` and of ``gradient`` with ``ablation``, under these names.
+
+    Example:
+        >>> import torch
+        >>> from monet_model import MonetForCausalLM
+        >>> from workbench.analysis import compare_with_ablation
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> compared = compare_with_ablation(model, torch.tensor([[0, 500, 600]]), 700, n=4)
+        >>> len(compared.table), list(compared.spearman)
+        (4, ['direct', 'gradient'])
     """
 
     table: pd.DataFrame
