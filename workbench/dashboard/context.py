@@ -1,4 +1,4 @@
-"""What the pages read: one run, its analysis and, once a prompt asks for it, its model."""
+"""What the pages read: one run, its analysis and, once it is needed, its model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pandas as pd
 
 from ..analysis import MaskResult, Overlap, label_overlap, read_mask
 from ..errors import WorkbenchError
+from ..report.expert import mass_ranking
 from ..report.origin import analysis, is_analysed
-from ..report.palette import GENERALIST, label_colours
+from ..report.palette import NO_LABEL_COLOUR, label_colours
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 CACHED_GROUPS = 8
 CACHED_LOGIT_VIEWS = 1000  # of a few kilobytes; each takes about a second to compute
 SAMPLED_DOCUMENTS = 8  # whose text tells how many characters a token has
-GENERAL = ""  # the `specialised` value of an expert without a label of its own
+GENERAL = ""  # the `specialised` value of a generalist
 
 
 class Context:
-    """A run as the dashboard shows it. Tables of a group are kept in memory once read; the model is loaded once.
+    """A run as the dashboard shows it. Each group's tables are kept in memory once read; the model is loaded once.
 
-    An analysis made while the dashboard runs is seen at the next page.
+    An analysis that is run while the dashboard is up shows on the next page opened.
 
     Args:
         run: the opened run.
@@ -64,10 +65,11 @@ class Context:
         return path.stat().st_mtime_ns if path.is_file() else 0
 
     def experts(self, group: int) -> pd.DataFrame:
-        """Every expert seen, index `expert`: the store's columns, then what the analysis says of it: `specialised` (a
-        label or ""), `score`, `ratio` and `confirmed`.
+        """Every active expert of a group, indexed by `expert`.
 
-        Without an analysis nobody is specialised and the scores are missing.
+        Returns:
+            The columns of ``run.experts(group)``, then `specialised` (categorical: a label or ""), `monosemanticity`,
+            `ratio` and `confirmed`. Before `monet analyze`, no expert is specialised and the numbers are missing.
         """
         return self._experts(group, self._stamp(group))
 
@@ -75,48 +77,58 @@ class Context:
         table, derived = self.run.experts(group), analysis(self.run, group)
         names = [GENERAL, *self.run.labels]
         if derived is None:
-            nobody = pd.Categorical([GENERAL] * len(table), names)
-            return table.assign(specialised=nobody, score=np.nan, ratio=np.nan, confirmed=False)
-        return table.join(derived[["score", "ratio", "confirmed"]]).assign(
+            unknown = pd.Categorical([GENERAL] * len(table), names)
+            return table.assign(specialised=unknown, monosemanticity=np.nan, ratio=np.nan, confirmed=False)
+        return table.join(derived[["monosemanticity", "ratio", "confirmed"]]).assign(
             specialised=pd.Categorical(derived["specialised"].reindex(table.index), names)
         )
 
     def ranking(self, group: int) -> np.ndarray:
-        """Flat ids of the experts seen, by falling mass; ties fall to the lower id."""
+        """Flat ids of the active experts by mass, largest first; of equal ones the lower id comes first."""
         return self._ranking(group)
 
     def _read_ranking(self, group: int) -> np.ndarray:
-        table = self.experts(group)
-        return table.index.to_numpy()[np.argsort(-table["mass"].to_numpy(), kind="stable")]
+        return mass_ranking(self.experts(group)["mass"])
 
     def codes(self, group: int) -> np.ndarray:
-        """Map of a group, (E, E) small integers: -1 unseen, 0 a generalist, n the n-th label of the run (from 1)."""
+        """Map of a group, (E, E) small integers: -1 never active, 0 a generalist, n the n-th label (from 1)."""
         keys, table = self.run.num_keys, self.experts(group)
-        codes = np.full(
-            keys * keys, -1, table["specialised"].cat.codes.dtype
-        )  # a byte an expert: all go to the browser
+        dtype = table["specialised"].cat.codes.dtype  # a byte per expert: all go to the browser
+        codes = np.full(keys * keys, -1, dtype)
         codes[table.index.to_numpy()] = table["specialised"].cat.codes
         return codes.reshape(keys, keys)
 
-    def specialised(self, group: int) -> pd.Series:
-        """Number of specialised experts of each label in a group."""
-        return self.experts(group)["specialised"].value_counts().reindex(self.run.labels, fill_value=0)
+    def specialised(self, group: int) -> pd.DataFrame:
+        """Number of specialised experts of each label in a group, and how many of them are confirmed.
+
+        Returns:
+            Indexed by label; columns `experts` and `confirmed`.
+        """
+        table = self.experts(group)
+        counts = table.groupby("specialised", observed=False)["confirmed"].agg(["size", "sum"])
+        counts = counts.set_axis(["experts", "confirmed"], axis=1).astype(int)
+        return counts.set_axis(counts.index.astype(str)).reindex(self.run.labels, fill_value=0)
 
     def colour(self, label: str) -> str:
         """Colour of a label; grey for generalists."""
-        return self.colours.get(label, GENERALIST)
+        return self.colours.get(label, NO_LABEL_COLOUR)
 
     @property
     def without_label(self) -> str:
-        """What is said of an expert that has no label."""
+        """What an expert without a label is called."""
         return "generalist" if self.analysed else "not analysed"
 
     def mask(self) -> MaskResult | None:
-        """The masking matrix, or None where `monet mask` has not been run."""
+        """The masking matrix, or None where `monet mask` has not been run.
+
+        Raises:
+            DamagedError: its file is damaged.
+            UnsupportedError: it is of another version or run.
+        """
         return read_mask(self.run)
 
     def overlap(self) -> Overlap:
-        """How far the labels share their experts."""
+        """How far the labels share experts."""
         return self._overlap()
 
     @cached_property
@@ -137,7 +149,7 @@ class Context:
         return sum(len(text or "") for text in texts) / int(chosen["tokens"].sum())
 
     def prepare_model(self) -> None:
-        """Loads the model while a prompt is being typed; what goes wrong is said when the prompt is run."""
+        """Load the model while a prompt is being typed; an error shows when the prompt is run."""
 
         def load() -> None:
             with suppress(WorkbenchError):
@@ -150,7 +162,8 @@ class Context:
         """The run's model in evaluation mode, loaded at the first call.
 
         Raises:
-            WorkbenchError: the model cannot be read where the run says it is, or is another.
+            NotFoundError: there is no model where the run says.
+            UnsupportedError: it is another model.
         """
         from ..analysis.run_model import load_run_model
 

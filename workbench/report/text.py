@@ -9,7 +9,8 @@ import pandas as pd
 
 from ..analysis.attribution.prompt import Prompt, PromptReading, read_prompt
 from ..analysis.run_model import context_length, load_run_model, run_tokenizer
-from .files import Report, check_kind, encode, records, save
+from .files import Document, encode, records, save
+from .kinds import check_kind
 from .origin import analysis, origin
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _table(content: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _document(run: Run, reading: PromptReading) -> Report:
+def _document(run: Run, reading: PromptReading) -> Document:
     content = {
         "report": "text",
         "origin": origin(run),
@@ -83,10 +84,10 @@ def _document(run: Run, reading: PromptReading) -> Report:
         ],
         "push": _next_token_attribution(reading),
     }
-    return Report("text.html.j2", content, _table(content))
+    return Document("text.html.j2", content, _table(content))
 
 
-def text_document(run: Run, model: MonetForCausalLM, text: str) -> Report:
+def text_document(run: Run, model: MonetForCausalLM, text: str) -> Document:
     """The report of a text before it is written in a format; ``model`` is the run's.
 
     Raises:

@@ -21,7 +21,8 @@ from ...store.text import visible
 from ..context import GENERAL, Context
 from ..edits import PromptEdit, count_removed, expert_edit, read_edit
 from ..freeze import freeze
-from ..links import Address, expert_link, prompt_search, text_file
+from ..links import PROMPT_PATH, Address, expert_link, prompt_link, prompt_search, text_file
+from ..page import Page
 from ..parts import aria, bar, fact, facts, files, message, panel, swatch, table
 
 MAX_CHARACTERS = 16_000  # of prompt and edit: the address holds both, and servers limit addresses
@@ -193,7 +194,7 @@ def _next_tokens(shown: Answer) -> html.Ul:
                     html.Span(f"{100 * row.probability:.1f} %", className="count"),
                     *was,
                 ],
-                href="/prompt" + prompt_search(shown.reading.prompt.text, row.token, shown.edit.query()),
+                href=prompt_link(shown.reading.prompt.text, row.token, shown.edit.query()),
                 className="legend-entry" + (" chosen" if chosen else ""),
                 **aria(label=f"explain {visible(row.token_text)}", current="true" if chosen else None),
             )
@@ -207,7 +208,7 @@ def _toggle(shown: Answer, expert: Expert) -> html.A:
     edit = shown.edit.toggled(expert).query()
     return html.A(
         word,
-        href="/prompt" + prompt_search(shown.reading.prompt.text, shown.target, edit),
+        href=prompt_link(shown.reading.prompt.text, shown.target, edit),
         **aria(label=f"{word} expert {expert}"),
     )
 
@@ -229,7 +230,7 @@ def _edited(shown: Answer) -> html.Div | None:
     return html.Div(lines, id="prompt-edited")
 
 
-def _contributions(ctx: Context, shown: Answer) -> html.Table:
+def _contributions(ctx: Context, shown: Answer) -> html.Div:
     top, parts = shown.reading.top_contributions(shown.attribution), shown.attribution.summary()
     labels = _labels(ctx, top)
     largest = max(top["contribution"].abs().max(), parts["contribution"].abs().max())
@@ -247,7 +248,7 @@ def _contributions(ctx: Context, shown: Answer) -> html.Table:
         line(html.Strong(row.component), "all layers" if row.component != "embedding" else "", row.contribution)
         for row in parts.itertuples(index=False)
     ]
-    return table(["component", "where", "", "contribution", ""], rows, "Contributions to the logit", numeric=3)
+    return table(["component", "where", None, "contribution", None], rows, "Contributions to the logit", numeric=3)
 
 
 def answer(ctx: Context, shown: Answer) -> list[Any]:
@@ -327,3 +328,6 @@ def _read(ctx: Context, address: Address) -> Any:
         return freeze(answer(ctx, read_answer(ctx, address)))
     except WorkbenchError as error:
         return message("The prompt was not run", str(error), "error")
+
+
+PAGE = Page("prompt", PROMPT_PATH, "Prompt", layout, navigation="Prompt", register=register)

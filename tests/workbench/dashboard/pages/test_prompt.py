@@ -13,7 +13,8 @@ from workbench import open_run
 from workbench.analysis import attribute, read_analysis
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
-from workbench.dashboard.links import Address, read_address
+from workbench.dashboard.links import Address
+from workbench.dashboard.pages import read_address
 from workbench.dashboard.pages.prompt import MAX_CHARACTERS, _read, read_answer
 
 TEXT = "def f(x):"
@@ -104,7 +105,7 @@ def test_prompt_page_says_why_it_was_not_run(ctx: Context, query: dict[str, str]
 
 
 def test_prompt_page_states_the_model_s_limit(ctx: Context) -> None:
-    page = str([part.to_plotly_json() for part in draw(ctx, read_address("/prompt", ""))])
+    page = str([part.to_plotly_json() for part in draw(ctx, read_address("/prompt", "")).content])
     assert "Text for the model, up to 64 tokens (about 60 characters)" in page  # a token a character, and its BOS
 
 
