@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from ..errors import WorkbenchError
-
-if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
-
-    from ..store import Run
-from typing import TYPE_CHECKING
-
-import numpy as np
+from ..errors import BadInputError, WorkbenchError
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -68,16 +61,16 @@ def check_same_model(run: Run, model: MonetForCausalLM) -> None:
 
 
 def check_labels(run: Run) -> None:
-    """Raises WorkbenchError for a run of fewer than two labels."""
+    """Raise BadInputError for a run of fewer than two labels."""
     if len(run.labels) < 2:
-        raise WorkbenchError(
+        raise BadInputError(
             f"{run.path} has one label, {run.labels[0]!r}; experts are compared between two labels or more."
         )
 
 
 def check_rule(ratio: float, min_tokens: int) -> None:
-    """Raises WorkbenchError where no specialisation rule can be made of these."""
+    """Raise BadInputError where these make no specialisation rule."""
     if not ratio >= 1 or not np.isfinite(ratio):
-        raise WorkbenchError(f"ratio must be a number of at least 1 (the paper's rule has 2), got {ratio}.")
+        raise BadInputError(f"ratio must be a number of at least 1 (the paper's rule has 2), got {ratio}.")
     if min_tokens < 1:
-        raise WorkbenchError(f"min_tokens must be at least 1, got {min_tokens}.")
+        raise BadInputError(f"min_tokens must be at least 1, got {min_tokens}.")

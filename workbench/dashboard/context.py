@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import MaskResult, Overlap, label_overlap, read_mask
+from ..analysis.specialisation.analyze_result import table_name
 from ..errors import WorkbenchError
 from ..report.origin import analysis, is_analysed
 from ..report.palette import GENERALIST, label_colours
@@ -57,12 +58,12 @@ class Context:
 
     def _stamp(self, group: int) -> int:
         """Changes when the group is analysed again; 0 where it has not been."""
-        path = self.run.analysis_path(f"experts-group-{group}.parquet")
+        path = self.run.analysis_path(table_name(group))
         return path.stat().st_mtime_ns if path.is_file() else 0
 
     def experts(self, group: int) -> pd.DataFrame:
         """Every expert seen, index `expert`: the store's columns, then what the analysis says of it: `specialised` (a
-        label or ""), `score`, `ratio` and `confirmed`.
+        label or ""), `monosemanticity`, `ratio` and `confirmed`.
 
         Without an analysis nobody is specialised and the scores are missing.
         """
@@ -73,8 +74,8 @@ class Context:
         names = [GENERAL, *self.run.labels]
         if derived is None:
             nobody = pd.Categorical([GENERAL] * len(table), names)
-            return table.assign(specialised=nobody, score=np.nan, ratio=np.nan, confirmed=False)
-        return table.join(derived[["score", "ratio", "confirmed"]]).assign(
+            return table.assign(specialised=nobody, monosemanticity=np.nan, ratio=np.nan, confirmed=False)
+        return table.join(derived[["monosemanticity", "ratio", "confirmed"]]).assign(
             specialised=pd.Categorical(derived["specialised"].reindex(table.index), names)
         )
 

@@ -31,7 +31,7 @@ _WHOLE = {"valueFormatter": {"function": "d3.format(',d')(params.value)"}}
 EXPERT_COLUMNS: tuple[dict[str, Any], ...] = (
     {"field": "expert", "headerName": "expert", "cellRenderer": "ExpertLink", "minWidth": 104, **_NUMBER},
     {"field": "specialised", "headerName": "label", "cellRenderer": "LabelSwatch", **_TEXT},
-    {"field": "score", "headerName": "monosemanticity", "minWidth": 136, **_NUMBER, **_decimals(4)},
+    {"field": "monosemanticity", "headerName": "monosemanticity", "minWidth": 136, **_NUMBER, **_decimals(4)},
     {"field": "mass", "headerName": "mass", **_NUMBER, **_decimals(2)},
     {"field": "tokens", "headerName": "tokens", **_NUMBER, **_WHOLE},
     {"field": "mean", "headerName": "mean", **_NUMBER, **_decimals(4)},

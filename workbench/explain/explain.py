@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..analysis.checks import check_same_model
 from ..analysis.removal.heldout import HeldOut
-from ..analysis.specialisation.analyze import read_analysis
+from ..analysis.specialisation.analyze_result import read_analysis
 from ..analysis.specialisation.shares import MIN_TOKENS
 from ..errors import WorkbenchError
 from ..progress import job

@@ -129,7 +129,7 @@ def _content(run: Run, group: int, expert: int) -> dict[str, Any]:
             "specialised": None if derived is None else derived.loc[expert, "specialised"],
             "confirmed": None if derived is None else bool(derived.loc[expert, "confirmed"]),
             "ratio": None if derived is None else plain(derived.loc[expert, "ratio"]),
-            "monosemanticity": None if derived is None else plain(derived.loc[expert, "score"]),
+            "monosemanticity": None if derived is None else plain(derived.loc[expert, "monosemanticity"]),
         },
         "labels": records(label_use(run, row)),
         "histogram": records(used_bins(run.histogram(group, expert))),

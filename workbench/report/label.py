@@ -46,7 +46,7 @@ def specialists(run: Run, group: int, label: str) -> pd.DataFrame:
     table = rows[["tokens", "mass", "mean", "max"]].assign(
         label_tokens=rows[f"tokens:{label}"],
         label_mass=rows[f"mass:{label}"],
-        monosemanticity=derived.loc[chosen, "score"],
+        monosemanticity=derived.loc[chosen, "monosemanticity"],
     )
     table = table.sort_values("label_mass", ascending=False, kind="stable").rename_axis("expert").reset_index()
     table.insert(0, "group", group)

@@ -195,7 +195,7 @@ def _stats(ctx: Context, row: pd.Series, rank: int, active: int) -> html.Dl:
     known = [
         fact("label", label_mark(label, ctx.colour(label)), "confirmed against chance" if row["confirmed"] else None),
         fact("ratio", number(row["ratio"], 2), "first share over second"),
-        fact("monosemanticity", number(row["score"], 3)),
+        fact("monosemanticity", number(row["monosemanticity"], 3)),
     ]
     share = 100 * row["tokens"] / ctx.run.tokens_total
     return facts(

@@ -141,7 +141,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
 
 def expert_grid_box(ctx: Context, group: int, highlight: str | None) -> html.Div:
     """The grid of a group's experts, kept to one label where one is brought out."""
-    hidden = () if ctx.analysed else ("specialised", "score")
+    hidden = () if ctx.analysed else ("specialised", "monosemanticity")
     drawn = grid.expert_grid("experts-grid", group, ctx.colours, hidden=hidden)
     if highlight is not None:
         drawn.filterModel = {"specialised": {"filterType": "text", "type": "equals", "filter": highlight}}
