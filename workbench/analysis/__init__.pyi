@@ -22,6 +22,15 @@ from .attribution.gradient import (
 from .attribution.gradient import (
     compare_with_ablation as compare_with_ablation,
 )
+from .attribution.prompt import (
+    Prompt as Prompt,
+)
+from .attribution.prompt import (
+    PromptReading as PromptReading,
+)
+from .attribution.prompt import (
+    read_prompt as read_prompt,
+)
 from .correlation.correlate import (
     ScoreSummary as ScoreSummary,
 )

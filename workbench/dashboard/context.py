@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 CACHED_GROUPS = 8
+SAMPLED_DOCUMENTS = 8  # whose text tells how many characters a token has
 GENERAL = ""  # the `specialised` value of an expert without a label of its own
 
 
@@ -117,6 +118,23 @@ class Context:
         """How far the labels share their experts."""
         return self._overlap()
 
+    @cached_property
+    def context_length(self) -> int:
+        """The most tokens that a prompt may have: the model's context."""
+        from ..analysis.run_model import context_length
+
+        return context_length(self.run, self.model_path)
+
+    @cached_property
+    def characters_per_token(self) -> float | None:
+        """Of a few documents spread over the corpus; None where they came as token ids."""
+        documents = self.run.documents.query("tokens > 0")
+        chosen = documents.iloc[np.unique(np.linspace(0, len(documents) - 1, SAMPLED_DOCUMENTS).astype(int))]
+        texts = [self.run.text(int(doc)) for doc in chosen["doc"]]
+        if not texts or None in texts:
+            return None
+        return sum(len(text or "") for text in texts) / int(chosen["tokens"].sum())
+
     def prepare_model(self) -> None:
         """Loads the model while a prompt is being typed; what goes wrong is said when the prompt is run."""
 
@@ -133,9 +151,9 @@ class Context:
         Raises:
             WorkbenchError: the model cannot be read where the run says it is, or is another.
         """
-        from ..report.reading import model_of
+        from ..analysis.run_model import load_run_model
 
         with self._loading:
             if self._model is None:
-                self._model = model_of(self.run, self.model_path)
+                self._model = load_run_model(self.run, self.model_path)
         return self._model

@@ -157,10 +157,8 @@ def edit_report(run: Run, edit: str | Path, kind: str, out: str | Path, *, progr
         WorkbenchError: a file that holds no edit, or one of another model; an unknown format; a run without model, of
             one label, or with fewer than two documents of a label; or ``out`` cannot be written.
     """
-    from .reading import model_of
+    from ..analysis.run_model import load_run_model
 
     check_kind(kind)
     found = read_edit(edit)
-    save(
-        encode(edit_document(run, model_of(run, run.model_path), found, Path(edit).name, progress=progress), kind), out
-    )
+    save(encode(edit_document(run, load_run_model(run), found, Path(edit).name, progress=progress), kind), out)

@@ -18,7 +18,7 @@ def model(text_run: Run) -> MonetForCausalLM:
     return MonetForCausalLM.from_pretrained(text_run.model_path).eval()
 
 
-def test_one_token_is_the_word_itself(text_run: Run, model: MonetForCausalLM) -> None:
+def test_self_explain_of_one_token_reads_the_word_itself(text_run: Run, model: MonetForCausalLM) -> None:
     """With the embedding of one token in place of X, the model writes what it writes after that very text."""
     tokenizer = text_run.tokenizer()
     assert tokenizer is not None
@@ -31,7 +31,7 @@ def test_one_token_is_the_word_itself(text_run: Run, model: MonetForCausalLM) ->
     assert found == self_explain(model, tokenizer, [token, token], QUESTION, 8)
 
 
-def test_several_tokens_are_their_mean(text_run: Run, model: MonetForCausalLM) -> None:
+def test_self_explain_of_several_tokens_reads_their_mean(text_run: Run, model: MonetForCausalLM) -> None:
     tokenizer = text_run.tokenizer()
     seen: list[torch.Tensor] = []
     hook = model.model.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))
@@ -43,7 +43,7 @@ def test_several_tokens_are_their_mean(text_run: Run, model: MonetForCausalLM) -
     assert at.tolist() == [n for n, c in enumerate(text) if c == "X"]
 
 
-def test_the_explainer_asks_about_the_best_tokens(text_run: Run, model: MonetForCausalLM) -> None:
+def test_self_explainer_asks_about_the_best_tokens(text_run: Run, model: MonetForCausalLM) -> None:
     expert = int(text_run.experts(0)["tokens"].idxmax())
     shown = text_run.documents["doc"].to_numpy() < 60
     evidence = gather_evidence(text_run, 0, expert, text_run.activations(0, expert), shown)
@@ -59,12 +59,12 @@ def test_the_explainer_asks_about_the_best_tokens(text_run: Run, model: MonetFor
 @pytest.mark.parametrize(
     ("tokens", "question", "message"),
     [
-        ([], QUESTION, "without active tokens"),
-        ([1], "what is it?", "must hold X"),
-        ([1], "X" * 60, "the model reads 64; ask a shorter question"),
+        ([], QUESTION, "no tokens to explain"),
+        ([1], "what is it?", "must hold an X"),
+        ([1], "X" * 60, "reads at most 64. Ask a shorter"),
     ],
 )
-def test_what_cannot_be_asked(
+def test_self_explain_refuses_what_cannot_be_asked(
     text_run: Run, model: MonetForCausalLM, tokens: list[int], question: str, message: str
 ) -> None:
     with pytest.raises(WorkbenchError, match=message):

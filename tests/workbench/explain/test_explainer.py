@@ -1,14 +1,12 @@
-"""What explainers say: the template word for word, people's words, and texts that cannot hide anything."""
+"""Explainers: the template word for word, people's words, and texts that cannot hide anything."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from workbench.explain import Evidence, Passage, Person, Template
-from workbench.explain.wording import LONGEST, listed, one_line
 
 EVIDENCE = Evidence(
     group=0,
@@ -24,7 +22,7 @@ EVIDENCE = Evidence(
 )
 
 
-def test_the_template_word_for_word() -> None:
+def test_template_word_for_word() -> None:
     assert Template().explain(EVIDENCE) == (
         "Fires at “return” (50%), “↵” (30%) and “yield” (20%), of about 3 different tokens, in python (70%) and "
         "lua (25%); makes “·None”, “↵” and “x” more likely next and “)”, “(” and “z” less."
@@ -33,12 +31,12 @@ def test_the_template_word_for_word() -> None:
     assert Template().explain(bare) == "Fires at “return” (100%), of about 1 different token, in c (100%)."
 
 
-def test_an_expert_that_is_not_active() -> None:
-    silent = replace(EVIDENCE, tokens=0, vocabulary={}, shares={"c": 0.0})
-    assert Template().explain(silent) == "Not active in the documents it is explained from."
+def test_template_of_an_expert_that_is_not_active() -> None:
+    inactive = replace(EVIDENCE, tokens=0, vocabulary={}, shares={"c": 0.0})
+    assert Template().explain(inactive) == "Not active in the documents it is explained from."
 
 
-def test_no_text_of_the_corpus_can_hide_or_turn_what_stands_beside_it() -> None:
+def test_template_shows_control_characters_of_the_corpus() -> None:
     hostile = replace(EVIDENCE, vocabulary={"a\u202eb\x1b[2J": 1.0}, shares={"c\n\x07d": 1.0})
     sentence = Template().explain(hostile)
     assert "“a\\u202eb\\x1b[2J”" in sentence
@@ -46,28 +44,5 @@ def test_no_text_of_the_corpus_can_hide_or_turn_what_stands_beside_it() -> None:
     assert sentence.isprintable()
 
 
-def test_people_s_words_on_one_line() -> None:
+def test_person_is_quoted_on_one_line() -> None:
     assert Person("Ada", "  Fires at\n «return»\u202e ").explain(EVIDENCE) == "Fires at «return»"
-
-
-@pytest.mark.parametrize(("items", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), ("abc", "a, b and c")])
-def test_lists(items: list[str], text: str) -> None:
-    assert listed(items) == text
-
-
-def test_long_texts_are_cut() -> None:
-    assert len(one_line("word " * 1000)) == LONGEST
-
-
-def test_the_evidence_as_json_quotes_what_a_model_may_see() -> None:
-    document = EVIDENCE.to_json()
-    assert document["tokens"] == {"return": 0.5, "\n": 0.3, "yield": 0.2}
-    assert document["passages"] == ["a« «b»»"]
-    assert set(document) == {
-        "active_tokens",
-        "share_by_label",
-        "tokens",
-        "passages",
-        "next_tokens_raised",
-        "next_tokens_lowered",
-    }

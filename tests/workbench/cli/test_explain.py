@@ -14,6 +14,7 @@ from workbench import open_run
 from workbench.analysis import analyze_run
 from workbench.cli import app
 from workbench.errors import WorkbenchError
+from workbench.explain import read_explanations
 
 
 def invoke(*arguments: object) -> str:
@@ -30,7 +31,7 @@ def run(text_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_explain_score_and_search(run: Path) -> None:
+def test_explain_scores_and_search_finds(run: Path) -> None:
     found = json.loads(invoke("explain", run, "--top", 4, "--json"))
     assert len(found["explanations"]) == 4
     assert found["explanations"][0]["text"].startswith("Fires at “")
@@ -41,14 +42,25 @@ def test_explain_score_and_search(run: Path) -> None:
     assert "Fires at" in invoke("search", run, "Fires", "--top", 1)
 
 
-def test_a_person_s_words(run: Path) -> None:
+def test_explain_prints_scores_and_sentence_whole(run: Path) -> None:
+    opened = open_run(run)
+    expert = int((opened.experts(0)["tokens"] - opened.tokens_total / 30).abs().idxmin())
+    shown = invoke("explain", run, "--expert", f"0:{expert}")
+    row = read_explanations(opened, 0, expert).iloc[0]
+    assert row["detection"] > 0
+    assert f"0:{expert}  detection {row['detection']:.2f} (control –)  fuzzing {row['fuzzing']:.2f}" in shown
+    assert f"{row['active']} active + {row['silent']} negative passages\n" in shown
+    assert f"  {row['text']}\n" in shown
+
+
+def test_explain_keeps_a_person_s_words(run: Path) -> None:
     shown = invoke("explain", run, "--expert", "1:0,3", "--write", "Ends [b]words[/b]", "--author", "Ada", "--no-score")
     assert "[b]words[/b]" in shown
     (hit,) = [hit for hit in json.loads(invoke("search", run, "ends [b]", "--json")) if hit["contains"]]
     assert (hit["group"], hit["expert"], hit["kind"], hit["author"]) == (1, 3, "person", "Ada")
 
 
-def test_an_endpoint_explains_and_judges(run: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explain_by_an_endpoint_that_judges_too(run: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It sees the key, and is the author and the judge; it says yes to everything, so it is right half of the time."""
 
     def answer(body: Any) -> str:
@@ -70,7 +82,7 @@ def test_an_endpoint_explains_and_judges(run: Path, server: Any, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "say which experts"),
         (["--top", "2", "--sample", "2"], "say which experts"),
@@ -80,12 +92,12 @@ def test_an_endpoint_explains_and_judges(run: Path, server: Any, monkeypatch: py
         (["--expert", "0:1", "--write", "x"], "--author who wrote it"),
         (["--expert", "0:1", "--write", " ", "--author", "Ada"], "--write takes a text"),
         (["--sample", "2", "--write", "x", "--author", "Ada"], "--write explains one expert"),
-        (["--expert", "0:1", "--self"], "the model reads 64; ask a shorter question"),
+        (["--expert", "0:1", "--self"], "the model reads at most 64"),
         (["--expert", "0:1", "--self", "--write", "x", "--author", "Ada"], "at most one of"),
     ],
 )
-def test_what_makes_no_sense_is_refused(run: Path, arguments: list[str], said: str) -> None:
+def test_explain_refuses_what_makes_no_sense(run: Path, arguments: list[str], message: str) -> None:
     before = run.stat().st_mtime, sorted(path.name for path in (run / "analysis").iterdir())
-    with pytest.raises(WorkbenchError, match=said):
+    with pytest.raises(WorkbenchError, match=message):
         CliRunner().invoke(app, ["explain", str(run), *arguments, "--no-score"], catch_exceptions=False)
     assert (run.stat().st_mtime, sorted(path.name for path in (run / "analysis").iterdir())) == before

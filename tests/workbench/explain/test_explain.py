@@ -11,7 +11,7 @@ import pytest
 from monet_model import MonetForCausalLM
 from workbench.analysis import analyze_run, load_encoder, read_analysis
 from workbench.analysis.removal.heldout import HeldOut
-from workbench.errors import WorkbenchError
+from workbench.errors import NotFoundError, UnsupportedError, WorkbenchError
 from workbench.explain import (
     EncoderJudge,
     Evidence,
@@ -20,8 +20,10 @@ from workbench.explain import (
     Template,
     explain_experts,
     logit_view,
+    most_informative_experts,
     random_experts,
     read_explanations,
+    sample_experts,
     top_experts,
 )
 from workbench.explain.stored import FILE
@@ -65,7 +67,7 @@ def common_experts(run: Run, n: int) -> list[tuple[int, int]]:
     return [(0, int(expert)) for expert in distance.nsmallest(n, "all").index[:n]]
 
 
-def test_scores_and_controls(text_run: Run) -> None:
+def test_explain_experts_scores_and_controls(text_run: Run) -> None:
     experts = common_experts(text_run, 4)
     judge = Knowing(knows=f"expert {experts[1][1]}")
     found = explain_experts(text_run, experts, Named(), judge=judge)
@@ -87,7 +89,7 @@ def test_scores_and_controls(text_run: Run) -> None:
     assert found.to_json()["explanations"][1]["detection"] == 1.0
 
 
-def test_nothing_is_scored_on_what_explained_it(text_run: Run) -> None:
+def test_explain_experts_scores_on_documents_that_explain_nothing(text_run: Run) -> None:
     explainer, judge = Named(), Knowing("")
     explain_experts(text_run, common_experts(text_run, 2), explainer, judge=judge)
     documents = HeldOut.split(text_run, 0).documents
@@ -102,7 +104,7 @@ def test_nothing_is_scored_on_what_explained_it(text_run: Run) -> None:
     assert not set(made) & set(judged)
 
 
-def test_the_model_says_what_experts_raise_and_lower(text_run: Run) -> None:
+def test_explain_experts_with_a_model_lists_promoted_and_suppressed_tokens(text_run: Run) -> None:
     model = MonetForCausalLM.from_pretrained(text_run.model_path).eval()
     explainer = Named()
     (one,) = common_experts(text_run, 1)
@@ -113,7 +115,7 @@ def test_the_model_says_what_experts_raise_and_lower(text_run: Run) -> None:
     assert view[evidence.raised].min() > 0 > view[evidence.lowered].max()
 
 
-def test_the_same_seed_gives_the_same_bytes(text_run: Run) -> None:
+def test_explain_experts_with_the_same_seed_writes_the_same_bytes(text_run: Run) -> None:
     experts, judge = common_experts(text_run, 2), EncoderJudge(load_encoder())
     path = text_run.analysis_path(FILE)
     files, scores = [], []
@@ -126,7 +128,7 @@ def test_the_same_seed_gives_the_same_bytes(text_run: Run) -> None:
     assert all(0 <= score <= 1 for score in scores[0])
 
 
-def test_stored_rows_are_those_returned(text_run: Run) -> None:
+def test_explain_experts_stores_what_it_returns(text_run: Run) -> None:
     found = explain_experts(text_run, common_experts(text_run, 3)[::-1], Template())
     stored = read_explanations(text_run)
     expected = found.table.sort_values("expert").reset_index(drop=True)
@@ -137,51 +139,64 @@ def test_stored_rows_are_those_returned(text_run: Run) -> None:
     assert found.to_json()["explanations"][0]["fuzzing"] is None
 
 
-def test_one_expert_has_a_score_and_no_control(text_run: Run) -> None:
+def test_explain_experts_gives_a_single_expert_no_control(text_run: Run) -> None:
     (one,) = common_experts(text_run, 1)
     found = explain_experts(text_run, [one], Person("Ada", "anything"), judge=Knowing("anything")).table.loc[0]
     assert (found["kind"], found["author"], found["detection"]) == ("person", "Ada", 1.0)
     assert np.isnan(found["detection:control"])
 
 
-def test_a_failure_keeps_what_was_explained(text_run: Run) -> None:
+def test_explain_experts_keeps_what_was_explained_before_a_failure(text_run: Run) -> None:
     experts = common_experts(text_run, 3)
     with pytest.raises(WorkbenchError, match="no answer"):
         explain_experts(text_run, experts, Named(fails=experts[2][1]))
     assert sorted(read_explanations(text_run)["expert"]) == sorted(expert for _, expert in experts[:2])
 
 
-def test_what_cannot_be_explained_is_refused(text_run: Run, golden_run: tuple[Run, MonetForCausalLM]) -> None:
+def test_explain_experts_refuses_what_cannot_be_explained(
+    text_run: Run, golden_run: tuple[Run, MonetForCausalLM]
+) -> None:
     for experts in ([], [(0, 1), (0, 1)]):
         with pytest.raises(WorkbenchError, match="each once"):
             explain_experts(text_run, experts)
-    with pytest.raises(WorkbenchError, match="no group 9"):
+    with pytest.raises(NotFoundError, match="no group 9"):
         explain_experts(text_run, [(9, 1)])
-    with pytest.raises(WorkbenchError, match="ids without text, and explanations are scored on text"):
+    with pytest.raises(NotFoundError, match="no expert -1"):
+        explain_experts(text_run, [(0, -1)])
+    with pytest.raises(UnsupportedError, match="ids without text, and explanations are scored on text"):
         explain_experts(golden_run[0], [(0, 1)], judge=Knowing(""))
     assert read_explanations(text_run).empty
 
 
-def test_ids_without_text_can_be_explained(golden_run: tuple[Run, MonetForCausalLM]) -> None:
+def test_explain_experts_explains_runs_of_ids(golden_run: tuple[Run, MonetForCausalLM]) -> None:
     found = explain_experts(golden_run[0], [(1, 4)], model=golden_run[1])
     assert found.table["text"][0].startswith("Fires at “#")
     golden_run[0].analysis_path(FILE).unlink()
 
 
-def test_experts_that_tell_most_of_the_label(text_run: Run) -> None:
+def test_most_informative_experts_are_those_of_highest_information(text_run: Run) -> None:
     with pytest.raises(WorkbenchError, match="has not been analysed"):
-        top_experts(text_run, 3)
+        most_informative_experts(text_run, 3)
     analyze_run(text_run, permutations=0)
     information = {
         (g, e): value for g in text_run.groups for e, value in read_analysis(text_run, g)["information"].items()
     }
-    found = top_experts(text_run, 5)
+    found = most_informative_experts(text_run, 5)
     assert [information[one] for one in found] == sorted(information.values(), reverse=True)[:5]
 
 
-def test_experts_at_random(text_run: Run) -> None:
-    found = random_experts(text_run, 20, seed=1)
-    assert found == random_experts(text_run, 20, seed=1) == sorted(set(found))
-    assert found != random_experts(text_run, 20, seed=2)
+def test_sample_experts_are_sorted_and_often_enough_active(text_run: Run) -> None:
+    found = sample_experts(text_run, 20, seed=1)
+    assert found == sample_experts(text_run, 20, seed=1) == sorted(set(found))
+    assert found != sample_experts(text_run, 20, seed=2)
     assert all(text_run.experts(group).loc[expert, "tokens"] >= 10 for group, expert in found)
     assert {group for group, _ in found} == {0, 1}
+
+
+@pytest.mark.filterwarnings("error")
+def test_former_names_of_the_choices_warn(text_run: Run) -> None:
+    with pytest.warns(DeprecationWarning, match="use sample_experts"):
+        assert random_experts(text_run, 3, seed=2) == sample_experts(text_run, 3, seed=2)
+    analyze_run(text_run, permutations=0)
+    with pytest.warns(DeprecationWarning, match="use most_informative_experts"):
+        assert top_experts(text_run, 3) == most_informative_experts(text_run, 3)
