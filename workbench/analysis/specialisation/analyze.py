@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from ..checks import check_labels, check_rule, check_same_model
+from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..results import check_name, write_result
-from .analyze_result import FDR, NO_LABEL, PERMUTATIONS, Settings, Summary, write_analysis
+from .analyze_result import NO_LABEL, Settings, Summary, write_analysis
 from .label_null import label_scores
 from .p_values import add_verdicts, context_evidence, routing_evidence
 from .scores import ContextScore, Embeddings, scores_of_kind
-from .shares import MIN_TOKENS, RATIO, label_shares, specialised_label
+from .shares import label_shares, specialised_label
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pandas as pd
 
 from ...errors import BadInputError, NotAnalysedError
+from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..results import Result, read_result, read_table, result_path, write_table
-from .shares import MIN_TOKENS, RATIO
 
 if TYPE_CHECKING:
     from ...store import Run
 
 NO_LABEL = ""  # in the column `specialised`
-PERMUTATIONS = 200
-FDR = 0.05
 OLD_COLUMNS = {f"{test}score": f"{test}monosemanticity" for test in ("", "p:", "q:")}  # of version 0
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RATIO = 2.0
-MIN_TOKENS = 10
-GENERALIST = -1
+from ..defaults import MIN_TOKENS as MIN_TOKENS
+from ..defaults import RATIO as RATIO
+
+GENERALIST = -1  # number of the label of an expert that is not specialised
 
 Floats = NDArray[np.floating[Any]]
 
@@ -34,6 +35,19 @@ def label_shares(mass: Floats, label_tokens: ArrayLike) -> Floats:
     rate = mass * np.divide(1, tokens, out=np.zeros(tokens.shape, mass.dtype), where=tokens > 0)
     total = rate.sum(0)
     return np.divide(rate, total, out=np.zeros_like(rate), where=total > 0)
+
+
+def smoothing(mass: Floats, tokens: NDArray[np.integer[Any]], label_tokens: NDArray[np.integer[Any]]) -> Floats:
+    """(experts,) what smoothed rates add to the rate of each label.
+
+    As though each label had one more active token of the expert's mean score, so that an expert active at few tokens
+    has no extreme preference.
+
+    Args:
+        mass, tokens: (labels, experts) sums of scores and active tokens.
+        label_tokens: (labels,) tokens of each label.
+    """
+    return mass.sum(0) / np.maximum(tokens.sum(0), 1) / label_tokens.mean()
 
 
 def label_sizes(label_tokens: ArrayLike, values: Floats) -> Floats:

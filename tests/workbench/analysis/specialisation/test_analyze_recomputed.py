@@ -52,7 +52,7 @@ def coherence_of(examples: pd.DataFrame, vectors: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("group", [0, 1])
-def test_every_score_and_its_p_value(run: Run, model: MonetForCausalLM, group: int) -> None:
+def test_analyze_run_equals_scores_recomputed_by_expert(run: Run, model: MonetForCausalLM, group: int) -> None:
     analyze_run(run, min_tokens=MIN_TOKENS, permutations=PERMUTATIONS, seed=SEED, model=model)
     table, documents = read_analysis(run, group), run.documents
     vectors = residual_embeddings(run, model).vectors
@@ -89,7 +89,7 @@ def test_every_score_and_its_p_value(run: Run, model: MonetForCausalLM, group: i
     assert tested >= 5
 
 
-def test_runs_that_keep_part_of_the_routing(exported: tuple[Path, MonetForCausalLM], tmp_path: Path) -> None:
+def test_analyze_run_uses_the_documents_kept(exported: tuple[Path, MonetForCausalLM], tmp_path: Path) -> None:
     """Vocabulary and p-values are those of the documents kept; scores of the labels, those of all."""
     whole = open_run(exported[0])
     corpus = exported[0].parent / "corpus.parquet"
