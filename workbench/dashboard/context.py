@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import MaskResult, Overlap, label_overlap, read_mask
+from ..analysis.specialisation.analyze_result import table_name
 from ..errors import WorkbenchError
 from ..report.expert import mass_ranking
 from ..report.origin import analysis, is_analysed
@@ -61,7 +62,7 @@ class Context:
 
     def _stamp(self, group: int) -> int:
         """Changes when the group is analysed again; 0 where it has not been."""
-        path = self.run.analysis_path(f"experts-group-{group}.parquet")
+        path = self.run.analysis_path(table_name(group))
         return path.stat().st_mtime_ns if path.is_file() else 0
 
     def experts(self, group: int) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from typing_extensions import deprecated
 
 from ..analysis.checks import check_same_model
 from ..analysis.removal.heldout import HeldOut
-from ..analysis.specialisation.analyze import read_analysis
+from ..analysis.specialisation.analyze_result import read_analysis
 from ..analysis.specialisation.shares import MIN_TOKENS
 from ..errors import BadInputError, UnsupportedError
 from ..progress import job

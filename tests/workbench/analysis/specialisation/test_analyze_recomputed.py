@@ -37,7 +37,7 @@ def scores_of(rows: pd.DataFrame, label: pd.Series, sizes: pd.Series) -> dict[st
         terms = joint * np.log(joint / (joint.sum(0, keepdims=True) * joint.sum(1, keepdims=True)))
     return {
         "ratio": ratio,
-        "score": 1 - entropy(share) / np.log(len(share)),
+        "monosemanticity": 1 - entropy(share) / np.log(len(share)),
         "selectivity": (share[0] - share[1:].mean()) / (share[0] + share[1:].mean()),
         "information": np.nansum(terms),
     }
@@ -52,7 +52,7 @@ def coherence_of(examples: pd.DataFrame, vectors: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("group", [0, 1])
-def test_every_score_and_its_p_value(run: Run, model: MonetForCausalLM, group: int) -> None:
+def test_analyze_run_equals_scores_recomputed_by_expert(run: Run, model: MonetForCausalLM, group: int) -> None:
     analyze_run(run, min_tokens=MIN_TOKENS, permutations=PERMUTATIONS, seed=SEED, model=model)
     table, documents = read_analysis(run, group), run.documents
     vectors = residual_embeddings(run, model).vectors
@@ -89,7 +89,7 @@ def test_every_score_and_its_p_value(run: Run, model: MonetForCausalLM, group: i
     assert tested >= 5
 
 
-def test_runs_that_keep_part_of_the_routing(exported: tuple[Path, MonetForCausalLM], tmp_path: Path) -> None:
+def test_analyze_run_uses_the_documents_kept(exported: tuple[Path, MonetForCausalLM], tmp_path: Path) -> None:
     """Vocabulary and p-values are those of the documents kept; scores of the labels, those of all."""
     whole = open_run(exported[0])
     corpus = exported[0].parent / "corpus.parquet"
@@ -119,5 +119,5 @@ def test_runs_that_keep_part_of_the_routing(exported: tuple[Path, MonetForCausal
         exceeded = (np.array(every[1:]) >= every[0]).sum()
         assert abs(table["p:information"][expert] * (1 + PERMUTATIONS) - 1 - exceeded) <= ties + 1e-6
     analyze_run(whole_copy := open_run(shutil.copytree(exported[0], tmp_path / "whole")), permutations=0)
-    assert (table["score"] == read_analysis(whole_copy, 0)["score"]).all()
+    assert (table["monosemanticity"] == read_analysis(whole_copy, 0)["monosemanticity"]).all()
     assert least == table.loc[experts_of(table), "vocabulary_entropy"].isna().sum()
