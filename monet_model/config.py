@@ -75,3 +75,8 @@ class MonetConfig(LlamaConfig):
         """The spans of layers that share one router, in order."""
         starts = range(0, self.num_hidden_layers, self.moe_groups)
         return [range(s, min(s + self.moe_groups, self.num_hidden_layers)) for s in starts]
+
+    @property
+    def layer_groups(self) -> list[int]:
+        """The number of each layer's routing group, in the order of the layers."""
+        return [group for group, layers in enumerate(self.routing_groups) for _ in layers]

@@ -153,8 +153,8 @@ class ExpertEdit:
         identity = model_identity(model)
         if identity != self.identity:
             raise ValueError(
-                f"this edit belongs to the model {self.identity[:12]}, not to {identity[:12]}; expert ids mean something "
-                "else there. Make the edit again for this model."
+                f"this edit belongs to the model {self.identity[:12]}, not to {identity[:12]}; expert ids mean "
+                "something else there. Make the edit again for this model."
             )
 
     def save(self, path: str | Path) -> None:

@@ -178,8 +178,8 @@ def test_prompt_of_a_bad_length_is_refused_in_words(page: Page, address: str) ->
     page.goto(f"{address}/prompt")
     for text, said in (
         ("", "The text is empty"),
-        ("x" * 100_000, "The text has 100,000 characters; the limit is 4,000"),
-        ("x" * 100, "The text has 101 tokens; the model reads 64"),
+        ("x" * 100_000, "The text has 100,000 characters; the limit is 64 tokens"),
+        ("x" * 100, "The prompt has 101 tokens; the model reads at most 64"),
     ):
         page.get_by_label("Text for the model").fill(text)
         page.get_by_role("button", name="Run").click()

@@ -65,7 +65,9 @@ def test_round_trip(tmp_path: Path) -> None:
     ],
 )
 def test_routing_groups(layers: int, groups: int, spans: list[range]) -> None:
-    assert MonetConfig(num_hidden_layers=layers, moe_groups=groups).routing_groups == spans
+    config = MonetConfig(num_hidden_layers=layers, moe_groups=groups)
+    assert config.routing_groups == spans
+    assert [layer in spans[group] for layer, group in enumerate(config.layer_groups)] == [True] * layers
 
 
 @pytest.mark.parametrize(

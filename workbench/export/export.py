@@ -15,6 +15,7 @@ from ..corpus import load_corpus
 from ..errors import WorkbenchError
 from ..memory import keep_heap, resident_memory, trim_heap
 from ..progress import interruptible, job
+from ..store.expert_files import write_group
 from ..store.manifest import listed_files, read_manifest, write_manifest
 from ..store.remote import Place, Remote, place, remove_files
 from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
@@ -22,7 +23,6 @@ from ..store.text import load_tokenizer
 from ..store.verify import damaged_files
 from ..threads import in_threads
 from .documents import read_documents, summarise
-from .finish import write_group
 from .folder import check_free, check_same, claimed, save_tokenizer
 from .parts import cut_parts, describe, empty_totals, read_here, read_there
 from .pipeline import Report
@@ -196,7 +196,7 @@ def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
     names = [f"tokenizer/{file.name}" for file in sorted((path / "tokenizer").glob("*"))]
 
     def write(group: int) -> list[str]:
-        return write_group(path, group, totals[group], manifest["labels"], manifest["parts"])
+        return write_group(path, group, totals[group].statistics, manifest["labels"], manifest["parts"])
 
     names += chain.from_iterable(in_threads(write, range(len(totals))))
     manifest |= {"state": "complete", "files": describe(path, names)}

@@ -5,16 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from ..errors import WorkbenchError
-from ..store.files import TEMPORARY
+from ..store.lock import LOCK, locked
 from ..store.manifest import read_manifest
 from ..store.remote import Place, Remote, send_on
 from ..store.schema import MANIFEST
-
-LOCK = ".lock"
 
 
 def check_free(path: Place, resume: bool) -> None:
@@ -65,34 +62,13 @@ def save_tokenizer(path: Place, tokenizer: Any) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """The folder, made if need be and held for this process alone."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path / LOCK, timeout=0)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise WorkbenchError(f"another export is writing to {path}; wait for it, or choose another folder.") from error
-    except OSError as error:
-        raise WorkbenchError(f"the run {path} cannot be written: {error}.") from error
-    try:
-        for left in path.rglob(f"*{TEMPORARY}"):
-            left.unlink()
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def claimed(path: Place) -> Iterator[None]:
     """The folder, held for this process alone; emptied again if an error comes before any part.
 
     A remote folder has no lock: two exports into it at once are noticed when the second one writes its manifest.
     """
     existed = path.exists()
-    with nullcontext() if isinstance(path, Remote) else _locked(path):
+    with nullcontext() if isinstance(path, Remote) else locked(path):
         try:
             yield
         except (WorkbenchError, OSError) as error:

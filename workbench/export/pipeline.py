@@ -21,7 +21,7 @@ from ..store.files import replacing, write_parquet
 from ..store.index import IndexWriter
 from ..store.remote import Place
 from ..store.routing import PARQUET, ROUTING
-from ..store.schema import index_name, part_name, routing_name
+from ..store.schema import TOKENS_ROW_GROUP, index_name, part_name, routing_name
 from ..threads import thread_pool
 from .gather import Gatherer
 from .reader import routing_reader
@@ -30,9 +30,6 @@ from .state import Totals
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM, Routing
 from .part import Part
-
-TOKENS_ROW_GROUP = 4096
-
 
 AHEAD = 2  # batches a thread that are in work or wait to be gathered: bounds memory
 

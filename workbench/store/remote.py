@@ -159,6 +159,14 @@ class Remote:
             with self._reaching(), suppress(FileNotFoundError):
                 self._files.rm_file(self._at(name))
 
+    def move(self, old: str, new: str) -> None:
+        """Renames a file there, over one that is in its place; local copies of both are dropped."""
+        self.drop([old, new])
+        with self._reaching():
+            if self._has_folders:
+                self._files.makedirs(self._at(new).rpartition("/")[0], exist_ok=True)
+            self._files.mv(self._at(old), self._at(new))
+
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
 
@@ -299,6 +307,15 @@ def remove_files(run: Place, names: list[str]) -> None:
     else:
         for name in names:
             (run / name).unlink()
+
+
+def move_file(run: Place, old: str, new: str) -> None:
+    """Renames a file of a run, over one that is in its place."""
+    if isinstance(run, Remote):
+        run.move(old, new)
+    else:
+        (run / new).parent.mkdir(parents=True, exist_ok=True)
+        (run / old).replace(run / new)
 
 
 def open_whole(run: Place, name: str) -> Any:

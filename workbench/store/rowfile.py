@@ -50,6 +50,11 @@ class RowFile:
         return self._ends
 
     @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        return self._file.schema_arrow
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns."""
         return list(self._file.schema_arrow.names)

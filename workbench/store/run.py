@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import deprecated
 
 from ..errors import WorkbenchError
 from .index import find_expert
@@ -22,11 +23,12 @@ from .remote import Place, place
 from .runfiles import Rows, RunFiles, count
 from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name
 from .text import load_tokenizer, token_pieces
+from .window_geometry import WindowGeometry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from monet_model import Routing
+    from cuda_ext.routing import Routing
 
 
 def open_run(path: str | Path) -> Run:
@@ -78,12 +80,20 @@ class Run(RunFiles):
         raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
 
     @cached_property
-    def _document_columns(self) -> dict[str, NDArray]:
-        """Columns of the documents as arrays: ``bos`` is 1 where a document has a start-of-text token, else 0, and
-        ``label`` its label's number."""
-        columns = {name: self.documents[name].to_numpy() for name in ("source", "row", "tokens", "window", "kept")}
-        label = pd.Categorical(self.documents["label"], categories=self.labels).codes.astype(np.int32)
-        return columns | {"bos": self.documents["bos"].notna().to_numpy(np.int64), "label": label}
+    def document_labels(self) -> NDArray[np.int64]:
+        """(documents,) number of each document's label: its place in :attr:`labels`."""
+        return pd.Categorical(self.documents["label"], categories=self.labels).codes.astype(np.int64)
+
+    @cached_property
+    def geometry(self) -> WindowGeometry:
+        """Where the run's token rows, documents, positions and context windows meet."""
+        return self.geometry_of(self.documents)
+
+    def geometry_of(self, documents: pd.DataFrame) -> WindowGeometry:
+        """The same for some of the documents."""
+        row, tokens = (documents[name].to_numpy(np.int64) for name in ("row", "tokens"))
+        bos = documents["bos"].notna().to_numpy(np.int64)
+        return WindowGeometry(row, tokens, bos, int(self.manifest["settings"]["context"]))
 
     @cached_property
     def label_tokens(self) -> pd.Series:
@@ -168,8 +178,7 @@ class Run(RunFiles):
     def _described(self, table: pa.Table) -> pd.DataFrame:
         """Columns of :meth:`examples` for scores, rows and tokens."""
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
-        columns = self._document_columns
-        doc, position = self._place(rows)
+        doc, position = self.geometry.places(rows)
         return pd.DataFrame(
             {
                 "score": table["score"].to_numpy(),
@@ -178,8 +187,8 @@ class Run(RunFiles):
                 "label": self._labels_of(doc),
                 "doc": doc,
                 "position": position,
-                "window": columns["window"][doc] + position // self.manifest["settings"]["context"],
-                "source": columns["source"][doc],
+                "window": self.geometry.windows(doc, position)[0],
+                "source": self.documents["source"].to_numpy()[doc],
                 "row": rows,
             }
         )
@@ -216,8 +225,8 @@ class Run(RunFiles):
             WorkbenchError: a row or the group is not one of the run's, or the row's document is not among those whose
                 routing the run holds: see ``kept`` in :attr:`documents`.
         """
-        docs = self._place(self._rows(tokens))[0]
-        if len(missing := docs[~self._document_columns["kept"][docs]]):
+        docs = self.geometry.places(self._rows(tokens))[0]
+        if len(missing := docs[~self._kept[docs]]):
             share = self.manifest["settings"]["keep_routing"]
             raise WorkbenchError(
                 f"the run {self.path} does not hold the routing of document {missing[0]}: it was exported with "
@@ -249,7 +258,7 @@ class Run(RunFiles):
             rows.append(found + self._part_rows[part])
             scores.append(score)
         row = np.concatenate(rows)
-        doc, position = self._place(row)
+        doc, position = self.geometry.places(row)
         return pd.DataFrame(
             {
                 "row": row,
@@ -271,11 +280,8 @@ class Run(RunFiles):
         """
         i, j = self._keys(expert)
         at = self._rows(rows)
-        columns, width = self._document_columns, self.manifest["settings"]["context"]
-        doc, position = self._place(at)
-        bos = columns["bos"][doc]
-        start = np.maximum(position // width * width, bos)
-        end = np.minimum((position // width + 1) * width, columns["tokens"][doc] + bos)
+        doc, position = self.geometry.places(at)
+        start, end = self.geometry.bounds(doc, position)
         first = np.maximum(position - count("before", before), start)
         counts = np.minimum(position + count("after", after) + 1, end) - first
         example = np.repeat(np.arange(len(at)), counts)
@@ -311,55 +317,27 @@ class Run(RunFiles):
         """The token ids of a document as the model read them, the start-of-text token included."""
         if not 0 <= doc < len(self.documents):
             raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
-        document = self.documents.iloc[doc]
-        ids = self.tokens(slice(document["row"], document["row"] + document["tokens"]))["token"].to_numpy(np.int64)
-        return ids if pd.isna(document["bos"]) else np.concatenate([[document["bos"]], ids])
+        row, bos = self.geometry.row[doc], self.documents["bos"].array[doc]
+        ids = self._token_ids(np.arange(row, row + self.geometry.tokens[doc])).astype(np.int64)
+        return ids if pd.isna(bos) else np.concatenate([[bos], ids])
 
-    # other tools
+    # deprecated
 
+    @deprecated("Use workbench.interop.write_delphi(run, path, group, experts, splits).")
     def to_safetensors_coo(
         self, path: str | Path, group: int, experts: Sequence[int] | None = None, splits: int = 5
     ) -> Path:
-        """Write activations as a latent cache of EleutherAI's Delphi: triples of places, and scores in half precision.
-
-        Windows are those the model read, of the documents whose routing the run holds; scores of 1e-5 and less are left
-        out, as Delphi's own cache does, and start-of-text tokens have none. See :mod:`workbench.interop.delphi`.
-
-        Args:
-            path: folder of the cache; the group becomes a module in it, which must not exist yet.
-            group: the group.
-            experts: flat ids; all by default: then a token takes eight bytes an active expert.
-            splits: files the experts are divided over.
-
-        Returns:
-            The folder of the module.
-
-        Raises:
-            WorkbenchError: there is no such group or expert, or the folder exists.
-        """
+        """Write activations as a latent cache of EleutherAI's Delphi: see :func:`workbench.interop.write_delphi`."""
         from ..interop import write_delphi
 
-        return write_delphi(self, Path(path), self.check_group(group), experts, splits)
+        return write_delphi(self, path, group, experts, splits)
 
+    @deprecated("Use workbench.interop.write_neuronpedia(run, path, group, experts).")
     def to_neuronpedia(self, path: str | Path, group: int, experts: Sequence[int]) -> Path:
-        """Write experts as features for Neuronpedia's importer: JSON lines of their statistics and best tokens.
-
-        See :mod:`workbench.interop.neuronpedia`.
-
-        Args:
-            path: folder to write MODEL/SOURCE in, which must not exist yet.
-            group: the group; it becomes a source of its layer.
-            experts: flat ids.
-
-        Returns:
-            The folder of the source.
-
-        Raises:
-            WorkbenchError: there is no such group or expert, or the folder exists.
-        """
+        """Write experts as features for Neuronpedia: see :func:`workbench.interop.write_neuronpedia`."""
         from ..interop import write_neuronpedia
 
-        return write_neuronpedia(self, Path(path), self.check_group(group), experts)
+        return write_neuronpedia(self, path, group, experts)
 
     # tokenizer and analysis
 
@@ -396,21 +374,15 @@ class Run(RunFiles):
         count = self.manifest["parts"][-1]["windows"][1]
         if not 0 <= window < count:
             raise WorkbenchError(f"the run has no context window {window}; it has 0 to {count - 1}.")
-        columns, width = self._document_columns, self.manifest["settings"]["context"]
-        doc = int(np.searchsorted(columns["window"], window, side="right")) - 1  # empty documents stand before
-        bos = columns["bos"][doc]
-        begin = (window - columns["window"][doc]) * width - bos
-        place = np.arange(max(begin, 0), min(begin + width, columns["tokens"][doc]))
-        return columns["row"][doc] + place, place + bos
+        return self.geometry.window_rows(window)
 
-    def _place(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The document of each token row, and the position in it."""
-        columns = self._document_columns
-        doc = np.searchsorted(columns["row"], rows, side="right") - 1  # empty documents stand before
-        return doc, rows - columns["row"][doc] + columns["bos"][doc]
+    @property
+    def _kept(self) -> NDArray[np.bool_]:
+        """(documents,) whether the run holds the routing of each."""
+        return self.documents["kept"].to_numpy(bool)
 
     def _labels_of(self, docs: NDArray[np.int64]) -> pd.Series:
-        codes = pa.array(self._document_columns["label"][docs])
+        codes = pa.array(self.document_labels[docs])
         return pa.DictionaryArray.from_arrays(codes, pa.array(self.labels, pa.string())).dictionary_decode().to_pandas()
 
     def _score(self, rows: NDArray[np.int64], group: int, i: int, j: int) -> NDArray[np.float32]:
@@ -420,5 +392,5 @@ class Run(RunFiles):
             for side, key in zip(self.sides(rows, group), (i, j), strict=True)
         ]
         score = (columns[0] * columns[1]).sum(1)
-        score[~self._document_columns["kept"][self._place(rows)[0]]] = np.nan
+        score[~self._kept[self.geometry.places(rows)[0]]] = np.nan
         return score

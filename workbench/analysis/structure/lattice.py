@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...errors import WorkbenchError
 from ...progress import Progress, silent
 from ..activations import ROUTING_ROWS
-from ..specialisation.shares import MIN_TOKENS, Floats, label_shares
+from ..specialisation.shares import MIN_TOKENS, Floats, label_shares, smoothing
 from ..sums import LEFT_OUT, LabelSums, label_sums
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def label_preference(mass: Floats, tokens: Floats, label_tokens: NDArray[np.int6
     if model == "sum":
         preference = label_shares(mass, label_tokens)
     else:
-        extra = mass.sum(0) / tokens.sum(0) / label_tokens.mean()
-        logs = np.log(mass / label_tokens[:, None] + extra)
+        logs = np.log(mass / label_tokens[:, None] + smoothing(mass, tokens, label_tokens))
         preference = logs - logs.mean(0)
     return preference - preference.mean(1, keepdims=True)
 
