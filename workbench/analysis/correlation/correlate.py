@@ -19,15 +19,12 @@ from ..significance import benjamini_hochberg, pooled_p
 from .cells import check_unit, read_cells
 from .coefficients import Cells, Floats, Ints, PearsonSums, pearson_interval, rank_correlations, spearman_interval
 from .correlate_result import KINDS, STRONGEST_COLUMNS, ScoreSummary
+from .defaults import COLUMN, CORRELATE_UNIT, FDR, MIN_DOCUMENTS
 
 if TYPE_CHECKING:
     from ...store import Run
 
 SHUFFLES = 10  # of the scores among documents: the null, pooled over experts
-COLUMN = "score"
-UNIT = "mean"
-MIN_DOCUMENTS = 10  # an expert must be active in, to be tested
-FDR = 0.05
 STRONGEST = 10  # experts at either end of the summary
 INTERVAL_DOCUMENTS = 4  # an interval's variance is 1 / (documents - 3)
 
@@ -94,7 +91,7 @@ def correlate_scores(
     run: Run,
     *,
     column: str = COLUMN,
-    unit: str = UNIT,
+    unit: str = CORRELATE_UNIT,
     min_documents: int = MIN_DOCUMENTS,
     fdr: float = FDR,
     seed: int = 0,

@@ -19,7 +19,8 @@ from ..results import write_result
 from ..windows import read_windows
 from .cells import check_unit
 from .continuations import Prompt, Sampling, continuation_scores, sample_texts
-from .correlate import COLUMN, MIN_DOCUMENTS, GroupCorrelations, ScoredDocuments, correlate_group, scored_documents
+from .correlate import GroupCorrelations, ScoredDocuments, correlate_group, scored_documents
+from .defaults import COLUMN, MIN_DOCUMENTS, PURGE_UNIT, THRESHOLDS
 from .purge_result import Purge
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from ...corpus.scoring import Scorer
     from ...store import Run
 
-THRESHOLDS = (0.2, 0.1, 0.05)  # the paper's
-UNIT = "token"  # as in the paper
 PROMPTS, PROMPT_TOKENS = 32, 32
 KINDS = ("correlated", "random")
 
@@ -40,7 +39,7 @@ def purge_scores(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     column: str = COLUMN,
-    unit: str = UNIT,
+    unit: str = PURGE_UNIT,
     min_documents: int = MIN_DOCUMENTS,
     scorer: Scorer | None = None,
     prompts: Sequence[Prompt] | None = None,
@@ -187,7 +186,7 @@ def purge_edit(
     threshold: float,
     *,
     column: str = COLUMN,
-    unit: str = UNIT,
+    unit: str = PURGE_UNIT,
     min_documents: int = MIN_DOCUMENTS,
     seed: int = 0,
 ) -> ExpertEdit:

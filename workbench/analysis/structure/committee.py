@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadInputError
+from .defaults import TOP
 
 if TYPE_CHECKING:
     from ...store import Run
-
-TOP = 0.01  # fraction of a group's experts that count as most active in a label
 
 
 def standing_committee(run: Run, group: int, top: float = TOP) -> NDArray[np.int64]:

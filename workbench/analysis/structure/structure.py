@@ -11,7 +11,8 @@ from ...progress import job
 from ...store.address import shared_key
 from ..checks import check_labels
 from ..results import write_result
-from .committee import TOP, committee_row
+from .committee import committee_row
+from .defaults import PERMUTATIONS, TOP
 from .lattice import lattice_test
 from .output_similarity import output_directions
 from .structure_result import Structure
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from ...store import Run
 
-PERMUTATIONS = 100
 PROBES = 64  # experts per group whose outputs are compared with all others
 
 

@@ -16,6 +16,7 @@ from ..encoder import load_encoder
 from ..results import group_file, write_result, write_table
 from ..specialisation.scores.coherence import Embeddings, encoder_embeddings, read_examples, residual_embeddings
 from ..specialisation.shares import MIN_TOKENS
+from .defaults import MAP_EXPERTS
 from .umap_result import ExpertMap
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from ...store import Run
 
-EXPERTS = 4000
 NEIGHBOURS = 15
 MIN_EXPERTS = 2 * NEIGHBOURS + 1  # that trustworthiness is defined for
 TRUST_SAMPLE = 2000  # experts that trustworthiness is computed from: it compares all pairs
@@ -33,7 +33,7 @@ def map_experts(
     run: Run,
     model: MonetForCausalLM | None,
     *,
-    experts: int = EXPERTS,
+    experts: int = MAP_EXPERTS,
     seed: int = 0,
     name: str | None = None,
     progress: bool = False,
