@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadInputError
-from ..specialisation.shares import label_shares, smoothing, specialised_label
+from ..specialisation.shares import label_shares, specialised_label
+from ..sums import LabelSums, smoothing
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from ..sums import LabelSums
 
 Ids = NDArray[np.int64]  # flat ids of experts of one group, ascending
 Scores = NDArray[np.float64]
@@ -34,7 +33,7 @@ def specialists(sums: LabelSums, ratio: float, min_tokens: int) -> list[Ids]:
 def preference(sums: LabelSums, label: int) -> Scores:
     """(E * E,) an expert's rate for a label over its mean rate for the others, both smoothed.
 
-    Smoothing (:func:`~workbench.analysis.specialisation.shares.smoothing`) keeps experts active at few tokens from
+    Smoothing (:func:`~workbench.analysis.sums.smoothing`) keeps experts active at few tokens from
     extreme preferences. 1 for an expert that was never active.
     """
     rate = sums.mass / sums.label_tokens[:, None]

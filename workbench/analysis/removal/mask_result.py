@@ -147,9 +147,9 @@ class MaskResult(Result):
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
         """The result that :meth:`to_json` and the documents describe."""
-        fields = {name: stored[name] for name in SETTINGS}
-        arrays = {name: np.array(stored[key], np.float64) for name, key in ARRAYS.items()}
-        return cls(**fields, **arrays, documents=tables["documents"])
+        fields: dict[str, Any] = {name: stored[name] for name in SETTINGS}
+        fields |= {name: np.array(stored[key], np.float64) for name, key in ARRAYS.items()}
+        return cls(**fields, documents=tables["documents"])
 
     @classmethod
     def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:

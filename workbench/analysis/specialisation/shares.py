@@ -37,19 +37,6 @@ def label_shares(mass: Floats, label_tokens: ArrayLike) -> Floats:
     return np.divide(rate, total, out=np.zeros_like(rate), where=total > 0)
 
 
-def smoothing(mass: Floats, tokens: NDArray[np.integer[Any]], label_tokens: NDArray[np.integer[Any]]) -> Floats:
-    """(experts,) what smoothed rates add to the rate of each label.
-
-    As though each label had one more active token of the expert's mean score, so that an expert active at few tokens
-    has no extreme preference.
-
-    Args:
-        mass, tokens: (labels, experts) sums of scores and active tokens.
-        label_tokens: (labels,) tokens of each label.
-    """
-    return mass.sum(0) / np.maximum(tokens.sum(0), 1) / label_tokens.mean()
-
-
 def label_sizes(label_tokens: ArrayLike, values: Floats) -> Floats:
     """Tokens of labels in the dtype of ``values`` and with as many dimensions."""
     tokens = np.asarray(label_tokens, values.dtype)

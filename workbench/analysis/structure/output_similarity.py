@@ -16,9 +16,9 @@ from monet_model.record import record_pass
 
 from ...errors import WorkbenchError
 from ...progress import Progress, silent
+from ...store.address import shared_key
 from ..checks import check_same_model
 from ..windows import read_windows
-from .coactivation import shared_key
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
