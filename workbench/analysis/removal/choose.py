@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import WorkbenchError
 from ..specialisation.shares import label_shares, specialised_label
-from ..sums import LabelSums, smoothing
+from ..sums import LabelSums
 
 Ids = NDArray[np.int64]  # flat ids of experts of one group, ascending
 Scores = NDArray[np.float64]
@@ -33,7 +33,7 @@ def preference(sums: LabelSums, label: int) -> NDArray[np.float64]:
     """
     rate = sums.mass / sums.label_tokens[:, None]
     active = sums.tokens.sum(0)
-    extra = smoothing(sums.mass, sums.tokens, sums.label_tokens)
+    extra = sums.mass.sum(0) / np.maximum(active, 1) / sums.label_tokens.mean()
     others = (rate.sum(0) - rate[label]) / (len(rate) - 1)
     return np.divide(rate[label] + extra, others + extra, out=np.ones(len(active)), where=active > 0)
 

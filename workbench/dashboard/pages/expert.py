@@ -14,7 +14,7 @@ from ...explain import logit_view, read_explanations
 from ...report.charts import used_bins
 from ...report.expert import Example, examples, in_context, label_use
 from ...report.palette import score_shade
-from ...store.address import read_expert, shared_key
+from ...store.address import read_expert
 from ...store.text import visible
 from .. import figures
 from ..context import Context
@@ -118,16 +118,15 @@ def _near(ctx: Context, group: int, expert: int) -> Any:
     if not len(found):
         return panel("Fires with", html.P("The run holds no routing of its best tokens.", className="note"))
     labels = ctx.experts(group)["specialised"]
+    keys = {0: "", 1: "row", 2: "column"}
     rows = [
         [
             html.A(f"{group}:{row.expert}", href=expert_link(group, row.expert)),
             label_mark(labels[row.expert], ctx.colour(labels[row.expert]), ctx.without_label),
-            key,
+            keys[row.key],
             f"{row.similarity:.3f}",
         ]
-        for row, key in zip(
-            found.itertuples(index=False), shared_key(found["expert"].to_numpy(), expert, ctx.run.num_keys), strict=True
-        )
+        for row in found.itertuples(index=False)
     ]
     return panel(
         "Fires with",
