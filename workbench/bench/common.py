@@ -61,8 +61,13 @@ def print_result(result: Figures, tables: Sequence[Table], as_json: bool) -> Non
         print(json.dumps(result, indent=2))
         return
     for title, head, rows in tables:
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        columns = list(zip(head, *rows, strict=True))
+        widths = [max(map(len, column)) for column in columns]
+        numbers = [all(cell.lstrip("+-")[:1].isdigit() for cell in column[1:]) for column in columns]
         print(title)
         for row in [head, *rows] if any(head) else rows:
-            first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            print("  ".join(["", first.strip().ljust(widths[0]), *others]).rstrip())
+            aligned = (
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(row, widths, numbers, strict=True)
+            )
+            print("  ".join(["", *aligned]).rstrip())

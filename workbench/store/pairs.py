@@ -8,10 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .address import shared_key
 from .routing import Side
-
-KEY_SETS = {"": 0, "row": 1, "column": 2}  # number of the key set of a shared key, as `Run.neighbours` gives it
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,12 @@ def neighbours(pairs: Pairs, expert: int, num_keys: int, n: int) -> pd.DataFrame
     similarity = product / np.sqrt(square * (own**2).sum())
     order = np.argsort(-similarity, kind="stable")
     order = order[(shared[order] > 0) & (found[order] != expert)][:n]
-    key = pd.Series(shared_key(found[order], expert, num_keys), dtype=object)
+    i, j = np.divmod(found[order], num_keys)
     return pd.DataFrame(
         {
             "expert": found[order],
             "similarity": similarity[order],
             "shared": shared[order],
-            "key": key.map(KEY_SETS).astype(np.int64),
+            "key": np.where(i == expert // num_keys, 1, np.where(j == expert % num_keys, 2, 0)),
         }
     )

@@ -115,11 +115,11 @@ def read_scores(run: Run, group: int, *, name: str | None = None) -> pd.DataFram
 
     Example:
         >>> from workbench import open_run
-        >>> from workbench.analysis import correlate_scores, read_scores
-        >>> run = open_run("runs/demo")
-        >>> summary = correlate_scores(run, column="tokens", name="by-length")
-        >>> table = read_scores(run, 0, name="by-length")
-        >>> bool((table["pearson:low"].dropna() <= table["pearson:high"].dropna()).all())
+        >>> from workbench.analysis import read_scores
+        >>> try:
+        ...     table = read_scores(open_run("runs/demo"), 0, name="toxicity")
+        ... except ValueError as error:
+        ...     print("monet scores" in str(error))  # the message names the command that computes it
         True
     """
     return read_group_table(run, ScoreSummary, group, EXPERT_COLUMNS, name)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import BadInputError
 from ..specialisation.shares import label_shares, specialised_label
-from ..sums import LabelSums, smoothing
+from ..sums import LabelSums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ def preference(sums: LabelSums, label: int) -> Scores:
     """
     rate = sums.mass / sums.label_tokens[:, None]
     active = sums.tokens.sum(0)
-    extra = smoothing(sums.mass, sums.tokens, sums.label_tokens)
+    extra = sums.mass.sum(0) / np.maximum(active, 1) / sums.label_tokens.mean()
     others = (rate.sum(0) - rate[label]) / (len(rate) - 1)
     return np.divide(rate[label] + extra, others + extra, out=np.ones(len(active)), where=active > 0)
 

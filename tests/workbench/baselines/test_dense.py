@@ -1,4 +1,4 @@
-"""The baselines' training: parameters matched, the gradient, resumption; the autoencoder's definition."""
+"""Training the dense model: parameters matched, the gradient, resumption."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from transformers import LlamaForCausalLM
 from monet_model import MonetConfig, MonetForCausalLM
 from workbench.baselines import dense
 from workbench.baselines.dense import dense_config, train_dense
-from workbench.baselines.sae import SaeSettings, TopKSae, load_sae, residual, train_sae
-from workbench.errors import WorkbenchError
+from workbench.errors import BadInputError
 
 TINY: dict[str, Any] = {
     "vocab_size": 128,
@@ -106,7 +105,7 @@ def test_an_interrupted_training_goes_on_to_the_same_model(
         assert torch.equal(tensor, again.state_dict()[name]), name
 
     config.write_text(json.dumps({"model": TINY, "training": HOW | {"seed": 1}}))
-    with pytest.raises(WorkbenchError, match="belongs to a training with another configuration"):
+    with pytest.raises(BadInputError, match="belongs to a training with another configuration"):
         train_dense(config, corpus, tmp_path / "cut")
 
 
@@ -119,37 +118,3 @@ def test_threads_leave_the_gradient_of_the_whole_batch() -> None:
     assert dense._Threads(model, 2, autocast=False).step(ids) == pytest.approx(float(loss), rel=1e-5)
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         assert parameter.grad.numpy() == pytest.approx(gradient.numpy(), abs=1e-5)
-
-
-def test_the_autoencoder_by_its_definition() -> None:
-    torch.manual_seed(1)
-    sae = TopKSae(6, 20, 3)
-    with torch.no_grad():
-        sae.scale.fill_(2.5)
-        sae.bias.normal_()
-    x = torch.randn(5, 6)
-    a = torch.relu((x / 2.5 - sae.bias) @ sae.encoder.T)
-    a = torch.where(a >= a.topk(3).values[:, -1:], a, 0)
-    expected = 2.5 * (a @ sae.decoder + sae.bias)
-    assert sae(x).detach().numpy() == pytest.approx(expected.detach().numpy(), abs=1e-5)
-
-
-def test_training_an_autoencoder_explains_more_and_is_kept(tmp_path: Path) -> None:
-    torch.manual_seed(2)
-    model = LlamaForCausalLM(dense_config(MonetConfig(**TINY))).eval().requires_grad_(False)
-    tokens = np.random.default_rng(0).integers(3, 128, 5000).astype(np.uint16)
-    how = SaeSettings(width=64, k=4, tokens=16384, batch=8, sequence=16, lr=5e-3)
-    sae = train_sae(model, tokens, tmp_path, how)
-    x = residual(model, torch.from_numpy(tokens[:640].astype(np.int64)).view(-1, 16)).flatten(0, 1)
-
-    def left(autoencoder: TopKSae) -> float:
-        return float((autoencoder(x) - x).square().sum() / (x - x.mean(0)).square().sum())
-
-    untrained = TopKSae(16, 64, 4)
-    untrained.scale.copy_(sae.scale)
-    assert left(sae) < 0.6 * left(untrained)
-    assert sae.decoder.norm(dim=-1).detach().numpy() == pytest.approx(1, abs=1e-5)
-    kept, about = load_sae(tmp_path)
-    assert torch.equal(kept(x), sae(x))
-    assert 0 <= about["dead"] < 1
-    assert about["k"] == 4

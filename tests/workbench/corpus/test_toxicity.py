@@ -1,20 +1,16 @@
-"""Published toxicity files as corpora, and scores that a classifier gives."""
+"""Published toxicity files as labelled corpora."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset
 
-from workbench.corpus import load_corpus, load_scorer, score_corpus, scoring
-from workbench.errors import WorkbenchError
+from workbench.corpus import load_corpus
 
 ATTRIBUTES = (
     "profanity",
@@ -106,58 +102,3 @@ def test_a_corpus_with_labels_of_its_own_stays_as_it_is(tmp_path: Path) -> None:
     data = load_corpus(tmp_path / "c.parquet")
     assert set(data["label"]) == {"mine"}
     assert "score" not in data.column_names
-
-
-# scoring
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    path = tmp_path / "corpus.parquet"
-    rows = [{"text": "word " * n, "label": "ab"[n % 2], "source": f"{n}", "score": -1} for n in range(1, 6)]
-    Dataset.from_list(rows).to_parquet(path)
-    return path
-
-
-def test_scores_are_written_beside_the_texts(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In batches, in place of the score that was there; everything else is kept."""
-    batches: list[int] = []
-
-    def predict(texts: Sequence[str]) -> np.ndarray:
-        batches.append(len(texts))
-        return np.array([len(text) / 100 for text in texts])
-
-    monkeypatch.setattr(scoring, "BATCH", 2)
-    monkeypatch.setattr(scoring, "import_module", lambda name: SimpleNamespace(predict_prob=predict))
-    score_corpus(corpus, tmp_path / "out.parquet", "profanity")
-    before, after = load_corpus(corpus), load_corpus(tmp_path / "out.parquet")
-    assert batches == [2, 2, 1]
-    assert after["score"] == [0.05, 0.1, 0.15, 0.2, 0.25]
-    assert after.remove_columns("score").to_list() == before.remove_columns("score").to_list()
-
-
-def test_the_profanity_scorer_knows_an_insult() -> None:
-    pytest.importorskip("profanity_check")
-    civil, rude = load_scorer("profanity")(["Good morning, dear colleagues.", "You fucking idiot, shut up."])
-    assert 0 <= civil < 0.3 < 0.8 < rude <= 1
-
-
-def test_what_cannot_be_scored_is_said_and_nothing_is_written(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out.parquet"
-    with pytest.raises(WorkbenchError, match="no scorer is called 'kindness'"):
-        score_corpus(corpus, out, "kindness")
-    with pytest.raises(WorkbenchError, match="must end in .parquet"):
-        score_corpus(corpus, tmp_path / "out.csv", "profanity")
-    Dataset.from_list([{"input_ids": [1], "label": "a"}]).to_parquet(tmp_path / "ids.parquet")
-    with pytest.raises(WorkbenchError, match="a scorer reads text"):
-        score_corpus(tmp_path / "ids.parquet", out, "profanity")
-
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(scoring, "import_module", missing)
-    with pytest.raises(WorkbenchError, match=r"(?s)pip install alt-profanity-check.*pickle"):
-        score_corpus(corpus, out, "profanity")
-    assert not out.exists()
