@@ -43,7 +43,7 @@ EXPERT_COLUMNS: tuple[dict[str, Any], ...] = (
     | _means("specialised"),
     {"field": "monosemanticity", "headerName": "monosemanticity", "minWidth": 148, **_NUMBER, **_decimals(3)}
     | _means("monosemanticity"),
-    {"field": "mass", "headerName": "mass", **_NUMBER, **_SCORE} | _means("mass"),
+    {"field": "mass", "headerName": "mass", "minWidth": 104, **_NUMBER, **_SCORE} | _means("mass"),
     {"field": "tokens", "headerName": "tokens", **_NUMBER, **_WHOLE}
     | {"headerTooltip": "Tokens at which the expert is active."},
     {"field": "mean", "headerName": "mean", **_NUMBER, **_SCORE} | _means("mean score"),

@@ -83,7 +83,8 @@ grids.openExpert = function ({ event, data, context }) {
 // As score_text in report/numbers.py.
 grids.scoreText = function (value) {
   if (value == null) return "–";
-  return value === 0 || Math.abs(value) >= 0.095 ? d3.format(",.2f")(value) : d3.format(".2~r")(value);
+  if (value !== 0 && Math.abs(value) < 0.095) return String(Number(value.toPrecision(2)));
+  return value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 };
 
 grids.monetTheme = function (quartz) {

@@ -289,7 +289,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             tabs("which tokens are shown", views),
             *(_by_range(ctx, expert) if ranges else _best(ctx, expert, count)),
         ],
-        note="The darker a token, the higher its score, relative to the highest score of this expert. Point at a token "
+        note="The stronger a token's colour, the higher its score, relative to this expert's highest. Point at a token "
         "to see its score. · is a space, ↵ a line break, → a tab.",
     )
     return [

@@ -127,8 +127,8 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     grid_panel = panel(
         f"Experts of group {group}",
         expert_grid_box(ctx, group, highlight),
-        note=f"{seen:,} experts are active on this corpus. Click a heading to sort; its menu filters. Point at one for "
-        "its meaning.",
+        note=f"{seen:,} experts are active on this corpus. Click a heading to sort, point at it for its "
+        "meaning, open its menu to filter.",
     )
     return [
         html.H1(f"Experts of {ctx.name}"),

@@ -196,7 +196,8 @@ def _next_tokens(shown: Answer) -> html.Ul:
                 ],
                 href=prompt_link(shown.reading.prompt.text, row.token, shown.edit.query()),
                 className="legend-entry" + (" chosen" if chosen else ""),
-                **aria(label=f"explain {visible(row.token_text)}", current="true" if chosen else None),
+                title="show the attribution of this token",
+                **aria(current="true" if chosen else None),
             )
         )
     return html.Ul([html.Li(link) for link in links], className="legend", **aria(label="likeliest next tokens"))
