@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import WorkbenchError
-from ..store.address import read_expert
+from ..store.address import Expert, read_expert
 from .links import Address
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class PromptEdit:
         without: label whose specialised experts are removed; "" for none.
     """
 
-    factors: dict[tuple[int, int], float] = field(default_factory=dict)
+    factors: dict[Expert, float] = field(default_factory=dict)
     without: str = ""
 
     def __bool__(self) -> bool:
@@ -45,9 +45,9 @@ class PromptEdit:
 
     def toggled(self, group: int, expert: int) -> PromptEdit:
         """The same edit with an expert removed, or left alone again where it was edited."""
-        factors = dict(self.factors)
-        if factors.pop((group, expert), None) is None:
-            factors[(group, expert)] = 0.0
+        factors, edited = dict(self.factors), Expert(group, expert)
+        if factors.pop(edited, None) is None:
+            factors[edited] = 0.0
         return PromptEdit(factors, self.without)
 
 

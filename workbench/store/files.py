@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -57,9 +59,23 @@ def write_parquet(path: Path, table: pa.Table, **options: Any) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON document atomically."""
+    """Writes a JSON document atomically; numbers that do not exist become null."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(to_json_types(value), indent=1, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def to_json_types(value: Any) -> Any:
+    """A value in types that JSON has: NumPy numbers and arrays become plain ones, NaN and infinity become None."""
+    if isinstance(value, dict):
+        return {name: to_json_types(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json_types(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return to_json_types(value.tolist())
+    if isinstance(value, np.generic):
+        return to_json_types(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256(path: Path) -> str:

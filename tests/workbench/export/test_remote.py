@@ -15,7 +15,7 @@ import pytest
 
 from workbench import open_run
 from workbench.errors import WorkbenchError
-from workbench.export import export, export_run, part
+from workbench.export import export, export_run, pipeline
 from workbench.store import verify_run
 from workbench.store.remote import Remote
 
@@ -53,7 +53,7 @@ def _files(url: str) -> dict[str, bytes]:
 @pytest.fixture
 def broken_off(url: str, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The place, after an export of which the process died in the third part, its routing already sent."""
-    write, begun = part.write_parquet, 0
+    write, begun = pipeline.write_parquet, 0
 
     def dying(*arguments: Any, **options: Any) -> None:
         nonlocal begun
@@ -63,7 +63,7 @@ def broken_off(url: str, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         write(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(part, "write_parquet", dying)
+        patch.setattr(pipeline, "write_parquet", dying)
         with pytest.raises(KeyboardInterrupt):
             export_run(MODEL, corpus, url, **SETTINGS)
     return url
@@ -114,14 +114,14 @@ def test_damage_is_refused(broken_off, corpus, name, said) -> None:
 
 def test_another_export_is_noticed(broken_off, corpus, monkeypatch) -> None:
     """Between two parts of this one, another export writes its manifest."""
-    write = part.write_parquet
+    write = pipeline.write_parquet
 
     def meanwhile(*arguments: Any, **options: Any) -> None:
         files, root = fsspec.url_to_fs(broken_off)
         files.pipe_file(f"{root}/manifest.json", files.cat_file(f"{root}/manifest.json") + b"\n")
         write(*arguments, **options)
 
-    monkeypatch.setattr(part, "write_parquet", meanwhile)
+    monkeypatch.setattr(pipeline, "write_parquet", meanwhile)
     with pytest.raises(WorkbenchError, match="another export is writing"):
         export_run(MODEL, corpus, broken_off, resume=True, **SETTINGS)
     assert len(_files(broken_off)) > 10

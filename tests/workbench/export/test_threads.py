@@ -14,7 +14,7 @@ import torch
 from monet_model import MonetConfig, MonetForCausalLM
 from monet_model.bench import settled
 from workbench.errors import WorkbenchError
-from workbench.export import export, export_run, part
+from workbench.export import export, export_run, pipeline
 from workbench.export.gather import Gatherer
 from workbench.export.reader import routing_reader
 
@@ -80,7 +80,7 @@ def test_threads_share_a_model_and_leave_other_passes_alone() -> None:
     whole = model(batches[0]).logits
     with routing_reader(model) as read:
         expected = [read(ids, torch.ones_like(ids)) for ids in batches]
-        with part.thread_pool(3) as pool:
+        with pipeline.thread_pool(3) as pool:
             found = list(pool.map(lambda ids: read(ids, torch.ones_like(ids)), batches))
         assert model(batches[0]).logits.equal(whole)
     for mine, theirs in zip(found, expected, strict=True):
@@ -114,7 +114,7 @@ def test_the_first_document_that_breaks_the_model_is_named(documents, id_corpus,
 
             yield fragile
 
-    monkeypatch.setattr(part, "routing_reader", breaking)
+    monkeypatch.setattr(pipeline, "routing_reader", breaking)
     torch.set_num_threads(3)
     before, run = threading.active_count(), tmp_path / "run"
     corpus = id_corpus(tmp_path / "broken.parquet", changed)
@@ -129,7 +129,7 @@ def test_an_interrupt_or_an_error_ends_all_threads(gathering, corpus, tmp_path, 
     """What is half-written goes, and the run goes on from its parts."""
     torch.set_num_threads(2)
     before, run = threading.active_count(), tmp_path / "run"
-    gather, read, calls = Gatherer._gather, part.pad, 0
+    gather, read, calls = Gatherer._gather, pipeline.pad, 0
 
     def broken(*arguments: Any) -> Any:
         nonlocal calls
@@ -139,7 +139,7 @@ def test_an_interrupt_or_an_error_ends_all_threads(gathering, corpus, tmp_path, 
         return (gather if gathering else read)(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((Gatherer, "_gather") if gathering else (part, "pad")), broken)
+        patch.setattr(*((Gatherer, "_gather") if gathering else (pipeline, "pad")), broken)
         with pytest.raises(MemoryError):
             export_run(MODEL, corpus, run, **SETTINGS)
     assert threading.active_count() == before
@@ -153,7 +153,7 @@ def test_batches_in_memory_are_bounded(corpus, tmp_path, monkeypatch) -> None:
     """Readers wait for the work on what they read."""
     threads, begun, taken, most = 2, 0, 0, 0
     torch.set_num_threads(threads)
-    pad = part.pad
+    pad = pipeline.pad
 
     def counted(batch: Any) -> Any:
         nonlocal begun, most
@@ -165,8 +165,8 @@ def test_batches_in_memory_are_bounded(corpus, tmp_path, monkeypatch) -> None:
         nonlocal taken
         taken += 1
 
-    monkeypatch.setattr(part, "pad", counted)
+    monkeypatch.setattr(pipeline, "pad", counted)
     monkeypatch.setattr(export, "_reporting", lambda *_: nullcontext(report))
     export_run(MODEL, corpus, tmp_path / "run", **SETTINGS)
     assert begun == taken
-    assert threads < most <= part.AHEAD * threads + 1  # and the one that is handed over
+    assert threads < most <= pipeline.AHEAD * threads + 1  # and the one that is handed over

@@ -1,0 +1,209 @@
+"""Stored results of analyses: one versioned JSON document each, with its tables as Parquet beside it.
+
+A result lives in ``RUN/analysis`` and never among the hashed files of the run. Its document opens with a header: kind,
+version, and the run it belongs to. So a file of an older version is upgraded or refused by name, and one copied from
+another run is not mistaken for this one's. A second setting is kept beside the first under a name:
+``RUN/analysis/NAME``. Importing this module imports no torch, so that pages and reports read results quickly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import BadInputError, DamagedError, NotAnalysedError, UnsupportedError
+from ..store.files import write_json, write_parquet
+
+if TYPE_CHECKING:
+    from ..store import Run
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+HEADER = "result"  # key of the header in a JSON document; b"monet.result" in a table's metadata
+R = TypeVar("R", bound="Result")
+
+
+class Result:
+    """Base of the results that a run keeps. Subclasses are dataclasses and set the class variables.
+
+    Attributes:
+        kind: name of the file without its ending, such as ``mask``.
+        version: of what :meth:`to_json` writes and the tables hold; raise it when either changes.
+        command: what computes it, such as ``monet mask``; messages name it.
+        tables: attributes that are DataFrames, kept as ``{kind}-{attribute}.parquet`` and not in the document.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+    command: ClassVar[str]
+    tables: ClassVar[tuple[str, ...]] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document: JSON types, and NaN or infinity where a number does not exist (stored as null)."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
+        """The result that :meth:`to_json` and the tables describe; a missing key may raise KeyError."""
+        raise NotImplementedError
+
+    @classmethod
+    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
+        """A document of an older version in the present form; version 0 is one without a header.
+
+        Raises:
+            KeyError: it lacks what the present form needs.
+        """
+        raise KeyError(version)
+
+
+def result_path(run: Run, file: str, name: str | None = None) -> Path:
+    """Where a run keeps a file of its results: ``RUN/analysis/file``, or ``RUN/analysis/name/file``.
+
+    Raises:
+        BadInputError: the name has other characters than letters, digits, ``_``, ``.`` and ``-``.
+    """
+    return run.analysis_path(file if name is None else f"{check_name(name)}/{file}")
+
+
+def check_name(name: str) -> str:
+    """The name, if a result can be kept under it.
+
+    Raises:
+        BadInputError: it cannot.
+    """
+    if not NAME.fullmatch(name):
+        raise BadInputError(f"a result cannot be named {name!r}; use up to 64 letters, digits, _, . and -.")
+    return name
+
+
+def write_result(run: Run, result: Result, name: str | None = None) -> None:
+    """Keep a result, in place of the last one of its kind and name; the document comes last, so a crash leaves the old.
+
+    Args:
+        run: the run it was computed from.
+        result: the result.
+        name: keep it beside the unnamed one, under this name.
+    """
+    for table in result.tables:
+        write_table(run, type(result), f"{result.kind}-{table}.parquet", getattr(result, table), name)
+    header = {HEADER: _header(run, type(result))}
+    write_json(result_path(run, f"{result.kind}.json", name), header | result.to_json())
+
+
+def read_result(run: Run, cls: type[R], name: str | None = None) -> R | None:
+    """The stored result of a kind, or None where there is none.
+
+    Raises:
+        DamagedError: the file is cut or changed.
+        UnsupportedError: it is of a version that this program does not read, or belongs to another run.
+    """
+    path = result_path(run, f"{cls.kind}.json", name)
+    if not path.is_file():
+        return None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged ({error}); {_again(run, cls, name)}.") from error
+    if not isinstance(stored, dict):
+        raise DamagedError(f"{path} is not a result; {_again(run, cls, name)}.")
+    header = stored.pop(HEADER, None)
+    version = _check_header(run, cls, path, header, name)
+    try:
+        if version != cls.version:
+            stored = cls.upgrade(stored, version)
+        tables = {table: read_table(run, cls, f"{cls.kind}-{table}.parquet", name) for table in cls.tables}
+        return cls.from_json(stored, tables)
+    except (KeyError, TypeError, IndexError) as error:
+        raise UnsupportedError(
+            f"{path} is of version {version} of {cls.kind} results and lacks {error}, which this program needs; "
+            f"{_again(run, cls, name)}."
+        ) from error
+
+
+def require_result(run: Run, cls: type[R], name: str | None = None) -> R:
+    """As :func:`read_result`, for callers that cannot go on without one.
+
+    Raises:
+        NotAnalysedError: there is none.
+    """
+    result = read_result(run, cls, name)
+    if result is None:
+        raise NotAnalysedError(f"{run.path} has no {cls.kind} result; run `{_command(run, cls, name)}`.")
+    return result
+
+
+def result_names(run: Run, cls: type[Result]) -> list[str]:
+    """Names under which a run keeps results of a kind, sorted; the unnamed one is not among them."""
+    folder = run.analysis_path("")
+    return sorted(path.parent.name for path in folder.glob(f"*/{cls.kind}.json") if NAME.fullmatch(path.parent.name))
+
+
+def write_table(run: Run, cls: type[Result], file: str, table: pd.DataFrame, name: str | None = None) -> None:
+    """Keep a table of a result, with the header in the file's metadata; an index that has a name becomes a column."""
+    arrow = pa.Table.from_pandas(table.reset_index() if table.index.name else table, preserve_index=False)
+    header = json.dumps(_header(run, cls)).encode()
+    arrow = arrow.replace_schema_metadata((arrow.schema.metadata or {}) | {b"monet.result": header})
+    write_parquet(result_path(run, file, name), arrow)
+
+
+def read_table(run: Run, cls: type[Result], file: str, name: str | None = None) -> pd.DataFrame:
+    """A table as :func:`write_table` kept it, or one of version 0, which has no header.
+
+    Raises:
+        NotAnalysedError: there is none.
+        DamagedError: the file is cut or changed.
+        UnsupportedError: it belongs to another run, or is of a newer version.
+    """
+    path = result_path(run, file, name)
+    if not path.is_file():
+        raise NotAnalysedError(f"{run.path} has no {file}; run `{_command(run, cls, name)}`.")
+    try:
+        arrow = pq.read_table(path)
+        header = json.loads((arrow.schema.metadata or {}).get(b"monet.result", b"null"))
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise DamagedError(f"{path} is damaged ({error}); {_again(run, cls, name)}.") from error
+    _check_header(run, cls, path, header, name)
+    return arrow.to_pandas()
+
+
+def source_of(run: Run) -> str:
+    """What identifies the run that a result belongs to: a digest of model, corpus and settings of the export."""
+    manifest = run.manifest
+    made_from = [manifest["model"].get("hash"), manifest["corpus"].get("hash"), manifest["settings"]]
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _header(run: Run, cls: type[Result]) -> dict[str, Any]:
+    return {"kind": cls.kind, "version": cls.version, "source": source_of(run)}
+
+
+def _check_header(run: Run, cls: type[Result], path: Path, header: Any, name: str | None) -> int:
+    """The version that a header gives; 0 where there is none."""
+    if header is None:
+        return 0
+    if not isinstance(header, dict) or header.get("kind") != cls.kind or not isinstance(header.get("version"), int):
+        raise DamagedError(f"{path} is not a {cls.kind} result; {_again(run, cls, name)}.")
+    if header.get("source") != source_of(run):
+        raise UnsupportedError(f"{path} was computed from another run than {run.path}; {_again(run, cls, name)}.")
+    version: int = header["version"]
+    if version > cls.version:
+        raise UnsupportedError(
+            f"{path} is of version {version} of {cls.kind} results, and this program reads up to {cls.version}; "
+            f"update the workbench, or {_again(run, cls, name)}."
+        )
+    return version
+
+
+def _command(run: Run, cls: type[Result], name: str | None) -> str:
+    return f"{cls.command} {run.path}" + (f" --name {name}" if name else "")
+
+
+def _again(run: Run, cls: type[Result], name: str | None) -> str:
+    return f"run `{_command(run, cls, name)}` again"
