@@ -1,4 +1,4 @@
-"""Builds the compiled kernels of `cuda_ext`; everything else about the package is in setup.cfg.
+"""Builds the compiled kernels of `cuda_ext`; everything else about the package is in pyproject.toml and setup.cfg.
 
 Two libraries: `_C` for the CPU, by the C++ compiler, and `_CUDA` for NVIDIA GPUs, whose kernels nvcc compiles. Both are
 optional. Where one cannot be built (no compiler, no nvcc, no torch at build time) the installation goes on and says so:
