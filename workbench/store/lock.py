@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import BadInputError
+from ..errors import UnsupportedError
 from .schema import TEMPORARY
 
 LOCK = ".lock"  # file in the folder
@@ -17,7 +17,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the folder ``path`` for this process; create it if need be and remove what a crash left half-written.
 
     Raises:
-        BadInputError: another process is writing to the folder, or it cannot be written.
+        UnsupportedError: another process is writing to the folder, or it cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -26,11 +26,11 @@ def locked(path: Path) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise BadInputError(
+        raise UnsupportedError(
             f"another export is writing to {path}; wait until it has ended, or choose another folder."
         ) from error
     except OSError as error:
-        raise BadInputError(f"the run {path} cannot be written: {error}.") from error
+        raise UnsupportedError(f"the run {path} cannot be written: {error}.") from error
     try:
         for left in path.rglob(f"*{TEMPORARY}"):
             left.unlink()

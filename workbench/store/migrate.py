@@ -33,8 +33,8 @@ def migrate_run(path: str | Path, *, progress: bool = False) -> int:
     Raises:
         NotFoundError: there is no run at ``path``.
         DamagedError: the run is not as it was written; nothing is changed then.
-        UnsupportedError: the run is newer than this workbench, or its export is unfinished.
-        BadInputError: another process is writing to the run.
+        UnsupportedError: the run is newer than this workbench, its export is unfinished, or it is being
+            written by another process.
 
     Example:
         >>> from workbench.store import migrate_run

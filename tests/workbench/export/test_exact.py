@@ -74,11 +74,11 @@ def test_examples_of_every_expert(exported, counted) -> None:
         np.testing.assert_allclose(scores, expected, **CLOSE)
 
 
-def test_quantile_examples_are_a_seeded_choice_from_every_octave(exported, counted) -> None:
+def test_examples_by_score_are_a_seeded_choice_from_every_octave(exported, counted) -> None:
     group, dense = counted
     run = exported.run
     for expert in run.experts(group).index[::5]:
-        table, histogram = run.quantile_examples(group, expert), run.histogram(group, expert)
+        table, histogram = run.examples_by_score(group, expert), run.histogram(group, expert)
         scores, rows = dense.scores[:, expert], table["row"].to_numpy()
         np.testing.assert_allclose(table["score"], scores[rows], **CLOSE)
         assert (table["low"].diff()[1:] <= 0).all()

@@ -52,7 +52,7 @@ def test_the_kept_run_of_this_schema_keeps_its_meaning() -> None:
         [115, 5, 17, 9],
         [111, 5, 13, 8],
     ]
-    sampled = run.quantile_examples(0, 102)
+    sampled = run.examples_by_score(0, 102)
     assert sampled["row"][:4].tolist() == [61, 139, 26, 35]
     assert sampled["low"][:4].tolist() == [0.5, 0.5, 0.5, 0.25]
     routing = run.routing([5], 0)

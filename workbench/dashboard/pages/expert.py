@@ -201,7 +201,7 @@ def _best(ctx: Context, expert: Expert, count: int) -> list[Any]:
 
 def _by_range(ctx: Context, expert: Expert) -> list[Any]:
     """A few tokens from each range of the expert's scores, highest range first."""
-    sample = ctx.run.quantile_examples(*expert)
+    sample = ctx.run.examples_by_score(*expert)
     shown = in_context(ctx.run, expert, sample)
     top, parts = float(sample["score"].max()), []
     for (low, high, count), rows in sample.groupby(["low", "high", "count"], sort=False).groups.items():

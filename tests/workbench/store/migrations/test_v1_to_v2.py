@@ -51,7 +51,7 @@ def test_activations_read_from_the_index_are_those_of_a_fresh_run(migrated, fres
 def test_sampled_tokens_are_those_of_a_fresh_run_but_near_edges_of_octaves(migrated, fresh) -> None:
     same = total = 0
     for expert in fresh.experts(0).index:
-        one, other = (run.quantile_examples(0, expert) for run in (migrated, fresh))
+        one, other = (run.examples_by_score(0, expert) for run in (migrated, fresh))
         assert (one["score"] >= one["low"]).all()
         assert (one["score"] <= one["high"]).all()
         assert (one.groupby("low").size() <= one.groupby("low")["count"].first()).all()
