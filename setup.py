@@ -39,8 +39,8 @@ def cpu_library(make: Any) -> Any:
     """The library of the CPU kernels."""
     return make(
         "cuda_ext._C",
-        [str(CSRC / f"{name}.cpp") for name in ("route", "mix", "accumulate", "contributions")],
-        depends=[str(header) for header in CSRC.glob("*.h")],
+        [str(CSRC / "cpu" / f"{name}.cpp") for name in ("route", "mix", "accumulate", "contributions")],
+        depends=[str(header) for header in (*CSRC.glob("*.h"), *CSRC.glob("cpu/*.h"))],
         extra_compile_args=[
             *FLAGS,
             "-ffp-contract=off",  # the same bits on every instruction set

@@ -11,7 +11,6 @@
 #include <optional>
 
 #include "arguments.h"
-#include "levels.h"
 
 namespace monet {
 
@@ -141,11 +140,6 @@ inline Counted accumulate_inputs(Tensor& tokens, Tensor& mass, Tensor& histogram
       best_rows.mutable_data_ptr<int64_t>(), sample_priorities.mutable_data_ptr<int64_t>(),
       sample_scores.mutable_data_ptr<float>()};
   return {work, one, count, heads};
-}
-
-inline int64_t checked_level(int64_t level) {
-  STD_TORCH_CHECK(level <= best_level(), "this machine lacks the instruction set asked for");
-  return level < 0 ? best_level() : level;
 }
 
 }  // namespace monet

@@ -27,7 +27,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     probe = ["g++", *SANITIZERS, str(folder / "empty.cpp"), "-o", str(folder / "empty")]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip("g++ has no runtime of AddressSanitizer and UBSan here (libasan, libubsan)")
-    command = ["g++", *FLAGS, *SANITIZERS, f"-I{CSRC}", str(DRIVER), "-o", str(folder / "driver")]
+    command = ["g++", *FLAGS, *SANITIZERS, f"-I{CSRC / 'cpu'}", str(DRIVER), "-o", str(folder / "driver")]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return folder / "driver"

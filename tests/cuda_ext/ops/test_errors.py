@@ -103,7 +103,7 @@ def test_a_library_that_is_missing_or_broken_is_explained(found: str | None, mon
         ({2: torch.zeros(3)}, "var must be contiguous"),
         ({2: torch.full((2,), -1.0)}, "var must be finite and not negative"),
         ({3: float("inf")}, "sigma must be finite"),
-        ({4: 99}, "lacks the instruction set"),
+        ({4: 99}, "does not have the requested instruction set"),
     ],
 )
 def test_the_kernel_guards_its_memory(change: dict[int, object], named: str) -> None:

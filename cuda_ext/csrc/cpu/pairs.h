@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 
 namespace monet {

@@ -5,10 +5,10 @@
 // not depend on their number.
 #pragma once
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 #include "pairs.h"
-#include "toplist.h"
+#include "../toplist.h"
 
 namespace monet {
 

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <vector>
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 
 namespace monet {

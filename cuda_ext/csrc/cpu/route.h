@@ -14,7 +14,7 @@
 #include <immintrin.h>
 #endif
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 
 namespace monet {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <vector>
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 #include "mix.h"
 #include "pairs.h"
