@@ -1,10 +1,11 @@
-// The experts of one key i at one token, their scores summed over heads: what `accumulate` and `contributions` walk.
+// The experts of one key i at one token, with scores summed over heads: `accumulate` and `contributions` go through
+// these.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 
 namespace monet {
@@ -16,7 +17,7 @@ struct Entry {
   T prob;
 };
 
-// Scores of the experts (i, j) of one key i: `count` keys j, each once, with scores that may be 0 by underflow.
+// Scores of the experts (i, j) of one key i: `count` distinct keys j, whose scores may underflow to 0.
 template <class T>
 struct Scores {
   const int16_t* keys;
@@ -24,7 +25,7 @@ struct Scores {
   int64_t count;
 };
 
-// Room for one thread.
+// Scratch space of one thread.
 template <class T>
 struct Merger {
   explicit Merger(int64_t keys) : by_key(keys), found(keys), packed(keys) {}
@@ -33,7 +34,7 @@ struct Merger {
   std::vector<T> packed;
 };
 
-// The entries are one key's at one token, heads ascending: the order in which scores are summed.
+// `entries` are those of one key at one token, by ascending head: the order in which scores are summed.
 template <class T>
 MONET_INLINE Scores<T> merge(Merger<T>& m, const Entry<T>* entries, int64_t count, const Side<T>& two) {
   if (count == 1) {

@@ -1,7 +1,7 @@
-// What each active expert adds along a direction, the strongest of each token: plain C++, knows nothing of torch.
+// What each active expert adds along a direction, for the strongest per token: plain C++, independent of torch.
 //
-// Expert (i, j) adds W[i, j] (direction . E_ij), and direction . E_ij is a sum of parts of i alone, of j alone, and of
-// at most two products of a part of i and a part of j.
+// Expert (i, j) adds W[i, j] (direction . E_ij), and direction . E_ij is a sum of a term in i, a term in j, and at most
+// two dot products of a vector of i and a vector of j.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 #include <cstring>
 #include <vector>
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 #include "mix.h"
 #include "pairs.h"
@@ -18,18 +18,18 @@ namespace monet {
 
 template <class T>
 struct Candidate {
-  T size;  // of the value; infinite for NaN, which so comes first
+  T size;  // absolute value; infinite for NaN, so that NaN comes first
   int64_t expert;
   T value;
 };
 
-// Strongest first, the lower id among equals: a strict order, so that every way to select gives the same.
+// Strongest first, ties by the lower id: a strict order, so that any selection algorithm gives the same result.
 template <class T>
 static inline bool stronger(const Candidate<T>& x, const Candidate<T>& y) {
   return x.size != y.size ? x.size > y.size : x.expert < y.expert;
 }
 
-// Leaves the `top` strongest in front; not inlined, as sorting gains nothing from wide vectors.
+// Reduces the list to its `top` strongest; not inlined, because sorting gains nothing from wide vectors.
 template <class T>
 static __attribute__((noinline)) void select(std::vector<Candidate<T>>& list, int64_t top, bool sorted) {
   const int64_t kept = std::min<int64_t>(top, list.size());
@@ -79,7 +79,7 @@ MONET_INLINE void contribute_tokens(const Contributions<T>& a, int64_t begin, in
 
     list.clear();
     double total = 0;
-    T least = -1;  // what a candidate must exceed: the weakest of `top` that are known
+    T least = -1;  // size of the weakest of `top` known candidates, which others must exceed
     for (int64_t key = 0; key < keys; ++key) {
       const int64_t count = offsets[key + 1] - offsets[key];
       if (count == 0) continue;
@@ -98,7 +98,7 @@ MONET_INLINE void contribute_tokens(const Contributions<T>& a, int64_t begin, in
         const T value = (a.factors ? a.factors[expert] * s.scores[n] : s.scores[n]) * along;
         total += value;
         const T size = value == value ? std::abs(value) : static_cast<T>(INFINITY);
-        // Ids ascend, so of equal values the one that is known has the lower id and stays.
+        // Ids ascend, so of equal sizes the known candidate has the lower id and stays.
         if (!(size > least)) continue;
         list.push_back({size, expert, value});
         if (static_cast<int64_t>(list.size()) == room) {

@@ -1,18 +1,18 @@
-// Statistics, best and sampled tokens of all experts, updated in place: plain C++, knows nothing of torch.
+// Statistics, top and sampled tokens of all experts, updated in place: plain C++, independent of torch.
 //
-// Work goes by key i: the experts (i, .) and all their statistics stay in the second-level cache while every token
-// where i is active passes by, tokens ascending. A key belongs to one thread, so nothing is shared and the result does
-// not depend on their number.
+// The work is split by key i: the experts (i, .) and all their statistics stay in the second-level cache while the
+// tokens where i is active are processed in ascending order. Each key belongs to one thread, so nothing is shared and
+// the result does not depend on the number of threads.
 #pragma once
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 #include "pairs.h"
-#include "toplist.h"
+#include "../toplist.h"
 
 namespace monet {
 
-// Active entries of key set 1 by key, then token, then head; key i's stand at offsets[i] .. offsets[i + 1].
+// Active entries of key set 1 sorted by key, token and head; those of key i are at offsets[i] .. offsets[i + 1].
 struct ByKey {
   Accumulate work;
   const Entry<float>* entries;
@@ -20,7 +20,7 @@ struct ByKey {
 };
 
 constexpr int64_t kListsAhead = 3;  // entries
-constexpr int64_t kLine = 16;  // numbers of a cache line
+constexpr int64_t kLine = 16;  // 4-byte numbers per cache line
 
 // Keys [begin, end) of set 1.
 MONET_INLINE void accumulate_keys(const ByKey& by_key, int64_t begin, int64_t end) {
@@ -30,7 +30,7 @@ MONET_INLINE void accumulate_keys(const ByKey& by_key, int64_t begin, int64_t en
   for (int64_t i = begin; i < end; ++i) {
     int64_t e = offsets[i];
     while (e < offsets[i + 1]) {
-      if (e + kListsAhead < offsets[i + 1]) {  // lists of side 2 lie as tokens do, far from each other
+      if (e + kListsAhead < offsets[i + 1]) {  // lists of key set 2 are ordered by token, far apart
         const int64_t list = by_key.entries[e + kListsAhead].row * a.two.width;
         __builtin_prefetch(a.two.indices + list);
         __builtin_prefetch(a.two.probs + list);

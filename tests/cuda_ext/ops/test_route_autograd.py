@@ -24,19 +24,19 @@ def problem(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]
     return z.to(dtype).requires_grad_(), mean.to(dtype), var.to(dtype)
 
 
-def test_gradient_of_the_definition() -> None:
+def test_route_reference_passes_gradcheck() -> None:
     z, mean, var = problem(torch.float64)
     assert torch.autograd.gradcheck(lambda z: route_reference(z, mean, var, SIGMA)[1], z, eps=1e-7)
 
 
-def test_gradient_of_the_op() -> None:
+def test_route_op_passes_gradcheck() -> None:
     """In float64, which the op lets in for this; its backward is the one that float32 runs."""
     z, mean, var = problem(torch.float64)
     assert torch.autograd.gradcheck(lambda z: torch.ops.monet.route(z, mean, var, SIGMA)[1], z, eps=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradient_equals_that_of_the_definition(dtype: torch.dtype) -> None:
+def test_route_gradient_equals_that_of_the_definition(dtype: torch.dtype) -> None:
     z, mean, var = problem()
     z = z.detach().to(dtype).requires_grad_()
     exact = z.detach().double().requires_grad_()
@@ -53,7 +53,7 @@ def test_gradient_equals_that_of_the_definition(dtype: torch.dtype) -> None:
     assert (z.grad != 0).sum() <= counts.sum()
 
 
-def test_gradients_of_padding_are_ignored() -> None:
+def test_route_ignores_gradients_of_padding() -> None:
     """log(0) at padded slots has an infinite gradient; it belongs to no key."""
     z, mean, var = problem()
     _, probs, _ = route(z, mean, var, SIGMA)
@@ -62,29 +62,29 @@ def test_gradients_of_padding_are_ignored() -> None:
     assert z.grad.isfinite().all()
 
 
-def test_only_probabilities_carry_a_gradient() -> None:
+def test_route_only_probabilities_carry_a_gradient() -> None:
     indices, probs, counts = route(*problem(), SIGMA)
     assert probs.requires_grad
     assert not indices.requires_grad
     assert not counts.requires_grad
 
 
-def test_opcheck() -> None:
+def test_route_passes_opcheck() -> None:
     z, mean, var = problem()
     torch.library.opcheck(torch.ops.monet.route.default, (z.detach(), mean, var, SIGMA))
     # The check of compiled gradients adds the outputs up in the first one's dtype, here int16, and fails on that:
-    # test_compiles_in_one_graph stands in for it.
+    # test_route_compiles_in_one_graph stands in for it.
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.monet.route.default, (z, mean, var, SIGMA), test_utils=checks)
 
 
 @needs_kernel
-def test_opcheck_of_the_kernel() -> None:
+def test_route_kernel_passes_opcheck() -> None:
     z, mean, var = problem()
     torch.library.opcheck(torch.ops.monet.route_kernel.default, (z.detach(), mean, var, SIGMA))
 
 
-def test_compiles_in_one_graph() -> None:
+def test_route_compiles_in_one_graph() -> None:
     z, mean, var = problem()
 
     def loss(z: Tensor) -> Tensor:

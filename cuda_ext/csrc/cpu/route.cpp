@@ -9,7 +9,7 @@
 #include <tuple>
 #include <vector>
 
-#include "tensors.h"
+#include "checked_level.h"
 
 namespace monet {
 namespace {

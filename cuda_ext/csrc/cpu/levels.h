@@ -1,11 +1,11 @@
-// Which instruction sets a kernel is compiled for, and the choice among them when the library runs.
+// The instruction sets that kernels are compiled for, and the choice among them at run time.
 #pragma once
 
 #include <cstdint>
 
 #define MONET_INLINE static inline __attribute__((always_inline))
 
-// The same source compiled for wider vectors, so that one binary serves any machine.
+// The same source is compiled for wider vectors too, so that one binary serves every machine.
 #if defined(__x86_64__)
 #define MONET_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #define MONET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,bmi,bmi2,popcnt")))
@@ -23,7 +23,7 @@
 
 namespace monet {
 
-// Levels: 0 baseline, 1 AVX2, 2 AVX-512 as of Ice Lake and Zen 4, which can compress bytes.
+// Levels: 0 baseline, 1 AVX2, 2 AVX-512 from Ice Lake and Zen 4 on, which can compress bytes.
 inline int64_t best_level() {
 #if defined(__x86_64__)
   __builtin_cpu_init();

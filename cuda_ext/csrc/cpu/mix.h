@@ -1,4 +1,4 @@
-// The routed sums of an expert layer and their gradients, over the active pairs: plain C++, knows nothing of torch.
+// The routed sums of an expert layer and their gradients, over the active pairs: plain C++, independent of torch.
 //
 // With W_h[i, j] = S[i, j] p_h[i] q_h[j] the layer needs, summed over heads, sum_j W a2[j] and sum_j W for each key i,
 // and sum_i W a1[i] and sum_i W for each key j. Without S the sums factor, and cost k instead of k * k.
@@ -8,12 +8,12 @@
 #include <cstring>
 #include <vector>
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 
 namespace monet {
 
-// Units go eight at a time, however wide the machine's vectors are: sums never cross lanes but in one fixed order, and
+// Units are processed eight at a time, however wide the machine's vectors are. Sums cross lanes in one fixed order, so
 // every instruction set gives the same bits.
 template <class T>
 struct Eight {
@@ -22,8 +22,8 @@ struct Eight {
 template <class T>
 using V8 = typename Eight<T>::Type;
 
-// Up to eight numbers from `p`, of which `left` belong to the row; 0 beyond. The common short rows are written out: a
-// vector filled in a loop goes through memory, which takes longer than the sums it goes into.
+// Up to eight numbers from `p`, of which `left` belong to the row; 0 beyond. The common short rows are spelled out,
+// because a vector filled in a loop goes through memory, which takes longer than the sums it is for.
 template <class T>
 MONET_INLINE V8<T> load8(const T* p, int64_t left) {
   if (left == 4) return V8<T>{p[0], p[1], p[2], p[3]};
@@ -83,7 +83,7 @@ MONET_INLINE T total(const T* values, int64_t count) {
 // Units [at, at + 8) of sum_n probs[n] * a[keys[n]].
 template <class T>
 MONET_INLINE V8<T> weighted8(const List<T>& s, const T* a, int64_t units, int64_t at) {
-  V8<T> even{}, odd{};  // two chains of additions instead of one that waits on itself
+  V8<T> even{}, odd{};  // two chains of additions, to hide the latency of one
   int64_t n = 0;
   for (; n + 2 <= s.count; n += 2) {
     even += s.probs[n] * load8<T>(a + s.keys[n] * units + at, units - at);
@@ -102,7 +102,7 @@ MONET_INLINE void spread(const List<T>& from, const T* a, const List<T>& to, T* 
   }
 }
 
-// A head with factors: the rows of `a` at the list's keys, `room` numbers each, zero beyond the units.
+// For a head with factors: the rows of `a` at the list's keys, `room` numbers each, zero beyond the units.
 template <class T>
 MONET_INLINE void take(const List<T>& s, const T* a, int64_t units, int64_t room, T* out) {
   for (int64_t n = 0; n < s.count; ++n)
@@ -149,7 +149,7 @@ MONET_INLINE void gather(const T* factors, int64_t keys, const List<T>& i, const
 // out[e] = weights[e] * a[e], for all keys of a token.
 template <class T>
 MONET_INLINE void scale(const T* weights, const T* a, int64_t keys, int64_t units, T* out) {
-  if (units < 8) {  // shorter than a vector: number by number
+  if (units < 8) {  // shorter than a vector: one number at a time
     for (int64_t e = 0; e < keys; ++e)
       for (int64_t u = 0; u < units; ++u) out[e * units + u] = weights[e] * a[e * units + u];
     return;
@@ -159,8 +159,8 @@ MONET_INLINE void scale(const T* weights, const T* a, int64_t keys, int64_t unit
       store8<T>(out + e * units + at, units - at, weights[e] * load8<T>(a + e * units + at, units - at));
 }
 
-// Asks for one share of the `shares` of a block into the second-level cache: heads read activations in no order that a
-// processor guesses, so each head asks for its share of the next token's while it works on this one's.
+// Prefetches one of the `shares` of a block into the second-level cache. Heads read activations in an order that
+// processors do not predict, so each head prefetches its share of the next token's while it works on this one's.
 template <class T>
 MONET_INLINE void fetch(const T* block, int64_t count, int64_t share, int64_t shares) {
   constexpr int64_t kLine = 64 / sizeof(T);
@@ -231,7 +231,7 @@ MONET_INLINE void mix_tokens(const Mix<T>& a, int64_t begin, int64_t end) {
   }
 }
 
-// Units of x[i] * y[j] + z[i] * v[j], summed; the second product only where `v` is.
+// Sum over units of x[i] * y[j] + z[i] * v[j]; the second product only if `v` is not null.
 template <class T>
 MONET_INLINE T dot(const T* x, const T* y, const T* z, const T* v, int64_t units) {
   V8<T> sum{};
@@ -242,8 +242,8 @@ MONET_INLINE T dot(const T* x, const T* y, const T* z, const T* v, int64_t units
   return sum8<T>(sum);
 }
 
-// Gradient of W at pair (i, j): a1[i] . cross2'[j] + columns'[j] + cross1'[i] . a2[j] + rows'[i], a prime marking the
-// gradient that arrives, and rows' and columns' taking in what comes through straight1 and straight2.
+// Gradient of W at pair (i, j): a1[i] . cross2'[j] + columns'[j] + cross1'[i] . a2[j] + rows'[i]. A prime marks an
+// incoming gradient; rows' and columns' include what comes through straight1 and straight2.
 template <class T>
 MONET_INLINE void mix_backward_tokens(const MixBackward<T>& g, int64_t begin, int64_t end) {
   const Mix<T>& a = g.forward;

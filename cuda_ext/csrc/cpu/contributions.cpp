@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "tensors.h"
+#include "checked_level.h"
 
 namespace monet {
 namespace {

@@ -1,7 +1,7 @@
-// Routing of a span of rows: plain C++ on vectors, knows nothing of torch.
+// Routing of a span of rows: plain C++ on vectors, independent of torch.
 //
-// A span's lists are first written one behind the other, as long as they are, and laid out in the tensors, as wide as
-// the longest list of all, when every row is known: memory is touched once, and no list can be too long for its place.
+// The lists of a span are first written back to back, at their own lengths. Once every row is done, they are laid out in
+// the tensors, as wide as the longest list. So memory is touched once, and no list can be too long for its slots.
 #pragma once
 
 #include <cstdint>
@@ -14,29 +14,29 @@
 #include <immintrin.h>
 #endif
 
-#include "arguments.h"
+#include "../arguments.h"
 #include "levels.h"
 
 namespace monet {
 
-// Of the CPU's `route`. Row r belongs to head r % heads.
+// Arguments of `route` on the CPU. Row r belongs to head r % heads.
 struct Logits {
   const float* logits;  // (rows, keys)
   const float* mean;    // (heads)
   const float* scale;   // (heads), 1 / sqrt(variance + eps)
-  const float* least;   // (heads), of `least_active`
+  const float* least;   // (heads), from `least_active`
   int64_t heads, keys;
   int32_t* counts;  // (rows); kNotFinite for a row without a routing
-  float* totals;    // (rows), what a list's numbers sum to
+  float* totals;    // (rows), sum of each list's numbers
 };
 
-// Sums run in sixteen lanes however wide the machine's vectors are, and nothing is contracted to fused multiply-adds:
+// Sums run in sixteen lanes, however wide the machine's vectors are, and nothing is contracted to fused multiply-adds, so
 // every instruction set gives the same bits. Vectors are exactly as wide as the machine's (Bytes), because compilers
-// take comparisons of wider ones apart into single numbers.
+// split comparisons of wider ones into single numbers.
 constexpr int kLanes = 16;
 
-// How far ahead logits are asked for: two pages, which a processor does not cross by itself. Past an array's end it does
-// nothing.
+// How far ahead logits are prefetched: two pages, because processors do not prefetch across pages. Harmless past the end
+// of an array.
 constexpr int64_t kAhead = 2048;
 
 // Keys are marked 64 at a time.
@@ -51,7 +51,7 @@ struct Vectors {
   static constexpr int kPieces = kLanes / kSize;
 };
 
-// The lists of the rows of a span, one behind the other, with room for the surplus that vectors write and read.
+// The lists of a span's rows, back to back, with room for what whole vectors write and read past them.
 class Lists {
  public:
   Lists(int64_t rows, int64_t keys) : slack_(padded(keys) + kBlock), room_(rows * kBlock + slack_) { grow(room_); }
@@ -85,10 +85,10 @@ class Lists {
   std::unique_ptr<float[], Free> numbers_;
 };
 
-// The least float z with (z - mean) * scale >= sigma, infinity where there is none. Rounding is monotone and the scale
-// positive, so comparing a logit with it tells what comparing its normalised value with sigma would.
+// The smallest float z with (z - mean) * scale >= sigma, or infinity if there is none. Rounding is monotone and the scale
+// positive, so comparing a logit with it is the same as comparing its normalised value with sigma.
 inline float least_active(float mean, float scale, float sigma) {
-  // Floats in the order of whole numbers: bits as they are above zero, inverted below.
+  // Maps floats to integers of the same order: bits as they are above zero, inverted below.
   const auto number = [](int64_t order) {
     const auto bits = static_cast<uint32_t>(order < 0 ? INT32_MIN - (order + 1) : order);
     float z;
@@ -128,7 +128,7 @@ MONET_INLINE Floats exp_nonpositive(Floats x) {
   return p * a * b;
 }
 
-// Largest logit of a row, NaN aside.
+// Largest logit of a row, ignoring NaN.
 template <class V>
 MONET_INLINE float row_max(const float* z, int64_t keys) {
   using Floats = typename V::Floats;
@@ -150,19 +150,18 @@ MONET_INLINE float row_max(const float* z, int64_t keys) {
   return best;
 }
 
-// The marked keys in order; returns how many.
+// Writes the marked keys in order and returns how many there are.
 MONET_INLINE int64_t find(const uint8_t* __restrict marks, int64_t keys, int16_t* __restrict found) {
   int64_t count = 0;
   for (int64_t first = 0; first < keys; first += kBlock) {
-    uint64_t bits = 0;  // one a key, from 64 bytes of 0 or 1 (little-endian)
+    uint64_t bits = 0;  // one bit per key, from 64 bytes of 0 or 1 (little-endian)
     for (int byte = 0; byte < 8; ++byte) {
       uint64_t eight;
       std::memcpy(&eight, marks + first + 8 * byte, 8);
       bits |= ((eight * 0x0102040810204080u) >> 56) << (8 * byte);
     }
     const int hits = __builtin_popcountll(bits);
-    // Eight at a time without asking whether there are eight: surplus slots are written over, and a branch that
-    // depends on the data would cost more than the surplus.
+    // Always eight at a time: surplus slots are overwritten later, and a data-dependent branch would cost more.
     for (int done = 0; done < hits; done += 8) {
       for (int i = 0; i < 8; ++i) {
         found[count + done + i] = static_cast<int16_t>(first + __builtin_ctzll(bits | (uint64_t{1} << 63)));
@@ -175,7 +174,7 @@ MONET_INLINE int64_t find(const uint8_t* __restrict marks, int64_t keys, int16_t
 }
 
 #if defined(__x86_64__)
-// Which of sixteen logits are not below `least`, a bit each; NaN counts as not below.
+// One bit for each of sixteen logits that is not below `least`; NaN counts as not below.
 template <bool kNormalised>
 MONET_AVX512 MONET_INLINE uint64_t not_below_avx512(__m512 v, __m512 mean, __m512 scale, __m512 least) {
   if (kNormalised) v = _mm512_mul_ps(_mm512_sub_ps(v, mean), scale);
@@ -228,13 +227,13 @@ MONET_AVX512 static inline int64_t scan_avx512(const float* z, int64_t keys, flo
 }
 #endif
 
-// Keys of the survivors of a row, ascending, and its largest logit; returns how many. A row with a NaN has it among
-// them. `marks` is room for all keys in whole blocks.
+// Writes the active keys of a row, ascending, and its largest logit; returns how many keys there are. NaN counts as
+// active. `marks` has room for all keys in whole blocks.
 template <class V>
 MONET_INLINE int64_t survivors(const float* z, int64_t keys, float mean, float scale, float least, uint8_t* marks,
                                int16_t* found, float& best) {
-  // Where the largest logit does not reach sigma, its own normalised value is the threshold: computed by the very
-  // expression of the entries, so that it passes itself and no row comes out empty.
+  // If the largest logit does not reach sigma, its own normalised value is the threshold, computed by the same expression
+  // as the entries, so that it reaches itself and no row comes out empty.
 #if defined(__x86_64__)
   if constexpr (V::kPieces == 1) {
     const int64_t count = scan_avx512<false>(z, keys, mean, scale, least, found, best);
@@ -270,7 +269,7 @@ MONET_INLINE typename V::Ints inside(int32_t first, int32_t count) {
   return lane < (typename V::Ints{} + (count - first));
 }
 
-// Numbers of a list as they are, 0 behind it.
+// The numbers of a list, 0 past its end.
 template <class V>
 MONET_INLINE typename V::Floats load_inside(const float* x, int32_t first, int32_t count) {
   typename V::Ints bits;
@@ -286,7 +285,7 @@ template <class V>
 MONET_INLINE float sum(const float* x, int32_t count) {
   typename V::Floats sums[V::kPieces] = {};
   int32_t i = 0;
-  do {  // four vectors of sixteen at once: most lists are shorter, and a guess of how much is often wrong
+  do {  // four vectors of sixteen at once: most lists are shorter, and a branch on the length is often mispredicted
     for (int32_t n = 0; n < 64; n += V::kSize)
       sums[n / V::kSize % V::kPieces] += load_inside<V>(x, i + n, count);
     i += 64;
@@ -298,7 +297,7 @@ MONET_INLINE float sum(const float* x, int32_t count) {
   return lanes[0];
 }
 
-// Rows whose exponentials are taken in one go.
+// Rows whose exponentials are computed together.
 constexpr int64_t kRowsAtOnce = 16;
 
 // Routes rows [begin, end) into `lists`.
@@ -327,14 +326,14 @@ MONET_INLINE void route_rows(const Logits& a, int64_t begin, int64_t end, Lists&
       const int32_t count = a.counts[row];
       const float total = sum<V>(x, count);
       a.totals[row] = total;
-      // The largest logit gives 1, so only NaN is less: from a NaN, from +inf, or from -inf - -inf.
+      // The largest logit contributes 1, so the sum is below 1 only if it is NaN: from NaN, +inf, or -inf - -inf.
       if (!(total >= 1)) a.counts[row] = kNotFinite;
       x += count;
     }
   }
 }
 
-// Lays out the lists of rows [begin, end) in arrays of `width` slots a row, with zeros behind each list.
+// Lays out the lists of rows [begin, end) in arrays of `width` slots per row, with zeros after each list.
 template <class V>
 MONET_INLINE void lay_out(const Logits& a, const Lists& lists, int64_t begin, int64_t end, int32_t width,
                           int16_t* indices, float* probs) {
@@ -348,7 +347,7 @@ MONET_INLINE void lay_out(const Logits& a, const Lists& lists, int64_t begin, in
     const float total = a.totals[row];
     int16_t* to = indices + row * width;
     float* p = probs + row * width;
-    if ((end - row) * width >= whole) {  // whole vectors: what they write past the row, the next rows write over
+    if ((end - row) * width >= whole) {  // whole vectors: the next rows overwrite what they write past the row
       for (int32_t i = 0; i < width; i += kLanes) {
         for (int32_t n = 0; n < kLanes; n += V::kSize) {
           const typename V::Floats v = load_inside<V>(x, i + n, count) / total;
