@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..analysis.specialisation.shares import label_shares
 from ..errors import WorkbenchError
 from .charts import used_bins
 from .files import Report, check_kind, encode, plain, records, save
@@ -89,7 +90,7 @@ def label_use(run: Run, row: pd.Series) -> pd.DataFrame:
     use["mass"] = [float(row[f"mass:{label}"]) for label in run.labels]
     sizes = run.label_tokens.reindex(run.labels).to_numpy(dtype=float)
     use["rate"] = (use["mass"] / sizes).where(sizes > 0, 0.0)
-    use["share"] = use["rate"] / (use["rate"].sum() or 1.0)
+    use["share"] = label_shares(use["mass"].to_numpy(), sizes)
     return use.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
