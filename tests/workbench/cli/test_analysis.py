@@ -1,4 +1,4 @@
-"""`monet analyze`, `mask`, `curve` and `overlap` print what was computed, and keep it under a name."""
+"""`monet analyze`, `monet mask`, `monet curve` and `monet overlap` print what they compute and keep."""
 
 from __future__ import annotations
 
