@@ -14,7 +14,7 @@ import pytest
 from workbench import open_run
 from workbench.analysis import analyze_structure, label_overlap, read_structure
 from workbench.analysis.removal.curve_result import RemovalCurve, write_curve
-from workbench.analysis.structure.umap_map import ExpertMap
+from workbench.analysis.structure.umap_result import ExpertMap
 from workbench.dashboard.application import draw
 from workbench.dashboard.context import Context
 from workbench.dashboard.links import explanations_link, read_address
