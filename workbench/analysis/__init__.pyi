@@ -22,6 +22,15 @@ from .attribution.gradient import (
 from .attribution.gradient import (
     compare_with_ablation as compare_with_ablation,
 )
+from .attribution.prompt import (
+    Prompt as Prompt,
+)
+from .attribution.prompt import (
+    PromptReading as PromptReading,
+)
+from .attribution.prompt import (
+    read_prompt as read_prompt,
+)
 from .correlation.correlate import (
     correlate_scores as correlate_scores,
 )
@@ -87,20 +96,24 @@ from .removal.mask_result import (
 from .removal.mask_result import (
     read_mask as read_mask,
 )
-from .specialisation.analyze import (
+from .specialisation.analyze import analyze_run as analyze_run
+from .specialisation.analyze_result import (
     Summary as Summary,
 )
-from .specialisation.analyze import (
-    analyze_run as analyze_run,
-)
-from .specialisation.analyze import (
+from .specialisation.analyze_result import (
     read_analysis as read_analysis,
+)
+from .specialisation.analyze_result import (
+    read_analysis_summary as read_analysis_summary,
 )
 from .specialisation.overlap import (
     Overlap as Overlap,
 )
 from .specialisation.overlap import (
     label_overlap as label_overlap,
+)
+from .specialisation.scores import (
+    SCORES as SCORES,
 )
 from .structure.coactivation import coactive as coactive
 from .structure.committee import standing_committee as standing_committee

@@ -78,6 +78,7 @@ def load_encoder() -> Encoder:
 
     Raises:
         UnsupportedError: its package is not installed.
+        DamagedError: its package is installed, and its files cannot be read.
 
     Example:
         >>> from workbench.analysis import load_encoder

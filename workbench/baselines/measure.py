@@ -13,7 +13,7 @@ from ..analysis.removal.bootstrap import bootstrap_curve
 from ..analysis.removal.choose import Ids, order_scores, removal, specialists
 from ..analysis.removal.curve import ORDER, THRESHOLDS, passes, trace_curve
 from ..analysis.removal.heldout import HeldOut
-from ..analysis.removal.losses import Losses, document_losses, window_losses
+from ..analysis.removal.losses import DocumentLosses, document_losses, window_losses
 from ..analysis.specialisation.shares import MIN_TOKENS, RATIO
 from ..analysis.sums import LabelSums
 from ..analysis.windows import Windows, read_windows
@@ -47,7 +47,7 @@ class Subject:
     model: Any
     layer: int
     sums: list[LabelSums]
-    removed: Callable[[Windows, Sequence[Ids]], Losses]
+    removed: Callable[[Windows, Sequence[Ids]], DocumentLosses]
     written: Callable[[Windows, Probes], Written]
 
 
@@ -55,7 +55,7 @@ def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[st
     """Measure the experts of the run's own model; :func:`workbench.baselines.read_baselines` describes the result."""
     heldout, layer = HeldOut.split(run, seed), middle_layer(model)
 
-    def removed(windows: Windows, experts: Sequence[Ids]) -> Losses:
+    def removed(windows: Windows, experts: Sequence[Ids]) -> DocumentLosses:
         return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys))
 
     def written(windows: Windows, probes: Probes) -> Written:
@@ -72,7 +72,7 @@ def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str,
     with job(f"{name}: choosing", choosing.tokens, "tokens") as advance:
         sums = unit_sums(units, choosing, label, len(run.labels), advance)
 
-    def removed(windows: Windows, ids: Sequence[Ids]) -> Losses:
+    def removed(windows: Windows, ids: Sequence[Ids]) -> DocumentLosses:
         with units.removing(ids):
             return window_losses(units.model, windows)
 
@@ -89,7 +89,7 @@ def _measure(subject: Subject, heldout: HeldOut, seed: int) -> dict[str, Any]:
     total = passes(len(labels), THRESHOLDS) + len(labels)
     with job(f"{subject.name}: removal", total * windows.predicted, "tokens") as advance:
 
-        def measure(units: Sequence[Ids]) -> Losses:
+        def measure(units: Sequence[Ids]) -> DocumentLosses:
             losses = subject.removed(windows, units)
             advance(windows.predicted)
             return losses

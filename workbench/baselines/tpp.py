@@ -157,15 +157,15 @@ def written_by_experts(
             parts: list[Any] = []
             for at in group:
                 seen = record.layers[at]
-                routed = seen.x[counted], seen.g1[counted], seen.g2[counted]
+                x, routing = seen.x[counted], seen.routing_at(counted)
                 moe = model.model.layers[at].moe
                 along = [
-                    expert_contributions(moe, *routed, way.to(seen.x.dtype).expand(len(document), -1))
+                    expert_contributions(moe, x, routing, way.to(seen.x.dtype).expand(len(document), -1))
                     for way in probes.weight
                 ]
                 parts.append(torch.stack([contribution for _, _, contribution in along], 1))
             token, expert, _ = along[0]
-            score = _scores(*routed[1:], token, expert)
+            score = _scores(*routing.dense(), token, expert)
             cell = (document[token] * len(groups) + place) * experts + expert.numpy()
             unique, where = np.unique(cell, return_inverse=True)
             columns = torch.cat([score[:, None], sum(parts)], 1).numpy() / tokens[document[token]][:, None]

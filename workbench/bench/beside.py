@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
 from ..extras import require
+from ..interop import write_delphi
 from ..store.index import IndexWriter
 from ..store.pairs import expand
 from ..store.routing import PARQUET, ROUTING, ROW_GROUP, to_arrow
@@ -112,7 +113,7 @@ def make_stores(run: Run, folder: Path, group: int) -> Stores:
     pairs_a_token = run.experts(group)["tokens"].sum() / run.tokens_total
     cut = cut_run(run, folder / "run", group, int(MAX_PAIRS / pairs_a_token))
     pairs = write_table(cut, folder / "table.parquet", group)
-    delphi = cut.to_safetensors_coo(folder, group)
+    delphi = write_delphi(cut, folder, group)
     return Stores(run, cut, group, folder / "table.parquet", delphi, cut.tokens_total, pairs)
 
 
