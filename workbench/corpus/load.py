@@ -107,6 +107,8 @@ def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
             data = datasets.load_dataset(str(spec), split=split or "test")
         data = read_published(data)
     except (DatasetGenerationError, ArrowException) as error:
+        if isinstance(error.__cause__, BadInputError):  # ours, from a file of text
+            raise error.__cause__ from None
         raise DamagedError(f"the corpus {spec} cannot be read: {error.__cause__ or error}") from error
     except (FileNotFoundError, ConnectionError) as error:
         raise NotFoundError(f"there is no corpus at {spec}: {error}") from error

@@ -1,4 +1,4 @@
-"""The stores that are measured side by side hold the same activations, and give the same answers."""
+"""The stores that are compared hold the same activations, and give the same answers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.bench import beside, queries
-from workbench.bench.clock import Clock
-from workbench.bench.tables import bench_tables
+from workbench.bench import beside
 from workbench.errors import WorkbenchError
 from workbench.store import open_run
 
 
-def test_the_first_documents_are_a_run_of_their_own(small_run, tmp_path) -> None:
+def test_cut_run_keeps_the_first_documents(small_run, tmp_path) -> None:
     run = open_run(small_run)
     run.manifest["tokenizer"] = {"hash": {}}
     cut = beside.cut_run(run, tmp_path / "cut", 1, 170)  # four whole documents of 40 tokens
@@ -73,42 +71,8 @@ def test_the_comparison_counts_each_store_s_bytes(small_run, tmp_path) -> None:
             assert ratio == pytest.approx(result["ms"][query][name] / result["ms"][query]["ours"])
 
 
-def test_the_bench_measures_and_shows_every_question(small_run, tmp_path, monkeypatch) -> None:
-    for name, few in (("PAGES", 5), ("RANDOM", 5), ("BUSIEST", 2), ("WARM_UP", 1)):
-        monkeypatch.setattr(queries, name, few)
-    run = open_run(small_run)
-    result = queries.bench_run(run)
-    assert [query["calls"] for query in result["queries"]] == [5, 5, 4, 2 * 8 * 4]
-    for query in result["queries"]:
-        assert query["p50_ms"] <= query["p95_ms"] <= query["worst_ms"]
-        assert query["limit_ms"] in (50, 500, 200)
-    files = [file for file in small_run.rglob("*") if file.is_file()]
-    assert result["disk"]["all"]["bytes"] == sum(file.stat().st_size for file in files)
-    of_routing = sum(file.stat().st_size for file in (small_run / "routing").iterdir())
-    assert result["disk"]["routing"] == {"bytes": of_routing, "bytes_a_token": of_routing / 240}
-    tables = bench_tables(result | {"beside": beside.bench_beside(run, tmp_path)})
-    for _, head, rows in tables:
-        assert rows
-        assert all(len(row) == len(head) for row in rows)
-
-
-def test_a_clock_tells_calls_apart() -> None:
-    clock = Clock("a question", 50)
-    assert [clock.time(lambda value=value: value) for value in (3, None)] == [3, None]
-    clock.wall, clock.cpu = [0.001] * 95 + [0.2] * 5, [0.002] * 100
-    summary = clock.summary()
-    assert (summary["calls"], summary["p50_ms"], summary["worst_ms"]) == (100, 1, 200)
-    assert 1 < summary["p95_ms"] < 200
-    assert summary["cpu_p95_ms"] == pytest.approx(2)
-
-
 def test_a_run_that_keeps_some_routing_is_not_compared(small_run, tmp_path, monkeypatch) -> None:
     run = open_run(small_run)
     run.documents["kept"] = [True] * 5 + [False]
     with pytest.raises(WorkbenchError, match="holds the routing of all its tokens"):
         beside.make_stores(run, tmp_path, 0)
-
-
-def test_a_run_that_cannot_be_opened_says_why(tmp_path) -> None:
-    with pytest.raises(WorkbenchError, match="there is no run at"):
-        queries.opening(tmp_path / "nothing")
