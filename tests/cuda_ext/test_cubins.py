@@ -38,7 +38,7 @@ def functions(report: str) -> list[tuple[str, str, str]]:
     return list(zip(parts[1::3], parts[2::3], parts[3::3], strict=True))
 
 
-def test_nothing_spills_and_nothing_needs_a_stack(compiled: tuple[str, str]) -> None:
+def test_cuda_kernels_do_not_spill_or_use_a_stack(compiled: tuple[str, str]) -> None:
     found = functions(compiled[0])
     assert {architecture for _, architecture, _ in found} == {"sm_80", "sm_90", "sm_100"}
     for name, architecture, text in found:
@@ -46,7 +46,7 @@ def test_nothing_spills_and_nothing_needs_a_stack(compiled: tuple[str, str]) -> 
         assert clean in text, (name, architecture, text)
 
 
-def test_registers_are_bounded(compiled: tuple[str, str]) -> None:
+def test_cuda_kernels_use_bounded_registers(compiled: tuple[str, str]) -> None:
     seen = set()
     for name, architecture, text in functions(compiled[0]):
         used = int(re.search(r"Used (\d+) registers", text).group(1))  # type: ignore[union-attr]
@@ -59,7 +59,7 @@ def test_registers_are_bounded(compiled: tuple[str, str]) -> None:
     assert seen == set(REGISTERS)
 
 
-def test_aligned_logits_are_loaded_sixteen_bytes_at_a_time(compiled: tuple[str, str]) -> None:
+def test_cuda_route_loads_aligned_logits_sixteen_bytes_at_a_time(compiled: tuple[str, str]) -> None:
     """Four loads of sixteen bytes a lane for 512 float32 logits, and none narrower but mean and scale."""
     entries = re.split(r"\.entry ", compiled[1])[1:]
     body = next(e for e in entries if "route_rowsIfLi4ELb1" in e.partition("(")[0])
@@ -68,7 +68,7 @@ def test_aligned_logits_are_loaded_sixteen_bytes_at_a_time(compiled: tuple[str, 
     assert len(narrow) == 2, narrow
 
 
-def test_mix_writes_sixteen_bytes_at_a_time(compiled: tuple[str, str]) -> None:
+def test_cuda_mix_writes_sixteen_bytes_at_a_time(compiled: tuple[str, str]) -> None:
     entries = re.split(r"\.entry ", compiled[1])[1:]
     aligned = next(e for e in entries if "mix_tokens_deviceILb1" in e.partition("(")[0])
     other = next(e for e in entries if "mix_tokens_deviceILb0" in e.partition("(")[0])

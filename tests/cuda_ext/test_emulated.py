@@ -25,12 +25,12 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Emulated]:
 
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("name", list(CHECKS))
-def test_equals_the_definition(name: str, descending: bool, kernels: dict[str, Emulated]) -> None:
+def test_emulated_kernel_equals_the_definition(name: str, descending: bool, kernels: dict[str, Emulated]) -> None:
     kernels[name].descending = descending
     CHECKS[name](kernels[name])
 
 
-def test_a_row_costs_few_collectives(kernels: dict[str, Emulated]) -> None:
+def test_emulated_route_needs_few_collectives_per_row(kernels: dict[str, Emulated]) -> None:
     """Of 512 logits: three reductions of five steps, a vote, and a ballot for each of a lane's sixteen."""
     z = torch.randn(8, 1, 512, generator=torch.Generator().manual_seed(1))
     route_case(kernels["route"], z, torch.zeros(1), torch.ones(1), 1.5, 512)
@@ -152,7 +152,7 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize("number", range(len(MUTATIONS)))
-def test_a_deliberate_fault_is_found(number: int, tmp_path: Path) -> None:
+def test_emulation_finds_a_deliberate_fault(number: int, tmp_path: Path) -> None:
     """A line of a kernel is changed: results differ, or the emulation objects, in one order of turns or the other."""
     name, file, old, new = MUTATIONS[number]
     csrc = tmp_path / "csrc"

@@ -59,4 +59,4 @@ def context_length(run: Run, path: str | Path | None = None) -> int:
         config = json.loads((model_folder(run.model_path if path is None else path) / "config.json").read_text())
         return int(config["max_position_embeddings"])
     except (WorkbenchError, OSError, ValueError, KeyError, TypeError):
-        return int(run.manifest["settings"]["context"])
+        return run.geometry.width

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
+from ..interop.layouts import LAYOUTS, find_layout
 from .output import Json, ModelArgument, RunArgument, err_console, out_console, print_json, print_table
-
-
-class Layout(StrEnum):
-    """Tools whose layout a run is written in."""
-
-    delphi = "delphi"
-    neuronpedia = "neuronpedia"
 
 
 def export(
@@ -69,7 +62,7 @@ def _share(kept: str) -> float:
     try:
         return {"all": 1.0, "none": 0.0}[kept] if kept in ("all", "none") else float(kept)
     except ValueError:
-        raise WorkbenchError(f"--keep-routing takes all, none, or a fraction such as 0.1; got {kept}.") from None
+        raise BadInputError(f"--keep-routing takes all, none, or a fraction such as 0.1; got {kept}.") from None
 
 
 def verify(run: RunArgument, as_json: Json = False) -> None:
@@ -86,6 +79,24 @@ def verify(run: RunArgument, as_json: Json = False) -> None:
         out_console.print(f"{run} is sound.")
     if problems:
         raise typer.Exit(1)
+
+
+def migrate(run: RunArgument, as_json: Json = False) -> None:
+    """Bring a run written by an older version up to date, without running the model again; can be interrupted."""
+    from ..store import migrate_run
+    from ..store.schema import SCHEMA_VERSION
+
+    try:
+        before = migrate_run(run, progress=True)
+    except KeyboardInterrupt:
+        err_console.print("Interrupted; the same command continues where it stopped.", markup=False)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json({"run": str(run), "from": before, "to": SCHEMA_VERSION})
+    elif before == SCHEMA_VERSION:
+        out_console.print(f"{run} is up to date (schema {SCHEMA_VERSION}).")
+    else:
+        out_console.print(f"{run} now has schema {SCHEMA_VERSION}; it had {before}.")
 
 
 def bench(
@@ -114,7 +125,7 @@ def bench(
 def convert(
     run: RunArgument,
     out: Annotated[Path, typer.Argument(help="folder to write in")],
-    to: Annotated[Layout, typer.Option(help="the tool")],
+    to: Annotated[str, typer.Option(metavar="|".join(LAYOUTS), help="the tool that will read it")],
     group: Annotated[int, typer.Option(help="the group")] = 0,
     expert: Annotated[list[int] | None, typer.Option(help="an expert's id; several may be given")] = None,
     top: Annotated[int | None, typer.Option(help="the experts with the most mass, so many")] = None,
@@ -123,16 +134,12 @@ def convert(
     """Write a group's experts in another tool's layout; for Delphi all of them, where none are named."""
     from .. import open_run
 
+    layout = find_layout(to)
     if expert and top is not None:
-        raise WorkbenchError("give --expert or --top, not both.")
+        raise BadInputError("give --expert or --top, not both.")
     opened = open_run(run)
     chosen = expert or (None if top is None else opened.top_experts(group, limit=top).index.tolist())
-    if to is Layout.delphi:
-        folder = opened.to_safetensors_coo(out, group, chosen)
-    elif chosen is None:
-        raise WorkbenchError("name experts for Neuronpedia with --expert or --top.")
-    else:
-        folder = opened.to_neuronpedia(out, group, chosen)
+    folder = layout.write(opened, out, group, chosen)
     if as_json:
         print_json({"folder": str(folder), "group": group, "experts": None if chosen is None else len(chosen)})
     else:

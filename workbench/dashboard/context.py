@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import MaskResult, Overlap, label_overlap, read_mask
+from ..analysis.specialisation.analyze_result import table_name
 from ..errors import WorkbenchError
 from ..report.expert import mass_ranking
 from ..report.origin import analysis, is_analysed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 CACHED_GROUPS = 8
+CACHED_LOGIT_VIEWS = 1000  # of a few kilobytes; each takes about a second to compute
 SAMPLED_DOCUMENTS = 8  # whose text tells how many characters a token has
 GENERAL = ""  # the `specialised` value of a generalist
 
@@ -43,6 +45,7 @@ class Context:
         self.colours = label_colours(run.labels)
         self._experts = lru_cache(maxsize=CACHED_GROUPS)(self._read_experts)
         self._ranking = lru_cache(maxsize=CACHED_GROUPS)(self._read_ranking)
+        self._logit_view = lru_cache(maxsize=CACHED_LOGIT_VIEWS)(self._read_logit_view)
         self._overlap = cache(lambda: label_overlap(self.run))
         self._model: MonetForCausalLM | None = None
         self._loading = Lock()
@@ -59,7 +62,7 @@ class Context:
 
     def _stamp(self, group: int) -> int:
         """Changes when the group is analysed again; 0 where it has not been."""
-        path = self.run.analysis_path(f"experts-group-{group}.parquet")
+        path = self.run.analysis_path(table_name(group))
         return path.stat().st_mtime_ns if path.is_file() else 0
 
     def experts(self, group: int) -> pd.DataFrame:
@@ -169,3 +172,16 @@ class Context:
             if self._model is None:
                 self._model = load_run_model(self.run, self.model_path)
         return self._model
+
+    def logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
+        """The top ``n`` promoted and suppressed tokens of an expert; those viewed lately are kept.
+
+        Raises:
+            WorkbenchError: as :meth:`model`, or there is no such expert.
+        """
+        return self._logit_view(group, expert, n)
+
+    def _read_logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
+        from ..explain import logit_view
+
+        return logit_view(self.run, self.model(), group, expert, n)

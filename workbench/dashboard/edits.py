@@ -69,7 +69,7 @@ def read_edit(address: Address, ctx: Context) -> PromptEdit:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise BadInputError(f"{item!r} is no edit; write group:id=factor, such as {ctx.run.groups[0]}:17=0.")
+            raise BadInputError(f"{item!r} is not an edit; write group:id=factor, such as {ctx.run.groups[0]}:17=0.")
         factors[read_expert(name, ctx.run.groups, ctx.run.num_keys)] = value
     if len(factors) > MAX_NAMED:
         raise BadInputError(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 from .part import Part
 
 Result = TypeVar("Result")
@@ -52,7 +52,7 @@ def read_on_cluster(
         meanwhile: called every second or so while the next part is not there; what it raises ends all work.
 
     Raises:
-        WorkbenchError: Ray is not installed, no cluster answers, it has too few CPUs, or a part kills its workers.
+        UnsupportedError: Ray is not installed, no cluster answers, it has too few CPUs, or a part kills its workers.
     """
     threads = torch.get_num_threads()
     with _cluster(address, workers * threads) as ray:
@@ -87,7 +87,7 @@ def _result(ray: Any, part: Part, reference: Any) -> Any:
         raise error.cause from None
     except ray.exceptions.RayActorError as error:
         first, last = part.documents[0].number, part.documents[-1].number
-        raise WorkbenchError(
+        raise UnsupportedError(
             f"documents {first} to {last} killed their worker {RETRIES + 1} times; is its memory full? Continue with "
             "--resume and fewer workers."
         ) from error
@@ -100,13 +100,13 @@ def _cluster(address: str, cpus: int) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise WorkbenchError("--ray needs Ray; pip install 'monet-workbench[ray]'.") from error
+        raise UnsupportedError("--ray needs Ray; pip install 'monet-workbench[ray]'.") from error
     connected = ray.is_initialized()
     if not connected:
         _connect(ray, address, cpus)
     try:
         if (there := ray.cluster_resources().get("CPU", 0)) < cpus:  # an actor without room would wait for ever
-            raise WorkbenchError(f"the workers need {cpus} CPUs, and the Ray cluster {address} has {there:g}.")
+            raise UnsupportedError(f"the workers need {cpus} CPUs, and the Ray cluster {address} has {there:g}.")
         yield ray
     finally:
         if not connected:
@@ -122,9 +122,9 @@ def _connect(ray: Any, address: str, cpus: int) -> None:
             _check_listens(ray, address)
             ray.init(address, **quiet)
     except SystemExit as error:  # Ray's way to say that what listens there is no cluster
-        raise WorkbenchError(f"no Ray cluster answers at {address}; {_GIVE}.") from error
+        raise UnsupportedError(f"no Ray cluster answers at {address}; {_GIVE}.") from error
     except (OSError, ValueError, RuntimeError) as error:
-        raise WorkbenchError(f"no Ray cluster answers at {address} ({error}); {_GIVE}.") from error
+        raise UnsupportedError(f"no Ray cluster answers at {address} ({error}); {_GIVE}.") from error
 
 
 def _check_listens(ray: Any, address: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,7 +80,7 @@ def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, b
     """Documents from number ``first`` on, tokenised once; a corpus's own ids are used as they are, before its text.
 
     Raises:
-        WorkbenchError: a document has text and there is no tokenizer, or an id is outside the model's vocabulary.
+        BadInputError: a token id is outside the model's vocabulary.
     """
     for start in range(first, len(data), READ):
         rows = data[start : start + READ]
@@ -93,7 +93,7 @@ def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, b
         for n, (ids, offsets) in enumerate(zip(all_ids, all_offsets, strict=True)):
             ids = np.asarray(ids, np.int64)
             if len(ids) and (ids.min() < 0 or ids.max() >= vocabulary):
-                raise WorkbenchError(
+                raise BadInputError(
                     f"document {start + n} of the corpus has token id {ids.min() if ids.min() < 0 else ids.max()}; "
                     f"the model knows 0 to {vocabulary - 1}. Is the tokenizer another model's?"
                 )

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoint import describe_model, describe_tokenizer, load_model, model_folder
 from ..corpus import load_corpus
-from ..errors import WorkbenchError
+from ..errors import BadInputError, DamagedError, UnsupportedError
 from ..memory import keep_heap, resident_memory, trim_heap
 from ..progress import interruptible, job
+from ..store.expert_files import write_group
 from ..store.manifest import listed_files, read_manifest, write_manifest
 from ..store.remote import Place, Remote, place, remove_files
 from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
@@ -22,7 +23,6 @@ from ..store.text import load_tokenizer
 from ..store.verify import damaged_files
 from ..threads import in_threads
 from .documents import read_documents, summarise
-from .finish import write_group
 from .folder import check_free, check_same, claimed, save_tokenizer
 from .parts import cut_parts, describe, empty_totals, read_here, read_there
 from .pipeline import Report
@@ -91,9 +91,9 @@ def export_run(
     counts |= {"examples": examples, "examples_per_document": examples_per_document, "workers": workers}
     for name, value in counts.items():
         if value is not None and value < 1:
-            raise WorkbenchError(f"{name} must be at least 1, got {value}.")
+            raise BadInputError(f"{name} must be at least 1, got {value}.")
     if not 0 <= keep_routing <= 1:
-        raise WorkbenchError(f"keep_routing must lie in 0 .. 1, got {keep_routing}.")
+        raise BadInputError(f"keep_routing must lie in 0 .. 1, got {keep_routing}.")
     check_free(path, resume)
     folder = model_folder(model)
     data = load_corpus(corpus)
@@ -101,7 +101,7 @@ def export_run(
         data = data.select(range(min(limit, len(data))))
     tokenizer = load_tokenizer(folder)
     if tokenizer is None and "input_ids" not in data.column_names:
-        raise WorkbenchError(
+        raise BadInputError(
             f"the corpus {corpus} has text, and the model folder {model} has no tokenizer.json to read it with; put "
             "the model's tokenizer there, or give `input_ids` in the corpus."
         )
@@ -109,7 +109,7 @@ def export_run(
     loaded = load_model(model)
     config, summary = loaded.config, summarise(data)
     if context is not None and context > config.max_position_embeddings:
-        raise WorkbenchError(f"context {context} is more than the model's {config.max_position_embeddings} positions.")
+        raise BadInputError(f"context {context} is more than the model's {config.max_position_embeddings} positions.")
     manifest: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "state": "exporting",
@@ -154,7 +154,7 @@ def _resumed(path: Place, wanted: dict[str, Any]) -> dict[str, Any]:
     found = read_manifest(path)
     check_same(path, found, wanted)
     if problems := damaged_files(path, listed_files(found), found["files"] if isinstance(path, Remote) else None):
-        raise WorkbenchError(f"the run {path} cannot go on: {' '.join(problems)} Remove it and export again.")
+        raise DamagedError(f"the run {path} cannot go on: {' '.join(problems)} Remove it and export again.")
     return found
 
 
@@ -196,7 +196,7 @@ def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
     names = [f"tokenizer/{file.name}" for file in sorted((path / "tokenizer").glob("*"))]
 
     def write(group: int) -> list[str]:
-        return write_group(path, group, totals[group], manifest["labels"], manifest["parts"])
+        return write_group(path, group, totals[group].statistics, manifest["labels"], manifest["parts"])
 
     names += chain.from_iterable(in_threads(write, range(len(totals))))
     manifest |= {"state": "complete", "files": describe(path, names)}
@@ -223,12 +223,12 @@ def _save_totals(path: Place, manifest: dict[str, Any], totals: list[Totals]) ->
 
 
 def _check_memory(manifest: dict[str, Any]) -> None:
-    """Raises WorkbenchError where the statistics alone would not fit into memory."""
+    """Raise UnsupportedError if the statistics alone would not fit into memory."""
     model, labels = manifest["model"], len(manifest["labels"])
     groups, examples = len(model["groups"]), manifest["settings"]["examples"]
     needed, there = memory_needed(model["keys"], labels, groups, examples), physical_memory()
     if there is not None and needed > there:
-        raise WorkbenchError(
+        raise UnsupportedError(
             f"statistics of {groups} groups of {model['keys'] ** 2:,} experts by {labels:,} labels take "
             f"{needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB; are the corpus's labels classes?"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from ..store.priority import BITS, priority
 from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS
+from ..store.window_geometry import WindowGeometry
 from .documents import Document, windows
-
-if TYPE_CHECKING:
-    pass
 
 
 class Part:
@@ -45,16 +43,16 @@ class Part:
         self.last = last
         self.first_row, self.first_window = first_row, first_window
         counts = np.array([d.rows for d in documents])
-        spans = np.array([-(-len(d.ids) // context) for d in documents])
-        self.rows, self.windows = int(counts.sum()), int(spans.sum())
+        first_rows, bos = first_row + np.cumsum(counts) - counts, np.array([int(d.bos) for d in documents])
+        self._geometry = WindowGeometry(first_rows, counts, bos, context, first_window)
+        self.rows, self.windows = int(counts.sum()), int(self._geometry.window_counts.sum())
         self.ids, self.size = sum(len(d.ids) for d in documents), sum(d.size for d in documents)
         code = {label: n for n, label in enumerate(labels)}
         self._codes = np.array([code[d.label] for d in documents], np.int32)
-        self._first_rows, self._first_windows = np.cumsum(counts) - counts, np.cumsum(spans) - spans
         self._counts, self._kept = counts, kept_documents(documents, settings["keep_routing"])
         self._document_of_row = np.repeat(np.arange(len(documents)), counts)
         self.label_of_row = self._codes[self._document_of_row]
-        self.start_of_row = first_row + self._first_rows[self._document_of_row]
+        self.start_of_row = first_rows[self._document_of_row]
         self.kept = self._kept[self._document_of_row]
 
     @property
@@ -110,9 +108,9 @@ class Part:
                 self._labels(self._codes),
                 pa.array([d.source for d in documents], pa.string()),
                 pa.array([d.score for d in documents], pa.float64()),
-                pa.array(self._first_rows + self.first_row, pa.int64()),
+                pa.array(self._geometry.row, pa.int64()),
                 pa.array(self._counts, pa.int64()),
-                pa.array(self._first_windows + self.first_window, pa.int64()),
+                pa.array(self._geometry.window, pa.int64()),
                 pa.array([int(d.ids[0]) if d.bos else None for d in documents], pa.int32()),
                 pa.array(self._kept),
                 pa.array([d.text for d in documents], pa.string()),

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
 from ..store.manifest import describe_file
 from ..store.remote import Place, Remote, file_size
 from ..threads import in_threads
@@ -25,14 +25,14 @@ def cut_parts(documents: Iterable[Document], manifest: dict[str, Any]) -> Iterat
     """The parts that come after those of the manifest, as documents are read; there is at least one.
 
     Raises:
-        WorkbenchError: the whole corpus holds no tokens.
+        BadInputError: the whole corpus holds no tokens.
     """
     settings, done = manifest["settings"], manifest["parts"]
     number, row, window = len(done), *(done[-1][name][1] if done else 0 for name in ("rows", "windows"))
     for held, last in _cut(documents, settings["part_tokens"]):
         part = Part(number, held, row, window, manifest["labels"], settings, last)
         if last and part.end_row == 0:
-            raise WorkbenchError(f"the corpus {manifest['corpus']['path']} holds no tokens.")
+            raise BadInputError(f"the corpus {manifest['corpus']['path']} holds no tokens.")
         yield part
         number, row, window = number + 1, part.end_row, window + part.windows
 
@@ -84,8 +84,8 @@ def read_there(
     """The same by workers of a Ray cluster; they write the files to where the run is, and send back their totals.
 
     Raises:
-        WorkbenchError: as :func:`~workbench.export.cluster.read_on_cluster` does, or this process does not see what a
-            worker wrote.
+        UnsupportedError: as :func:`~workbench.export.cluster.read_on_cluster` does.
+        BadInputError: this process does not see what a worker wrote.
     """
     from .cluster import read_on_cluster
 
@@ -95,7 +95,7 @@ def read_there(
     for part, (files, gathered) in read_on_cluster(parts, read, address, workers, lambda: report(0, 0)):
         for name, file in files.items():
             if file_size(path, name) != file["bytes"]:
-                raise WorkbenchError(
+                raise BadInputError(
                     f"a worker wrote {name} to {path}, and it is not here; name a folder that all machines share, or "
                     "a URL such as s3://bucket/run."
                 )

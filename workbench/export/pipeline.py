@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import WorkbenchError
+from ..errors import DamagedError
 from ..memory import trim_heap
 from ..store.files import replacing, write_parquet
 from ..store.index import IndexWriter
 from ..store.remote import Place
 from ..store.routing import PARQUET, ROUTING
-from ..store.schema import index_name, part_name, routing_name
+from ..store.schema import TOKENS_ROW_GROUP, index_name, part_name, routing_name
 from ..threads import thread_pool
 from .gather import Gatherer
 from .reader import routing_reader
@@ -30,9 +30,6 @@ from .state import Totals
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM, Routing
 from .part import Part
-
-TOKENS_ROW_GROUP = 4096
-
 
 AHEAD = 2  # batches a thread that are in work or wait to be gathered: bounds memory
 
@@ -63,7 +60,7 @@ def export_part(
         Paths of the written files inside the run.
 
     Raises:
-        WorkbenchError: the model gives NaN or infinity on one of its documents.
+        DamagedError: the model gives NaN or infinity on one of its documents.
     """
     groups = range(len(totals))
     names = [name(part.number, group) for name in (routing_name, index_name) for group in groups]
@@ -95,7 +92,7 @@ def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[tup
     """The routing of each batch's counted rows by group, and how many ids the batch has; in order.
 
     Raises:
-        WorkbenchError: as :func:`export_part` does.
+        DamagedError: as :func:`export_part` does.
     """
 
     def read(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[list[Routing], int]:
@@ -115,6 +112,6 @@ def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[tup
                 routings, ids = reading.popleft().result()
             except ValueError as error:
                 where = part.around(row)
-                raise WorkbenchError(f"the model cannot route a context window of {where}: {error}") from error
+                raise DamagedError(f"the model cannot route a context window of {where}: {error}") from error
             row += len(routings[0])
             yield routings, ids

@@ -89,13 +89,12 @@ def _writing(
     if tokenizer is None:
         return []
     written = []
-    documents = run.documents.set_index("doc")
     for label in run.labels:
         measured = effect.documents[effect.documents["label"] == label]
-        known = documents.loc[measured.loc[measured["tokens"].idxmax(), "doc"]]
-        row, bos = int(known["row"]), known["bos"]
-        prompt = run.tokens(slice(row, row + min(OPENING, int(known["tokens"]))))["token"].tolist()
-        ids = torch.tensor([[*([] if pd.isna(bos) else [int(bos)]), *prompt]], device=model.device)
+        doc = int(measured.loc[measured["tokens"].idxmax(), "doc"])
+        bos = int(run.geometry.bos[doc])
+        opening = run.input_ids(doc)[: bos + OPENING]
+        prompt, ids = opening[bos:].tolist(), torch.tensor(opening[None], device=model.device)
         continuations = []
         for edits in ({}, matrices):
             with model.edit_experts(edits), torch.inference_mode():

@@ -56,7 +56,7 @@ def examples(run: Run, expert: Expert, n: int) -> list[Example]:
 
 
 def in_context(run: Run, expert: Expert, table: pd.DataFrame) -> list[Example]:
-    """The tokens of ``Run.examples`` or ``Run.quantile_examples`` in context, in the table's order."""
+    """The tokens of ``Run.examples`` or ``Run.examples_by_score`` in context, in the table's order."""
     shown = []
     around = run.contexts(*expert, table["row"], BEFORE, AFTER).fillna({"score": 0.0})
     for number, near in around.groupby("example"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..analysis import read_analysis
+from ..analysis.specialisation.analyze_result import has_analysis
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -37,7 +38,7 @@ def origin(run: Run) -> dict[str, Any]:
 
 def is_analysed(run: Run, group: int) -> bool:
     """Whether `monet analyze` has derived the labels of a group's experts."""
-    return bool(run.analysis_path(f"experts-group-{group}.parquet").is_file())
+    return has_analysis(run, group)
 
 
 def analysis(run: Run, group: int) -> pd.DataFrame | None:

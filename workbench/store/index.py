@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 from .routing import HALVES, Side, halves
 from .rowfile import RowFile
 
@@ -55,7 +55,7 @@ class IndexWriter:
         """Take in the next rows.
 
         Raises:
-            WorkbenchError: the part has more rows than an index counts.
+            UnsupportedError: the part has more rows than an index can count.
         """
         self._waiting.append((side1, side2))
         self._entries += len(side1.keys) + len(side2.keys)
@@ -69,7 +69,7 @@ class IndexWriter:
         sides = [Side.cat([*held]) for held in zip(*self._waiting, strict=True)]
         self._waiting, self._entries = [], 0
         if (self._row + len(sides[0])) * self.heads > MAX_PLACES:
-            raise WorkbenchError(f"a part holds at most {MAX_PLACES // self.heads:,} tokens.")
+            raise UnsupportedError(f"a part holds at most {MAX_PLACES // self.heads:,} tokens.")
         for number, side in enumerate(sides, start=1):
             keys_a_group = max(1, ENTRIES * self.num_keys // max(len(side.keys), 1))
             self._file.write_table(self._turned(number, side), row_group_size=keys_a_group)

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError, NotFoundError, UnsupportedError, WorkbenchError
 from .schema import MANIFEST, TEMPORARY
 
 _URL = re.compile(r"[A-Za-z][\w+.-]*://")
@@ -55,7 +55,7 @@ class Remote:
         self._root = root.rstrip("/")
         self.name = PurePosixPath(self._root).name
         if not self.name:
-            raise WorkbenchError(f"{url} names no folder; give one for the run, such as s3://bucket/run.")
+            raise BadInputError(f"{url} names no folder; give one for the run, such as s3://bucket/run.")
         self._has_folders = bool(self._files.root_marker) or self._root.startswith("/")  # or buckets, with keys in them
         try:
             self._scratch = TemporaryDirectory(prefix="monet-")
@@ -119,11 +119,11 @@ class Remote:
         """Puts a file of the mirror in its place; a crash leaves the old one or the new one.
 
         Raises:
-            WorkbenchError: it is the manifest, and another process has written that.
+            UnsupportedError: it is the manifest, and another process has written that.
         """
         name = path.relative_to(self.local).as_posix()
         if name == MANIFEST and not self.is_ours():
-            raise WorkbenchError(f"another export is writing to {self}; wait for it, or choose another place.")
+            raise UnsupportedError(f"another export is writing to {self}; wait for it, or choose another place.")
         try:
             with self._reaching():
                 self._put(path, self._at(name))
@@ -158,6 +158,14 @@ class Remote:
         for name in names:
             with self._reaching(), suppress(FileNotFoundError):
                 self._files.rm_file(self._at(name))
+
+    def move(self, old: str, new: str) -> None:
+        """Renames a file there, over one that is in its place; local copies of both are dropped."""
+        self.drop([old, new])
+        with self._reaching():
+            if self._has_folders:
+                self._files.makedirs(self._at(new).rpartition("/")[0], exist_ok=True)
+            self._files.mv(self._at(old), self._at(new))
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -199,12 +207,13 @@ class Remote:
             expected = isinstance(error, _EXPECTED) or type(error).__module__ != "builtins"  # or a library's own
             if isinstance(error, (WorkbenchError, *passing)) or not expected:
                 raise
-            said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             todo = "" if isinstance(error, ImportError) else "; check the address, the credentials and the network"
-            raise WorkbenchError(f"{self.url} cannot be reached: {said}{todo}.") from error
+            kind = UnsupportedError if isinstance(error, ImportError) else NotFoundError
+            raise kind(f"{self.url} cannot be reached: {reason}{todo}.") from error
 
-    def _no_room(self, error: OSError) -> WorkbenchError:
-        return WorkbenchError(
+    def _no_room(self, error: OSError) -> UnsupportedError:
+        return UnsupportedError(
             f"this machine cannot hold files of {self.url} for the time being: {error}; make room, or let TMPDIR name "
             "a folder that has some."
         )
@@ -299,6 +308,15 @@ def remove_files(run: Place, names: list[str]) -> None:
     else:
         for name in names:
             (run / name).unlink()
+
+
+def move_file(run: Place, old: str, new: str) -> None:
+    """Renames a file of a run, over one that is in its place."""
+    if isinstance(run, Remote):
+        run.move(old, new)
+    else:
+        (run / new).parent.mkdir(parents=True, exist_ok=True)
+        (run / old).replace(run / new)
 
 
 def open_whole(run: Place, name: str) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 
 TINY = np.float16(6e-8)  # the smallest half-precision number above 0
 MAX_FLAT_KEYS = 2**16
@@ -53,7 +53,7 @@ class Side:
         """From (tokens, heads, k) padded lists; padding has probability 0."""
         heads = indices.shape[1]
         if heads * num_keys > MAX_FLAT_KEYS:
-            raise WorkbenchError(f"a run stores at most {MAX_FLAT_KEYS} heads x keys; got {heads} x {num_keys}.")
+            raise UnsupportedError(f"a run stores at most {MAX_FLAT_KEYS} heads x keys; got {heads} x {num_keys}.")
         active = probs > 0
         flat = indices.astype(np.uint16) + (np.arange(heads) * num_keys).astype(np.uint16)[:, None]
         return Side(flat[active], probs[active], _starts(active.sum((1, 2))))

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import WorkbenchError
+from ..errors import DamagedError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -89,10 +89,10 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
-    """The fast tokenizer in a model's folder, or None where it has none.
+    """Return the fast tokenizer in a model's folder; None where it has none.
 
     Raises:
-        WorkbenchError: there is one and it cannot be read.
+        DamagedError: there is one and it cannot be read.
     """
     if not (folder / "tokenizer.json").is_file():
         return None
@@ -101,4 +101,4 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
     try:
         return PreTrainedTokenizerFast.from_pretrained(folder)
     except Exception as error:  # the library raises bare Exception for a broken file
-        raise WorkbenchError(f"the tokenizer in {folder} cannot be read: {error}") from error
+        raise DamagedError(f"the tokenizer in {folder} cannot be read: {error}") from error

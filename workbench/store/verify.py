@@ -14,6 +14,7 @@ from .checks.manifest import check_sense, check_shape
 from .checks.problem import about
 from .files import TEMPORARY
 from .manifest import is_changed, listed_files, read_manifest
+from .migrations.staging import STAGING
 from .remote import Place, file_size, file_sizes, open_whole, place
 from .schema import MANIFEST
 
@@ -62,6 +63,8 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
         name = left if left.isprintable() else repr(left)
         if left.endswith(TEMPORARY):
             problems.append(f"{name} was left by an interrupted export.")
+        elif left.startswith(STAGING + "/"):
+            problems.append(f"{name} was left by an interrupted migration; `monet migrate` removes it.")
         elif complete and left not in files and left.partition("/")[0] in FOLDERS:
             problems.append(f"{name} is no file of this run.")
     problems += damaged

@@ -74,7 +74,7 @@ def test_the_comparison_counts_each_store_s_bytes(small_run, tmp_path) -> None:
 
 
 def test_the_bench_measures_and_shows_every_question(small_run, tmp_path, monkeypatch) -> None:
-    for name, few in (("PAGES", 5), ("RANDOM", 5), ("BUSIEST", 2), ("WARM", 1)):
+    for name, few in (("PAGES", 5), ("RANDOM", 5), ("BUSIEST", 2), ("WARM_UP", 1)):
         monkeypatch.setattr(queries, name, few)
     run = open_run(small_run)
     result = queries.bench_run(run)

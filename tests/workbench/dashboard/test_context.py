@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from workbench import open_run
 from workbench.analysis import analyze_run
 from workbench.dashboard.context import Context
+from workbench.explain import logit_view
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +44,13 @@ def test_confirmed_experts_are_counted_among_the_specialised(ctx: Context) -> No
     for label, row in counts.iterrows():
         chosen = table[table["specialised"] == label]
         assert (row["experts"], row["confirmed"]) == (len(chosen), chosen["confirmed"].sum())
+
+
+def test_context_computes_a_logit_view_once(run_path: Path, count_passes: Callable[[], int]) -> None:
+    ctx = Context(open_run(run_path))
+    expert = int(ctx.run.experts(0)["mass"].idxmax())
+    view = ctx.logit_view(0, expert, 5)
+    before = count_passes()
+    pd.testing.assert_frame_equal(ctx.logit_view(0, expert, 5), view)
+    assert count_passes() == before
+    pd.testing.assert_frame_equal(view, logit_view(ctx.run, ctx.model(), 0, expert, 5))

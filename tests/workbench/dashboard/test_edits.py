@@ -58,8 +58,8 @@ def test_prompt_edit_toggled_twice_is_the_same() -> None:
 @pytest.mark.parametrize(
     ("query", "kind", "message"),
     [
-        ({"edit": "0:1=x"}, BadInputError, "'0:1=x' is no edit; write group:id=factor"),
-        ({"edit": "0:1=inf"}, BadInputError, "is no edit"),
+        ({"edit": "0:1=x"}, BadInputError, "'0:1=x' is not an edit; write group:id=factor"),
+        ({"edit": "0:1=inf"}, BadInputError, "is not an edit"),
         ({"edit": "0:99999=0"}, NotFoundError, "no expert 99999"),
         ({"edit": "7:1=0"}, NotFoundError, "no group 7"),
         ({"edit": "<b>"}, BadInputError, "names no expert"),

@@ -50,6 +50,17 @@ class CorpusAttribution(Attribution):
         rest: component and mean contribution, as in :class:`Attribution`.
         label: the label whose documents were read, or None for all.
         occurrences: how many there are.
+
+    Example:
+        >>> from monet_model import MonetForCausalLM
+        >>> from workbench import open_run
+        >>> from workbench.analysis import attribute_corpus
+        >>> run = open_run("runs/demo")
+        >>> model = MonetForCausalLM.from_pretrained(run.model_path)
+        >>> (token,) = run.tokenizer().encode(" return", add_special_tokens=False)
+        >>> top = attribute_corpus(run, model, token, label="lua").top(3)  # the experts that matter most for it
+        >>> top.columns.tolist()
+        ['layer', 'expert', 'contribution', 'active']
     """
 
     label: str | None

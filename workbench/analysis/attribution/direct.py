@@ -50,7 +50,7 @@ class Attribution:
             - position: the last position of the prompt.
             - expert: flat expert id ``i * E + j``.
             - contribution: what it adds to ``logit``.
-        rest: one row per component that is no expert:
+        rest: one row per component other than experts:
 
             - component: ``embed``; ``L{layer}H{head}`` for each attention head; ``L{layer}bias`` where the attention's
               output projection has a bias.
@@ -189,6 +189,7 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
     Source: Park et al. 2024, arXiv 2412.04139, section 3 (experts); Elhage et al. 2021 (direct logit attribution).
 
     Example:
+        >>> import torch
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import attribute
@@ -225,8 +226,7 @@ def expert_parts(
         Number of the place, flat expert id and contribution, each (rows,), sorted by place, then expert.
     """
     for layer, seen in zip(model.model.layers, record.layers, strict=True):
-        here = seen.x[where], seen.g1[where], seen.g2[where]
-        parts = expert_contributions(layer.moe, *here, direction, seen.factors)
+        parts = expert_contributions(layer.moe, seen.x[where], seen.routing_at(where), direction, seen.factors)
         place, expert, contribution = (values.numpy(force=True) for values in parts)
         yield place, expert, contribution
 

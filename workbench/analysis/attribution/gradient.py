@@ -103,7 +103,7 @@ def _layer_table(model: MonetForCausalLM, record: Record, layer: int, gradient: 
     seen: Any = record.layers[layer]
     moe = model.model.layers[layer].moe
     position, expert, contribution = expert_contributions(
-        moe, seen.x[0], seen.g1[0], seen.g2[0], gradient[0].double(), seen.factors
+        moe, seen.x[0], seen.routing, gradient[0].double(), seen.factors
     )
     columns = {"position": position, "expert": expert, "contribution": contribution}
     return pd.DataFrame({"layer": layer} | {name: values.numpy(force=True) for name, values in columns.items()})
@@ -175,6 +175,15 @@ class Faithfulness:
             - gradient: effect that :func:`attribute_gradient` predicts, summed over layers and positions.
             - ablation: the true effect, of :func:`ablate`.
         spearman: rank correlation of ``direct`` and of ``gradient`` with ``ablation``, under these names.
+
+    Example:
+        >>> import torch
+        >>> from monet_model import MonetForCausalLM
+        >>> from workbench.analysis import compare_with_ablation
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> compared = compare_with_ablation(model, torch.tensor([[0, 500, 600]]), 700, n=4)
+        >>> len(compared.table), list(compared.spearman)
+        (4, ['direct', 'gradient'])
     """
 
     table: pd.DataFrame

@@ -51,6 +51,16 @@ class Prompt:
         pieces: the text of each of them.
         bos: whether the first is a start-of-text token.
         tokenizer: the tokenizer that made them.
+
+    Example:
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.analysis import Prompt
+        >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+        >>> prompt = Prompt.tokenise(tokenizer, "public static void", context=256)
+        >>> prompt.pieces
+        ['<s>', 'public', ' static', ' void']
+        >>> len(prompt.ids) == len(prompt.shown) + 1
+        True
     """
 
     text: str
@@ -99,6 +109,21 @@ class PromptReading:
     Attributes:
         prompt: the text and its tokens.
         forward: the recorded forward pass.
+
+    Example:
+        >>> from monet_model import MonetForCausalLM
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.analysis import Prompt, read_prompt
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+        >>> reading = read_prompt(model, Prompt.tokenise(tokenizer, "public static void", 256))
+        >>> likely = reading.next_tokens(3)
+        >>> bool(likely["probability"].is_monotonic_decreasing)
+        True
+        >>> for token in likely["token"]:  # explaining each takes no further forward pass
+        ...     top = reading.top_contributions(reading.attribute(token), 3)
+        >>> top.columns.tolist()
+        ['layer', 'group', 'position', 'expert', 'contribution']
     """
 
     prompt: Prompt
@@ -185,6 +210,7 @@ def read_prompt(model: MonetForCausalLM, prompt: Prompt) -> PromptReading:
             training mode.
 
     Example:
+        >>> import torch
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import Prompt, read_prompt

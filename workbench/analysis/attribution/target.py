@@ -71,7 +71,8 @@ class LinearTarget:
         norm = model.model.norm
         unembedding = self.weights @ model.lm_head.weight[self.tokens].double()
         scale = (final.double().square().mean(-1, keepdim=True) + norm.variance_epsilon).rsqrt()
-        return unembedding * norm.weight.double() * scale
+        direction: Tensor = unembedding * norm.weight.double() * scale
+        return direction
 
 
 def _token_ids(target: int | tuple[int, int]) -> list[int]:

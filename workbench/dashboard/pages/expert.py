@@ -10,12 +10,12 @@ import pandas as pd
 from dash import Dash, Input, Output, dcc, html
 
 from ...errors import WorkbenchError
-from ...explain import logit_view, read_explanations
+from ...explain import read_explanations
 from ...report.charts import used_bins
 from ...report.expert import Example, examples, in_context, label_use
 from ...report.numbers import number, score_text
 from ...report.palette import score_shade
-from ...store.address import Expert, read_expert
+from ...store.address import Expert, read_expert, shared_key
 from ...store.text import visible
 from .. import figures
 from ..context import Context
@@ -44,7 +44,6 @@ from ..parts import (
 EXAMPLES = 16
 NEIGHBOURS = 10
 LOGITS = 10
-SAME_KEY = {0: "", 1: "row", 2: "column"}
 WEAK = 0.1  # an expert that never scores higher has little weight in the model
 
 
@@ -141,14 +140,15 @@ def _coactivating(ctx: Context, expert: Expert) -> Any:
             html.P("The run does not keep the routing of this expert's best tokens.", className="note"),
         )
     labels = ctx.experts(expert.group)["specialised"]
+    keys = shared_key(near["expert"].to_numpy(), expert.id, ctx.run.num_keys)
     rows = [
         [
             html.A(f"{expert.group}:{row.expert}", href=expert_link(expert.group, row.expert)),
             label_mark(labels[row.expert], ctx.colour(labels[row.expert]), ctx.without_label),
-            SAME_KEY[row.key],
+            key,
             f"{row.similarity:.3f}",
         ]
-        for row in near.itertuples(index=False)
+        for row, key in zip(near.itertuples(index=False), keys, strict=True)
     ]
     return panel(
         "Co-activating experts",
@@ -159,7 +159,7 @@ def _coactivating(ctx: Context, expert: Expert) -> Any:
 
 def _logits(ctx: Context, expert: Expert) -> Any:
     try:
-        view = logit_view(ctx.run, ctx.model(), *expert, LOGITS)
+        view = ctx.logit_view(*expert, LOGITS)
     except WorkbenchError as error:
         return message(kind_of(error).heading, str(error), "warning")
     half = len(view) // 2
@@ -201,7 +201,7 @@ def _best(ctx: Context, expert: Expert, count: int) -> list[Any]:
 
 def _by_range(ctx: Context, expert: Expert) -> list[Any]:
     """A few tokens from each range of the expert's scores, highest range first."""
-    sample = ctx.run.quantile_examples(*expert)
+    sample = ctx.run.examples_by_score(*expert)
     shown = in_context(ctx.run, expert, sample)
     top, parts = float(sample["score"].max()), []
     for (low, high, count), rows in sample.groupby(["low", "high", "count"], sort=False).groups.items():

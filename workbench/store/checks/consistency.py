@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,7 @@ from .lists import Lists
 from .parts import Documents, check_documents, check_tokens, read_tokens
 from .problem import about, expect
 from .routing import check_index, read_routing
-from .statistics import check_examples, check_experts, check_intervals
-
-if TYPE_CHECKING:
-    pass
+from .statistics import check_examples, check_experts, check_intervals, is_sample_rounded
 
 
 def inconsistencies(path: Place, manifest: dict[str, Any], advance: Progress) -> list[str]:
@@ -88,7 +85,7 @@ def _check_group(
     model = manifest["model"]
     recount = Recount(manifest, experts, examples, intervals)
     listed = {"examples": examples, "intervals": intervals}
-    lists = Lists(experts, listed, model["heads"], model["keys"])
+    lists = Lists(experts, listed, model["heads"], model["keys"], is_sample_rounded(manifest))
     for part, here, mark in zip(manifest["parts"], documents, marks, strict=True):
         with about(routing_name(part["part"], group), problems):
             begin = part["rows"][0]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..routing import Side
-from .float16 import ENDS, bits
+from .float16 import ENDS, LEAST, SPREAD, bits
 from .problem import Wrong, expect
 from .statistics import ROUNDING, Experts, Listed
 
@@ -22,12 +22,15 @@ class Lists:
         experts: the group's statistics.
         listed: its best tokens (``examples``) and its sampled ones (``intervals``), by the name of the folder.
         heads, keys: how many there are.
+        rounded: whether sampled tokens have scores of the stored half precision.
     """
 
-    def __init__(self, experts: Experts, listed: dict[str, Listed], heads: int, keys: int) -> None:
+    def __init__(self, experts: Experts, listed: dict[str, Listed], heads: int, keys: int, rounded: bool) -> None:
         self._experts, self._listed, self._heads, self._keys = experts, listed, heads, keys
         self._order = {folder: np.argsort(tokens.row) for folder, tokens in listed.items()}
         self._odd = dict.fromkeys(listed, "")  # of each, what is wrong with the first of its tokens that is
+        # How far the score of a sampled token may be off: in proportion, and beside that.
+        self._error, self._least_error = (SPREAD, heads * LEAST) if rounded else (0.0, 0.0)
         self._sampled = np.zeros_like(experts.tokens)  # tokens of each expert and label in the sample
         self._sampled_mass = np.zeros_like(experts.mass)
 
@@ -43,7 +46,8 @@ class Lists:
         best_place = best.at[best_at] * len(token) + best.row[best_at]
         sample_place = sample.at[sample_at] * len(token) + sample.row[sample_at]
         _, one, other = np.intersect1d(best_place, sample_place, assume_unique=True, return_indices=True)
-        if (best.score[best_at[one]] != sample.score[sample_at[other]]).any():
+        exact, again = best.score[best_at[one]], sample.score[sample_at[other]]
+        if (np.abs(exact - again) > self._error * exact + self._least_error).any():
             self._note("intervals", "scores are not those of the same tokens in the examples")
         cell = sample.at[sample_at] * self._sampled.shape[1] + label[sample.row[sample_at] - row]
         self._sampled += np.bincount(cell, minlength=self._sampled.size).reshape(self._sampled.shape)
@@ -79,7 +83,8 @@ class Lists:
 
     def check_sums(self) -> None:
         """Raises Wrong where statistics are less than those of the sampled tokens, or more than those of all tokens."""
-        experts, slack = self._experts, ROUNDING * self._sampled
+        experts = self._experts
+        slack = (ROUNDING + self._least_error) * self._sampled + self._error * experts.mass
         few = self._sampled <= experts.tokens
         low = self._sampled_mass <= experts.mass + slack
         whole = (self._sampled.sum(1) == experts.tokens.sum(1))[:, None]  # all tokens are in the sample

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..manifest import CHECKSUM
+from ..manifest import CHECKSUM, MIGRATED_FROM
 from ..routing import MAX_FLAT_KEYS
 from ..schema import group_name, histogram_edges, index_name, part_name, routing_name
 from .problem import expect
@@ -58,7 +58,9 @@ _MANIFEST: dict[str, Any] = {
         "hash": _Each(_HASH, r"[\w.-]+"),
         "heads": _POSITIVE,
         "keys": _POSITIVE,
-        "decompose": _Kind("vertical or horizontal", lambda value: value in ("vertical", "horizontal")),
+        "decompose": _Kind(
+            "the name of a decomposition", lambda value: isinstance(value, str) and value.isidentifier()
+        ),
         "groups": [_COUNT],
         "layers": _POSITIVE,
         "topk": _POSITIVE,
@@ -88,6 +90,8 @@ def check_shape(manifest: dict[str, Any]) -> None:
     kinds = _MANIFEST
     if CHECKSUM in manifest:  # older ones have none
         kinds = kinds | {CHECKSUM: _HASH}
+    if MIGRATED_FROM in manifest:
+        kinds = kinds | {MIGRATED_FROM: _POSITIVE}
     if manifest.get("tokenizer", "") is None:  # the corpus gave ids
         kinds = kinds | {"tokenizer": _Kind("null", lambda value: value is None)}
     _check("", manifest, kinds)

@@ -14,6 +14,7 @@ from ..priority import BITS, priority
 from ..remote import Place, in_ranges
 from ..rowfile import RowFile
 from ..schema import DOCUMENTS, TOKENS, part_name
+from ..window_geometry import WindowGeometry
 from .problem import expect
 from .table import read
 
@@ -70,10 +71,11 @@ def check_documents(path: Place, manifest: dict[str, Any], part: dict[str, Any])
     known = bos[bos != -1]
     expect(((known >= 0) & (known < manifest["model"]["vocabulary"])).all(), "it has a bos beyond the vocabulary")
     expect((known == known[:1]).all(), "its start-of-text tokens are not one and the same")
-    spans = -(-(tokens + (bos >= 0)) // settings["context"])
-    windows = part["windows"][0] + np.cumsum(spans)
-    expect((window == windows - spans).all(), "its context windows do not follow on one another")
-    expect(windows[-1] == part["windows"][1], "its context windows are not as many as the manifest says")
+    opens = (bos >= 0).astype(np.int64)
+    geometry = WindowGeometry(row, tokens, opens, settings["context"], part["windows"][0])
+    expect((window == geometry.window).all(), "its context windows do not follow on one another")
+    windows = geometry.window[-1] + geometry.window_counts[-1]
+    expect(windows == part["windows"][1], "its context windows are not as many as the manifest says")
     asked = priority(doc) < settings["keep_routing"] * 2**BITS
     expect((kept == asked).all(), "the documents whose routing is kept are not those that keep_routing asks for")
     label = _label_numbers(table["label"], manifest["labels"])

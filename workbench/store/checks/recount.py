@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from cuda_ext import Statistics, accumulate
+from cuda_ext.routing import Routing
 
 from ..priority import priority
 from ..routing import Side
 from ..schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
 from .float16 import ENDS, bits, highest
 from .problem import Wrong
-from .statistics import ROUNDING, Experts, Listed
+from .statistics import ROUNDING, Experts, Listed, is_sample_rounded
 
 LAST = np.iinfo(np.int64).max  # a priority after all others
 
@@ -47,14 +48,13 @@ class Recount:
             Statistics.empty(self._keys, self._heads, len(manifest["labels"]), bins=HISTOGRAM_BINS, **kept)
             for kept in (lists, {"best": 1})  # a listed token's own row says how high its score is at most
         )
+        self._rounded = is_sample_rounded(manifest)
         self._edges = np.array([*manifest["histogram"][1:-1], np.inf])
         self._other_rows = np.zeros(len(manifest["labels"]), np.int64)  # those whose routing is not kept, by label
 
     def take(self, row: int, sides: Sequence[Side], labels: NDArray, starts: NDArray, kept: NDArray) -> None:
         """Count the routing of consecutive rows: their first number, label numbers, documents' first rows, and which
         of them have routing."""
-        from monet_model import Routing
-
         rows = np.arange(row, row + len(kept))
         self._other_rows += np.bincount(labels[~kept], minlength=len(self._other_rows))
         padded = []
@@ -107,6 +107,9 @@ class Recount:
         there = there.reshape(low.shape)
         surely = (low >= 0) & (highest(scores, self._heads) < self._edges[:, None])
         missing = surely & (low[..., None] != there[..., None, :]).all(-1) & (low < there[..., -1:])
+        if self._rounded:  # where rounding may have moved a token to another octave, it may have displaced this one
+            moved = self._low.histogram.numpy() != self._high.histogram.numpy()
+            missing &= ~moved[self._experts.expert][..., None]
         self._none(missing.any((1, 2)), "intervals")
 
     def _within(self, written: NDArray, least: NDArray, most: NDArray | float, what: str) -> None:

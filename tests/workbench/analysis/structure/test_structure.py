@@ -20,6 +20,7 @@ from workbench.analysis.structure.committee import committee_row
 from workbench.analysis.structure.lattice import TwoWay, label_preference, lattice_test
 from workbench.analysis.sums import LabelSums
 from workbench.errors import WorkbenchError
+from workbench.progress import silent
 from workbench.store import Run
 
 # co-activation
@@ -58,7 +59,7 @@ def test_an_expert_never_active_has_no_company(run: Run, monkeypatch: pytest.Mon
 
 def test_company_takes_the_routing_of_all_documents(run: Run) -> None:
     run.__dict__["documents"] = run.documents.assign(kept=run.documents.index > 0)
-    with pytest.raises(WorkbenchError, match="export it whole"):
+    with pytest.raises(WorkbenchError, match="keep-routing all"):
         coactive(run, 0, 1, 5)
 
 
@@ -122,7 +123,7 @@ def test_a_product_of_keys_is_told_from_experts_of_their_own() -> None:
 
 
 def test_halves_share_no_document_and_hold_everything(run: Run) -> None:
-    halves = lattice_module._half_sums(run, 0, 3, lambda n: None)
+    halves = lattice_module._half_sums(run, 0, 3, silent)
     experts = run.experts(0)
     for at, label in enumerate(run.labels):
         tokens = sum(half.tokens[at, experts.index] for half in halves)
@@ -139,7 +140,7 @@ def test_halves_share_no_document_and_hold_everything(run: Run) -> None:
 def test_halves_leave_out_documents_without_routing(run: Run) -> None:
     documents = run.documents.assign(kept=run.documents.index % 3 > 0)
     run.__dict__["documents"] = documents
-    halves = lattice_module._half_sums(run, 1, 0, lambda n: None)
+    halves = lattice_module._half_sums(run, 1, 0, silent)
     kept = documents[documents["kept"]].groupby("label")["tokens"].sum()
     assert sum(half.label_tokens for half in halves).tolist() == kept[run.labels].tolist()
 

@@ -13,7 +13,8 @@ import pytest
 
 from workbench import open_run
 from workbench.analysis import analyze_structure
-from workbench.analysis.removal.curve_result import RemovalCurve, write_curve
+from workbench.analysis.removal.curve_result import RemovalCurve
+from workbench.analysis.results import write_result
 from workbench.analysis.structure.umap_map import ExpertMap
 from workbench.dashboard.application import draw
 from workbench.dashboard.context import Context
@@ -71,5 +72,5 @@ def ctx(run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Context:
         for label in run.labels
     ]
     documents = pd.DataFrame({"doc": [0], "label": ["lua"], "tokens": [1], "loss": [1.0]})
-    write_curve(run, RemovalCurve(run.labels, "ratio", 0.02, pd.DataFrame(points), documents, 1, 0))
+    write_result(run, RemovalCurve(run.labels, "ratio", 0.02, pd.DataFrame(points), documents, 1, 0))
     return Context(run)

@@ -35,7 +35,7 @@ def test_expert_page_has_explanation_and_coactivating_experts(
 
 def test_expert_page_shows_tokens_by_score_range(ctx: Context, page: Page, strongest: Expert) -> None:
     shown = page(ctx, f"/expert/0/{strongest.id}?show=ranges")
-    for row in ctx.run.quantile_examples(*strongest).itertuples():
+    for row in ctx.run.examples_by_score(*strongest).itertuples():
         assert f"{row.low:.2g} to {row.high:.2g}: {row.count:,} tokens" in shown
         assert f"document {row.doc}, token {row.position}" in shown
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from workbench import open_run
-from workbench.analysis import attribute
+from workbench.analysis import attribute, read_analysis
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
 from workbench.dashboard.links import Address
@@ -63,7 +63,7 @@ def test_read_answer_compares_the_edited_model_with_the_unedited(ctx: Context) -
 
 
 def test_prompt_page_names_the_edit(ctx: Context) -> None:
-    specialised = sum(int(ctx.specialised(group).loc["lua", "experts"]) for group in ctx.run.groups)
+    specialised = sum(int((read_analysis(ctx.run, group)["specialised"] == "lua").sum()) for group in ctx.run.groups)
     assert f"Without the experts specialised in lua: {specialised:,} experts removed in all." in _page(
         ctx, without="lua"
     )
@@ -112,7 +112,7 @@ def test_prompt_page_states_the_model_s_limit(ctx: Context) -> None:
 def test_context_length_is_the_model_s(ctx: Context, run_path: Path, tmp_path: Path) -> None:
     assert ctx.context_length == 64
     elsewhere = Context(open_run(run_path), tmp_path / "missing")
-    assert elsewhere.context_length == elsewhere.run.manifest["settings"]["context"]
+    assert elsewhere.context_length == elsewhere.run.geometry.width
     assert create_app(elsewhere.run, tmp_path / "missing") is not None
 
 
