@@ -140,7 +140,7 @@ def _matches(column: pd.Series, model: dict[str, Any]) -> np.ndarray:
     test = _number_test if model["filterType"] == "number" else _text_test
     passed = [test(column, condition).to_numpy(dtype=bool) for condition in conditions]
     combine = np.logical_or if model.get("operator") == "OR" else np.logical_and
-    return combine.reduce(passed)
+    return np.asarray(combine.reduce(passed))
 
 
 def select(table: pd.DataFrame, request: dict[str, Any]) -> tuple[pd.DataFrame, int]:

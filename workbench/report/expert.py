@@ -110,7 +110,8 @@ def label_use(run: Run, row: pd.Series) -> pd.DataFrame:
 
 def mass_ranking(mass: pd.Series) -> NDArray[np.int64]:
     """Ids by mass, largest first; of equal ones the lower id comes first. ``mass`` is indexed by expert, rising."""
-    return mass.index.to_numpy()[np.argsort(-mass.to_numpy(), kind="stable")]
+    ids: NDArray[np.int64] = mass.index.to_numpy()
+    return ids[np.argsort(-mass.to_numpy(), kind="stable")]
 
 
 def _content(run: Run, expert: Expert) -> dict[str, Any]:

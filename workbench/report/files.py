@@ -43,7 +43,7 @@ def _json(report: Document) -> bytes:
 
 
 def _csv(report: Document) -> bytes:
-    return report.table.to_csv(index=False).encode()
+    return str(report.table.to_csv(index=False)).encode()
 
 
 def _parquet(report: Document) -> bytes:
