@@ -1,4 +1,4 @@
-"""Loading a Monet model, with a clear word about what is wrong with it, and what identifies it."""
+"""Loading a Monet model with errors that say what is wrong with its files, and describing what identifies it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _FILES = [
 
 
 def model_folder(path: str | Path) -> Path:
-    """The folder of a model: ``path`` itself, or where the hub's files of that name are kept.
+    """Return the folder of a model: ``path`` itself, or the local copy of the hub's model of that name.
 
     Raises:
-        WorkbenchError: there is no such folder and no such name on a reachable hub, or no config.json in it.
+        NotFoundError: there is no such folder and no such name on a reachable hub, or it has no config.json.
     """
     folder = Path(path)
     if not folder.exists() and _HUB_NAME.fullmatch(str(path)) and not str(path).startswith("."):
@@ -48,10 +48,11 @@ def model_folder(path: str | Path) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a model's weights: one, or the shards of an index.
+    """Return the files that hold a model's weights: one, or the shards of an index.
 
     Raises:
-        WorkbenchError: there are none, or a shard is missing.
+        NotFoundError: there are none, or a shard is missing.
+        DamagedError: the index cannot be read.
     """
     index = folder / "model.safetensors.index.json"
     names = {"model.safetensors"}
@@ -62,18 +63,26 @@ def weight_files(folder: Path) -> list[Path]:
             raise DamagedError(f"{index} is damaged ({error}); copy it again.") from error
     for name in sorted(names):
         if not (folder / name).is_file():
-            raise NotFoundError(f"the model folder {folder} has no {name}; no other format of weights is read.")
+            raise NotFoundError(f"the model folder {folder} has no {name}; only safetensors weights are read.")
     return [folder / name for name in sorted(names)]
 
 
 def load_model(path: str | Path) -> MonetForCausalLM:
-    """A Monet model in float32 and evaluation mode.
+    """Load a Monet model in float32 and evaluation mode.
 
     Args:
         path: a folder with config.json and safetensors, or a name on a hub.
 
     Raises:
-        WorkbenchError: it is missing, is no Monet model, is truncated, lacks weights, or holds NaN or infinity.
+        NotFoundError: there is no such model, or its weights are missing.
+        DamagedError: its files are truncated, do not fit the config, or hold NaN or infinity.
+        UnsupportedError: it is not a Monet model.
+
+    Example:
+        >>> from workbench import load_model
+        >>> model = load_model("monet_model/demo")
+        >>> model.config.moe_experts, model.training
+        (512, False)
     """
     folder = model_folder(path)
     _check_files(folder)
@@ -100,7 +109,9 @@ def load_model(path: str | Path) -> MonetForCausalLM:
             raise DamagedError(f"the model {path} {problem} {len(names)} weights: {shown}; copy the folder again.")
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise DamagedError(f"the model {path} holds NaN or infinity in {name}; its training or file is broken.")
+            raise DamagedError(
+                f"the model {path} holds NaN or infinity in {name}; its training diverged or it is damaged."
+            )
     return model.eval()
 
 
@@ -157,7 +168,7 @@ def loaded_from(model: MonetForCausalLM) -> Path | None:
 
 
 def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> dict[str, Any]:
-    """What a manifest says of a model: where it is, hashes of its files, and the shape of its routing."""
+    """A model's entry in a manifest: where it is, hashes of its files, and the shape of its routing."""
     config = model.config
     return {
         "path": str(folder.resolve()) if Path(path).exists() else str(path),
@@ -173,6 +184,6 @@ def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> d
 
 
 def describe_tokenizer(folder: Path) -> dict[str, Any]:
-    """What a manifest says of the tokenizer in a model's folder: hashes of its files."""
+    """A tokenizer's entry in a manifest: hashes of its files."""
     files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")]
     return {"hash": {file.name: sha256(file) for file in files if file.is_file()}}

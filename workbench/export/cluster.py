@@ -1,4 +1,4 @@
-"""Parts of a run read on a Ray cluster: an actor holds the model, a part is a task of one, results come in order."""
+"""Reading parts on a Ray cluster: actors hold the model, each part is one task, results come in order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .part import Part
 
 Result = TypeVar("Result")
 
-AHEAD = 2  # parts a worker that are in work or wait to be merged: bounds memory here
-RETRIES = 3  # times a part is begun anew after its worker died
-PATIENCE = 5.0  # seconds for a cluster to accept a connection
+PARTS_AHEAD = 2  # parts per worker that are being read or wait to be merged: bounds memory here
+RETRIES = 3  # times a part is started again after its worker died
+CONNECT_TIMEOUT = 5.0  # seconds for a cluster to accept a connection
 _GIVE = "start one with `ray start --head` and give its HOST:PORT, or give `local`"
 
 
 class Worker(Generic[Result]):
-    """What an actor does, part after part; one that was started anew is as good as one that did some before."""
+    """An actor that reads parts. It keeps no state between them, so a restarted one continues."""
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)  # the CPUs it is given; Ray may set one
@@ -40,16 +40,16 @@ class Worker(Generic[Result]):
 
 
 def read_on_cluster(
-    parts: Iterable[Part], read: Callable[[Part], Result], address: str, workers: int, meanwhile: Callable[[], None]
+    parts: Iterable[Part], read: Callable[[Part], Result], address: str, workers: int, while_waiting: Callable[[], None]
 ) -> Iterator[tuple[Part, Result]]:
-    """Each part and what ``read`` gives for it, in the parts' order; a part whose worker dies is begun anew.
+    """Yield each part and what ``read`` returns for it, in order; a part whose worker dies is started again.
 
     Args:
-        parts: taken as there is room, so that no more than a few a worker are held.
-        read: sent to every worker once, with all it holds (the model).
+        parts: taken as there is room, so that only a few per worker are held.
+        read: sent to every worker once, together with the model it holds.
         address: of a Ray cluster, or ``local`` for one on this machine that ends with the export.
         workers: actors, each with as many CPUs as this process has threads.
-        meanwhile: called every second or so while the next part is not there; what it raises ends all work.
+        while_waiting: called about every second until the next part is done; what it raises ends all work.
 
     Raises:
         UnsupportedError: Ray is not installed, no cluster answers, it has too few CPUs, or a part kills its workers.
@@ -62,14 +62,14 @@ def read_on_cluster(
         idle, left, busy, waiting = list(actors), iter(parts), {}, deque[tuple[Part, Any]]()
         try:
             while True:
-                while idle and len(waiting) < AHEAD * workers and (part := next(left, None)) is not None:
+                while idle and len(waiting) < PARTS_AHEAD * workers and (part := next(left, None)) is not None:
                     worker = idle.pop()
                     waiting.append((part, worker.read.remote(part, sent)))
                     busy[waiting[-1][1]] = worker
                 if not waiting:
                     return
                 if waiting[0][1] in busy:
-                    meanwhile()
+                    while_waiting()
                     for done in ray.wait(list(busy), timeout=1)[0]:
                         idle.append(busy.pop(done))
                 else:
@@ -95,7 +95,7 @@ def _result(ray: Any, part: Part, reference: Any) -> Any:
 
 @contextmanager
 def _cluster(address: str, cpus: int) -> Iterator[Any]:
-    """Ray, connected to a cluster; one that was connected before is used and left as it is."""
+    """Ray, connected to a cluster; an existing connection is used and left open."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -128,7 +128,7 @@ def _connect(ray: Any, address: str, cpus: int) -> None:
 
 
 def _check_listens(ray: Any, address: str) -> None:
-    """Raises OSError where nothing listens, and ValueError where the address is none; Ray would try for minutes."""
+    """Raise OSError where nothing listens, and ValueError for a malformed address; Ray would try for minutes."""
     named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     if named == "auto":  # Ray looks for processes of this machine
         return
@@ -137,4 +137,4 @@ def _check_listens(ray: Any, address: str) -> None:
         raise ValueError("an address is HOST:PORT")
     here = place.hostname in ("localhost", "127.0.0.1", "::1")  # which Ray takes for the machine's address
     host = ray.util.get_node_ip_address() if here else place.hostname
-    socket.create_connection((host, place.port), PATIENCE).close()
+    socket.create_connection((host, place.port), CONNECT_TIMEOUT).close()

@@ -1,4 +1,4 @@
-"""The folder of a run that is being written: free to write to, held by one export, of the same inputs throughout."""
+"""Claiming the folder of a run for an export: it must be free, and resumed with the same inputs."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def check_same(path: Place, found: dict[str, Any], wanted: dict[str, Any]) -> No
 
 
 def _entries(path: Place) -> set[str]:
-    """Names of what is in the folder."""
+    """Names of the folder's entries."""
     return set(path.sizes()) if isinstance(path, Remote) else {entry.name for entry in path.iterdir()}
 
 
 def save_tokenizer(path: Place, tokenizer: Any) -> None:
-    """Keeps a copy of the tokenizer in the run."""
+    """Keep a copy of the tokenizer in the run."""
     folder = path / "tokenizer"
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
@@ -63,9 +63,9 @@ def save_tokenizer(path: Place, tokenizer: Any) -> None:
 
 @contextmanager
 def claimed(path: Place) -> Iterator[None]:
-    """The folder, held for this process alone; emptied again if an error comes before any part.
+    """Hold the folder for this process; empty it again if an error comes before the first part is written.
 
-    A remote folder has no lock: two exports into it at once are noticed when the second one writes its manifest.
+    A remote folder has no lock: two exports into it at once are noticed when the second writes its manifest.
     """
     existed = path.exists()
     with nullcontext() if isinstance(path, Remote) else locked(path):

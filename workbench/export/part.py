@@ -1,4 +1,4 @@
-"""One part of a run: some whole documents read by the model, their routing written, their statistics gathered."""
+"""One part of a run: consecutive whole documents, and the tables of their tokens and of themselves."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .documents import Document, windows
 
 
 class Part:
-    """Some consecutive whole documents, and where they stand in the run.
+    """Consecutive whole documents, and their place in the run.
 
     Attributes:
         number: of the part, from 0.
         documents: at least one.
-        last: whether none comes after it.
+        last: whether it is the last part.
         first_row, first_window: global numbers of its first token row and context window.
-        rows, windows: how many of each it has.
+        rows, windows: its number of each.
         label_of_row, start_of_row: (rows,) label number of each token, and the global row its document begins at.
         kept: (rows,) whether the routing of each token is written.
         ids, size: token ids and, in the corpus's measure, size of its documents.
@@ -61,7 +61,7 @@ class Part:
         return self.first_row + self.rows
 
     def describe(self) -> dict[str, Any]:
-        """What the manifest says of it, but for its files."""
+        """Its entry in the manifest, without its files."""
         return {
             "part": self.number,
             "documents": [self.documents[0].number, self.documents[-1].number + 1],
@@ -71,11 +71,11 @@ class Part:
         }
 
     def around(self, row: int) -> str:
-        """Names the document that holds a row of the part, for a message."""
+        """The document that holds a row of the part, for a message."""
         return f"document {self.documents[int(self._document_of_row[min(row, self.rows - 1)])].number} or one after it"
 
     def batches(self, size: int) -> list[list[tuple[NDArray[np.int32], bool]]]:
-        """Context windows in order, ``size`` at a time: (ids, whether the first is the start-of-text token)."""
+        """Context windows in batches of ``size``: (ids, whether the first is the start-of-text token)."""
         every = [(ids, d.bos and not n) for d in self.documents for n, ids in enumerate(windows(d, self.context))]
         return [every[n : n + size] for n in range(0, len(every), size)]
 
@@ -123,5 +123,5 @@ class Part:
 
 
 def kept_documents(documents: list[Document], fraction: float) -> NDArray[np.bool_]:
-    """Which documents' routing is written: those whose number comes first in a fixed order that looks random."""
+    """Whether each document's routing is written: a fraction of all numbers, in a fixed order that looks random."""
     return priority(np.array([d.number for d in documents])) < fraction * 2**BITS

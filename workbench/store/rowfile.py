@@ -15,7 +15,7 @@ from .remote import RemoteFile
 
 
 class RowFile:
-    """Reads whole row groups, the least there is to read; several threads may share one.
+    """Reads whole row groups, the smallest unit of Parquet; threads may share one.
 
     Args:
         path: of the file, here or in a remote run, where only the ranges asked for are read.

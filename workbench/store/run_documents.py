@@ -43,8 +43,8 @@ class RunDocuments(RunFiles):
         Example:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
-            >>> run.documents.loc[0, ["doc", "label", "row", "window", "kept"]].tolist()
-            [0, 'python', 0, 0, True]
+            >>> run.documents.columns.tolist()
+            ['doc', 'label', 'source', 'score', 'row', 'tokens', 'window', 'bos', 'kept']
         """
         names = [name for name in DOCUMENTS.names if name != "text"]
         parts = [self._file(part_name("documents", part)).read(columns=names) for part in range(self._parts)]

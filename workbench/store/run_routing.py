@@ -50,7 +50,7 @@ class RunRouting(RunDocuments):
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> best = run.top_experts(0, limit=1).index[0]
-            >>> len(run.activations(0, best)) == run.expert(0, best)["tokens"]
+            >>> len(run.activations(0, best)) == int(run.expert(0, best)["tokens"])
             True
         """
         i, j = self._keys(expert)

@@ -1,4 +1,4 @@
-"""What a group's experts did, counted again from the stored routing.
+"""Counting a group's statistics again from the stored routing.
 
 A stored probability is in half precision and stands for all numbers that round to it. Everything is therefore counted
 twice, from the lower end of each and from its upper end. No score, sum, or count of scores above a bound falls when a
@@ -29,7 +29,7 @@ LAST = np.iinfo(np.int64).max  # a priority after all others
 
 
 class Recount:
-    """Counts one group's routing and holds it against what is written.
+    """Counts one group's routing and compares it with what is written.
 
     Args:
         manifest: of the run.
@@ -74,7 +74,7 @@ class Recount:
         unseen = low.tokens.numpy().sum(1)
         unseen[seen] = 0
         if unseen.any():
-            raise Wrong(f"expert {unseen.argmax()} is active in the routing and has no row")
+            raise Wrong(f"expert {unseen.argmax()} is active in the routing and has no statistics")
         others = self._other_rows
         least, most = (s.tokens.numpy()[seen] for s in (low, high))
         self._within(experts.tokens, least, most + others, "active tokens")
@@ -118,4 +118,4 @@ class Recount:
     def _none(self, wrong: NDArray[np.bool_], what: str) -> None:
         """Raises Wrong, with the first expert that is wrong, if one is."""
         if wrong.any():
-            raise Wrong(f"expert {self._experts.expert[wrong.argmax()]} has other {what} than the routing")
+            raise Wrong(f"expert {self._experts.expert[wrong.argmax()]} has {what} that contradict the routing")
