@@ -1,4 +1,4 @@
-"""The CUDA source run without a GPU, against the definitions; and deliberate faults, which must not pass."""
+"""The CUDA source run without a GPU against the definitions, and deliberate faults that must be detected."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_emulated_route_needs_few_collectives_per_row(kernels: dict[str, Emulate
     assert kernels["route"].collectives == 8 * (3 * 5 + 1 + 16)
 
 
-# (kernel, file, what stands there, what is put in its place). A __syncwarp next to another collective is not among
-# them: the emulation brings lanes together at either, and does not know that only one of them orders memory.
+# (kernel, file, original text, faulty text). A __syncwarp next to another collective is not among them: the emulation
+# synchronises lanes at either, and does not model that only one of them orders memory.
 MUTATIONS = [
     (
         "route",
@@ -153,13 +153,13 @@ MUTATIONS = [
 
 @pytest.mark.parametrize("number", range(len(MUTATIONS)))
 def test_emulation_finds_a_deliberate_fault(number: int, tmp_path: Path) -> None:
-    """A line of a kernel is changed: results differ, or the emulation objects, in one order of turns or the other."""
+    """With a line of a kernel changed, results differ or the emulation fails, in at least one order of threads."""
     name, file, old, new = MUTATIONS[number]
     csrc = tmp_path / "csrc"
     shutil.copytree(CSRC, csrc)
     path = csrc / file if file.endswith(".h") else csrc / "cuda" / file
     source = path.read_text()
-    assert source.count(old) >= 1, "the kernel has changed: change the mutation with it"
+    assert source.count(old) >= 1, "the kernel has changed: update the mutation"
     path.write_text(source.replace(old, new))
     mutant = Emulated(name, tmp_path, csrc)
     with pytest.raises((AssertionError, EmulationError)):

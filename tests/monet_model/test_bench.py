@@ -1,4 +1,4 @@
-"""The benchmark compares like with like; how long anything takes is no test's business."""
+"""The benchmark compares like with like; times are not tested."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_bench_expansion_equals_the_edited_layer(case: tuple[Any, ...], error: A
 
 @torch.no_grad()
 def test_bench_contexts_switch_off_kernels_and_onednn(case: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compiled kernels, and oneDNN: inside their contexts only, and without a change of the results."""
+    """Inside the contexts only, and without changing results."""
     layer, x, _ = case
     plain = layer.moe(x, layer.router(x))
     loaded = library.CPU

@@ -1,7 +1,8 @@
-"""Products by oneDNN: PyTorch's to rounding, and only where nothing else wants to see or change the projection."""
+"""Products by oneDNN: equal to PyTorch's up to rounding, and only where no hook or adapter is on the projection."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from monet_model.projection import MIN_TOKENS, is_plain, product, project
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The calls of oneDNN's product, which still happens."""
+    """Calls of oneDNN's product, which are counted and carried out."""
     seen: list[Any] = []
     product = torch.ops.mkldnn._linear_pointwise
 
@@ -63,3 +64,11 @@ def test_product_equals_the_matrix_product(calls: list[Any]) -> None:
     assert torch.equal(product(x[1:], matrix), x[1:] @ matrix)
     assert product(x.bfloat16(), matrix).dtype == torch.bfloat16
     assert len(calls) == 1
+
+
+@torch.no_grad()
+def test_project_works_without_the_private_onednn_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    projection, x = nn.Linear(30, 50), torch.randn(MIN_TOKENS, 30)
+    assert torch.equal(project(projection, x, "relu"), projection(x).relu())
+    assert torch.equal(product(x, projection.weight.T), x @ projection.weight.T)

@@ -1,4 +1,4 @@
-"""`MonetRouter`: its routing is the definition's, dense over all keys, compressed; in training too."""
+"""`MonetRouter` against the dense definition, in evaluation and training, and its running statistics."""
 
 from __future__ import annotations
 
@@ -102,3 +102,9 @@ def test_router_statistics_stay_float32_under_casts(router: Any) -> None:
         assert router.norm1.running_mean.dtype == torch.float32
         assert torch.equal(router.norm1.running_mean, exact)
         assert router.norm1.num_batches_tracked.dtype == torch.long
+
+
+def test_router_counts_batches_without_the_private_graph_task_id(router: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C, "_current_graph_task_id")
+    router(torch.randn(3, 5, 24))
+    assert int(router.norm1.num_batches_tracked) == 1

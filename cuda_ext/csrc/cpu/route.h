@@ -1,7 +1,7 @@
 // Routing of a span of rows: plain C++ on vectors, independent of torch.
 //
-// The lists of a span are first written back to back, at their own lengths. Once every row is done, they are laid out in
-// the tensors, as wide as the longest list. So memory is touched once, and no list can be too long for its slots.
+// The lists of a span are first written back to back, at their own lengths. Once every row is done, they are laid out
+// in the tensors, as wide as the longest list. So memory is touched once, and no list can be too long for its slots.
 #pragma once
 
 #include <cstdint>
@@ -30,13 +30,13 @@ struct Logits {
   float* totals;    // (rows), sum of each list's numbers
 };
 
-// Sums run in sixteen lanes, however wide the machine's vectors are, and nothing is contracted to fused multiply-adds, so
-// every instruction set gives the same bits. Vectors are exactly as wide as the machine's (Bytes), because compilers
+// Sums run in sixteen lanes, however wide the machine's vectors are, and nothing is contracted to fused multiply-adds,
+// so every instruction set gives the same bits. Vectors are exactly as wide as the machine's (Bytes), because compilers
 // split comparisons of wider ones into single numbers.
 constexpr int kLanes = 16;
 
-// How far ahead logits are prefetched: two pages, because processors do not prefetch across pages. Harmless past the end
-// of an array.
+// How far ahead logits are prefetched: two pages, because processors do not prefetch across pages. Harmless past the
+// end of an array.
 constexpr int64_t kAhead = 2048;
 
 // Keys are marked 64 at a time.
@@ -85,8 +85,8 @@ class Lists {
   std::unique_ptr<float[], Free> numbers_;
 };
 
-// The smallest float z with (z - mean) * scale >= sigma, or infinity if there is none. Rounding is monotone and the scale
-// positive, so comparing a logit with it is the same as comparing its normalised value with sigma.
+// The smallest float z with (z - mean) * scale >= sigma, or infinity if there is none. Rounding is monotone and the
+// scale positive, so comparing a logit with it is the same as comparing its normalised value with sigma.
 inline float least_active(float mean, float scale, float sigma) {
   // Maps floats to integers of the same order: bits as they are above zero, inverted below.
   const auto number = [](int64_t order) {
@@ -232,8 +232,8 @@ MONET_AVX512 static inline int64_t scan_avx512(const float* z, int64_t keys, flo
 template <class V>
 MONET_INLINE int64_t survivors(const float* z, int64_t keys, float mean, float scale, float least, uint8_t* marks,
                                int16_t* found, float& best) {
-  // If the largest logit does not reach sigma, its own normalised value is the threshold, computed by the same expression
-  // as the entries, so that it reaches itself and no row comes out empty.
+  // If the largest logit does not reach sigma, its own normalised value is the threshold, computed by the same
+  // expression as the entries, so that it reaches itself and no row comes out empty.
 #if defined(__x86_64__)
   if constexpr (V::kPieces == 1) {
     const int64_t count = scan_avx512<false>(z, keys, mean, scale, least, found, best);

@@ -1,5 +1,5 @@
-// `mix` on the GPU: one block per token. Activations are read from memory once, sums build up in shared memory, and every
-// output is written once, sixteen bytes at a time. Heads are processed one after another: the keys of a head are
+// `mix` on the GPU: one block per token. Activations are read from memory once, sums build up in shared memory, and
+// every output is written once, sixteen bytes at a time. Heads are processed one after another: the keys of a head are
 // distinct, so no two of its threads add to the same sum, and sums have a fixed order without atomics.
 #pragma once
 

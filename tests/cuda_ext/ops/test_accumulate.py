@@ -1,4 +1,4 @@
-"""`accumulate` against counting one expert and token at a time; pieces, order, merging, documents, what is refused."""
+"""`accumulate` against counting one expert and token at a time: splits, order, merging, documents, bad input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def corpus(tokens: int, labels: int, documents: int, seed: int) -> tuple[Tensor,
 def counted_one_by_one(
     statistics: Statistics, routing: Lists, labels: Tensor, rows: Tensor, starts: Tensor, priorities: Tensor
 ) -> dict[str, Tensor]:
-    """What `statistics`, empty, should hold: every expert and token by itself, from the dense scores."""
+    """Expected contents of `statistics`, which is empty: from the dense scores, one expert and token at a time."""
     g1, g2 = routing.dense()
     scores = torch.einsum("thi,thj->tij", g1.double(), g2.double()).flatten(1).float()
     out = {name: getattr(statistics, name).clone() for name in STATE}
@@ -55,8 +55,8 @@ def counted_one_by_one(
             bin = sum(s >= edge for edge in low)
             out["histogram"][expert, bin] += 1
             sampled.setdefault(bin, []).append((priority, s))
-        for bin, found in sampled.items():
-            for n, (priority, s) in enumerate(sorted(found)[: statistics.sample_scores.shape[2]]):
+        for bin, entries in sampled.items():
+            for n, (priority, s) in enumerate(sorted(entries)[: statistics.sample_scores.shape[2]]):
                 out["sample_priorities"][expert, bin, n], out["sample_scores"][expert, bin, n] = priority, s
         best: list[tuple[float, int]] = []
         taken: dict[int, int] = {}
@@ -289,7 +289,7 @@ def test_statistics_carry_masses_beyond_int64() -> None:
 
 
 def test_accumulate_refuses_more_tokens_than_a_mass_can_hold() -> None:
-    """Of arrays that stand for many tokens and hold one."""
+    """With arrays that are one token, expanded to many."""
     tokens = MASS_LIMIT // 2**36 // 2 + 1
     lists = (torch.zeros(1, 1, 0).expand(tokens, 1, 0), torch.zeros(1, 1, dtype=torch.int32).expand(tokens, 1))
     routing = Lists(lists[0].short(), *lists, lists[0].short(), *lists, num_keys=2)

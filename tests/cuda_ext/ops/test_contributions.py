@@ -1,4 +1,4 @@
-"""`contributions` against the explicit expansion over all experts: values, order, sums, what is refused."""
+"""`contributions` against the explicit expansion over all experts: values, order, sums, bad input."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def test_contributions_equal_the_expansion_over_all_experts(
     assert experts.shape == values.shape
     assert experts.shape[1] <= min(top, max(1, expected.shape[1]))
     assert (values[~there] == 0).all()
-    found = torch.where(there, expected.gather(1, experts.clamp(min=0)), 0.0)
-    torch.testing.assert_close(values, found)
+    of_experts = torch.where(there, expected.gather(1, experts.clamp(min=0)), 0.0)
+    torch.testing.assert_close(values, of_experts)
     strongest = expected.abs().sort(1, descending=True).values[:, : values.shape[1]]
     torch.testing.assert_close(values.abs(), strongest)
     for ids in experts.tolist():

@@ -216,7 +216,7 @@ def test_mix_names_what_is_wrong_with_a_routing(
 
 @needs_kernel
 def test_mix_kernel_guards_its_memory() -> None:
-    """Whoever calls the op without `mix` gets an error for a shape, not a wild read."""
+    """Calling the op without `mix` gives an error for a wrong shape, not an out-of-bounds read."""
     hidden, routing, factors = problem(3, 2, 7, 4, True, True)
     arguments = [*hidden, *routing.arrays, factors]
     for at, value in (

@@ -1,4 +1,4 @@
-"""The op as PyTorch sees it: gradients, fake tensors, torch.compile."""
+"""`route` in PyTorch's machinery: gradients, fake tensors, torch.compile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGMA = 0.8
 
 
 def problem(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits that want a gradient, none within 1e-3 of its threshold, where the set of active keys would change."""
+    """Logits that require a gradient, none within 1e-3 of its threshold, where the set of active keys would change."""
     generator = torch.Generator().manual_seed(5)
     mean, var = torch.tensor([0.3, -0.2]), torch.tensor([1.5, 0.7])
     normalised = torch.randn(4, 2, 19, generator=generator)
@@ -30,7 +30,7 @@ def test_route_reference_passes_gradcheck() -> None:
 
 
 def test_route_op_passes_gradcheck() -> None:
-    """In float64, which the op lets in for this; its backward is the one that float32 runs."""
+    """In float64, which the op accepts for this alone; float32 has the same backward."""
     z, mean, var = problem(torch.float64)
     assert torch.autograd.gradcheck(lambda z: torch.ops.monet.route(z, mean, var, SIGMA)[1], z, eps=1e-7)
 

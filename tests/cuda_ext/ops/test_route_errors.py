@@ -85,7 +85,7 @@ def test_route_reference_takes_zero_tokens() -> None:
     ],
 )
 def test_route_kernel_guards_its_memory(change: dict[int, object], named: str) -> None:
-    """Whoever calls the op without `route` gets an error, not a wild read."""
+    """Calling the op without `route` gives an error, not an out-of-bounds read."""
     arguments = [GOOD["logits"], torch.zeros(2), torch.ones(2), 1.0, -1]
     for at, value in change.items():
         arguments[at] = value
