@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,12 +132,47 @@ def _check_files(folder: Path) -> None:
             raise DamagedError(f"{file} is truncated or damaged ({error}); copy it again.") from error
 
 
+def checkpoint_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that make a model, by name: config.json and its weights.
+
+    Raises:
+        WorkbenchError: one is missing.
+    """
+    hashes = {}
+    for file in [folder / "config.json", *weight_files(folder)]:
+        state = file.stat()
+        hashes[file.name] = _file_hash(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    return hashes
+
+
+@lru_cache(maxsize=256)
+def _file_hash(file: Path, *_state: int) -> str:
+    """The hash of a file in a state; weights are large, and the same model is checked again and again."""
+    return sha256(file)
+
+
+def loaded_from(model: MonetForCausalLM) -> Path | None:
+    """The folder whose files a model was loaded from; None where there is none, as for a model made in memory."""
+    name = model.name_or_path
+    if not name:
+        return None
+    folder = Path(name)
+    if not folder.is_dir() and _HUB_NAME.fullmatch(name):
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=_FILES, local_files_only=True))
+        except (OSError, ValueError):  # not in the cache
+            return None
+    return folder if (folder / "config.json").is_file() else None
+
+
 def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> dict[str, Any]:
     """A model's entry in a manifest: where it is, hashes of its files, and the shape of its routing."""
     config = model.config
     return {
         "path": str(folder.resolve()) if Path(path).exists() else str(path),
-        "hash": {file.name: sha256(file) for file in [folder / "config.json", *weight_files(folder)]},
+        "hash": checkpoint_hashes(folder),
         "heads": config.moe_heads,
         "keys": config.moe_experts,
         "decompose": config.moe_decompose,

@@ -16,7 +16,9 @@ from .output import Json, ModelArgument, RunArgument, err_console, out_console, 
 
 def export(
     model: ModelArgument,
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="any dataset with text and label")],
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="anything that `datasets` reads, with text and label")
+    ],
     run: RunArgument,
     resume: Annotated[bool, typer.Option("--resume", help="continue an interrupted export")] = False,
     ray: Annotated[str | None, typer.Option(help="address of a Ray cluster whose workers read parts, or local")] = None,
@@ -28,7 +30,8 @@ def export(
     limit: Annotated[int | None, typer.Option(help="read only this many documents, from the first")] = None,
     examples: Annotated[int, typer.Option(help="highest-scoring tokens to keep per expert")] = 32,
     keep_routing: Annotated[
-        str, typer.Option(metavar="all|FRACTION|none", help="documents whose routing is kept; statistics cover all")
+        str,
+        typer.Option(metavar="all|FRACTION|none", help="documents to keep routing of; statistics cover all"),
     ] = "all",
 ) -> None:
     """Run a model over a corpus once and record what every expert did."""

@@ -25,7 +25,7 @@ def run_command(*arguments: object) -> str:
 @pytest.fixture
 def brief(monkeypatch) -> None:
     """A bench that asks less often."""
-    for name, few in (("PAGES", 3), ("RANDOM", 3), ("BUSIEST", 1), ("WARM", 1)):
+    for name, few in (("PAGES", 3), ("RANDOM", 3), ("BUSIEST", 1), ("WARM_UP", 1)):
         monkeypatch.setattr(queries, name, few)
 
 

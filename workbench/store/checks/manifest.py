@@ -58,7 +58,9 @@ _MANIFEST: dict[str, Any] = {
         "hash": _Each(_HASH, r"[\w.-]+"),
         "heads": _POSITIVE,
         "keys": _POSITIVE,
-        "decompose": _Kind("vertical or horizontal", lambda value: value in ("vertical", "horizontal")),
+        "decompose": _Kind(
+            "the name of a decomposition", lambda value: isinstance(value, str) and value.isidentifier()
+        ),
         "groups": [_COUNT],
         "layers": _POSITIVE,
         "topk": _POSITIVE,

@@ -92,7 +92,11 @@ EXPERTS, EXAMPLES, INTERVALS = (f"{folder}/group-0.parquet" for folder in ("expe
         (ROUTING, _swap_rows, "routing inverted index of the routing|does not match the routing"),
         (ROUTING, _in_lists("keys1", lambda keys: keys[::-1]), "keys do not ascend"),
         (ROUTING, _in_lists("probs1", lambda probs: [probs[0] / 2, *probs[1:]]), "do not add up to 1"),
-        (ROUTING, _in_lists("probs2", lambda probs: probs[:-1]), "numbers of keys and probabilities|malformed"),
+        (
+            ROUTING,
+            _in_lists("probs2", lambda probs: probs[:-1]),
+            "different numbers of keys and probabilities|malformed",
+        ),
         (ROUTING, _in_lists("keys2", lambda keys: [*keys[:-1], 60_000]), "keys that the model does not have"),
         (ROUTING, lambda t: t.rename_columns(["a", "b", "c", "d"]), "columns are not those|does not hold"),
         (INDEX, lambda t: t.slice(0, len(t) - 1), "inverted index of the routing|does not match the routing"),
