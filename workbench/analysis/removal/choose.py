@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import BadInputError
 from ..specialisation.shares import label_shares, specialised_label
-from ..sums import LabelSums
+from ..sums import LabelSums, smoothing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +33,12 @@ def specialists(sums: LabelSums, ratio: float, min_tokens: int) -> list[Ids]:
 def preference(sums: LabelSums, label: int) -> Scores:
     """(E * E,) an expert's rate for a label over its mean rate for the others, both smoothed.
 
-    Smoothing (:func:`~workbench.analysis.sums.smoothing`) keeps experts active at few tokens from
-    extreme preferences. 1 for an expert that was never active.
+    Smoothing (:func:`~workbench.analysis.sums.smoothing`) keeps experts active at few tokens from extreme preferences.
+    1 for an expert that was never active.
     """
     rate = sums.mass / sums.label_tokens[:, None]
     active = sums.tokens.sum(0)
-    extra = sums.mass.sum(0) / np.maximum(active, 1) / sums.label_tokens.mean()
+    extra = smoothing(sums.mass, sums.tokens, sums.label_tokens)
     others = (rate.sum(0) - rate[label]) / (len(rate) - 1)
     return np.divide(rate[label] + extra, others + extra, out=np.ones(len(active)), where=active > 0)
 
