@@ -1,4 +1,4 @@
-"""How alike the outputs of experts are: what each writes on average, compared without writing it out for all."""
+"""Similarity of the mean outputs of experts, computed from the matrices of their keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from monet_model.experts import OutputPart
 from monet_model.record import record_pass
 
-from ...errors import WorkbenchError
+from ...errors import NotFoundError
 from ...progress import Progress, silent
 from ...store.address import shared_key
 from ..checks import check_same_model
@@ -25,21 +25,32 @@ if TYPE_CHECKING:
 
     from ...store import Run
 
-TOKENS = 20_000  # that the hidden units are averaged over, at most one document more
+SAMPLED_TOKENS = 20_000  # hidden units are averaged over about as many; the last document is read to its end
 
 
 @dataclass(frozen=True)
 class OutputDirections:
-    """What every expert of a group writes on average, in the layers of the group.
+    """The mean output of every expert of a group, over all layers of the group.
 
-    An expert's output rests on its hidden units, and those on the token. Here each hidden unit has its mean activation
-    over the tokens at which its key is used, weighted by the key's probability; the output at these means stands for
-    the expert. That is an approximation: tokens at which the key is used with other keys count too.
+    An expert's output depends on its hidden units, and these on the token. Here each hidden unit has its mean
+    activation over the tokens that use its key, weighted by the key's probability, and an expert's output is computed
+    from these means. This is an approximation: tokens that use the key together with other keys count as well.
 
     Attributes:
-        parts: of all layers of the group.
-        squares: (keys, keys) squared lengths, over all parts.
-        used: (keys, keys) whether both keys of an expert were used at the tokens read.
+        parts: the outputs as products of keys, for all layers of the group.
+        squares: (keys, keys) squared length of every expert's mean output.
+        used: (keys, keys) whether the sampled tokens use both keys of an expert.
+
+    Example:
+        >>> from workbench import load_model, open_run
+        >>> from workbench.analysis import output_directions
+        >>> run = open_run("runs/demo")
+        >>> directions = output_directions(run, load_model(run.model_path), group=0)
+        >>> expert = int(run.top_experts(0, limit=1).index[0])
+        >>> directions.similar(expert, 3).columns.tolist()
+        ['expert', 'cosine', 'shared']
+        >>> round(float(directions.cosines(expert)[expert]), 6)
+        1.0
     """
 
     parts: list[OutputPart]
@@ -47,17 +58,19 @@ class OutputDirections:
     used: Tensor
 
     def cosines(self, expert: int) -> np.ndarray:
-        """Cosine of an expert's mean output with that of each expert, over all layers of the group: (E * E,).
+        """Cosine similarity of one expert's mean output with that of every expert.
 
-        By products of the keys' own matrices: no expert's output but the one asked for is formed. NaN where a key was
-        not used.
+        Computed from the matrices of the keys; no output other than that of ``expert`` is formed.
+
+        Returns:
+            (E * E,) by flat id; NaN where a key was not used.
 
         Raises:
-            WorkbenchError: there is no such expert.
+            NotFoundError: there is no such expert.
         """
         keys = len(self.squares)
         if not 0 <= expert < keys**2:
-            raise WorkbenchError(f"there is no expert {expert}; ids run from 0 to {keys**2 - 1}.")
+            raise NotFoundError(f"there is no expert {expert}; ids run from 0 to {keys**2 - 1}.")
         i, j = divmod(expert, keys)
         dots = torch.stack([part.dots(part.vector(i, j)) for part in self.parts]).sum(0)
         lengths = self.squares.clamp(min=0).sqrt()
@@ -65,7 +78,13 @@ class OutputDirections:
         return torch.where(known, dots / (lengths * lengths[i, j]), torch.nan).clamp(-1, 1).flatten().numpy()
 
     def similar(self, expert: int, n: int) -> pd.DataFrame:
-        """The experts whose outputs are most like an expert's: expert, cosine and shared (``row``, ``column``, "")."""
+        """The ``n`` experts with the most similar mean outputs, most similar first.
+
+        Returns:
+            - expert: flat id.
+            - cosine: cosine similarity of the mean outputs.
+            - shared: the key that both have: ``row`` (set 1), ``column`` (set 2) or ``""``.
+        """
         cosine = self.cosines(expert)
         cosine[expert] = np.nan
         best = np.argsort(-cosine, kind="stable")[: min(n, int((~np.isnan(cosine)).sum()))]
@@ -77,14 +96,17 @@ class OutputDirections:
 def output_directions(
     run: Run, model: MonetForCausalLM, group: int, seed: int = 0, advance: Progress = silent
 ) -> OutputDirections:
-    """Measures :class:`OutputDirections` over documents drawn at random, until they have :data:`TOKENS` tokens.
+    """Measure the mean output of every expert of a group, on documents drawn at random.
 
     Args:
         run: an opened run.
         model: the model it was exported from, in evaluation mode.
-        group: of the experts.
-        seed: of the draw.
+        group: the layer group.
+        seed: seed of the draw.
         advance: called with the tokens read since its last call.
+
+    Returns:
+        :class:`OutputDirections`, whose class has an example.
 
     Raises:
         NotFoundError: the run has no such group.
@@ -93,7 +115,7 @@ def output_directions(
     first = run.group_layers[run.check_group(group)]
     check_same_model(run, model)
     drawn = run.documents[run.documents["tokens"] > 0].sample(frac=1, random_state=seed)
-    drawn = drawn[drawn["tokens"].cumsum() - drawn["tokens"] < TOKENS]
+    drawn = drawn[drawn["tokens"].cumsum() - drawn["tokens"] < SAMPLED_TOKENS]
     layers = range(first, min(first + model.config.moe_groups, model.config.num_hidden_layers))
     keys = run.num_keys
     totals: dict[tuple[int, int], Tensor] = {}  # sums of a layer's activations at the keys of a set
