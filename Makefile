@@ -31,7 +31,7 @@ runs/demo/analysis/mask.json: $(DEMO)/model.safetensors $(DEMO)/heldout.parquet 
 	$(MONET) analyze runs/demo
 	$(MONET) mask runs/demo
 
-SOURCES = pyproject.toml setup.cfg setup.py constraints.txt $(wildcard cuda_ext/csrc/* cuda_ext/csrc/cuda/*)
+SOURCES = pyproject.toml setup.cfg setup.py constraints.txt $(wildcard cuda_ext/csrc/*.h cuda_ext/csrc/*/*)
 
 define install
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

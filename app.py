@@ -1,17 +1,13 @@
-"""The dashboard's entry: `python app.py [RUN]` serves it; `app:server` is its WSGI application.
+"""The dashboard's entry: `python app.py [RUN]` serves it as `monet serve` does; `app:server` is its WSGI application.
 
 A WSGI server takes the run from the environment variable MONET_RUN, by default runs/demo.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from typing import Any
-
-from workbench.dashboard.serve import HOST, PORT, serve
-from workbench.errors import WorkbenchError
 
 DEFAULT_RUN = "runs/demo"
 
@@ -29,17 +25,14 @@ def __getattr__(name: str) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve a run until interrupted; the exit code is 2 where there is no run to serve or no address to serve it on."""
-    parser = argparse.ArgumentParser(prog="app.py", description="Browse the experts of an exported run.")
-    parser.add_argument("run", nargs="?", default=os.environ.get("MONET_RUN", DEFAULT_RUN), help="folder of the run")
-    parser.add_argument("--port", type=int, default=PORT)
-    parser.add_argument("--host", default=HOST, help=f"address to listen on; {HOST} keeps it on this machine")
-    options = parser.parse_args(arguments)
+    """Serve a run until interrupted; the exit code, which is 2 where there is no such run or address."""
+    from workbench.cli import main as monet
+
+    os.environ.setdefault("MONET_RUN", DEFAULT_RUN)
     try:
-        serve(options.run, options.host, options.port)
-    except WorkbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        monet(["serve", *(sys.argv[1:] if arguments is None else arguments)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
     return 0
 
 

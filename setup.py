@@ -1,8 +1,9 @@
 """Builds the compiled kernels of `cuda_ext`; everything else about the package is in pyproject.toml and setup.cfg.
 
-Two libraries: `_C` for the CPU, by the C++ compiler, and `_CUDA` for NVIDIA GPUs, whose kernels nvcc compiles. Both are
-optional. Where one cannot be built (no compiler, no nvcc, no torch at build time) the installation goes on and says so:
-`cuda_ext` then computes the same results with PyTorch operations, slower. `python -m cuda_ext` tells which.
+There are two libraries: `_C` for the CPU, built by the C++ compiler, and `_CUDA` for NVIDIA GPUs, whose kernels nvcc
+compiles. Both are optional: if one cannot be built (no compiler, no nvcc, no torch at build time), the installation
+says so and goes on. `cuda_ext` then computes the same results with PyTorch operations, more slowly. `python -m
+cuda_ext` shows which are in use.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from typing import Any
 from setuptools import setup
 from setuptools.errors import BaseError, CCompilerError, CompileError
 
-# What setuptools and torch raise where there is no compiler, or none that can compile the source.
+# What setuptools and torch raise if there is no compiler, or it cannot compile the source.
 BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError)
 
 CSRC = Path("cuda_ext/csrc")
 LAUNCH = CSRC / "cuda" / "launch.cu"
 FLAGS = ["-O3", "-g0", "-std=c++17"]
-ARCHITECTURES = ("80", "90", "100")  # newer GPUs compile the last one's PTX when they load it
+ARCHITECTURES = ("80", "90", "100")  # newer GPUs compile the last one's PTX when loading it
 
 
 def skipped(name: str, reason: object, remedy: str) -> None:
-    """Tells that the package is installed without one of its libraries, and why."""
+    """Say that the package is installed without one of its libraries, and why."""
     print(
         f"cuda_ext: the compiled {name} kernels were NOT built: {reason}\n"
         f"cuda_ext: the package works without them, more slowly; {remedy} and reinstall.",
@@ -36,14 +37,14 @@ def skipped(name: str, reason: object, remedy: str) -> None:
 
 
 def cpu_library(make: Any) -> Any:
-    """The library of the CPU kernels."""
+    """Return the extension with the CPU kernels."""
     return make(
         "cuda_ext._C",
-        [str(CSRC / f"{name}.cpp") for name in ("route", "mix", "accumulate", "contributions")],
-        depends=[str(header) for header in CSRC.glob("*.h")],
+        [str(CSRC / "cpu" / f"{name}.cpp") for name in ("route", "mix", "accumulate", "contributions")],
+        depends=[str(header) for header in (*CSRC.glob("*.h"), *CSRC.glob("cpu/*.h"))],
         extra_compile_args=[
             *FLAGS,
-            "-ffp-contract=off",  # the same bits on every instruction set
+            "-ffp-contract=off",  # for the same bits on every instruction set
             "-fno-math-errno",
             "-fno-trapping-math",
             "-Wno-psabi",
@@ -55,8 +56,8 @@ def cpu_library(make: Any) -> Any:
 
 
 def cuda_library(make: Any, nvcc: Path) -> Any:
-    """The library of the CUDA kernels, without the object that :func:`compile_kernels` makes; the runtime is inside."""
-    # nvcc may be a link or a script far from its toolkit: it knows where that is.
+    """Return the extension with the CUDA kernels, whose object file :func:`compile_kernels` makes, and the runtime."""
+    # nvcc may be a link or a script outside its toolkit, so ask it where that is.
     plan = subprocess.run([nvcc, "--dryrun", "-c", LAUNCH], capture_output=True, text=True, check=False).stderr
     home = Path(next((line.removeprefix("#$ TOP=") for line in plan.splitlines() if line.startswith("#$ TOP=")), "/"))
     runtime = [*home.glob("lib*/libcudart_static.a"), *home.glob("targets/*/lib/libcudart_static.a")][:1]
@@ -64,7 +65,7 @@ def cuda_library(make: Any, nvcc: Path) -> Any:
         "cuda_ext._CUDA",
         [str(CSRC / "cuda" / "library.cpp")],
         depends=[str(path) for path in (*CSRC.glob("*.h"), *CSRC.glob("cuda/*"))],
-        # 2.13 is the first whose stable ABI tells the stream.
+        # 2.13 is the first torch whose stable ABI gives access to the current stream.
         extra_compile_args=[*FLAGS, "-DTORCH_TARGET_VERSION=0x020d000000000000"],
         library_dirs=[str(path.parent) for path in runtime],
         libraries=["cudart_static", "dl", "rt", "pthread"],
@@ -73,7 +74,7 @@ def cuda_library(make: Any, nvcc: Path) -> Any:
 
 
 def compile_kernels(nvcc: Path, folder: Path) -> Path:
-    """Compiles the kernels for all architectures; returns the object."""
+    """Compile the kernels for all architectures and return the object file."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "launch.o"
     codes = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in ARCHITECTURES]
@@ -86,7 +87,7 @@ def compile_kernels(nvcc: Path, folder: Path) -> Path:
 
 
 def extensions() -> dict[str, Any]:
-    """Arguments of `setup` that build the libraries; none where they cannot be built."""
+    """Return the arguments of `setup` that build the libraries; none if they cannot be built."""
     if sys.platform == "win32":
         skipped("CPU", "they need g++ or clang++, which Windows builds of Python do not use", "use WSL")
         return {}
@@ -95,13 +96,13 @@ def extensions() -> dict[str, Any]:
     except ImportError as error:
         skipped("CPU", f"torch is not installed where the build runs ({error})", "install torch")
         return {}
-    found = shutil.which(os.environ.get("NVCC", "nvcc"))
+    nvcc = shutil.which(os.environ.get("NVCC", "nvcc"))
     modules = [cpu_library(CppExtension)]
-    if found:
-        modules.append(cuda_library(CppExtension, Path(found)))
+    if nvcc:
+        modules.append(cuda_library(CppExtension, Path(nvcc)))
 
     class OptionalBuild(BuildExtension):  # type: ignore[misc]
-        """Builds each library, or goes on without it."""
+        """Builds each library, or continues without it."""
 
         def build_extensions(self) -> None:
             for module in list(self.extensions):
@@ -109,7 +110,7 @@ def extensions() -> dict[str, Any]:
                 on_gpu = module.name == "cuda_ext._CUDA"
                 try:
                     if on_gpu:
-                        module.extra_objects = [str(compile_kernels(Path(found or ""), Path(self.build_temp)))]
+                        module.extra_objects = [str(compile_kernels(Path(nvcc or ""), Path(self.build_temp)))]
                     super().build_extensions()
                 except BUILD_ERRORS as error:
                     remedy = "install the CUDA toolkit" if on_gpu else "install a C++17 compiler (g++ or clang++)"

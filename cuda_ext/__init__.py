@@ -1,15 +1,16 @@
-"""Routing by product keys and what is computed from it: exact ops on CPU and GPU, each with its definition beside it.
+"""Exact product-key routing and the ops built on it, on CPU and GPU, each next to its definition in PyTorch.
 
     indices, probs, counts = route(logits, mean, var, sigma)
 
-:func:`route` reads the logits once in place of the dense batch normalisation, maximum, masking and softmax (arXiv
-2412.04139, section 3) and gives the short lists that the other ops work on: :func:`mix` (an expert layer's sums),
-:func:`accumulate` (statistics and best tokens of all experts) and :func:`contributions` (attribution). Nothing is cut,
-and the compiled kernels give the same bits on every instruction set and number of threads.
+:func:`route` reads the router logits once, where the paper's formulas take a dense batch normalisation, maximum, mask
+and softmax (arXiv 2412.04139, section 3), and returns short lists of active keys. The other ops work on these lists:
+:func:`mix` (the sums inside an expert layer), :func:`accumulate` (statistics and top tokens of all experts) and
+:func:`contributions` (direct attribution). No active key is dropped, and the compiled kernels return the same bits on
+every instruction set and with any number of threads.
 
-Compiled kernels do the work where they were built, on the CPU and on NVIDIA GPUs (``python -m cuda_ext`` tells which,
-and why not); elsewhere the definitions in plain PyTorch run on the tensors' device. This package knows torch and
-nothing else of the project.
+The compiled kernels run on the CPU and on NVIDIA GPUs, where they were built (``python -m cuda_ext`` shows which were,
+and why others were not). Everywhere else the PyTorch definitions run, on the tensors' device. This package depends on
+torch alone, on no other package of the project.
 """
 
 from .library import backend
@@ -18,5 +19,6 @@ from .ops.contributions import contributions
 from .ops.mix import mix
 from .ops.route import route
 from .reference.route import route_reference
+from .routing import Routing
 
-__all__ = ["Statistics", "accumulate", "backend", "contributions", "mix", "route", "route_reference"]
+__all__ = ["Routing", "Statistics", "accumulate", "backend", "contributions", "mix", "route", "route_reference"]

@@ -1,4 +1,4 @@
-"""`python -m cuda_ext`: what was built, what was loaded, on which instruction set or GPU, and why not."""
+"""`python -m cuda_ext`: which kernels were built and loaded, for which instruction set or GPU, and why not others."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ REMEDIES = {
 
 
 def main() -> None:
-    """Prints the state of the package."""
+    """Print which kernels run on this machine."""
     print(f"torch            {torch.__version__}, {torch.get_num_threads()} threads")
     for name, loaded in (("CPU", library.CPU), ("CUDA", library.CUDA)):
         print(f"{name + ' library':<17}{loaded.path or 'not built'}")
         if loaded.problem:
             print(f"{'':17}not loaded: {loaded.problem}")
             print(f"{'':17}{REMEDIES[name]}")
-    print(f"{'CPU runs':<17}{backend()} (the kernels know {', '.join(INSTRUCTION_SETS)})")
+    print(f"{'CPU runs':<17}{backend()} (compiled for {', '.join(INSTRUCTION_SETS)})")
     runs = "the CUDA kernels" if library.CUDA.loaded else "pytorch"
     has_gpu = torch.cuda.is_available()
-    print(f"{'GPU runs':<17}{f'{runs} ({torch.cuda.get_device_name()})' if has_gpu else 'nothing: torch finds no GPU'}")
-    print(f"{'other devices':<17}pytorch: the definitions run on the device")
+    print(f"{'GPU runs':<17}{f'{runs} ({torch.cuda.get_device_name()})' if has_gpu else 'nothing: torch sees no GPU'}")
+    print(f"{'other devices':<17}pytorch: the PyTorch definitions run on the device")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""`python -m cuda_ext.bench [--json]`: every op side by side with what it replaces, in one process on one thread.
+"""`python -m cuda_ext.bench [--json]`: every op beside the formulas it replaces, in one process on one thread.
 
-2,048 tokens, 8 heads, 512 keys, mean of 32 active, 8 units: 33.5 MB of logits, and as much of activations a key set.
-Dense formulas allocate arrays of that size, and most of their time can be page faults, so everything is timed twice:
-with malloc as it comes, and with malloc told to keep freed memory (glibc only). A ratio holds for one of the two.
-What is timed is the thread's processor time, which other processes disturb less than the clock; with `--device cuda`
-it is the GPU's time, over inputs that take turns so that its cache does not hold them.
+2,048 tokens, 8 heads, 512 keys, 32 active on average, 8 units: 33.5 MB of logits, and as much of activations per key
+set. Dense formulas allocate arrays of that size and can spend most of their time on page faults, so everything is timed
+twice: with the default malloc, and with a malloc that keeps freed memory (glibc only). Ratios compare within one of the
+two. The time is the thread's processor time, which other processes disturb less than wall time; with `--device cuda` it
+is GPU time, over several inputs in rotation, so that the GPU's cache does not hold them.
 
-The floor of a row is the time to read its op's inputs and write its outputs once, so many MB, at the speed of a copy
-that is measured beside it. `accumulate` reads and writes the statistics of every expert that is active.
+The floor of a row is the time to read its op's inputs and write its outputs once (the MB column), at the speed of a
+copy that is timed beside it. `accumulate` reads and writes the statistics of every active expert.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from .reference.mix import mix_horizontal_reference, mix_vertical_backward_refer
 from .reference.pairs import active_pairs
 from .reference.route import EPS
 
-TOKENS, FEW, HEADS, KEYS, TOPK, UNITS, LABELS, BEST = 2048, 32, 8, 512, 32, 8, 7, 20
+TOKENS, FEW_TOKENS, HEADS, KEYS, TOPK, UNITS, LABELS, BEST = 2048, 32, 8, 512, 32, 8, 7, 20
 COPY = "copy of as many bytes as the logits"
-SLOW_MS = 400.0  # what takes longer is timed three times only
+SLOW_MS = 400.0  # slower cases are timed three times only
 
 # glibc's mallopt: serve large blocks from the heap, never give the heap back.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -47,40 +47,40 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 @dataclass
 class Case:
-    """Something to time: ``against`` names the op that its time is divided by; ``bytes`` is what that op must move."""
+    """A case to time; ``against`` names the op that its time is divided by, ``bytes`` is what that op must move."""
 
     name: str
     run: Callable[[], object]
     against: str
-    bytes: int = 0  # the op's own row tells
+    bytes: int = 0  # set in the op's own row only
 
 
 def formula(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> Tensor:
-    """The authors' routing: batch normalisation, maximum, mask and softmax over the dense array."""
+    """Route with the paper's formula: batch normalisation, maximum, mask and softmax over the dense array."""
     normalised = torch.nn.functional.batch_norm(logits, mean, var, eps=EPS)
     threshold = normalised.amax(-1, keepdim=True).clamp(max=sigma)
     return torch.where(normalised >= threshold, logits, float("-inf")).softmax(-1)
 
 
 def dense_sums(a1: Tensor, a2: Tensor, g1: Tensor, g2: Tensor) -> tuple[Tensor, ...]:
-    """The sums of vertical experts from dense routing, as matrix products; activations (tokens, units, keys)."""
+    """Return the sums of vertical experts from dense routing by matrix products; activations (tokens, units, keys)."""
     rows, columns = (g1 * g2.sum(-1, keepdim=True)).sum(-2), (g2 * g1.sum(-1, keepdim=True)).sum(-2)
     cross1, cross2 = (a2 @ g2.mT) @ g1, (a1 @ g1.mT) @ g2
     return rows[:, None] * a1, cross1, rows, cross2, columns[:, None] * a2, columns
 
 
 def compiled_formula() -> Callable[..., Tensor]:
-    """`torch.compile` of the authors' routing."""
+    """Return :func:`formula` compiled by `torch.compile`."""
     return torch.compile(formula)
 
 
 def size(*tensors: Tensor) -> int:
-    """Bytes of tensors."""
+    """Return the bytes that tensors occupy."""
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def cases(device: str, seed: int = 0) -> Iterator[Case]:
-    """What is timed."""
+    """Yield all cases: each op, then what it replaces."""
     torch.manual_seed(seed)
     logits = torch.randn(TOKENS, HEADS, KEYS, device=device)
     mean, var = logits.mean((0, 2)), logits.var((0, 2))
@@ -90,7 +90,7 @@ def cases(device: str, seed: int = 0) -> Iterator[Case]:
     names = ("indices1", "probs1", "counts1", "indices2", "probs2", "counts2")
     arrays = dict(zip(names, (*first, *second), strict=True))
     routing = SimpleNamespace(**arrays, num_keys=KEYS)
-    few = SimpleNamespace(**{name: t[:FEW].contiguous() for name, t in arrays.items()}, num_keys=KEYS)
+    few = SimpleNamespace(**{name: t[:FEW_TOKENS].contiguous() for name, t in arrays.items()}, num_keys=KEYS)
     lists = size(*arrays.values())
     target, compiled = torch.empty_like(logits), compiled_formula()
 
@@ -142,33 +142,33 @@ def cases(device: str, seed: int = 0) -> Iterator[Case]:
             if not plain:
                 return accumulate(state, lists, labels, rows + at, starts + at)
             parts = [getattr(state, name) for name in STATE]
-            given = [getattr(lists, name) for name in names]
+            inputs = [getattr(lists, name) for name in names]
             where = (labels, rows + at, starts + at, rows)
-            accumulate_reference(*parts, *given, *where, KEYS, state.top, 2)  # type: ignore[call-arg]  # lists have no length
+            accumulate_reference(*parts, *inputs, *where, KEYS, state.top, 2)  # type: ignore[call-arg]  # a list has no length in its type
             state.next_row += len(rows)
             return None
 
         return run
 
-    of_expert = 2 * (16 + 8 + 12 * BEST)  # a label's two numbers, a bin and the list, read and written
+    of_expert = 2 * (16 + 8 + 12 * BEST)  # two counts of a label, a bin and the list, read and written
     yield Case("accumulate", counting(routing, plain=False), "accumulate", lists + KEYS**2 * of_expert)
-    short, given = f"accumulate, {FEW} tokens", [getattr(few, name) for name in names]
-    touched = len(active_pairs(*given, KEYS)[1].unique())  # type: ignore[call-arg]  # as above
-    yield Case(short, counting(few, plain=False), short, size(*given) + touched * of_expert)
+    short, inputs = f"accumulate, {FEW_TOKENS} tokens", [getattr(few, name) for name in names]
+    touched = len(active_pairs(*inputs, KEYS)[1].unique())  # type: ignore[call-arg]  # as above
+    yield Case(short, counting(few, plain=False), short, size(*inputs) + touched * of_expert)
     yield Case("  definition in PyTorch", counting(few, plain=True), short)
 
     d = [torch.randn(1, KEYS, UNITS, device=device) for _ in range(4)]
     c = [torch.randn(1, KEYS, device=device) for _ in range(2)]
-    hidden = (a1[:FEW], a2[:FEW])
-    top = f"contributions, {FEW} tokens, top 50"
-    must = size(*hidden, *given, *d, *c) + FEW * 50 * 12
+    hidden = (a1[:FEW_TOKENS], a2[:FEW_TOKENS])
+    top = f"contributions, {FEW_TOKENS} tokens, top 50"
+    must = size(*hidden, *inputs, *d, *c) + FEW_TOKENS * 50 * 12
     yield Case(top, lambda: contributions(hidden, few, (*d, *c), 50), top, must)
     by_definition: Callable[..., object] = contributions_reference
-    yield Case("  definition in PyTorch", lambda: by_definition(*hidden, *given, None, *d, *c, 50), top)
+    yield Case("  definition in PyTorch", lambda: by_definition(*hidden, *inputs, None, *d, *c, 50), top)
 
 
 def timed(run: Callable[[], object], device: str) -> float:
-    """Milliseconds of one run."""
+    """Return the milliseconds of one run."""
     if device == "cuda":
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
@@ -182,7 +182,7 @@ def timed(run: Callable[[], object], device: str) -> float:
 
 
 def measure(repeats: int, device: str) -> dict[str, dict[str, Any]]:
-    """Rows by name: least and median milliseconds, ratio to the op, floor; an op and its rivals take turns."""
+    """Return rows by name: least and median milliseconds, ratio to the op, floor. An op and its rivals take turns."""
     sets = [list(cases(device, seed)) for seed in range(4 if device == "cuda" else 1)]
     groups: dict[str, list[int]] = {}
     for at, case in enumerate(sets[0]):
@@ -218,22 +218,22 @@ def measure(repeats: int, device: str) -> dict[str, dict[str, Any]]:
 
 
 def keep_heap() -> bool:
-    """Tells glibc's malloc to keep freed memory; False where there is no glibc."""
+    """Make glibc's malloc keep freed memory; return False if there is no glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prints the table, or one JSON document."""
+    """Print the table, or one JSON document."""
     parser = argparse.ArgumentParser(prog="python -m cuda_ext.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--repeats", type=int, default=15, help="timed rounds an allocator (15)")
+    parser.add_argument("--repeats", type=int, default=15, help="timed rounds per allocator (15)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (cpu)")
     options = parser.parse_args(argv)
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
     if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: torch finds no GPU")
+        parser.error("--device cuda: torch sees no GPU")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

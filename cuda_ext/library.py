@@ -1,4 +1,4 @@
-"""The compiled libraries: found and loaded when the package is imported, and what there is to say about them."""
+"""The compiled libraries, which are loaded when the package is imported, and the outcome of loading them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # the CPU kernels' levels 0, 1, 2
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # levels 0, 1 and 2 of the CPU kernels
 
 CPU_OPS = (
     "best_level",
@@ -22,16 +22,16 @@ CPU_OPS = (
     "accumulate_kernel",
     "contributions_kernel",
 )
-CUDA_OPS = ("route_padded", "contribution_pairs")  # and implementations of the CPU's for the GPU
+CUDA_OPS = ("route_padded", "contribution_pairs")  # besides GPU implementations of most of CPU_OPS
 
 
 @dataclass(frozen=True)
 class Library:
-    """Outcome of loading a library of compiled kernels.
+    """The outcome of loading a library of compiled kernels.
 
     Attributes:
-        path: the library's file, None where none was built.
-        problem: why it is not loaded, "" where it is.
+        path: file of the library; None if it was not built.
+        problem: why it is not loaded; "" if it is.
     """
 
     path: Path | None
@@ -44,16 +44,16 @@ class Library:
 
 
 def load(module: str, ops: tuple[str, ...], compiler: str) -> Library:
-    """Loads compiled kernels, which registers their ops in ``torch.ops.monet``; never raises for want of them."""
-    found = find_spec(f"{__package__}.{module}")
-    if found is None or found.origin is None:
-        return Library(None, f"it was not built: no {compiler}, or no torch, where the package was installed")
-    path = Path(found.origin)
+    """Load compiled kernels, which registers their ops in ``torch.ops.monet``. Never raises if they are missing."""
+    spec = find_spec(f"{__package__}.{module}")
+    if spec is None or spec.origin is None:
+        return Library(None, f"it was not built: no {compiler}, or no torch, when the package was installed")
+    path = Path(spec.origin)
     try:
         torch.ops.load_library(path)
         for op in ops:
             getattr(torch.ops.monet, op)
-    except (OSError, RuntimeError, AttributeError) as error:  # built for another machine, torch or version
+    except (OSError, RuntimeError, AttributeError) as error:  # built for another machine, torch or package version
         return Library(path, f"torch {torch.__version__} cannot load it: {error}")
     return Library(path, "")
 
@@ -63,12 +63,23 @@ CUDA = load("_CUDA", CUDA_OPS, "nvcc") if CPU.loaded else Library(None, "it need
 
 
 def backend() -> str:
-    """What works on tensors on the CPU: the kernels' instruction set, or "pytorch" where none are loaded."""
+    """Return what computes on CPU tensors.
+
+    Returns:
+        The instruction set of the compiled kernels, the widest that this machine has: "baseline", "avx2" or "avx512".
+        "pytorch" if the kernels are not loaded; the ops then run as PyTorch operations, with the same results up to
+        rounding, many times slower.
+
+    Example:
+        >>> from cuda_ext import backend
+        >>> backend() in ("baseline", "avx2", "avx512", "pytorch")
+        True
+    """
     return INSTRUCTION_SETS[torch.ops.monet.best_level()] if CPU.loaded else "pytorch"
 
 
 def has_kernel(device: torch.device) -> bool:
-    """Whether compiled kernels serve a device; says so once in a process where they are missing."""
+    """Return whether compiled kernels run on a device. Warns, once per process, if they should and are missing."""
     library = {"cpu": CPU, "cuda": CUDA}.get(device.type)
     if library is None:
         return False
@@ -81,7 +92,7 @@ def has_kernel(device: torch.device) -> bool:
 def _warn_slow(device: str, problem: str) -> None:
     warnings.warn(
         f"cuda_ext computes with PyTorch operations on {device}, many times slower than its kernels: {problem}. "
-        "`python -m cuda_ext` tells more.",
+        "Run `python -m cuda_ext` for details.",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -1,41 +1,93 @@
-"""`Routing`: the sparse, exact routing of a batch of tokens in one layer group. The value everything else works on."""
+"""`Routing`: the sparse, exact routing of a batch of tokens in one layer group.
+
+It is the value that travels: the router returns it, and the expert layers, the export, the store, edits and attribution
+take it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .reference.pairs import active_pairs
+
+SCORE_BITS = 32  # of a packed (place, score)
+PLACE_BITS = 63 - SCORE_BITS
+
 
 def active_keys(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The entries of (..., keys) that are not 0: keys (..., k) int64, values (..., k) and numbers (...) int32.
+    """The non-zero entries of (..., keys): keys (..., k) int64, values (..., k) and counts (...) int32.
 
-    Keys ascend; slots past a row's number hold key 0 and value 0.
+    Keys ascend; slots past a row's count hold key 0 and value 0.
     """
     active = g != 0
     counts = active.sum(-1, dtype=torch.int32)
     width = int(counts.max()) if counts.numel() else 0
     used = torch.arange(width, device=g.device) < counts[..., None]
-    found = active.flatten().nonzero().squeeze(1) % g.shape[-1]  # in the order in which `used` runs
-    keys = torch.zeros(used.shape, dtype=torch.int64, device=g.device).masked_scatter_(used, found)
+    listed = active.flatten().nonzero().squeeze(1) % g.shape[-1]  # in the order in which `used` runs
+    keys = torch.zeros(used.shape, dtype=torch.int64, device=g.device).masked_scatter_(used, listed)
     return keys, g.gather(-1, keys).masked_fill(~used, 0), counts
+
+
+def _bits(num_keys: int) -> int:
+    """Bits of a flat expert id."""
+    return (num_keys**2 - 1).bit_length()
+
+
+def _merged(routing: Routing, place: Tensor) -> tuple[Tensor, Tensor]:
+    """The scores of equal places summed: ascending places (n,) int64 and scores (n,) float32, above 0.
+
+    Place and score are packed into the bits of one integer, so that a single fast sort brings the heads of a (token,
+    expert) together; positive floats are ordered as their bits are.
+
+    Args:
+        routing: a routing.
+        place: (tokens, heads, k1, k2) numbers below 2**PLACE_BITS that are equal for the same (token, expert).
+    """
+    scores = routing.probs1.float()[..., :, None] * routing.probs2.float()[..., None, :]
+    active = scores > 0
+    packed = (place[active] << SCORE_BITS) | scores[active].view(torch.int32).long()
+    # NumPy sorts integers several times as fast as PyTorch does on a CPU.
+    packed = packed.sort().values if packed.is_cuda else torch.from_numpy(np.sort(packed.numpy()))
+    place, score = packed >> SCORE_BITS, packed.to(torch.int32).view(torch.float32)
+    fresh = torch.ones_like(place, dtype=torch.bool)
+    fresh[1:] = place[1:] != place[:-1]
+    if bool(fresh.all()):
+        return place, score
+    starts = fresh.nonzero().squeeze(1)  # several heads reach the same expert
+    if packed.is_cuda:
+        lengths = torch.diff(starts, append=starts.new_tensor([len(place)]))
+        return place[starts], torch.segment_reduce(score, "sum", lengths=lengths)
+    return place[starts], torch.from_numpy(np.add.reduceat(score.numpy(), starts.numpy()))
 
 
 @dataclass(frozen=True)
 class Routing:
-    """Active keys of both sets for every token and head; nothing is cut.
+    """The active keys of both sets for every token and head, with their probabilities; nothing is cut.
 
-    Expert (i, j) scores ``sum_h p * q`` at a token, over the heads ``h`` whose first list holds (i, p) and whose second
-    list holds (j, q); its flat id is ``i * num_keys + j``. Entries past ``counts`` are padding: key 0, probability 0.
+    Expert (i, j) has the routing score ``sum_h p * q`` at a token, over the heads ``h`` whose first list holds (i, p)
+    and whose second list holds (j, q) (arXiv 2412.04139, section 3). Its flat id is ``i * num_keys + j``. Entries past
+    the counts are padding: key 0, probability 0.
 
     Attributes:
-        indices1, indices2: (tokens, heads, k) int16 key indices, ascending; k may differ between the sides.
+        indices1, indices2: (tokens, heads, k) int16 key indices, ascending; k may differ between the two sets.
         probs1, probs2: (tokens, heads, k) routing probabilities.
-        counts1, counts2: (tokens, heads) int32 number of active keys.
-        num_keys: E, the size of each key set.
+        counts1, counts2: (tokens, heads) int32 numbers of active keys.
+        num_keys: E, the number of keys in each set.
+
+    Example:
+        >>> from workbench import open_run
+        >>> routing = open_run("runs/demo").routing(slice(0, 3))  # the first three tokens, in layer group 0
+        >>> len(routing), routing.heads, routing.num_keys
+        (3, 2, 512)
+        >>> scores, experts = routing.top_experts(2)
+        >>> scores.shape
+        torch.Size([3, 2])
     """
 
     indices1: Tensor
@@ -48,7 +100,21 @@ class Routing:
 
     @classmethod
     def from_dense(cls, g1: Tensor, g2: Tensor) -> Routing:
-        """Sparse form of dense probabilities, each (..., heads, keys); leading dimensions are flattened to tokens."""
+        """The sparse form of dense probabilities.
+
+        Args:
+            g1, g2: (..., heads, keys); leading dimensions are flattened to tokens.
+
+        Raises:
+            ValueError: the shapes differ, or have fewer than three dimensions.
+
+        Example:
+            >>> import torch
+            >>> from cuda_ext import Routing
+            >>> g = torch.tensor([[[0.5, 0.0, 0.5]]])  # (tokens, heads, keys)
+            >>> Routing.from_dense(g, g).indices1.tolist()
+            [[[0, 2]]]
+        """
         if g1.shape != g2.shape or g1.ndim < 3:
             raise ValueError(f"g1 and g2 must share one shape (..., heads, keys); got {g1.shape} and {g2.shape}.")
         keys1, probs1, counts1 = active_keys(g1.flatten(0, -3))
@@ -57,7 +123,14 @@ class Routing:
         return cls(keys1, probs1, counts1, keys2, probs2, counts2, num_keys=g1.shape[-1])
 
     def dense(self) -> tuple[Tensor, Tensor]:
-        """Dense (g1, g2), each (tokens, heads, keys)."""
+        """Dense (g1, g2), each (tokens, heads, keys): the reverse of :meth:`from_dense`.
+
+        Example:
+            >>> from workbench import open_run
+            >>> g1, g2 = open_run("runs/demo").routing([0, 1]).dense()
+            >>> g1.shape
+            torch.Size([2, 2, 512])
+        """
 
         def expand(indices: Tensor, probs: Tensor) -> Tensor:
             return probs.new_zeros(*indices.shape[:2], self.num_keys).scatter_add(-1, indices.long(), probs)
@@ -77,16 +150,27 @@ class Routing:
         return self.counts1.shape[1]
 
     def __getitem__(self, tokens: slice | Tensor) -> Routing:
-        """The routing of some tokens, chosen by a slice or an index tensor."""
+        """The routing of the tokens that a slice or an index tensor selects."""
         return self._map(lambda tensor: tensor[tokens])
 
     def to(self, *args: Any, **kwargs: Any) -> Routing:
-        """A copy on another device; arguments as in :meth:`torch.Tensor.to`, without a dtype."""
+        """A copy on another device; takes the arguments of :meth:`torch.Tensor.to` except a dtype."""
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     @staticmethod
     def cat(parts: Sequence[Routing]) -> Routing:
-        """Concatenation over tokens; narrower parts are padded."""
+        """Concatenate over tokens; narrower parts are padded.
+
+        Raises:
+            ValueError: there is no part, or the numbers of keys or heads differ.
+
+        Example:
+            >>> from cuda_ext import Routing
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> len(Routing.cat([run.routing([0]), run.routing([5, 6])]))
+            3
+        """
         if not parts:
             raise ValueError("Routing.cat needs at least one part.")
         if len({(p.num_keys, p.heads) for p in parts}) > 1:
@@ -103,24 +187,88 @@ class Routing:
         return Routing(**tensors, num_keys=parts[0].num_keys)
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Every active (token, expert) once: token (n,), flat expert id (n,), score summed over heads (n,).
+        """Every active (token, expert) once, sorted by token, then expert.
 
-        Sorted by token, then expert. Size: tokens x heads x active pairs (about k * k), never tokens x E * E.
+        Size: tokens x heads x active pairs (about k * k), never tokens x E * E.
+
+        Returns:
+            Token (n,) int64, flat expert id (n,) int64, and score summed over heads (n,), above 0.
+
+        Example:
+            >>> import torch
+            >>> from cuda_ext import Routing
+            >>> g1 = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]]])  # (tokens, heads, keys)
+            >>> g2 = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.5, 0.5]]])
+            >>> token, expert, score = Routing.from_dense(g1, g2).pairs()
+            >>> expert.tolist(), score.tolist()  # expert (1, 2) is active in both heads
+            ([2, 4, 5], [0.5, 0.5, 1.0])
         """
-        score = self.probs1[..., :, None] * self.probs2[..., None, :]  # (tokens, heads, k1, k2)
-        expert = self.indices1.long()[..., :, None] * self.num_keys + self.indices2.long()[..., None, :]
-        token = torch.arange(len(self), device=score.device)[:, None, None, None]
-        flat = (token * self.num_keys**2 + expert)[score > 0]
-        unique, inverse = flat.unique(return_inverse=True)
-        total = torch.zeros(len(unique), dtype=score.dtype, device=score.device)
-        total = total.index_add(0, inverse, score[score > 0])
-        return unique // self.num_keys**2, unique % self.num_keys**2, total
+        if self.probs1.dtype != torch.float32:  # too wide to be packed beside its place
+            sides = self.indices1, self.probs1, self.counts1, self.indices2, self.probs2, self.counts2
+            return active_pairs(*sides, self.num_keys)
+        bits = _bits(self.num_keys)
+        pieces = []
+        for first, piece in self._pieces(PLACE_BITS - bits):
+            token = torch.arange(len(piece), device=self.probs1.device)[:, None, None, None] << bits
+            place, score = _merged(piece, token + piece._experts())
+            pieces.append((first + (place >> bits), place & ((1 << bits) - 1), score))
+        token, expert, score = (torch.cat(column) for column in zip(*pieces, strict=True))
+        return token, expert, score
+
+    def pairs_by_expert(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The pairs of :meth:`pairs` by expert, then token, in float32, a piece of consecutive tokens at a time.
+
+        Yields:
+            Flat expert id (n,) int64, token (n,) int64 counted from the first of all, and score (n,) float32.
+        """
+        bits = PLACE_BITS - _bits(self.num_keys)
+        for first, piece in self._pieces(bits):
+            token = torch.arange(len(piece), device=self.probs1.device)[:, None, None, None]
+            place, score = _merged(piece, (piece._experts() << bits) + token)
+            yield place >> bits, first + (place & ((1 << bits) - 1)), score
+
+    def _pieces(self, token_bits: int) -> Iterator[tuple[int, Routing]]:
+        """Pieces of so few tokens that their numbers take ``token_bits``, each with the number of its first token."""
+        size = 1 << token_bits
+        for first in range(0, max(len(self), 1), size):
+            yield first, self[first : first + size]
+
+    def _experts(self) -> Tensor:
+        """Flat ids of all pairs of listed keys, padding included: (tokens, heads, k1, k2) int64."""
+        return self.indices1.long()[..., :, None] * self.num_keys + self.indices2.long()[..., None, :]
+
+    def first_keys(self, low: int, high: int) -> Routing:
+        """The routing restricted to experts (i, j) with ``low <= i < high``; all other entries of set 1 are dropped."""
+        if (low, high) == (0, self.num_keys):
+            return self
+        kept = (self.probs1 > 0) & (self.indices1 >= low) & (self.indices1 < high)
+        counts = kept.sum(-1, dtype=torch.int32)
+        order = torch.argsort(~kept, dim=-1, stable=True)[..., : int(counts.max()) if counts.numel() else 0]
+
+        def pick(values: Tensor) -> Tensor:
+            return values.where(kept, 0).gather(-1, order)
+
+        return replace(self, indices1=pick(self.indices1), probs1=pick(self.probs1), counts1=counts)
 
     def scores(self, experts: Tensor) -> Tensor:
-        """Scores of chosen experts at every token: (tokens, n) for flat ids (n,).
+        """Routing scores of the given experts at every token.
+
+        Args:
+            experts: (n,) flat ids.
+
+        Returns:
+            (tokens, n) scores; 0 where an expert is not active.
 
         Raises:
             IndexError: an id is outside 0 .. E * E - 1.
+
+        Example:
+            >>> import torch
+            >>> from workbench import open_run
+            >>> routing = open_run("runs/demo").routing(slice(0, 10))
+            >>> token, expert, score = routing.pairs()
+            >>> torch.allclose(routing.scores(expert[:1])[token[0], 0], score[0])
+            True
         """
         if experts.numel() and not (int(experts.min()) >= 0 and int(experts.max()) < self.num_keys**2):
             raise IndexError(f"expert ids must lie in 0 .. {self.num_keys**2 - 1}.")
@@ -128,9 +276,17 @@ class Routing:
         return torch.einsum("the,the->te", g1[..., experts // self.num_keys], g2[..., experts % self.num_keys])
 
     def top_experts(self, n: int) -> tuple[Tensor, Tensor]:
-        """The ``n`` highest-scoring experts of each token: scores (tokens, n) and flat ids (tokens, n).
+        """The ``n`` experts with the highest routing score at each token.
 
-        Tokens with fewer active experts are padded with score 0 and id -1; ties fall to the lower id.
+        Returns:
+            Scores (tokens, n), highest first, and flat ids (tokens, n) int64. Equal scores are ordered by id. Tokens
+            with fewer active experts are padded with score 0 and id -1.
+
+        Example:
+            >>> from workbench import open_run
+            >>> scores, experts = open_run("runs/demo").routing(slice(0, 4)).top_experts(3)
+            >>> bool((scores[:, 0] >= scores[:, 1]).all())
+            True
         """
         token, expert, score = self.pairs()
         order = torch.argsort(score, descending=True, stable=True)

@@ -1,4 +1,4 @@
-"""A sparse routing as the ops take it, and what they ask of one."""
+"""The sparse routing that the ops take, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-MAX_KEYS = 2**15 - 1  # indices are 16-bit
+MAX_KEYS = 2**15 - 1  # indices are signed 16-bit integers
 
 Sides = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class SparseRouting(Protocol):
-    """Active keys of both sets for every token and head: two results of :func:`cuda_ext.route` and the number of keys.
+    """Active keys of both sets per token and head: two results of :func:`cuda_ext.route`, and the number of keys.
 
-    Expert (i, j) scores ``sum_h p * q`` at a token, over the heads whose first list holds (i, p) and whose second list
-    holds (j, q). Slots at or past a row's number are padding and are never read.
+    :class:`cuda_ext.routing.Routing` is one. The routing score of expert (i, j) at a token is ``sum_h p * q``, over the
+    heads whose first list holds (i, p) and whose second list holds (j, q). Slots from a row's count on are padding and
+    are never read.
 
     Attributes:
-        indices1, indices2: (tokens, heads, k) int16 key indices, each once in a row; k may differ between the sides.
-        probs1, probs2: (tokens, heads, k) probabilities.
+        indices1, indices2: (tokens, heads, k) int16 key indices, distinct within a row; k may differ between the sets.
+        probs1, probs2: (tokens, heads, k) routing probabilities.
         counts1, counts2: (tokens, heads) int32 numbers of active keys.
         num_keys: E, the size of each key set.
     """
@@ -42,16 +43,16 @@ class SparseRouting(Protocol):
 
 
 def check_tensor(name: str, value: object, shape: tuple[int | str, ...], device: torch.device | None = None) -> Tensor:
-    """The value, if it is a tensor of this shape (a word stands for any size) on this device.
+    """Return the value if it is a tensor of this shape on this device; a word in ``shape`` matches any size.
 
     Raises:
-        TypeError: it is no tensor.
-        ValueError: it has another shape, or lies on another device.
+        TypeError: it is not a tensor.
+        ValueError: it has another shape, or is on another device.
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor; got {type(value).__name__}.")
     fits = value.ndim == len(shape) and all(
-        isinstance(want, str) or want == size for want, size in zip(shape, value.shape, strict=True)
+        isinstance(expected, str) or expected == size for expected, size in zip(shape, value.shape, strict=True)
     )
     if not fits:
         expected = ", ".join(str(size) for size in shape)
@@ -62,25 +63,29 @@ def check_tensor(name: str, value: object, shape: tuple[int | str, ...], device:
 
 
 def activations(hidden: Tensor | tuple[Tensor, ...], keys: int) -> dict[str, Tensor]:
-    """The activations of one key set, or of both, by name for messages; shapes and devices checked, dtypes not.
+    """Return the activations of one key set, or of both, by the names that error messages use.
+
+    Checks shapes and devices, not dtypes.
 
     Raises:
-        TypeError: one is no tensor.
+        TypeError: one is not a tensor.
         ValueError: a wrong number, shape or device.
     """
-    given = (hidden,) if isinstance(hidden, Tensor) else tuple(hidden)
-    names = ("hidden",) if len(given) == 1 else ("hidden[0]", "hidden[1]")
-    if len(given) != len(names):
-        raise ValueError(f"hidden must be one tensor or a pair of tensors; got {len(given)}.")
-    first = check_tensor(names[0], given[0], ("tokens", keys, "units"))
-    return {name: check_tensor(name, a, tuple(first.shape), first.device) for name, a in zip(names, given, strict=True)}
+    tensors = (hidden,) if isinstance(hidden, Tensor) else tuple(hidden)
+    names = ("hidden",) if len(tensors) == 1 else ("hidden[0]", "hidden[1]")
+    if len(tensors) != len(names):
+        raise ValueError(f"hidden must be one tensor or a pair of tensors; got {len(tensors)}.")
+    first = check_tensor(names[0], tensors[0], ("tokens", keys, "units"))
+    return {n: check_tensor(n, a, tuple(first.shape), first.device) for n, a in zip(names, tensors, strict=True)}
 
 
 def sides(routing: SparseRouting, dtype: torch.dtype, device: torch.device, tokens: int | None = None) -> Sides:
-    """The six arrays of a routing, probabilities in ``dtype``; shapes, dtypes and devices checked, values not.
+    """Return the six arrays of a routing, with probabilities in ``dtype``.
+
+    Checks shapes, dtypes and devices; :func:`check_values` checks the values.
 
     Raises:
-        TypeError: an array is no tensor, or of a wrong dtype.
+        TypeError: an array is not a tensor, or has a wrong dtype.
         ValueError: a wrong shape, device or number of keys.
     """
     if not 1 <= routing.num_keys <= MAX_KEYS:
@@ -94,17 +99,17 @@ def sides(routing: SparseRouting, dtype: torch.dtype, device: torch.device, toke
         rows, heads, width = indices.shape
         check_tensor(f"routing.probs{n}", probs, (rows, heads, width), device)
         check_tensor(f"routing.counts{n}", counts, (rows, heads), device)
-        for name, value, wanted in (("indices", indices, torch.int16), ("counts", counts, torch.int32)):
-            if value.dtype != wanted:
-                raise TypeError(f"routing.{name}{n} must be {wanted}; got {value.dtype}.")
+        for name, value, expected in (("indices", indices, torch.int16), ("counts", counts, torch.int32)):
+            if value.dtype != expected:
+                raise TypeError(f"routing.{name}{n} must be {expected}; got {value.dtype}.")
         if not probs.is_floating_point():
-            raise TypeError(f"routing.probs{n} must be of a floating dtype; got {probs.dtype}.")
+            raise TypeError(f"routing.probs{n} must have a floating dtype; got {probs.dtype}.")
         arrays += [indices, probs.to(dtype), counts]
-    return tuple(arrays)  # type: ignore[return-value]  # three a side
+    return tuple(arrays)  # type: ignore[return-value]  # three per side
 
 
 def check_values(indices1: Tensor, counts1: Tensor, indices2: Tensor, counts2: Tensor, keys: int) -> None:
-    """Raises IndexError, naming the array, unless all indices are keys and all counts fit. Looks at the data."""
+    """Raise IndexError, naming the array, unless all indices are keys and all counts fit. Reads the data."""
     for n, indices, counts in (("1", indices1, counts1), ("2", indices2, counts2)):
         for name, values, last in (("indices", indices, keys - 1), ("counts", counts, indices.shape[-1])):
             if values.numel() == 0:

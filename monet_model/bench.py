@@ -1,21 +1,21 @@
-"""`python -m monet_model.bench [--json]`: the forward pass plain, edited and hooked, beside what it replaces.
+"""`python -m monet_model.bench [--json]`: the forward pass plain, edited and hooked, beside the formulas it replaces.
 
-Random weights, CPU, one thread, evaluation. Two shapes: the demo model whole (hidden 128, 4 layers in groups of 2, 512
-keys, 2 heads, k 8, 8 x 128 tokens) and one layer, router and experts, of the 1.4B model (hidden 2048, 512 keys, 8
+Random weights, CPU, one thread, evaluation mode. Two shapes: the whole demo model (hidden 128, 4 layers in groups of 2,
+512 keys, 2 heads, k 8, 8 x 128 tokens) and one layer, router and experts, of the 1.4B model (hidden 2048, 512 keys, 8
 heads, k 32). Cases, all on the same weights and tokens:
 
     plain               the model as it is
-    edited              every expert scaled by a factor of its own
-    without the ops     the plain forward on cuda_ext's definitions in PyTorch, as where no compiler was at hand
-    every hook cached   in TransformerLens, every activation kept
+    edited              every expert scaled by a different factor
+    without the ops     the plain forward on cuda_ext's PyTorch definitions, as in an installation without a compiler
+    every hook cached   in TransformerLens, caching every activation
     authors' formulas   the paper's einsums and dense routing
-      oneDNN's products the same, its matrix products by the library that `monet_model.projection` takes
-    every expert        the edited output by explicit expansion: E_ij(x) of all 262,144 experts written out, for one key
-                        at a time (what is at work stays in the cache); timed on a few tokens
+      oneDNN's products the same, with the matrix products of `monet_model.projection`
+    every expert        the edited output by explicit expansion: E_ij(x) of all 262,144 experts, one key at a time, so
+                        that the working set stays in the cache; timed on a few tokens
 
-Processor time, cases taken in turn, median. Memory is the peak of tensors alive beyond those there before, as torch's
-profiler counts allocations; the edit's extra memory is that of an edited forward over a plain one of the few tokens, as
-a share of the expansion's. Last comes where the time of the plain forward goes, by operator.
+Median processor time of cases taken in turn. Memory is the peak of tensors allocated during the run, as torch's
+profiler counts them; the edit's extra memory is that of an edited over a plain forward of the few tokens, as a share of
+the expansion's. The last lines show where the plain forward spends its time, by operator.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ LARGE: dict[str, Any] = {
     "vocab_size": 8, "hidden_size": 2048, "num_hidden_layers": 1, "num_attention_heads": 16, "moe_dim": 16,
     "moe_heads": 8, "moe_experts": 512, "moe_topk": 32, "moe_groups": 1,
 }  # fmt: skip
-FEW = 4  # tokens of the explicit expansion
+FEW_TOKENS = 4  # for the explicit expansion
 (PLAIN, EDITED, DEFINITIONS, HOOKED, FORMULAS, PRODUCTS, EXPANDED, FEW_PLAIN, FEW_EDITED) = (
     "plain",
     "edited",
@@ -72,14 +72,14 @@ FEW = 4  # tokens of the explicit expansion
 
 @dataclass
 class Case:
-    """Something to time: what runs, and over how many tokens."""
+    """A case to time, and the number of tokens that it processes."""
 
     run: Callable[[], object]
     tokens: int
 
 
 class FormulaRouter(nn.Module):
-    """The router as the paper writes it (section 3), dense throughout: gives g1 and g2 in place of a `Routing`."""
+    """The router by the paper's formula (section 3), dense: returns g1 and g2 instead of a `Routing`."""
 
     def __init__(self, router: MonetRouter) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class FormulaRouter(nn.Module):
 
 
 class FormulaExperts(nn.Module):
-    """Vertical experts as the paper writes them: one einsum a term (section 3)."""
+    """Vertical experts by the paper's formulas (section 3), one einsum per term."""
 
     def __init__(self, moe: VerticalExperts) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class FormulaExperts(nn.Module):
 
 
 class EveryExpert(nn.Module):
-    """Edited vertical experts by explicit expansion: the outputs of all experts of a key, a key and a token a time."""
+    """Edited vertical experts by explicit expansion: all experts of one key at a time, per token."""
 
     def __init__(self, moe: VerticalExperts) -> None:
         super().__init__()
@@ -142,21 +142,21 @@ class EveryExpert(nn.Module):
 
 @contextmanager
 def pytorch_products() -> Iterator[None]:
-    """While it lasts, every projection is PyTorch's own."""
-    with mock.patch.object(projection, "FEW", sys.maxsize):
+    """Compute every projection with PyTorch's own product while the context is active."""
+    with mock.patch.object(projection, "MIN_TOKENS", sys.maxsize):
         yield
 
 
 @contextmanager
 def definitions() -> Iterator[None]:
-    """While it lasts, the compiled kernels are as if they had not been built."""
+    """Run as if the compiled kernels had not been built while the context is active."""
     with mock.patch.object(library, "CPU", library.Library(None, "left out of a benchmark")), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         yield
 
 
 def within(context: Callable[[], Any], run: Callable[[], object]) -> Callable[[], object]:
-    """``run`` inside a context."""
+    """Return a function that calls ``run`` inside a context."""
 
     def inside() -> object:
         with context():
@@ -166,7 +166,7 @@ def within(context: Callable[[], Any], run: Callable[[], object]) -> Callable[[]
 
 
 def settled(config: MonetConfig) -> MonetForCausalLM:
-    """A random model whose router logits have a standard deviation of about 1, with statistics to match."""
+    """Return a random model whose router logits have a standard deviation of about 1, with statistics to match."""
     torch.manual_seed(0)
     model = MonetForCausalLM(config).eval()
     with torch.no_grad():
@@ -178,14 +178,14 @@ def settled(config: MonetConfig) -> MonetForCausalLM:
 
 
 def bridge(model: MonetForCausalLM) -> Any:
-    """The model in TransformerLens."""
+    """Return the model as loaded into TransformerLens."""
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return load_lens(folder, device="cpu")
 
 
 def demo_cases() -> dict[str, Case]:
-    """What is timed on the demo model, whole."""
+    """Return the cases for the whole demo model."""
     model = settled(MonetConfig(**DEMO))
     ids = torch.randint(0, DEMO["vocab_size"], (8, 128))
     edits = {layer: torch.rand(512, 512) for layer in (0, 2)}
@@ -194,7 +194,7 @@ def demo_cases() -> dict[str, Case]:
         layer.router, layer.moe = layer.router and FormulaRouter(layer.router), FormulaExperts(layer.moe)
     for layer in written_out.model.layers:
         layer.moe = EveryExpert(layer.moe)
-    few = ids[:1, :FEW]
+    few = ids[:1, :FEW_TOKENS]
     return {
         PLAIN: Case(lambda: model(ids), ids.numel()),
         EDITED: Case(within(lambda: model.edit_experts(edits), lambda: model(ids)), ids.numel()),
@@ -202,20 +202,20 @@ def demo_cases() -> dict[str, Case]:
         HOOKED: Case(lambda: lens.run_with_cache(ids), ids.numel()),
         FORMULAS: Case(within(pytorch_products, lambda: formulas(ids)), ids.numel()),
         PRODUCTS: Case(lambda: formulas(ids), ids.numel()),
-        EXPANDED: Case(within(lambda: written_out.edit_experts(edits), lambda: written_out(few)), FEW),
-        FEW_PLAIN: Case(lambda: model(few), FEW),
-        FEW_EDITED: Case(within(lambda: model.edit_experts(edits), lambda: model(few)), FEW),
+        EXPANDED: Case(within(lambda: written_out.edit_experts(edits), lambda: written_out(few)), FEW_TOKENS),
+        FEW_PLAIN: Case(lambda: model(few), FEW_TOKENS),
+        FEW_EDITED: Case(within(lambda: model.edit_experts(edits), lambda: model(few)), FEW_TOKENS),
     }
 
 
 def large_cases(tokens: int) -> dict[str, Case]:
-    """What is timed on the layer of the 1.4B model."""
+    """Return the cases for one layer of the 1.4B model."""
     model = settled(MonetConfig(**LARGE))
     layer = model.model.layers[0]
     router, moe = cast(MonetRouter, layer.router), cast(VerticalExperts, layer.moe)
     formula_router, formula_experts, written_out = FormulaRouter(router), FormulaExperts(moe), EveryExpert(moe)
     x, factors = torch.randn(1, tokens, LARGE["hidden_size"]), torch.rand(512, 512)
-    lens, few = bridge(model), x[:, :FEW]
+    lens, few = bridge(model), x[:, :FEW_TOKENS]
     block = lens.blocks[0]
     cache: dict[str, Tensor] = {}
     names = [name for name in lens.hook_dict if name.startswith(("blocks.0.router.", "blocks.0.mlp."))]
@@ -235,14 +235,14 @@ def large_cases(tokens: int) -> dict[str, Case]:
         HOOKED: Case(hooked, tokens),
         FORMULAS: Case(within(pytorch_products, formulas), tokens),
         PRODUCTS: Case(formulas, tokens),
-        EXPANDED: Case(lambda: written_out(few, router(few), factors), FEW),
-        FEW_PLAIN: Case(lambda: moe(few, router(few)), FEW),
-        FEW_EDITED: Case(lambda: moe(few, router(few), factors), FEW),
+        EXPANDED: Case(lambda: written_out(few, router(few), factors), FEW_TOKENS),
+        FEW_PLAIN: Case(lambda: moe(few, router(few)), FEW_TOKENS),
+        FEW_EDITED: Case(lambda: moe(few, router(few), factors), FEW_TOKENS),
     }
 
 
 def peak_bytes(run: Callable[[], object]) -> int:
-    """Most bytes of tensors alive at once in a run."""
+    """Return the peak bytes of tensors that a run allocates."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -254,7 +254,7 @@ def peak_bytes(run: Callable[[], object]) -> int:
 
 
 def shares(run: Callable[[], object], n: int = 6) -> dict[str, float]:
-    """The operators that take most of a run's processor time, as shares of it."""
+    """Return the ``n`` operators that take most of a run's processor time, as shares of it."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         run()
     rows = sorted(profiler.key_averages(), key=lambda row: -row.self_cpu_time_total)
@@ -264,14 +264,14 @@ def shares(run: Callable[[], object], n: int = 6) -> dict[str, float]:
 
 @torch.no_grad()
 def measure(cases: dict[str, Case], repeats: int) -> dict[str, Any]:
-    """Microseconds and peak kilobytes a token of each case, the ratios that matter, and where the time goes."""
+    """Return microseconds and peak kilobytes per token of each case, ratios, and the time by operator."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for case in cases.values():
         case.run()
     for turn in range(repeats):
         for name, case in cases.items():
             if name == EXPANDED and turn:
-                continue  # its seconds need no median
+                continue  # slow enough to be timed once
             start = process_time()
             case.run()
             times[name].append(1e6 * (process_time() - start) / case.tokens)
@@ -292,11 +292,11 @@ def measure(cases: dict[str, Case], repeats: int) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prints the tables, or one JSON document."""
+    """Print the tables, or one JSON document."""
     parser = argparse.ArgumentParser(prog="python -m monet_model.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--repeats", type=int, default=9, help="timed rounds (9)")
-    parser.add_argument("--tokens", type=int, default=256, help="tokens through the layer of the 1.4B model (256)")
+    parser.add_argument("--tokens", type=int, default=256, help="tokens for the layer of the 1.4B model (256)")
     options = parser.parse_args(argv)
     if options.repeats < 1 or options.tokens < 1:
         parser.error("--repeats and --tokens must be at least 1")

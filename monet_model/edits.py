@@ -1,24 +1,35 @@
-"""Expert edits in force: which factor matrix scales the experts of which layer group, in this thread."""
+"""The expert edits in force in this thread: the factor matrix that scales the experts of each layer group."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import MonetConfig
 
-Edits = Mapping[int, Tensor]
+Edits = Mapping[int, Tensor]  # layer that owns a router -> (E, E) factors
+
+
+class ModelEdit(Protocol):
+    """An edit that knows which model it was made for, such as :class:`monet_model.ExpertEdit`."""
+
+    def check(self, model: nn.Module) -> None:
+        """Raise ValueError unless it was made for this model."""
+
+    def matrices(self) -> dict[int, Tensor]:
+        """Its factors: layer that owns a router -> (E, E)."""
 
 
 class _Active(threading.local):
-    """What a thread has in force: identity of a model -> layer that owns a router -> (E, E).
+    """The edits of one thread: id of a model -> layer that owns a router -> (E, E) factors.
 
-    Private to a thread, so one dashboard user's edit never reaches another's forward pass. Not a context variable:
-    `torch.compile` knows this one, and looks it up without breaking the graph.
+    Private to a thread, so that one dashboard user's edit never reaches another's forward pass. Not a context variable:
+    `torch.compile` traces a thread-local without breaking the graph.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""`ExpertEdit`: a set of scaled experts that can be published, tied to the model whose experts they are."""
+"""`ExpertEdit`: factors of single experts as a small file that can be published, tied to the model it was made for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +18,7 @@ from .identity import model_identity
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .modeling import MonetForCausalLM
+    from .config import MonetConfig
 
 FORMAT = "monet-expert-edit-1"
 
@@ -27,15 +27,20 @@ FORMAT = "monet-expert-edit-1"
 class ExpertEdit:
     """Factors of single experts: 0 removes one, 2 doubles it; experts that are not named keep factor 1.
 
-    >>> edit = ExpertEdit.from_experts(model, {0: python_experts})
-    >>> edit.save("no-python.safetensors")
-    >>> with model.edit_experts(ExpertEdit.load("no-python.safetensors")): ...
-
     Attributes:
         experts: layer that owns a router -> (n,) int64 flat expert ids, each once.
         factors: the same layers -> (n,) float32 factors.
-        keys: E, the keys of each set.
-        identity: of the model the experts belong to, :func:`model_identity`.
+        keys: E, the number of keys in each set.
+        identity: digest of the model that the experts belong to.
+
+    Example:
+        >>> from monet_model import ExpertEdit, MonetForCausalLM
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo").eval()
+        >>> edit = ExpertEdit.from_experts(model, {0: [17, 513], 2: [99]})  # removes three experts
+        >>> edit.save("three.safetensors")
+        >>> with model.edit_experts(ExpertEdit.load("three.safetensors")):
+        ...     len(edit)
+        3
     """
 
     experts: Mapping[int, Tensor]
@@ -54,29 +59,49 @@ class ExpertEdit:
 
     @classmethod
     def from_experts(
-        cls, model: MonetForCausalLM, experts: Mapping[int, Tensor | list[int]], factor: float = 0.0
+        cls, model: nn.Module, experts: Mapping[int, Tensor | list[int]], factor: float = 0.0
     ) -> ExpertEdit:
-        """One factor for all of the named experts, by default 0: their removal.
+        """The same factor for all of the given experts, by default 0, which removes them.
 
         Args:
+            model: the model whose experts they are.
             experts: layer that owns a router -> flat expert ids, ``i * E + j``.
+            factor: what their outputs are multiplied with.
 
         Raises:
-            ValueError: a layer owns no router, an id is out of range or named twice, the factor is not finite.
+            ValueError: a layer owns no router, an id is out of range or named twice, or the factor is not finite.
+
+        Example:
+            >>> from monet_model import ExpertEdit, MonetForCausalLM
+            >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+            >>> ExpertEdit.from_experts(model, {0: [17]}, factor=2.0).factors[0]
+            tensor([2.])
         """
         ids = {layer: torch.as_tensor(chosen, dtype=torch.int64).flatten() for layer, chosen in experts.items()}
         return cls._of(model, ids, {layer: torch.full(chosen.shape, float(factor)) for layer, chosen in ids.items()})
 
     @classmethod
-    def from_frame(cls, model: MonetForCausalLM, frame: pd.DataFrame) -> ExpertEdit:
-        """From a table of one row an expert.
+    def from_frame(cls, model: nn.Module, frame: pd.DataFrame) -> ExpertEdit:
+        """An edit from a table with one row per expert.
 
         Args:
-            frame: columns ``expert`` (flat id), ``factor``, and either ``group`` (number of a routing group) or
-                ``layer`` (that owns a router).
+            model: the model whose experts they are.
+            frame: a DataFrame with the columns
+
+                - expert: flat id,
+                - factor: what its output is multiplied with,
+                - group: number of its routing group, or instead layer: the layer that owns the group's router.
 
         Raises:
             ValueError: a column is missing, or as :meth:`from_experts`.
+
+        Example:
+            >>> import pandas as pd
+            >>> from monet_model import ExpertEdit, MonetForCausalLM
+            >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+            >>> frame = pd.DataFrame({"group": [0, 1], "expert": [17, 99], "factor": [0.0, 2.0]})
+            >>> list(ExpertEdit.from_frame(model, frame).experts)  # layers 0 and 2 own the routers
+            [0, 2]
         """
         places = [name for name in ("group", "layer") if name in frame]
         missing = [name for name in ("expert", "factor") if name not in frame]
@@ -85,7 +110,7 @@ class ExpertEdit:
                 "an edit's table needs the columns expert, factor and one of group and layer; "
                 f"got {', '.join(map(str, frame.columns)) or 'none'}."
             )
-        owners = [group.start for group in model.config.routing_groups]
+        owners = [group.start for group in _config(model).routing_groups]
         experts, factors = {}, {}
         for place, rows in frame.groupby(places[0]):
             if places[0] == "group" and place not in range(len(owners)):
@@ -96,19 +121,26 @@ class ExpertEdit:
         return cls._of(model, experts, factors)
 
     @classmethod
-    def _of(cls, model: MonetForCausalLM, experts: dict[int, Tensor], factors: dict[int, Tensor]) -> ExpertEdit:
-        owners = [group.start for group in model.config.routing_groups]
+    def _of(cls, model: nn.Module, experts: dict[int, Tensor], factors: dict[int, Tensor]) -> ExpertEdit:
+        owners = [group.start for group in _config(model).routing_groups]
         for layer in experts:
             if layer not in owners:
                 raise ValueError(f"layer {layer} owns no router; edits go to one of the layers {owners}.")
-        return cls(experts, factors, model.config.moe_experts, model_identity(model))
+        return cls(experts, factors, _config(model).moe_experts, model_identity(model))
 
     def __len__(self) -> int:
-        """Number of experts named."""
+        """Number of edited experts."""
         return sum(map(len, self.experts.values()))
 
     def matrices(self) -> dict[int, Tensor]:
-        """The edit as ``edit_experts`` takes it: layer -> (E, E) float32 factors."""
+        """The edit as ``edit_experts`` takes it: layer -> (E, E) float32 factors.
+
+        Example:
+            >>> from monet_model import ExpertEdit, MonetForCausalLM
+            >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+            >>> ExpertEdit.from_experts(model, {0: [1]}).matrices()[0][0, :3]
+            tensor([1., 0., 1.])
+        """
         made = {}
         for layer, ids in self.experts.items():
             matrix = torch.ones(self.keys**2)
@@ -117,16 +149,19 @@ class ExpertEdit:
         return made
 
     def check(self, model: nn.Module) -> None:
-        """Raises ValueError unless ``model`` is the one whose experts are edited."""
+        """Raise ValueError unless this edit was made for ``model``."""
         identity = model_identity(model)
         if identity != self.identity:
             raise ValueError(
-                f"this edit belongs to the model {self.identity[:12]}, not to {identity[:12]}: expert ids mean "
-                "something else there. Make the edit anew for this model."
+                f"this edit belongs to the model {self.identity[:12]}, not to {identity[:12]}; expert ids mean "
+                "something else there. Make the edit again for this model."
             )
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file: 12 bytes an expert and the model's identity. Replaces ``path`` whole or not."""
+        """Write a safetensors file: 12 bytes per expert, and the model's identity.
+
+        A file that exists is replaced as a whole; a crash leaves the old one.
+        """
         path = Path(path)
         tensors = {}
         for layer, ids in self.experts.items():
@@ -142,10 +177,10 @@ class ExpertEdit:
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertEdit:
-        """Read what :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
-            ValueError: there is no such file, or it holds no edit.
+            ValueError: there is no such file, or it does not hold an edit.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -164,3 +199,7 @@ class ExpertEdit:
             about["keys"],
             about["identity"],
         )
+
+
+def _config(model: nn.Module) -> MonetConfig:
+    return cast("MonetConfig", model.config)

@@ -1,25 +1,26 @@
 """Monet in TransformerLens: the architecture adapter, its bridge components, and `load_lens`.
 
-`monet_model.discovery` makes the adapter known.
+`monet_model.discovery` registers the adapter with TransformerLens. Like TransformerLens' own adapters, this one uses
+names of it that begin with an underscore and have no public counterpart; setup.cfg keeps to its major version 4.
 
-Hook points beyond those of every TransformerLens decoder, s being the key set (1 or 2):
+Hook points besides those of every TransformerLens decoder, for key set s (1 or 2):
 
 ======================================== ============================= ============================================
 name                                     shape                         value
 ======================================== ============================= ============================================
-``blocks.{l}.mlp.hook_in``               (batch, pos, d_model)         what the router and the experts read
+``blocks.{l}.mlp.hook_in``               (batch, pos, d_model)         input of the router and the experts
 ``blocks.{l}.mlp.hook_logits{s}``        (batch, pos, heads, keys)     raw router logits
 ``blocks.{l}.mlp.hook_normalized{s}``    (batch, pos, heads, keys)     batch-normalised logits
-``blocks.{l}.mlp.hook_threshold{s}``     (batch, pos, heads, 1)        what a normalised logit must reach
+``blocks.{l}.mlp.hook_threshold{s}``     (batch, pos, heads, 1)        normalised logit from which keys are active
 ``blocks.{l}.mlp.hook_g{s}``             (batch, pos, heads, keys)     routing probabilities
 ``blocks.{l}.mlp.hook_post``             (batch, pos, keys, units)     hidden activations, horizontal experts
 ``blocks.{l}.mlp.hook_post{s}``          (batch, pos, keys, units)     hidden activations, vertical experts
 ``blocks.{l}.mlp.hook_out``              (batch, pos, d_model)         expert-layer output
 ======================================== ============================= ============================================
 
-Routing happens once a group, in the layer ``o`` that owns the router; there the routing hooks are those of
-``blocks.{o}.router``. The other layers of the group name the same hook points, so a hook set through any of them acts
-on the whole group. Setting a hook's value changes the forward pass from that point on.
+Routing happens once per layer group, in the layer ``o`` that owns the router: its routing hooks are those of
+``blocks.{o}.router``. The other layers of the group refer to the same hook points, so a hook set through any of them
+acts on the whole group. A hook that returns a value changes the forward pass from that point on.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from transformer_lens.utilities import get_device
 from cuda_ext.routing import Routing
 
 from .discovery import ARCHITECTURE
-from .experts import ExpertLayer, HorizontalExperts
+from .experts import ExpertLayer
 from .modeling import MonetDecoderLayer, MonetForCausalLM
 from .router import MonetRouter, head_thresholds, select_keys
 
@@ -57,40 +58,40 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
 class RouterBridge(GeneralizedComponent):
-    """The router, step by step, with a hook on each step of each side. Absent where a layer owns no router."""
+    """The router, with a hook on each step for each key set. Absent in layers without a router."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, optional=True)
         for hook in ROUTING_HOOKS:
             setattr(self, hook, HookPoint())
-        # The output is no tensor: g1 and g2 have hooks of their own, and a hook that never fires would mislead.
+        # The output is a Routing, not a tensor: hook_g1 and hook_g2 stand in for a hook that would never fire.
         del self.hook_out
-        self._hook_registry.pop("hook_out")
+        self._hook_registry.pop("hook_out", None)
 
     def forward(self, x: Tensor) -> Routing:
-        """Routing of the batch x pos tokens of ``x`` (batch, pos, d_model)."""
+        """Return the routing of the batch x pos tokens of ``x`` (batch, pos, d_model)."""
         router = cast(MonetRouter, self.original_component)
         logits, _ = self._hooked("logits", router.logits(self.hook_in(x)))
-        # The model's own routing, for as long as no hook asks for another. Gradients go through the dense values.
+        # The model's own routing is used unless a hook changes a value. Gradients flow through the dense values.
         routing = None if torch.is_grad_enabled() or router.training else router.route(*logits)
-        normalised, standard = self._hooked("normalized", router.normalise(*logits))
+        normalised, same_normalised = self._hooked("normalized", router.normalise(*logits))
         highest = head_thresholds(normalised[0], router.sigma), head_thresholds(normalised[1], router.sigma)
-        thresholds, usual = self._hooked("threshold", highest)
-        if routing is not None and standard and usual:
+        thresholds, same_thresholds = self._hooked("threshold", highest)
+        if routing is not None and same_normalised and same_thresholds:
             g1, g2 = (g.view(normalised[0].shape) for g in routing.dense())
         else:
             routing = None
-            # A hook may ask for more than any key has: the highest key stays active.
+            # If a hook sets a threshold that no key reaches, the highest key stays active.
             g1, g2 = (
                 select_keys(z, n, t.minimum(n.amax(-1, keepdim=True)))
                 for z, n, t in zip(logits, normalised, thresholds, strict=True)
             )
-        g, kept = self._hooked("g", (g1, g2))
-        return routing if routing is not None and kept else Routing.from_dense(*g)
+        g, same_g = self._hooked("g", (g1, g2))
+        return routing if routing is not None and same_g else Routing.from_dense(*g)
 
     def _hooked(self, name: str, values: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, Tensor], bool]:
-        """What the hooks of both sides make of two values, and whether that is the values as they were."""
-        # Tensors of inference mode keep no count of their changes in place.
+        """Pass one value per key set through its hook; also return whether both came back unchanged."""
+        # PyTorch's count of in-place changes, the only way to notice them without a copy. Inference tensors have none.
         before = [None if value.is_inference() else value._version for value in values]
         hooked = getattr(self, f"hook_{name}1")(values[0]), getattr(self, f"hook_{name}2")(values[1])
         same = all(
@@ -101,17 +102,17 @@ class RouterBridge(GeneralizedComponent):
 
 
 class ExpertsBridge(GeneralizedComponent):
-    """The expert layer, with hooks on its hidden activations; ``hook_in`` fires in front of the router (see below)."""
+    """The expert layer, with hooks on its hidden activations. Its ``hook_in`` fires before the router."""
 
     def set_original_component(self, original_component: nn.Module) -> None:
-        """Wrap an expert layer; which hidden activations there are depends on its decomposition."""
+        """Wrap an expert layer and create the hooks that its decomposition has."""
         super().set_original_component(original_component)
-        sides = [""] if isinstance(original_component, HorizontalExperts) else [1, 2]
-        for side in sides:
+        inputs = cast(ExpertLayer, original_component).inputs()
+        for side in [""] if len(inputs) == 1 else [1, 2]:
             setattr(self, f"hook_post{side}", HookPoint())
 
     def forward(self, x: Tensor, routing: Routing, factors: Tensor | None = None) -> Tensor:
-        """Expert-layer output (batch, pos, d_model); arguments as of ``ExpertLayer.forward``."""
+        """Return the expert-layer output (batch, pos, d_model); arguments as in ``ExpertLayer.forward``."""
         experts = cast(ExpertLayer, self.original_component)
         hidden: Any = experts.hidden(x)
         if isinstance(hidden, Tensor):
@@ -122,34 +123,34 @@ class ExpertsBridge(GeneralizedComponent):
 
 
 def _enter_mlp(mlp: ExpertsBridge, _norm: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
-    """Forward hook of the norm before the experts: router and experts both read what ``mlp.hook_in`` returns."""
+    """Forward hook on the norm before the experts, so that router and experts read what ``mlp.hook_in`` returns."""
     return mlp.hook_in(output)
 
 
 class MonetBlockBridge(BlockBridge):
-    """A Monet layer. Its MLP, in the sense of the hooks, is the router (where one stands) and the experts."""
+    """A Monet layer. Its MLP, as far as hooks are concerned, is the router (if it owns one) and the experts."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer, hooked.
+        """Run the layer with its hooks.
 
         Raises:
-            ValueError: a run was told to start here, but the routing comes from an earlier layer.
+            ValueError: ``start_at_layer`` names this layer, but its routing comes from an earlier one.
         """
         layer = cast(MonetDecoderLayer, self.original_component)
         if getattr(self, "_start_at_layer_idx", None) == layer.layer_idx and layer.router is None:
             raise ValueError(
-                f"start_at_layer={layer.layer_idx}: this layer's routing is made in an earlier layer, from a residual "
-                "stream that such a run does not have. Start at a layer that owns a router."
+                f"start_at_layer={layer.layer_idx}: this layer takes its routing from an earlier layer, which this run "
+                "skips. Start at a layer that owns a router."
             )
         return super().forward(*args, **kwargs)
 
     def validate_after_setup(self, _skipped: list[str]) -> None:
-        """Called once the submodules are wrapped: lets ``mlp.hook_in`` fire where the MLP branch begins."""
+        """Make ``mlp.hook_in`` fire where the MLP branch begins. Called once the submodules are wrapped."""
         self.ln2.register_forward_hook(partial(_enter_mlp, self.mlp))
 
 
 class MonetArchitectureAdapter(ArchitectureAdapter):
-    """TransformerLens adapter of `MonetForCausalLM`; ``cfg`` receives Monet's own config fields too."""
+    """TransformerLens adapter for `MonetForCausalLM`. Adds Monet's config fields to ``cfg``."""
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
@@ -173,27 +174,27 @@ class MonetArchitectureAdapter(ArchitectureAdapter):
         }
 
     def prepare_model(self, hf_model: Any) -> None:
-        """Bring over the config fields that TransformerLens does not know."""
+        """Copy the config fields that TransformerLens does not know."""
         super().prepare_model(hf_model)
         for field in MONET_FIELDS:
             setattr(self.cfg, field, getattr(hf_model.config, field))
         self.cfg.d_mlp = hf_model.config.moe_experts * hf_model.config.moe_dim
 
     def setup_hook_compatibility(self, bridge: TransformerBridge) -> None:
-        """Name the routing hooks of a group in each of its layers."""
+        """Make the routing hooks of a group available in each of its layers."""
         router = None
         for block in bridge.blocks:
             router = block._modules.get("router", router)
             for hook in ROUTING_HOOKS:
-                object.__setattr__(block.mlp, hook, getattr(router, hook))
+                object.__setattr__(block.mlp, hook, getattr(router, hook))  # not as a submodule: it has one owner
         bridge._scan_existing_hooks(bridge)
 
     def preprocess_weights(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Keep ``ln2`` from TransformerLens' own folding, which knows neither routers nor product-key experts."""
+        """Hide ``ln2`` from TransformerLens' own folding, which does not support routers or product-key experts."""
         return {name: tensor for name, tensor in state_dict.items() if not name.endswith("ln2.weight")}
 
     def postprocess_weights(self, bridge: TransformerBridge) -> None:
-        """Fold ``ln2`` into everything that reads it: both sides of the router and the experts' input weights."""
+        """Fold ``ln2`` into everything that reads it: both router projections and the experts' input weights."""
         if not self._fold_ln_requested:
             return
         with torch.no_grad():
@@ -201,21 +202,39 @@ class MonetArchitectureAdapter(ArchitectureAdapter):
                 scale = block.ln2.original_component.weight
                 router, experts = block._modules.get("router"), block.mlp.original_component
                 readers = [] if router is None else [router.original_component.w1, router.original_component.w2]
-                readers += [experts.u] if isinstance(experts, HorizontalExperts) else [experts.u1, experts.u2]
+                readers += experts.inputs()
                 for reader in readers:
                     reader.weight.mul_(scale)
                 scale.fill_(1.0)
 
 
 def load_lens(path: str | Path, **kwargs: Any) -> TransformerBridge:
-    """A TransformerLens bridge to a Monet checkpoint.
+    """Load a Monet checkpoint into TransformerLens.
+
+    All of TransformerLens works on it: caches, hooks, activation patching, the logit lens. The module's docstring lists
+    the hook points that Monet adds; ``edit_experts`` of ``original_model`` works under hooks too.
 
     Args:
-        path: a folder or a hub name. A folder without a tokenizer gives a bridge that takes token ids only.
-        kwargs: as of ``TransformerBridge.boot_transformers``; without a tokenizer, ``device`` and ``dtype`` only.
+        path: checkpoint folder or hub name. A bridge to a folder without a tokenizer takes token ids only.
+        kwargs: arguments of ``TransformerBridge.boot_transformers``; only ``device`` and ``dtype`` for a folder without
+            a tokenizer.
+
+    Returns:
+        The bridge, in float32 unless ``dtype`` says otherwise.
 
     Raises:
-        TypeError: another argument was given for a folder without a tokenizer.
+        TypeError: an argument other than ``device`` and ``dtype`` for a folder without a tokenizer.
+
+    Example:
+        >>> from monet_model import load_lens
+        >>> lens = load_lens("monet_model/demo", device="cpu")
+        >>> tokens = lens.to_tokens("The cat sat on the mat.")
+        >>> _, cache = lens.run_with_cache(tokens)
+        >>> g1 = cache["blocks.0.mlp.hook_g1"]  # routing probabilities of key set 1: (batch, pos, heads, keys)
+        >>> g1.shape == (*tokens.shape, lens.cfg.moe_heads, lens.cfg.moe_experts)
+        True
+        >>> bool(((g1 > 0).sum(-1) >= 1).all())  # every head has at least one active key at every token
+        True
     """
     folder = Path(path)
     if "tokenizer" in kwargs or not folder.is_dir() or any((folder / name).exists() for name in TOKENIZER_FILES):

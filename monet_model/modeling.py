@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,8 +23,7 @@ from transformers.utils.output_capturing import capture_outputs
 from cuda_ext.routing import Routing
 
 from .config import MonetConfig
-from .edits import Edits, active_edits, apply_edits, check_edits
-from .expert_edit import ExpertEdit
+from .edits import Edits, ModelEdit, active_edits, apply_edits, check_edits
 from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss
 from .projection import project
@@ -46,8 +45,8 @@ class MonetOutput(CausalLMOutputWithPast):
 
     Attributes:
         router_probs: with ``output_router_probs=True``, for each layer ``(g1, g2)``, each (batch, tokens, heads, keys)
-            float32, or None where no router stands.
-        lm_loss: with labels, cross entropy alone, in nats a token.
+            float32, or None for a layer without a router.
+        lm_loss: with labels, cross entropy alone, in nats per token.
         aux_loss: with labels in training mode, the sum of both auxiliary losses before their coefficient.
     """
 
@@ -57,7 +56,7 @@ class MonetOutput(CausalLMOutputWithPast):
 
 
 class BuiltInEdit(Float32Buffers):
-    """Factors (keys, keys) that are part of the model."""
+    """Expert factors (keys, keys) that are part of the model."""
 
     factors: Tensor
 
@@ -71,7 +70,7 @@ class BuiltInEdit(Float32Buffers):
 
 
 class MonetDecoderLayer(GradientCheckpointingLayer):
-    """Attention, then the experts; a router stands only in the first layer of each routing group."""
+    """Attention, then the experts. Only the first layer of each routing group owns a router."""
 
     def __init__(self, config: MonetConfig, layer_idx: int) -> None:
         super().__init__()
@@ -90,13 +89,13 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         factors: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Routing]:
-        """Next residual stream and the routing in force.
+        """The next residual stream, and the routing that was used.
 
         Args:
             hidden_states: (batch, tokens, hidden).
             routing: the group's routing, where this layer owns no router.
             factors: (E, E) expert factors of the group, or None for an unedited layer.
-            kwargs: what the attention takes.
+            kwargs: passed on to the attention.
         """
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
         hidden_states = hidden_states + attended
@@ -110,7 +109,7 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
 
 @contextmanager
 def patient_bars() -> Iterator[None]:
-    """While it lasts, transformers shows a progress bar only for what takes a second or more."""
+    """Inside this context, transformers shows a progress bar only for work that takes a second or more."""
 
     def delayed(factory: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
         return factory(*args, **{"delay": 1.0} | options)
@@ -140,10 +139,16 @@ class MonetPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, freeze_routers: bool = True, **kwargs: Any) -> Any:
-        """Load a checkpoint; arguments as in transformers, and one more.
+        """Load a checkpoint; takes the arguments of transformers' method, and one more.
 
         Args:
-            freeze_routers: keep the routing as it is in fine-tuning, as the paper does: see :meth:`freeze_routers`.
+            freeze_routers: leave the routing unchanged in fine-tuning, as the paper does; see :meth:`freeze_routers`.
+
+        Example:
+            >>> from monet_model import MonetForCausalLM
+            >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+            >>> model.config.moe_experts, model.config.routing_groups
+            (512, [range(0, 2), range(2, 4)])
         """
         with patient_bars():
             loaded = super().from_pretrained(*args, **kwargs)
@@ -151,14 +156,22 @@ class MonetPreTrainedModel(PreTrainedModel):
         return loaded
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
-        """Write the checkpoint; arguments as in transformers."""
+        """Write the checkpoint; takes the arguments of transformers' method."""
         with patient_bars():
             return super().save_pretrained(*args, **kwargs)
 
     def freeze_routers(self, frozen: bool = True) -> None:
-        """Whether training leaves the routers' weights and running statistics alone.
+        """Freeze or unfreeze the routers: their weights and running statistics.
 
-        They then route as in evaluation. The default for a checkpoint that is loaded, not for a new model.
+        Frozen routers route as in evaluation, even in training mode. Loaded checkpoints start frozen; new models do
+        not.
+
+        Example:
+            >>> from monet_model import MonetForCausalLM
+            >>> model = MonetForCausalLM.from_pretrained("monet_model/demo").train()
+            >>> model.freeze_routers(False)
+            >>> all(p.requires_grad for p in model.parameters())
+            True
         """
         for module in self.modules():
             if isinstance(module, MonetRouter):
@@ -255,10 +268,18 @@ def _dense(routing: Routing, hidden: Tensor) -> DenseRouting:
 
 
 class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
-    """Monet with its language-model head.
+    """Monet with its language-model head: a transformers model, so ``generate`` and the Auto classes work as usual.
 
-    >>> model = MonetForCausalLM.from_pretrained("MonetLLM/monet-vd-850M-100BT-hf")
-    >>> out = model(input_ids, output_router_probs=True)
+    Example:
+        >>> import torch
+        >>> from monet_model import MonetForCausalLM
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo").eval()
+        >>> out = model(torch.tensor([[1, 2, 3]]), output_router_probs=True)
+        >>> out.logits.shape
+        torch.Size([1, 3, 4096])
+        >>> g1, g2 = out.router_probs[0]  # layer 0 owns a router: (batch, tokens, heads, keys)
+        >>> g1.shape
+        torch.Size([1, 3, 2, 512])
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -284,10 +305,17 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
         output_router_probs: bool | None = None,
         **kwargs: Any,
     ) -> MonetOutput:
-        """Next-token logits (batch, tokens, vocabulary), and with ``labels`` the loss.
+        """Next-token logits, and with ``labels`` the loss.
 
-        In training mode the loss adds ``router_aux_loss_coef`` times each auxiliary loss (paper, section 3). Other
-        arguments are those of transformers' ``LlamaForCausalLM``.
+        Args:
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, labels, use_cache, logits_to_keep:
+                as in transformers' ``LlamaForCausalLM``.
+            output_router_probs: also return the dense routing of every layer that owns a router; by default what the
+                configuration says.
+
+        Returns:
+            :class:`MonetOutput`: logits (batch, tokens, vocabulary), loss in nats per token. In training mode the loss
+            includes ``router_aux_loss_coef`` times each auxiliary loss (arXiv 2412.04139, section 3).
         """
         keep_probs = self.config.output_router_probs if output_router_probs is None else output_router_probs
         with_aux = self.training and labels is not None and self.config.router_aux_loss_coef > 0
@@ -322,28 +350,51 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
             aux_loss=aux_loss,
         )
 
-    def edit_experts(self, edits: Edits | ExpertEdit) -> AbstractContextManager[None]:
-        """Scale single experts while the context lasts: ``y = sum_ij S[i, j] G[i, j] E_ij(x)``.
+    def edit_experts(self, edits: Edits | ModelEdit) -> AbstractContextManager[None]:
+        """Scale single experts inside a ``with`` block: ``y = sum_ij S[i, j] G[i, j] E_ij(x)``.
 
-        Exact, on the active pairs only, in forward, generate and training of the calling thread; nested edits multiply.
+        Exact, and computed on the active pairs only. It applies to forward passes, generation and training in the
+        calling thread; nested edits multiply.
 
         Args:
-            edits: an edit made for this model, or layer that owns a router -> (E, E) factors; 0 removes an expert, 1
-                leaves it, 2 doubles it.
+            edits: an :class:`ExpertEdit` made for this model, or a mapping from a layer that owns a router to (E, E)
+                factors: 0 removes (zero-ablates) an expert, 1 leaves it alone, 2 doubles it.
 
         Raises:
-            ValueError: a layer owns no router, a matrix is not a finite (E, E), or an edit is another model's.
+            ValueError: a layer owns no router, a matrix is not a finite (E, E), or the edit is another model's.
+
+        Example:
+            >>> import torch
+            >>> from monet_model import MonetForCausalLM
+            >>> model = MonetForCausalLM.from_pretrained("monet_model/demo").eval()
+            >>> ids = torch.tensor([[1, 2, 3]])
+            >>> before = model(ids).logits
+            >>> with model.edit_experts({0: torch.zeros(512, 512)}):  # without any expert of the first layer group
+            ...     edited = model(ids).logits
+            >>> bool(torch.equal(before, edited)), bool(torch.equal(before, model(ids).logits))
+            (False, True)
         """
-        if isinstance(edits, ExpertEdit):
+        if not isinstance(edits, Mapping):
             edits.check(self)
             edits = edits.matrices()
         return apply_edits(self.model, edits, self.config)
 
     def build_in(self, edits: Edits) -> None:
-        """Make factors part of the model, on top of those that are; they are saved with it.
+        """Make an edit part of the model, multiplied with any edit already built in; it is saved with the weights.
+
+        Args:
+            edits: layer that owns a router -> (E, E) factors.
 
         Raises:
             ValueError: a layer owns no router, or a matrix is not a finite (E, E).
+
+        Example:
+            >>> import torch
+            >>> from monet_model import MonetForCausalLM
+            >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+            >>> model.build_in({2: torch.ones(512, 512)})
+            >>> model.config.edited_layers
+            [2]
         """
         check_edits(edits, self.config)
         for index, factors in edits.items():

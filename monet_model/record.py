@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from cuda_ext.routing import Routing
@@ -35,15 +36,10 @@ class LayerRecord:
     factors: Tensor | None
     output: Tensor
 
-    @property
-    def g1(self) -> Tensor:
-        """Dense routing of key set 1, (batch, tokens, routing heads, keys), made anew each time."""
-        return self.routing.dense()[0].unflatten(0, self.x.shape[:-1])
-
-    @property
-    def g2(self) -> Tensor:
-        """Likewise of key set 2."""
-        return self.routing.dense()[1].unflatten(0, self.x.shape[:-1])
+    def routing_at(self, where: tuple[Tensor, Tensor] | Tensor) -> Routing:
+        """The routing of some tokens: an index of (batch, tokens), as ``x[where]`` takes it."""
+        rows = torch.arange(self.x.shape[0] * self.x.shape[1], device=self.x.device).view(self.x.shape[:2])
+        return self.routing[rows[where]]
 
 
 @dataclass
@@ -62,14 +58,14 @@ class Record:
 
 
 def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record, Any]:
-    """What the model read and wrote during ``run()``, one forward pass of it, and what ``run()`` returned.
+    """Record one forward pass: what the model read and wrote during ``run()``, and what ``run()`` returned.
 
-    Forward passes of other threads on the same model go unrecorded.
+    Forward passes of other threads on the same model are not recorded.
     """
     record, thread = Record(), threading.get_ident()
     heads: list[Tensor] = []
 
-    def mine(keep: Callable[..., None]) -> Callable[..., None]:
+    def of_this_thread(keep: Callable[..., None]) -> Callable[..., None]:
         def hook(_module: Any, *values: Any) -> None:
             if threading.get_ident() == thread:
                 keep(*values)
@@ -91,12 +87,12 @@ def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record
 
     inner = model.model
     hooks: list[RemovableHandle] = [
-        inner.embed_tokens.register_forward_hook(mine(keep_embedded)),
-        inner.norm.register_forward_pre_hook(mine(keep_final)),
+        inner.embed_tokens.register_forward_hook(of_this_thread(keep_embedded)),
+        inner.norm.register_forward_pre_hook(of_this_thread(keep_final)),
     ]
     for layer in inner.layers:
-        hooks.append(layer.self_attn.o_proj.register_forward_pre_hook(mine(keep_heads)))
-        hooks.append(layer.moe.register_forward_hook(mine(keep_experts)))
+        hooks.append(layer.self_attn.o_proj.register_forward_pre_hook(of_this_thread(keep_heads)))
+        hooks.append(layer.moe.register_forward_hook(of_this_thread(keep_experts)))
     try:
         return record, run()
     finally:

@@ -1,4 +1,4 @@
-"""The product-key router: which keys of each set a token uses, and how much."""
+"""The product-key router: which keys of each set are active at a token, and with what probability."""
 
 from __future__ import annotations
 
@@ -17,23 +17,32 @@ from .projection import project
 
 
 def routing_threshold(num_keys: int, topk: int) -> float:
-    """The normal quantile Phi^-1(1 - k/E): a standard normal exceeds it k times in E (paper, section 3)."""
+    """Return ``Phi^-1(1 - k/E)``, which a standard normal exceeds k times in E (arXiv 2412.04139, section 3)."""
     return NormalDist().inv_cdf(1.0 - topk / num_keys)
 
 
 def head_thresholds(normalised: Tensor, sigma: float) -> Tensor:
-    """``min(max_e normalised, sigma)``, (..., heads, 1): at least one key of each head is active (paper, section 3)."""
+    """Return the threshold per head, ``min(max_e normalised, sigma)``, (..., heads, 1): at least one key reaches it."""
     return normalised.detach().amax(-1, keepdim=True).clamp(max=sigma)
 
 
 def select_keys(logits: Tensor, normalised: Tensor, thresholds: Tensor) -> Tensor:
-    """Softmax of the raw logits over the keys whose normalised logit reaches the threshold, exactly 0 elsewhere."""
+    """Return the softmax of the raw logits over keys whose normalised logit reaches the threshold, 0 elsewhere."""
     return logits.masked_fill(normalised < thresholds, float("-inf")).softmax(-1)
 
 
-class Float32Buffers(nn.Module):
-    """A module whose buffers keep their dtype whatever dtype the model is cast to."""
+def _in_backward() -> bool:
+    """Return whether a backward pass is running, in which gradient checkpointing recomputes layers."""
+    # PyTorch has no public way to ask; its checkpointing asks like this. Without the function, checkpointing would only
+    # count each batch twice in the running statistics.
+    graph_task = getattr(torch._C, "_current_graph_task_id", None)
+    return graph_task is not None and graph_task() != -1
 
+
+class Float32Buffers(nn.Module):
+    """A module whose buffers keep their dtype when the model is cast to another one."""
+
+    # nn.Module's one private hook through which `to`, `half`, `cuda` and the like change tensors.
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -43,19 +52,22 @@ class Float32Buffers(nn.Module):
 
 
 class HeadNorm(Float32Buffers, nn.BatchNorm1d):
-    """Batch normalisation of (tokens, heads, keys) per head, over tokens and keys."""
+    """Batch normalisation of (tokens, heads, keys) logits, per head over tokens and keys."""
 
     def __init__(self, heads: int) -> None:
         super().__init__(heads, affine=False, dtype=torch.float32)
 
     def statistics(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each head: the running ones; in training the batch's, which the running ones gather."""
+        """Return mean and variance, (heads,) each: the running ones, or in training the batch's.
+
+        In training the batch also moves the running ones.
+        """
         running_mean, running_var = self.get_buffer("running_mean"), self.get_buffer("running_var")
         if not self.training:
             return running_mean, running_var
         var, mean = torch.var_mean(z.detach(), (0, 2), correction=0)
-        # Gradient checkpointing recomputes the layer inside the backward pass: this batch has been counted already.
-        if torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1:
+        # A layer that gradient checkpointing recomputes has already counted this batch.
+        if torch.compiler.is_compiling() or not _in_backward():
             count = z.shape[0] * z.shape[2]
             share = cast(float, self.momentum)
             running_mean.lerp_(mean, share)
@@ -64,23 +76,23 @@ class HeadNorm(Float32Buffers, nn.BatchNorm1d):
         return mean, var
 
     def forward(self, z: Tensor) -> Tensor:
-        """Normalised logits, shape as given; gathers running statistics in training."""
+        """Return the normalised logits in the shape of ``z``; updates the running statistics in training."""
         mean, var = self.statistics(z)
         return (z - mean[:, None]).mul_(torch.rsqrt(var + self.eps)[:, None])
 
 
 def _logits(projection: nn.Linear, x: Tensor) -> Tensor:
-    """A projection of float32 input in float32, whatever dtype its weight has."""
+    """Project float32 input in float32, whatever the dtype of the weight."""
     if projection.weight.dtype == torch.float32:
         return project(projection, x)
     return nn.functional.linear(x, projection.weight.float())
 
 
 class MonetRouter(nn.Module):
-    """Routing probabilities of both key sets.
+    """The router of a layer group: active keys of both sets per token and head (arXiv 2412.04139, section 3).
 
-    Statistics of the normalisation are per head over batch, tokens and keys: batch statistics in training, running ones
-    in evaluation. Everything is computed in float32 whatever the dtype of the model.
+    Logits are batch-normalised per head, over batch, tokens and keys: by batch statistics in training, by running ones
+    in evaluation. Everything is computed in float32, whatever the dtype of the model.
     """
 
     def __init__(self, config: MonetConfig) -> None:
@@ -95,36 +107,36 @@ class MonetRouter(nn.Module):
         self.frozen = False
 
     def freeze(self, frozen: bool) -> None:
-        """Whether training leaves weights and running statistics alone."""
+        """Set whether training leaves the router's weights and running statistics unchanged."""
         self.frozen = frozen
         self.requires_grad_(not frozen)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """As every module's, but a frozen router stays in evaluation."""
+        """Set training mode as in every module, except that a frozen router stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Raw logits of both sides: two tensors (..., heads, keys) in float32 for ``x`` (..., hidden)."""
+        """Return the raw logits of both key sets for ``x`` (..., hidden): two (..., heads, keys) float32 tensors."""
         shape = (*x.shape[:-1], self.heads, self.keys)
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             return _logits(self.w1, x).view(shape), _logits(self.w2, x).view(shape)
 
     def normalise(self, z1: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-        """Batch-normalised logits of both sides, shapes as given; gathers running statistics in training."""
+        """Return batch-normalised logits of both key sets in the same shape; updates running statistics in training."""
         shape = z1.shape
         rows = (-1, self.heads, self.keys)
         return self.norm1(z1.reshape(rows)).view(shape), self.norm2(z2.reshape(rows)).view(shape)
 
     def forward(self, x: Tensor) -> Routing:
-        """Routing of ``x`` (..., hidden); the rest as in :meth:`route`."""
+        """Return the routing of ``x`` (..., hidden); see :meth:`route`."""
         return self.route(*self.logits(x))
 
     def route(self, z1: Tensor, z2: Tensor) -> Routing:
-        """Routing by raw logits (..., heads, keys), whose leading dimensions are flattened to tokens.
+        """Return the routing for raw logits (..., heads, keys), whose leading dimensions are flattened to tokens.
 
-        Gathers running statistics in training.
+        Updates the running statistics in training.
 
         Raises:
             ValueError: a logit is NaN or infinite.

@@ -1,4 +1,4 @@
-"""A training checkpoint on disk: everything an interrupted training needs to go on as if it had not been."""
+"""The state of a training run on disk: all that an interrupted run needs to continue exactly, and its log."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-STATE = "state.safetensors"
-LOG = "log.jsonl"
+STATE_FILE = "state.safetensors"
+LOG_FILE = "log.jsonl"
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Parameters, buffers and optimizer moments by name; tensors that share memory once."""
+    """Return parameters, buffers and optimizer moments by name; tensors that share memory appear once."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if getattr(model.config, "tie_word_embeddings", False):
         del tensors["model.lm_head.weight"]
@@ -28,28 +28,31 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
 
 
 def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, identity: str) -> None:
-    """Write the state after ``step`` steps in place of the last one; a crash leaves one of the two, whole.
+    """Replace the saved state by the one after ``step`` steps, atomically: a crash leaves one of the two intact.
 
     Args:
-        folder: the training's folder.
-        model, optimizer: what is trained; every parameter has been stepped at least once.
+        folder: folder of the training run.
+        model, optimizer: the model and its optimizer, which has updated every parameter at least once.
         step: steps done.
-        identity: what the training was started with; :func:`load_state` refuses another.
+        identity: hash of the configuration and corpus; :func:`load_state` refuses a state with another.
     """
-    scratch = folder / f".{STATE}"
+    scratch = folder / f".{STATE_FILE}"
     save_file(_tensors(model, optimizer), scratch, {"step": str(step), "identity": identity})
     with scratch.open("rb") as written:
         os.fsync(written.fileno())
-    scratch.replace(folder / STATE)
+    scratch.replace(folder / STATE_FILE)
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> int:
-    """Restore what :func:`save_state` wrote; returns the steps done, 0 where nothing was saved yet.
+    """Restore the state that :func:`save_state` wrote.
+
+    Returns:
+        Steps done so far; 0 if nothing has been saved.
 
     Raises:
-        ValueError: the state is damaged, or of a training with another configuration or corpus.
+        ValueError: the state is damaged, or belongs to a training run with another configuration or corpus.
     """
-    path = folder / STATE
+    path = folder / STATE_FILE
     if not path.exists():
         return 0
     try:
@@ -57,11 +60,11 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it to train from the beginning.") from error
+        raise ValueError(f"{path} is damaged ({error}); remove it to train from scratch.") from error
     if metadata["identity"] != identity:
         raise ValueError(
-            f"{path} belongs to a training with another configuration or corpus; resume with the one it was started "
-            "with, or name another folder."
+            f"{path} belongs to a training run with another configuration or corpus; resume with those it was started "
+            "with, or choose another folder."
         )
     model.load_state_dict(_part(tensors, "model."), strict=False)
     moments: dict[str, dict[str, Tensor]] = {name: {} for name, _ in model.named_parameters()}
@@ -78,13 +81,13 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 class Log:
-    """The training's log, ``log.jsonl``: one JSON object a line, each with its ``step``.
+    """The log of a training run, ``log.jsonl``: one JSON object per line, each with its ``step``.
 
-    Lines past the step a training resumes from are dropped, so that the log reads as if nothing had happened.
+    Lines after the step that a run resumes from are dropped, so that the log reads as if it had never been interrupted.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / LOG
+        self.path = folder / LOG_FILE
         kept = [line for line in self._lines() if json.loads(line)["step"] <= step] if step else []
         self.path.write_text("".join(kept), encoding="utf-8")
 
@@ -94,6 +97,6 @@ class Log:
         return [line for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append a row."""
+        """Append a row, which has a ``step``."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

@@ -1,4 +1,7 @@
-"""Training Monet on packed token sequences: AdamW, warm-up and decay, exact resumption (paper, section 3 and B)."""
+"""Training on packed token sequences: AdamW, warm-up and cosine decay, exact resumption.
+
+The recipe follows arXiv 2412.04139, section 3 and appendix B, at a scale that a CPU can train.
+"""
 
 from __future__ import annotations
 
@@ -28,23 +31,23 @@ Report = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained; the model itself is described by :class:`MonetConfig`.
+    """Hyperparameters of training; :class:`MonetConfig` describes the model.
 
     Attributes:
-        tokens: tokens to train on; the steps are as many full batches as fit.
-        sequence: tokens a training sequence.
-        batch: sequences a step.
-        replicas: threads that share a step; each works on its part of the batch, and the routers normalise over it.
+        tokens: tokens to train on; the run takes as many full batches as fit.
+        sequence: tokens per sequence.
+        batch: sequences per step.
+        replicas: threads that share a step; each takes its part of the batch, over which its routers normalise.
         lr: peak learning rate of AdamW.
-        warmup: steps of linear warm-up; a cosine down to ``final_lr`` times the peak follows.
-        final_lr: last learning rate as a share of the peak.
-        weight_decay: of matrices; norms and biases are not decayed.
+        warmup: steps of linear warm-up, before a cosine decay to ``final_lr`` times the peak.
+        final_lr: final learning rate as a share of the peak.
+        weight_decay: weight decay of matrices; norms and biases are not decayed.
         beta2: second-moment decay of AdamW; the first is 0.9.
-        clip: largest norm of the gradient.
+        clip: norm that gradients are clipped to.
         autocast: run matrix products outside the routers in bfloat16.
-        revive_every: steps between revivals of unused keys (:mod:`monet_model.revive`) in the first half of the
-            training; 0 for none.
-        seed: of initial weights and of the order of sequences.
+        revive_every: steps between revivals of dead keys (:mod:`monet_model.revive`) in the first half of training; 0
+            for none.
+        seed: seed of the initial weights and of the order of sequences.
         save_every, eval_every, log_every: steps between checkpoints, held-out evaluations and lines of the log.
     """
 
@@ -80,15 +83,15 @@ class TrainingConfig:
 
     @property
     def steps(self) -> int:
-        """Number of steps."""
+        """Number of optimizer steps."""
         return max(1, self.tokens // (self.sequence * self.batch))
 
 
 def read_config(path: str | Path) -> tuple[MonetConfig, TrainingConfig]:
-    """Model and training configuration of a JSON file with the objects ``model`` and ``training``.
+    """Read model and training configuration from a JSON file with the objects ``model`` and ``training``.
 
     Raises:
-        ValueError: no such file, no JSON, an unknown field, or a value out of range; the message names it.
+        ValueError: the file is missing or not JSON, a field is unknown, or a value is out of range.
     """
     path = Path(path)
     try:
@@ -101,7 +104,7 @@ def read_config(path: str | Path) -> tuple[MonetConfig, TrainingConfig]:
         raise ValueError(f"{path} must hold one object with `model` and `training`.")
     known = {field.name for field in fields(TrainingConfig)}
     if unknown := set(content["training"]) - known:
-        raise ValueError(f"{path}: unknown training fields {sorted(unknown)}; there are {sorted(known)}.")
+        raise ValueError(f"{path}: unknown training fields {sorted(unknown)}; the fields are {sorted(known)}.")
     try:
         return MonetConfig(**content["model"]), TrainingConfig(**content["training"])
     except (StrictDataclassError, TypeError) as error:
@@ -109,7 +112,7 @@ def read_config(path: str | Path) -> tuple[MonetConfig, TrainingConfig]:
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Learning rate of a step (from 0): linear warm-up, then half a cosine."""
+    """Return the learning rate of a step (from 0): linear warm-up, then cosine decay."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -119,15 +122,15 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
 class Sequences:
     """A stream of token ids cut into training sequences, in an order that depends on seed and epoch alone.
 
-    Each epoch starts the cut at another offset, so that a second pass does not see the same sequences again.
+    Each epoch cuts at a different random offset, so that later epochs do not repeat the same sequences.
 
     Args:
-        tokens: (n,) ids, documents one behind the other.
-        length: tokens a sequence.
-        seed: of the order.
+        tokens: (n,) ids of all documents, concatenated.
+        length: tokens per sequence.
+        seed: seed of the order and the offsets.
 
     Raises:
-        ValueError: there are fewer tokens than one sequence takes.
+        ValueError: there are fewer tokens than two sequences take.
     """
 
     def __init__(self, tokens: np.ndarray, length: int, seed: int) -> None:
@@ -145,7 +148,7 @@ class Sequences:
         return self._order[1]
 
     def batch(self, step: int, size: int) -> Tensor:
-        """Sequences of a step: (size, length) int64."""
+        """Return the sequences of a step, (size, length) int64."""
         rows = []
         for at in range(step * size, (step + 1) * size):
             epoch, place = divmod(at, self.per_epoch)
@@ -155,18 +158,18 @@ class Sequences:
 
 
 class _Replicas:
-    """Threads that share a step: each runs forward and backward on its part of the batch, in a replica of its own.
+    """Threads that share a step, each with a replica of the model for its part of the batch.
 
-    Weights are shared, gradients are not: they are averaged in a fixed order, so a step gives the same bits whatever
-    the threads' timing. Running statistics of the routers are averaged too.
+    Replicas share weights. Gradients and the routers' running statistics are averaged in a fixed order, so that a step
+    gives the same bits whatever the timing of the threads.
     """
 
     def __init__(self, model: MonetForCausalLM, count: int, autocast: bool) -> None:
         self.autocast = autocast
         self.models = [model, *(deepcopy(model) for _ in range(count - 1))]
         for replica in self.models[1:]:
-            for mine, shared in zip(replica.parameters(), model.parameters(), strict=True):
-                mine.data = shared.data
+            for own, shared in zip(replica.parameters(), model.parameters(), strict=True):
+                own.data = shared.data
         self.uses = [KeyUse(model) for _ in self.models]
         self.pool = ThreadPoolExecutor(count)
 
@@ -178,7 +181,11 @@ class _Replicas:
         return {"loss": float(out.loss.detach()), "lm_loss": float(out.lm_loss.detach())}
 
     def step(self, ids: Tensor) -> dict[str, float]:
-        """Forward and backward of a batch (sequences, tokens); gradients are left in the first replica."""
+        """Run forward and backward on a batch (sequences, tokens), leaving gradients in the first replica.
+
+        Returns:
+            Mean losses by name, in nats per token.
+        """
         parts = ids.chunk(len(self.models))
         losses = list(self.pool.map(self._run, self.models, self.uses, parts))
         with torch.no_grad():
@@ -195,7 +202,7 @@ class _Replicas:
         return {name: sum(part[name] for part in losses) / len(losses) for name in losses[0]}
 
     def take_use(self) -> KeyUse:
-        """How much each key was used since the last call."""
+        """Return how often each key was used since the last call."""
         total = KeyUse(self.models[0])
         for use in self.uses:
             total.merge(use)
@@ -204,7 +211,7 @@ class _Replicas:
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
+    """Return an AdamW optimizer that decays matrices only."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -213,7 +220,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Adam
 
 @torch.no_grad()
 def heldout_loss(model: MonetForCausalLM, sequences: Tensor) -> float:
-    """Mean loss in nats a token over (n, tokens) sequences, in evaluation mode."""
+    """Return the mean loss over (n, tokens) sequences in evaluation mode, in nats per token."""
     was_training = model.training
     model.eval()
     total = sum(float(model(input_ids=part, labels=part).loss) * len(part) for part in sequences.split(8))
@@ -231,29 +238,32 @@ def train(
     resume: bool = False,
     report: Report | None = None,
 ) -> MonetForCausalLM:
-    """Train a model; the folder then holds it as ``from_pretrained`` reads it, and ``log.jsonl``.
+    """Train a model and save it in ``out``, where ``from_pretrained`` can load it, with its ``log.jsonl``.
 
-    A training that was interrupted and resumed gives the same weights, bit for bit, as one that was not, on the same
-    kind of machine and number of threads.
+    A run that is interrupted and resumed gives the same weights, bit for bit, as an uninterrupted one on the same kind
+    of machine and number of threads.
 
     Args:
-        model_config: the model's shape; its ``router_aux_loss_coef`` weighs both auxiliary losses.
-        config: how to train.
+        model_config: shape of the model; its ``router_aux_loss_coef`` weighs both auxiliary losses.
+        config: hyperparameters of training.
         tokens: (n,) token ids of the corpus.
         out: folder for the model, the log and the state to resume from.
-        heldout: label -> (n, tokens) sequences, measured as training goes on.
-        resume: go on from the state in ``out``, if there is one.
-        report: called after each step with the steps done and the loss.
+        heldout: label -> (n, tokens) sequences to evaluate on during training.
+        resume: continue from the state in ``out``, if there is one.
+        report: called after each step with the number of steps done and the loss in nats per token.
+
+    Returns:
+        The trained model, in evaluation mode.
 
     Raises:
-        ValueError: too few tokens, ids outside the vocabulary, or ``out`` is in use by another training.
+        ValueError: too few tokens, ids outside the vocabulary, or ``out`` belongs to another training run.
         FloatingPointError: the loss is no longer finite.
     """
     out = Path(out)
     if len(tokens) and int(tokens.max()) >= model_config.vocab_size:
         raise ValueError(f"token id {int(tokens.max())} is outside the vocabulary of {model_config.vocab_size}.")
     if not resume and out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty; resume the training in it, or name another folder.")
+        raise ValueError(f"{out} is not empty; resume the training run in it, or choose another folder.")
     sequences = Sequences(tokens, config.sequence, config.seed)
     torch.manual_seed(config.seed)
     model = MonetForCausalLM(model_config).train()
@@ -294,7 +304,7 @@ def train(
 
 
 def _identity(model_config: MonetConfig, config: TrainingConfig, tokens: np.ndarray) -> str:
-    """Hash of all that decides the weights."""
+    """Return a hash of everything that determines the weights."""
     digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
     shape = {k: v for k, v in model_config.to_dict().items() if k != "transformers_version"}
     digest.update(json.dumps(shape, sort_keys=True, default=str).encode())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +85,18 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     analyze_run(run)
     mask_labels(run, load_model(DEMO))
     return path
+
+
+@pytest.fixture
+def count_passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Counts the forward passes of every model from now on; the value tells how many there have been."""
+    from monet_model import MonetForCausalLM
+
+    passes, forward = [], MonetForCausalLM.forward
+
+    def counted(model: MonetForCausalLM, *args: Any, **kwargs: Any) -> Any:
+        passes.append(model)
+        return forward(model, *args, **kwargs)
+
+    monkeypatch.setattr(MonetForCausalLM, "forward", counted)
+    return lambda: len(passes)

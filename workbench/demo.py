@@ -1,6 +1,6 @@
-"""`python -m workbench.demo TRAINED CORPUS`: makes the demo that ships in the package from a trained model.
+"""`python -m workbench.demo TRAINED CORPUS`: make the demo that ships in the package from a trained model.
 
-Half-precision weights, the tokenizer, the training log, and a sample of the held-out corpus with its licences.
+It consists of half-precision weights, tokenizer, training log, and a sample of the held-out corpus with its licences.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parents[1] / "monet_model" / "demo"
 SAMPLE, NOTICE = "heldout.parquet", "NOTICE"
-TOKENS = 150_000
+SAMPLE_TOKENS = 150_000
 LICENCE_TEXTS = {
     "PSF-2.0": "the file LICENSE of any Python distribution",
     "BSL-1.0": "https://www.boost.org/LICENSE_1_0.txt",
@@ -32,13 +32,13 @@ LICENCE_TEXTS = {
 
 
 def beginning(text: str, tokenizer: Any) -> str:
-    """The first lines of a text, as many as the model reads at once."""
+    """Return the first lines of a text, as many as fit the model's context."""
     offsets = tokenizer(text, truncation=True, return_offsets_mapping=True)["offset_mapping"]
     return shorten(text, offsets[-1][1])
 
 
-def sample(corpus: Dataset, tokenizer: Any, tokens: int = TOKENS) -> Dataset:
-    """The beginnings of files, from each label in turn while it has some, permissively licensed files first."""
+def sample(corpus: Dataset, tokenizer: Any, tokens: int = SAMPLE_TOKENS) -> Dataset:
+    """Return the beginnings of files, taken from each label in turn, permissively licensed files first."""
     waiting: dict[str, list[int]] = defaultdict(list)
     licences = corpus["licence"]
     for n in sorted(range(len(corpus)), key=lambda n: licences[n] in PERMISSIVE):
@@ -54,7 +54,7 @@ def sample(corpus: Dataset, tokenizer: Any, tokens: int = TOKENS) -> Dataset:
 
 
 def notice(rows: Dataset) -> str:
-    """Every file of the sample with its source, licence and copyright lines."""
+    """Return a notice of every file in the sample, with its source, licence and copyright lines."""
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows:
         groups[row["licence"]].append(row)
@@ -91,7 +91,7 @@ def make_demo(trained: Path, corpus: Path, out: Path = DEMO) -> None:
         work = Path(scratch)
         model.save_pretrained(work)
         config = json.loads((work / "config.json").read_text())
-        config["dtype"] = "float32"  # what it computes in; half precision is how it is stored
+        config["dtype"] = "float32"  # for computing; weights are stored in half precision
         (work / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         tokenizer.save_pretrained(work)
         shutil.copy(trained / "log.jsonl", work)

@@ -1,4 +1,4 @@
-"""The process's heap, kept: large temporaries that a model makes over and over are then reused, not mapped anew."""
+"""The process's heap: keep freed memory, so that the large temporaries of a model are reused and not mapped again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
 def keep_heap() -> bool:
-    """Tells glibc's malloc to keep freed memory instead of returning it; False where there is no glibc.
+    """Tell glibc's malloc to keep freed memory instead of returning it; return False where there is no glibc.
 
-    A forward or training step allocates the same large tensors each time; mapped anew, their page faults take a
-    third of its time. Threads begun later share one heap: those of their own would be cut into pieces of 64 MB, which
-    are unmapped when they empty.
+    A forward or training step allocates the same large tensors each time; if they are mapped again, page faults take a
+    third of its time. Threads started later share one heap: separate ones would be split into pieces of 64 MB, which
+    are unmapped when they become empty.
     """
     mallopt = _of_glibc("mallopt")
     settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_ARENA_MAX: 1}
@@ -24,9 +24,9 @@ def keep_heap() -> bool:
 
 
 def trim_heap() -> None:
-    """Returns what is free in the heap to the system, where there is glibc.
+    """Return free memory in the heap to the system, where there is glibc.
 
-    A heap that is kept grows while blocks of many sizes come and go; now and then it should begin anew.
+    A heap that is kept becomes fragmented as blocks of many sizes come and go, and should be trimmed now and then.
     """
     if (trim := _of_glibc("malloc_trim")) is not None:
         trim(0)
@@ -37,7 +37,7 @@ def _of_glibc(function: str) -> Any:
 
 
 def resident_memory() -> int | None:
-    """Bytes of physical memory this process holds now, where the system tells."""
+    """Return the resident memory of this process in bytes, or None where the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Progress of long jobs on the screen: done, rate and time left."""
+"""Progress bars of long jobs: units done, rate and time left."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rich.text import Text
 
 
 class Progress(Protocol):
-    """What a long computation calls with the units it has just done: a bar's, or :func:`silent`."""
+    """What a long computation calls with the units it has just finished: a bar's, or :func:`silent`."""
 
     def __call__(self, units: float = 1, note: str = "") -> None:
-        """Count ``units`` more as done; ``note`` stands behind the bar."""
+        """Count ``units`` more as done; ``note`` is shown after the bar."""
 
 
 def silent(units: float = 1, note: str = "") -> None:
-    """The progress that nobody sees."""
+    """Progress that is not shown."""
 
 
 def short(number: float) -> str:
-    """A number in few characters, of which at least two count: 9999, 12k, 3440k, 56M."""
+    """Return a number in few characters, with at least two significant digits: 9999, 12k, 3440k, 56M."""
     for unit in ("", "k", "M", "G"):
         if number < 9999.5:
             return f"{number:.0f}{unit}"
@@ -35,7 +35,7 @@ def short(number: float) -> str:
 
 
 class _Done(ProgressColumn):
-    """Units done and in all, short enough for a line of 80 characters."""
+    """Units done, of all units, short enough for a line of 80 characters."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class _Done(ProgressColumn):
 
 
 class _Rate(ProgressColumn):
-    """Units a second, since the job was started or resumed."""
+    """Units per second since the job was started or resumed."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -54,14 +54,14 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Progress]:
-    """A progress bar on standard error; the value is called as ``advance(n, note)`` with the units just done.
+def job(name: str, total: int, unit: str, progress: bool = True) -> Iterator[Progress]:
+    """Show a progress bar on standard error; the context's value is called as ``advance(n, note)``.
 
     Args:
-        name: what is being done.
-        total: units in all.
+        name: of the job.
+        total: number of units.
         unit: what is counted, in the plural.
-        shown: False for no bar; ``advance`` then does nothing.
+        progress: whether to show a bar; without one, ``advance`` does nothing.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -71,7 +71,7 @@ def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Progre
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(stderr=True), disable=not shown) as bars:
+    with Bars(*columns, console=Console(stderr=True), disable=not progress) as bars:
         task = bars.add_task(name, total=total, note="")
 
         def advance(units: float = 1, note: str = "") -> None:
@@ -82,7 +82,7 @@ def job(name: str, total: int, unit: str, shown: bool = True) -> Iterator[Progre
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
-    """Holds Ctrl-C back until the value is called, which then raises KeyboardInterrupt; a second one acts at once."""
+    """Delay Ctrl-C until the context's value is called, which then raises KeyboardInterrupt; a second acts at once."""
     asked = False
     if current_thread() is not main_thread():  # where signals do not come
         yield lambda: None

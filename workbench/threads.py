@@ -1,4 +1,4 @@
-"""Threads of this process beside torch's own: each task runs whole on one of them."""
+"""A pool of threads beside torch's own; each task runs on one of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Result = TypeVar("Result")
 
 @contextmanager
 def thread_pool(threads: int, own: int = 1) -> Iterator[ThreadPoolExecutor]:
-    """So many threads, each of which computes with ``own`` of torch's; when the context ends, they are gone.
+    """A pool of threads, each of which computes with ``own`` of torch's threads; it ends with the context.
 
-    What they have begun is then done, and what they have not is dropped.
+    Tasks that have begun are then finished, and the others are dropped.
     """
     before, started = torch.get_num_threads(), Barrier(threads)
 
     def start(_: int) -> None:
-        torch.get_num_threads()  # otherwise a thread takes the number set last, by any, when it first computes
+        torch.get_num_threads()  # else the first computation of a thread takes the number set last, by any thread
         torch.set_num_threads(own)
         started.wait()
 
@@ -37,6 +37,6 @@ def thread_pool(threads: int, own: int = 1) -> Iterator[ThreadPoolExecutor]:
 
 
 def in_threads(act: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """What ``act`` gives for each item, in their order, by as many threads at once as torch has."""
+    """Return ``act(item)`` for each item, in order, computed by as many threads as torch has."""
     with thread_pool(torch.get_num_threads()) as pool:
         return list(pool.map(act, items))

@@ -1,4 +1,4 @@
-"""`monet train`: a model from a corpus folder with its tokenizer, with progress on the screen."""
+"""`monet train`: train a model on a corpus folder with its tokenizer, with a progress bar."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .corpus import load_corpus
-from .errors import WorkbenchError
+from .errors import BadInputError, NotFoundError, WorkbenchError
 from .memory import keep_heap
 from .progress import job
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
     from monet_model.training import TrainingConfig
 
-HELDOUT_SEQUENCES = 32  # of each label, measured as training goes on
+HELDOUT_SEQUENCES = 32  # per label, whose loss is measured during training
 
 
 def _read_tokenizer(corpus: Path) -> Any:
@@ -24,7 +24,7 @@ def _read_tokenizer(corpus: Path) -> Any:
 
     folder = corpus / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
-        raise WorkbenchError(f"there is no tokenizer in {folder}; `monet corpus build` makes one with the corpus.")
+        raise NotFoundError(f"there is no tokenizer in {folder}; `monet corpus build` trains one.")
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -42,16 +42,18 @@ def _reporting(how: TrainingConfig) -> Iterator[Callable[[int, float], None]]:
 
 
 def train_on_corpus(config: Path, corpus: Path, out: Path, resume: bool = False) -> MonetForCausalLM:
-    """Train a model on the training part of a corpus; ``out`` then holds the model with its tokenizer, and the log.
+    """Train a Monet model on the training part of a corpus; ``out`` then holds it with its tokenizer and log.
 
     Args:
         config: JSON file, see :func:`monet_model.training.read_config`.
         corpus: folder with ``train/``, ``heldout/`` and ``tokenizer/``.
-        out: folder for the result; with ``resume`` it may hold an interrupted training, which then goes on.
-        resume: go on from the last checkpoint.
+        out: folder for the result; with ``resume`` it may hold an interrupted training, which then continues.
+        resume: continue from the last checkpoint.
 
     Raises:
-        WorkbenchError: a configuration, corpus or folder that cannot be used; the message says which and why.
+        NotFoundError: there is no corpus or no tokenizer.
+        BadInputError: a configuration, corpus or folder cannot be used, or the loss stopped being finite; the message
+            says which and why.
     """
     import torch
 
@@ -63,7 +65,7 @@ def train_on_corpus(config: Path, corpus: Path, out: Path, resume: bool = False)
         model_config, how = read_config(config)
         tokenizer = _read_tokenizer(corpus)
         if len(tokenizer) > model_config.vocab_size:
-            raise WorkbenchError(
+            raise BadInputError(
                 f"the tokenizer has {len(tokenizer)} tokens, the model's vocab_size is {model_config.vocab_size}; "
                 f"raise it in {config}."
             )
@@ -80,7 +82,7 @@ def train_on_corpus(config: Path, corpus: Path, out: Path, resume: bool = False)
     except WorkbenchError:
         raise
     except (ValueError, FloatingPointError) as error:
-        raise WorkbenchError(str(error)) from error
+        raise BadInputError(str(error)) from error
     tokenizer.model_max_length = model_config.max_position_embeddings
     tokenizer.save_pretrained(out)
     return model

@@ -1,4 +1,4 @@
-// What every op asks of its tensors on any device, on LibTorch's stable ABI.
+// Checks of the tensors that every op takes, on any device, on LibTorch's stable ABI.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -11,7 +11,6 @@
 #include <optional>
 
 #include "arguments.h"
-#include "levels.h"
 
 namespace monet {
 
@@ -20,7 +19,7 @@ using torch::stable::Tensor;
 
 using std::optional;
 
-// A contiguous tensor of this dtype and shape on the device of `first`; a size of -1 may be anything.
+// Throws unless `t` is contiguous, of this dtype and shape, and on the device of `first`; size -1 matches any.
 inline void check(const Tensor& t, const char* name, const Tensor& first, ScalarType dtype,
                   std::initializer_list<int64_t> shape) {
   bool good = t.is_cpu() == first.is_cpu() && t.is_cuda() == first.is_cuda() &&
@@ -31,7 +30,7 @@ inline void check(const Tensor& t, const char* name, const Tensor& first, Scalar
     for (int64_t size : shape) good = (size < 0 || t.size(at) == size) && good, ++at;
   }
   STD_TORCH_CHECK(good, name, " must be contiguous, on the ", first.is_cuda() ? "GPU" : "CPU",
-                  " and of the dtype and shape that the op documents");
+                  " and of the documented dtype and shape");
 }
 
 template <class T>
@@ -46,7 +45,7 @@ const T* numbers(const Tensor& t, const char* name, const Tensor& first, std::in
   return t.const_data_ptr<T>();
 }
 
-// The same, null where there is no tensor.
+// The same, or null if there is no tensor.
 template <class T>
 const T* numbers(const optional<Tensor>& t, const char* name, const Tensor& first,
                  std::initializer_list<int64_t> shape) {
@@ -66,7 +65,7 @@ Side<T> side(const Tensor& indices, const Tensor& probs, const Tensor& counts, c
           indices.size(2)};
 }
 
-// What `mix` is given; its outputs are null. a2 is empty for horizontal experts.
+// The inputs of `mix`, with null outputs. a2 is empty for horizontal experts.
 template <class T>
 Mix<T> mix_inputs(const Tensor& a1, const optional<Tensor>& a2, const Tensor& indices1, const Tensor& probs1,
                   const Tensor& counts1, const Tensor& indices2, const Tensor& probs2, const Tensor& counts2,
@@ -82,13 +81,13 @@ Mix<T> mix_inputs(const Tensor& a1, const optional<Tensor>& a2, const Tensor& in
   return mix;
 }
 
-// What `contributions` is given besides: projections with one row, or one a token. Outputs are null.
+// The inputs of `contributions`: those of `mix`, and projections with one row or one per token. Outputs are null.
 template <class T>
 Contributions<T> contribution_inputs(const Mix<T>& in, const Tensor& a1, const optional<Tensor>& d11,
                                      const optional<Tensor>& d12, const Tensor& d21, const optional<Tensor>& d22,
                                      const optional<Tensor>& c1, const Tensor& c2) {
   const int64_t tokens = a1.size(0), rows = d21.dim() == 3 ? d21.size(0) : 0;
-  STD_TORCH_CHECK(rows == tokens || rows == 1, "d21 must have one row, or one a token");
+  STD_TORCH_CHECK(rows == tokens || rows == 1, "d21 must have one row, or one per token");
   STD_TORCH_CHECK(!in.a2 || (d11 && d12 && d22 && c1), "vertical experts need all projections");
   STD_TORCH_CHECK(tokens * in.heads <= INT32_MAX, "too many tokens in one call");
   const std::initializer_list<int64_t> wide = {rows, in.keys, in.units}, narrow = {rows, in.keys};
@@ -102,7 +101,7 @@ Contributions<T> contribution_inputs(const Mix<T>& in, const Tensor& a1, const o
   return work;
 }
 
-// What `accumulate` is given: key set 1 apart, as each device sorts it in its own way.
+// The inputs of `accumulate`, with key set 1 apart, which each device sorts in its own way.
 struct Counted {
   Accumulate work;
   Side<float> one;
@@ -129,7 +128,7 @@ inline Counted accumulate_inputs(Tensor& tokens, Tensor& mass, Tensor& histogram
   check(sample_scores, "sample_scores", tokens, ScalarType::Float,
         {experts, histogram.size(1), sample_priorities.size(2)});
   STD_TORCH_CHECK(histogram.size(1) >= 1 && best_scores.size(1) >= 1 && per_document >= 1,
-                  "there must be a bin, a place in the lists and an entry a document");
+                  "bins, best and per_document must be at least 1");
   STD_TORCH_CHECK(count * heads <= INT32_MAX, "too many tokens in one call");
   const Side<float> one = side<float>(indices1, probs1, counts1, tokens, count, heads);
   const Side<float> two = side<float>(indices2, probs2, counts2, tokens, count, heads);
@@ -141,11 +140,6 @@ inline Counted accumulate_inputs(Tensor& tokens, Tensor& mass, Tensor& histogram
       best_rows.mutable_data_ptr<int64_t>(), sample_priorities.mutable_data_ptr<int64_t>(),
       sample_scores.mutable_data_ptr<float>()};
   return {work, one, count, heads};
-}
-
-inline int64_t checked_level(int64_t level) {
-  STD_TORCH_CHECK(level <= best_level(), "this machine lacks the instruction set asked for");
-  return level < 0 ? best_level() : level;
 }
 
 }  // namespace monet

@@ -1,4 +1,4 @@
-// One score entering the statistics of one expert: the same source on the CPU and on the GPU.
+// Inserting one score into the lists of one expert: the same source on the CPU and on the GPU.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 #if defined(__CUDACC__)
 #define MONET_EVERYWHERE static __host__ __device__ __forceinline__
-#define MONET_ROLLED _Pragma("unroll 1")  // registers are dearer than branches
+#define MONET_ROLLED _Pragma("unroll 1")  // registers cost more than branches
 #else
 #define MONET_ROLLED
 #define MONET_EVERYWHERE static inline __attribute__((always_inline))
@@ -16,7 +16,7 @@
 
 namespace monet {
 
-// Moves the numbers of `list` from `place` on to the next place, over the one at `drop`.
+// Shifts list[place .. drop - 1] down by one, over the entry at `drop`.
 template <class T>
 MONET_EVERYWHERE void move_down(T* list, int32_t place, int32_t drop) {
 #if defined(__CUDA_ARCH__)
@@ -26,18 +26,18 @@ MONET_EVERYWHERE void move_down(T* list, int32_t place, int32_t drop) {
 #endif
 }
 
-// Enters a score in a full or part-filled list, which keeps at most `per_document` of one document. Rows come in
-// ascending order, so of equal scores the one that is there has the lower row and stays, and the entries of this
-// token's document are those from its first row on.
+// Inserts a score into a full or partly filled list, which keeps at most `per_document` entries per document. Rows come
+// in ascending order. So of equal scores the earlier one has the lower row and stays, and the entries of this token's
+// document are those with rows from `start` on.
 MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, int64_t row, int64_t start) {
   float* scores = a.best_scores + expert * a.best;
   int64_t* rows = a.best_rows + expert * a.best;
-  const auto best = static_cast<int32_t>(a.best);  // short numbers are counted in vectors of more
+  const auto best = static_cast<int32_t>(a.best);  // more 32-bit numbers fit a vector
   int32_t drop = best - 1;
   if (!(score > scores[drop])) return;
   int32_t same = 0, lowest = 0;
   MONET_ROLLED
-  for (int32_t n = 0; n < best; ++n) {  // where nothing is, rows are -1
+  for (int32_t n = 0; n < best; ++n) {  // rows of empty slots are -1
     const bool of_document = rows[n] >= start;
     same += of_document;
     lowest = of_document ? n : lowest;
@@ -55,12 +55,12 @@ MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, in
   rows[place] = row;
 }
 
-// Enters a token in the sample of a bin of an expert, which keeps those of least priority.
+// Inserts a token into an expert's sample for a bin, which keeps the lowest priorities.
 MONET_EVERYWHERE void sample(const Accumulate& a, int64_t cell, float score, int64_t priority) {
   if (a.sampled == 0) return;
   int64_t* priorities = a.sample_priorities + cell * a.sampled;
   float* scores = a.sample_scores + cell * a.sampled;
-  const auto mine = static_cast<uint64_t>(priority);  // so that -1 comes after all
+  const auto mine = static_cast<uint64_t>(priority);  // unsigned, so that -1 sorts last
   int64_t at = a.sampled - 1;
   if (mine >= static_cast<uint64_t>(priorities[at])) return;
   for (; at > 0 && mine < static_cast<uint64_t>(priorities[at - 1]); --at) {
@@ -71,7 +71,7 @@ MONET_EVERYWHERE void sample(const Accumulate& a, int64_t cell, float score, int
   scores[at] = score;
 }
 
-// The octave of a score, of `bins` below 2^top; the first bin takes all that is below it.
+// The octave of a score, among `bins` below 2^top; the first bin also takes everything below it.
 MONET_EVERYWHERE int64_t octave(float score, int32_t top, int64_t bins) {
   uint32_t bits;
   std::memcpy(&bits, &score, sizeof bits);

@@ -1,1 +1,1 @@
-"""The PyTorch ops of the kernels, one a file: registration, argument checks, gradients."""
+"""The PyTorch ops, one per file: argument checks, registration, gradients, and the choice of kernel or definition."""

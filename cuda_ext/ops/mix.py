@@ -1,4 +1,4 @@
-"""`mix`: what the output projections of an expert layer take in, from the active pairs only; both decompositions."""
+"""`mix`: the routed sums inside an expert layer, over active pairs only, for horizontal and vertical experts."""
 
 from __future__ import annotations
 
@@ -30,35 +30,55 @@ def mix(hidden: tuple[Tensor, Tensor], routing: SparseRouting, factors: Tensor |
 def mix(
     hidden: Tensor | tuple[Tensor, Tensor], routing: SparseRouting, factors: Tensor | None = None
 ) -> Horizontal | Vertical:
-    """Routed sums of sub-expert activations (paper, section 3): the inputs of the layer's output projections.
+    """Return the routed sums of hidden activations that an expert layer's output projections take.
 
-    With ``W[i, j] = S[i, j] sum_h g1[h, i] g2[h, j]``, S all ones where no factors are given, horizontal experts get
-    ``top[j] = sum_i W[i, j] a[i]`` and ``bias[j] = sum_i W[i, j]``. Vertical ones get ``rows[i] = sum_j W[i, j]``,
-    ``columns[j] = sum_i W[i, j]``, ``straight1[i] = rows[i] a1[i]``, ``cross1[i] = sum_j W[i, j] a2[j]``,
-    ``cross2[j] = sum_i W[i, j] a1[i]`` and ``straight2[j] = columns[j] a2[j]``: what multiplies V11, V12, b1, V21, V22
-    and b2 (in that order: V11, V12, b1 of straight1, cross1, rows). Probabilities need not sum to 1.
-
-    Computed in float32 over the active pairs, with S exactly as without it; the same bits on every run, instruction set
-    and number of threads. Differentiable in the activations, both lists of probabilities and S.
+    With routing weights ``W[i, j] = S[i, j] sum_h g1[h, i] g2[h, j]`` (arXiv 2412.04139, section 3), these sums stand
+    in for all keys x keys expert outputs, which are never formed. They are computed in float32 over the active pairs
+    alone, with the same bits on every run and instruction set and with any number of threads. Differentiable in the
+    activations, both sets of probabilities, and S. Probabilities need not sum to 1.
 
     Args:
-        hidden: activations (tokens, keys, units) of horizontal experts' bottom halves, or ``(a1, a2)``, one such tensor
-            of each key set, of vertical experts; float32, bfloat16 or float16 (float64 is computed in float64).
-        routing: the tokens' routing.
-        factors: S, (keys, keys).
+        hidden: (tokens, keys, units) activations of horizontal experts, or a pair ``(a1, a2)`` of such tensors, one per
+            key set, of vertical experts; float32, bfloat16 or float16 (float64 is computed in float64).
+        routing: the routing of these tokens, a :class:`cuda_ext.routing.Routing`.
+        factors: S, (keys, keys), scales single experts: 0 ablates one. None (default): all ones.
 
     Returns:
-        ``(top, bias)``, or ``(straight1, cross1, rows, cross2, straight2, columns)``, in the dtype of ``hidden``:
-        (tokens, keys, units) each, but bias, rows and columns (tokens, keys).
+        Tensors in the dtype of ``hidden``, ``(top, bias)`` for horizontal experts:
+
+        - top: (tokens, keys, units) ``sum_i W[i, j] a[i]`` per key j, the input of V.
+        - bias: (tokens, keys) ``sum_i W[i, j]``, which weighs b.
+
+        ``(straight1, cross1, rows, cross2, straight2, columns)`` for vertical experts:
+
+        - straight1: (tokens, keys, units) ``rows[i] a1[i]``, the input of V11.
+        - cross1: (tokens, keys, units) ``sum_j W[i, j] a2[j]``, the input of V12.
+        - rows: (tokens, keys) ``sum_j W[i, j]``, which weighs b1.
+        - cross2: (tokens, keys, units) ``sum_i W[i, j] a1[i]``, the input of V21.
+        - straight2: (tokens, keys, units) ``columns[j] a2[j]``, the input of V22.
+        - columns: (tokens, keys) ``sum_i W[i, j]``, which weighs b2.
 
     Raises:
-        TypeError: an argument is no tensor, or of a dtype that is not listed.
+        TypeError: an argument is not a tensor, or has a dtype that is not listed.
         ValueError: a wrong shape or device.
-        IndexError: the routing holds an index that is no key, or a count above its width.
+        IndexError: the routing holds an index that is not a key, or a count above its width.
+
+    Example:
+        >>> import torch
+        >>> from cuda_ext import mix
+        >>> from cuda_ext.routing import Routing
+        >>> g1 = torch.tensor([[[1.0, 0.0]]])  # 1 token, 1 head, 2 keys
+        >>> g2 = torch.tensor([[[0.25, 0.75]]])
+        >>> hidden = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])  # 2 units per key
+        >>> top, bias = mix(hidden, Routing.from_dense(g1, g2))
+        >>> top.tolist()
+        [[[0.25, 0.5], [0.75, 1.5]]]
+        >>> bias.tolist()
+        [[0.25, 0.75]]
     """
-    given = activations(hidden, routing.num_keys)
-    first = next(iter(given.values()))
-    for name, a in given.items():
+    inputs = activations(hidden, routing.num_keys)
+    first = next(iter(inputs.values()))
+    for name, a in inputs.items():
         if a.dtype not in HIDDEN_DTYPES or a.dtype != first.dtype:
             raise TypeError(f"{name} must be one of {HIDDEN_DTYPES}, the same for both key sets; got {a.dtype}.")
     compute = torch.float64 if first.dtype == torch.float64 else torch.float32
@@ -66,8 +86,8 @@ def mix(
     if factors is not None:
         check_tensor("factors", factors, (routing.num_keys, routing.num_keys), first.device)
         factors = factors.to(compute)
-    wide = [a.to(compute) for a in given.values()]
-    out = _vertical(*wide, *arrays, factors) if len(wide) == 2 else _horizontal(*wide, *arrays, factors)
+    hiddens = [a.to(compute) for a in inputs.values()]
+    out = _vertical(*hiddens, *arrays, factors) if len(hiddens) == 2 else _horizontal(*hiddens, *arrays, factors)
     return tuple(t.to(first.dtype) for t in out)  # type: ignore[return-value]  # as many as in `out`
 
 
@@ -84,7 +104,7 @@ def _horizontal(
 ) -> tuple[Tensor, Tensor]:
     check_values(indices1, counts1, indices2, counts2, a.shape[1])
     arrays = _contiguous(a, indices1, probs1, counts1, indices2, probs2, counts2, factors)
-    if _in_kernel(a):
+    if _kernel_serves(a):
         return torch.ops.monet.mix_horizontal_kernel(*arrays)
     return mix_horizontal_reference(*arrays)
 
@@ -103,13 +123,13 @@ def _vertical(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     check_values(indices1, counts1, indices2, counts2, a1.shape[1])
     arrays = _contiguous(a1, a2, indices1, probs1, counts1, indices2, probs2, counts2, factors)
-    if _in_kernel(a1):
+    if _kernel_serves(a1):
         return torch.ops.monet.mix_vertical_kernel(*arrays)
     return mix_vertical_reference(*arrays)
 
 
-def _in_kernel(a: Tensor) -> bool:
-    """The CUDA kernels know float32 only."""
+def _kernel_serves(a: Tensor) -> bool:
+    """Return whether a compiled kernel takes these activations: the CUDA kernels take float32 alone."""
     return has_kernel(a.device) and (a.dtype == torch.float32 or a.device.type == "cpu")
 
 
@@ -142,7 +162,7 @@ def _horizontal_backward(
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     arrays = _contiguous(top, bias, a, indices1, probs1, counts1, indices2, probs2, counts2, factors)
-    if a.device.type == "cpu" and has_kernel(a.device):  # gradients have no CUDA kernel
+    if a.device.type == "cpu" and has_kernel(a.device):  # there is no CUDA kernel for gradients
         return torch.ops.monet.mix_horizontal_backward_kernel(*arrays)
     return mix_horizontal_backward_reference(*arrays)
 
@@ -195,8 +215,9 @@ def _horizontal_gradients(ctx: Any, top: Tensor, bias: Tensor) -> tuple[Tensor |
     to_a, to_p, to_q = _horizontal_backward(top, bias, a, *routing, factors)
     to_factors = None
     if ctx.needs_input_grad[-1]:
-        none, nothing = torch.zeros_like(a), torch.zeros_like(bias)
-        to_factors = factor_gradient(none, none, nothing, top, none, bias, a, none, *routing)
+        # Horizontal experts are vertical ones without a second activation, of which only cross2 and columns are used.
+        no_units, no_keys = torch.zeros_like(a), torch.zeros_like(bias)
+        to_factors = factor_gradient(no_units, no_units, no_keys, top, no_units, bias, a, no_units, *routing)
     return to_a, None, to_p, None, None, to_q, None, to_factors
 
 

@@ -1,4 +1,4 @@
-"""`route`: arguments checked, then the op `monet::route`, which autograd, fake tensors and `torch.compile` know."""
+"""`route`, and the op `monet::route` behind it, which supports autograd, fake tensors and `torch.compile`."""
 
 from __future__ import annotations
 
@@ -18,32 +18,44 @@ LOGIT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Active keys and their probabilities, from the router's raw logits (paper, section 3).
+    """Return the active keys of one key set and their routing probabilities, from the router's raw logits.
 
-    Evaluation only: the statistics are the running ones. ``n = (z - mean) / sqrt(var + 1e-5)``; a key is active where
-    ``n >= min(max n, sigma)``, so at least one is; the probabilities are the softmax of the raw ``z`` over the active
-    keys. Computed in float32. Differentiable in ``logits`` through ``probs``; which keys are active is piecewise
-    constant, so ``mean``, ``var`` and ``sigma`` get no gradient.
+    A key is active where its normalised logit ``n = (z - mean) / sqrt(var + 1e-5)`` reaches ``min(max n, sigma)``, so
+    every row has at least one active key. The probabilities are the softmax of the raw ``z`` over the active keys
+    (arXiv 2412.04139, section 3). Computed in float32. Differentiable in ``logits`` through ``probs``; which keys are
+    active is piecewise constant, so ``mean``, ``var`` and ``sigma`` get no gradient.
 
     Args:
-        logits: (tokens, heads, keys) float32, bfloat16 or float16; any strides; -inf masks a key.
-        mean, var: (heads,) running mean and variance, on the device of ``logits``.
-        sigma: threshold in standard deviations, ``Phi^-1(1 - k / keys)``.
+        logits: (tokens, heads, keys) raw router logits: float32, bfloat16 or float16, any strides; -inf masks a key.
+        mean, var: (heads,) running mean and variance of the batch normalisation, on the device of ``logits``.
+        sigma: threshold in standard deviations, ``Phi^-1(1 - k / keys)`` for about k active keys per row.
 
     Returns:
-        Key indices (tokens, heads, k) int16, ascending; probabilities (tokens, heads, k) float32; numbers of active
-        keys (tokens, heads) int32. k is the largest number: nothing is cut. Slots past a row's number hold index 0
-        and probability 0.
+        ``(indices, probs, counts)``:
+
+        - indices: (tokens, heads, k) int16 active keys, ascending; k is the largest count, so that no key is dropped.
+        - probs: (tokens, heads, k) float32 routing probabilities, which sum to 1 per row.
+        - counts: (tokens, heads) int32 number of active keys; slots from here on hold index 0 and probability 0.
 
     Raises:
-        TypeError: an argument is no tensor, or of a dtype that is not listed.
-        ValueError: a wrong shape or device, no keys or more than 32,767; statistics or sigma that are not finite, a
+        TypeError: an argument is not a tensor, or has a dtype that is not listed.
+        ValueError: a wrong shape or device; no keys, or more than 32,767; statistics or sigma that are not finite, a
             negative variance; a row of logits with NaN or +inf, or with nothing but -inf.
+
+    Example:
+        >>> import torch
+        >>> from cuda_ext import route
+        >>> logits = torch.tensor([[[0.1, 3.0, -1.0, 2.5]]])  # 1 token, 1 head, 4 keys
+        >>> indices, probs, counts = route(logits, torch.zeros(1), torch.ones(1), sigma=2.0)
+        >>> indices.tolist(), counts.tolist()
+        ([[[1, 3]]], [[2]])
+        >>> torch.allclose(probs, torch.tensor([3.0, 2.5]).softmax(0))
+        True
     """
     _check(logits, mean, var, sigma)
     plain = not (torch.compiler.is_compiling() or (logits.requires_grad and torch.is_grad_enabled()))
     if plain and logits.device.type == "cpu" and has_kernel(logits.device):
-        # What `_route` would come to, without the tens of microseconds that a Python op costs.
+        # The same as `_route`, without the tens of microseconds that a Python op costs.
         return _on_cpu(logits.float(), mean.float(), var.float(), float(sigma))
     # The CUDA kernel reads bfloat16 as it is; everything else is float32.
     direct = logits.dtype == torch.bfloat16 and logits.device.type == "cuda" and has_kernel(logits.device)
@@ -51,7 +63,7 @@ def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tens
 
 
 def _check(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> None:
-    """What shapes and dtypes tell; what takes a look at the values is checked in the op."""
+    """Check shapes and dtypes; the values are checked inside the op."""
     check_tensor("logits", logits, ("tokens", "heads", "keys"))
     if logits.dtype not in LOGIT_DTYPES:
         raise TypeError(f"logits must be float32, bfloat16 or float16; got {logits.dtype}. Use logits.float().")
@@ -61,14 +73,14 @@ def _check(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> None:
     for name, value in (("mean", mean), ("var", var)):
         check_tensor(name, value, (heads,), logits.device)
         if not value.is_floating_point():
-            raise TypeError(f"{name} must be of a floating dtype; got {value.dtype}.")
-    if not -math.inf < sigma < math.inf:  # torch.compile knows comparisons of a number that varies, not isfinite
+            raise TypeError(f"{name} must have a floating dtype; got {value.dtype}.")
+    if not -math.inf < sigma < math.inf:  # torch.compile can trace comparisons of a symbolic number, not isfinite
         raise ValueError(f"sigma must be finite; got {sigma}.")
 
 
 @torch.library.custom_op("monet::route", mutates_args=())
 def _route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    # float64 is for checks of the gradient: `route` does not let it in, and no kernel knows it.
+    # float64 is for gradient checks only: `route` does not accept it, and no kernel supports it.
     if logits.dtype == torch.float64 or not has_kernel(logits.device):
         _check_statistics(mean, var)
         return route_reference(logits, mean, var, sigma)
@@ -77,41 +89,41 @@ def _route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Ten
 
 def _check_statistics(mean: Tensor, var: Tensor) -> None:
     if not bool(mean.isfinite().all()):
-        raise ValueError("mean holds NaN or an infinity; the running mean of a trained router expected.")
+        raise ValueError("mean holds NaN or an infinity; pass a router's running mean.")
     if not bool(((var >= 0) & var.isfinite()).all()):
-        raise ValueError("var holds a negative value, NaN or an infinity; the running variance of a router expected.")
+        raise ValueError("var holds a negative value, NaN or an infinity; pass a router's running variance.")
 
 
 def _on_cpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     try:
         return torch.ops.monet.route_kernel(logits.contiguous(), mean.contiguous(), var.contiguous(), sigma)
-    except RuntimeError:  # the kernel looks at the values as it goes; what it found wrong is told here
+    except RuntimeError:  # the kernel checks values as it goes; repeat its checks for a message that says which failed
         _check_statistics(mean, var)
         check_rows(logits)
         raise
 
 
 def _on_gpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Runs the kernel with room for the expected number of keys; a second time where that was too little."""
+    """Run the kernel with room for the expected number of keys, and once more if that was too little."""
     _check_statistics(mean, var)
     tokens, heads, keys = logits.shape
     if tokens * heads == 0:
-        none = logits.new_empty(tokens, heads, 0, dtype=torch.float32)
-        return none.short(), none, none.new_empty(tokens, heads, dtype=torch.int32)
-    given = (logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
+        empty = logits.new_empty(tokens, heads, 0, dtype=torch.float32)
+        return empty.short(), empty, empty.new_empty(tokens, heads, dtype=torch.int32)
+    inputs = (logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
     width = expected_width(keys, sigma)
-    indices, probs, counts = torch.ops.monet.route_padded(*given, width)
+    indices, probs, counts = torch.ops.monet.route_padded(*inputs, width)
     fewest, most = (int(n) for n in counts.aminmax())
-    if fewest < 0:  # the kernel's mark of a row without a routing
+    if fewest < 0:  # how the kernel marks a row that has no routing
         raise not_finite(int((counts < 0).sum()))
     if most > width:
-        indices, probs, counts = torch.ops.monet.route_padded(*given, most)
+        indices, probs, counts = torch.ops.monet.route_padded(*inputs, most)
     return indices[..., :most].contiguous(), probs[..., :most].contiguous(), counts
 
 
 @cache
 def expected_width(keys: int, sigma: float) -> int:
-    """Slots a row to try first: twice the number of keys a normal distribution puts above sigma, and some."""
+    """Return the slots per row to try first: over twice the keys that a normal distribution has above sigma."""
     mean = keys * (1 - NormalDist().cdf(sigma))
     return min(keys, 16 * math.ceil((2 * mean + 16) / 16))
 
@@ -128,7 +140,7 @@ def _shapes(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Te
 
 
 if CPU.loaded:
-    torch.library.register_fake("monet::route_kernel", lambda *given: _shapes(*given[:4]))
+    torch.library.register_fake("monet::route_kernel", lambda *inputs: _shapes(*inputs[:4]))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -1,1 +1,1 @@
-"""The definition of every op in plain PyTorch: the oracle of the compiled kernels, and their fallback."""
+"""The definitions of the ops in plain PyTorch: what the kernels are tested against, and what runs without them."""

@@ -1,4 +1,4 @@
-"""What `accumulate` computes, defined in plain PyTorch."""
+"""The definition of `accumulate` in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .pairs import active_pairs, ranks, strongest
 
-MASS_UNIT = 2.0**36  # masses are whole numbers of 1 / MASS_UNIT, so that sums do not depend on their order
+MASS_UNIT = 2.0**36  # masses are integer multiples of 1 / MASS_UNIT, so that sums do not depend on their order
 
 
 def accumulate_reference(
@@ -32,7 +32,7 @@ def accumulate_reference(
     top: int,
     per_document: int,
 ) -> None:
-    """:func:`cuda_ext.accumulate` by its definition; the first seven are updated in place."""
+    """:func:`cuda_ext.accumulate` by its definition. Updates the first seven tensors in place."""
     token, expert, score = active_pairs(indices1, probs1, counts1, indices2, probs2, counts2, keys)
     counted = labels[token] >= 0
     token, expert, score = token[counted], expert[counted], score[counted]
@@ -56,7 +56,7 @@ def accumulate_reference(
     sample_priorities.fill_(-1).flatten(0, 1)[where] = priority[chosen]
     sample_scores.zero_().flatten(0, 1)[where] = of_token[chosen]
 
-    # Rows ascend, so of the entries that are there only those of the first token's document can meet one of their own.
+    # Rows ascend, so only earlier entries of the first token's document can share a document with new ones.
     kept = best_rows >= 0
     old_expert = kept.nonzero()[:, 0]
     old_row = best_rows[kept]

@@ -1,4 +1,4 @@
-"""What `contributions` computes, defined in plain PyTorch."""
+"""The definition of `contributions` in plain PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `mix` and its gradients compute, defined in plain PyTorch."""
+"""The definitions of `mix` and its gradients in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .pairs import active_lists, factors_at
 
 
 def _take(per_key: Tensor, indices: Tensor) -> Tensor:
-    """Rows of (tokens, keys, n) at (tokens, heads, k): (tokens, heads, k, n)."""
+    """Gather rows of (tokens, keys, n) at (tokens, heads, k) indices: (tokens, heads, k, n)."""
     where = indices.flatten(1)[..., None].expand(-1, -1, per_key.shape[-1])
     return per_key.gather(1, where).unflatten(1, indices.shape[1:])
 
@@ -33,7 +33,7 @@ def mix_horizontal_reference(
     counts2: Tensor,
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`cuda_ext.mix` of horizontal experts, by the sums that define it; differentiable in all that are floats."""
+    """:func:`cuda_ext.mix` of horizontal experts by its definition. Differentiable in every float tensor."""
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
     weights = p[..., :, None] * q[..., None, :] * factor  # (tokens, heads, k1, k2)
@@ -52,7 +52,7 @@ def mix_vertical_reference(
     counts2: Tensor,
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """:func:`cuda_ext.mix` of vertical experts, by the sums that define it; differentiable in all that are floats."""
+    """:func:`cuda_ext.mix` of vertical experts by its definition. Differentiable in every float tensor."""
     keys = a1.shape[1]
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
@@ -81,7 +81,7 @@ def mix_vertical_backward_reference(
     counts2: Tensor,
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of a1, a2, probs1 and probs2 for those of the outputs of :func:`mix_vertical_reference`."""
+    """Return the gradients of a1, a2, probs1 and probs2, given those of :func:`mix_vertical_reference`'s outputs."""
     keys = a1.shape[1]
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
@@ -97,10 +97,10 @@ def mix_vertical_backward_reference(
 def mix_horizontal_backward_reference(
     top: Tensor, bias: Tensor, a: Tensor, *routing_and_factors: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a, probs1 and probs2 for those of the outputs of :func:`mix_horizontal_reference`."""
-    none, nothing = torch.zeros_like(a), torch.zeros_like(bias)
+    """Return the gradients of a, probs1 and probs2, given those of :func:`mix_horizontal_reference`'s outputs."""
+    no_units, no_keys = torch.zeros_like(a), torch.zeros_like(bias)
     to_a, _, to_p, to_q = mix_vertical_backward_reference(
-        none, none, nothing, top, none, bias, a, none, *routing_and_factors
+        no_units, no_units, no_keys, top, no_units, bias, a, no_units, *routing_and_factors
     )
     return to_a, to_p, to_q
 
@@ -121,7 +121,7 @@ def factor_gradient(
     probs2: Tensor,
     counts2: Tensor,
 ) -> Tensor:
-    """Gradient of S, (keys, keys), for those of the outputs of :func:`mix_vertical_reference`."""
+    """Return the gradient of S, (keys, keys), given those of :func:`mix_vertical_reference`'s outputs."""
     keys = a1.shape[1]
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     grads = (p[..., :, None] * q[..., None, :]) * _weight_gradients(
@@ -145,7 +145,7 @@ def _weight_gradients(
     indices2: Tensor,
     counts2: Tensor,
 ) -> Tensor:
-    """Gradient of ``W[i, j]`` at each pair of a head's lists, (tokens, heads, k1, k2); 0 at padding."""
+    """Return the gradient of ``W[i, j]`` for each pair of a head's lists, (tokens, heads, k1, k2); 0 at padding."""
     (i, real1), (j, real2) = (
         active_lists(indices, torch.ones_like(indices, dtype=a1.dtype), counts)
         for indices, counts in ((indices1, counts1), (indices2, counts2))

@@ -1,4 +1,4 @@
-"""The active pairs of keys, one entry each, as the definitions of the ops need them."""
+"""Lists of active key pairs and of their strongest: what the definitions of the ops share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 def active_pairs(
     indices1: Tensor, probs1: Tensor, counts1: Tensor, indices2: Tensor, probs2: Tensor, counts2: Tensor, keys: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Every active (token, expert) once: token (n,), flat expert id (n,), score summed over heads (n,), all scores > 0.
+    """Return every active (token, expert) once: token (n,), flat expert id (n,), score summed over heads (n,).
 
-    Sorted by token, then expert.
+    Sorted by token, then expert; all scores are > 0.
     """
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     score = p[..., :, None] * q[..., None, :]  # (tokens, heads, k1, k2)
@@ -24,7 +24,7 @@ def active_pairs(
 
 
 def strongest(group: Tensor, score: Tensor, tie: Tensor, limit: int) -> Tensor:
-    """Positions (n,) of each group's ``limit`` highest scores, by group, then falling score, then rising ``tie``."""
+    """Return the positions (n,) of each group's ``limit`` highest scores, by group, falling score, rising ``tie``."""
     order = tie.argsort(stable=True)
     order = order[score[order].argsort(stable=True, descending=True)]
     order = order[group[order].argsort(stable=True)]
@@ -32,21 +32,21 @@ def strongest(group: Tensor, score: Tensor, tie: Tensor, limit: int) -> Tensor:
 
 
 def ranks(group: Tensor) -> Tensor:
-    """How many entries of its group stand before each; groups stand together."""
-    at = torch.arange(len(group), device=group.device)
-    fresh = torch.ones_like(group, dtype=torch.bool)
-    fresh[1:] = group[1:] != group[:-1]
-    return at - torch.where(fresh, at, 0).cummax(0).values
+    """Return each entry's position within its group; entries of a group are adjacent."""
+    position = torch.arange(len(group), device=group.device)
+    is_first = torch.ones_like(group, dtype=torch.bool)
+    is_first[1:] = group[1:] != group[:-1]
+    return position - torch.where(is_first, position, 0).cummax(0).values
 
 
 def active_lists(indices: Tensor, probs: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices as int64 and probabilities of one side, (tokens, heads, k); padding holds key 0 and probability 0."""
+    """Return int64 keys and probabilities of one key set, (tokens, heads, k); padding is key 0, probability 0."""
     padding = torch.arange(indices.shape[-1], device=indices.device) >= counts[..., None]
     return indices.long().masked_fill(padding, 0), probs.masked_fill(padding, 0)
 
 
 def factors_at(factors: Tensor | None, i: Tensor, j: Tensor, like: Tensor) -> Tensor:
-    """S at pairs of keys, in the shape that ``i`` and ``j`` broadcast to; ones without S."""
+    """Return S at pairs of keys, in the shape that ``i`` and ``j`` broadcast to; ones without S."""
     if factors is None:
         return like.new_ones(torch.broadcast_shapes(i.shape, j.shape))
     return factors[i, j]

@@ -6,11 +6,16 @@ import re
 import urllib.parse
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 from playwright.sync_api import Page, expect
 
 from workbench import Run, open_run
+from workbench.analysis.structure.umap_map import ExpertMap
 from workbench.report import expert_report, label_report
+from workbench.report.numbers import score_text
+from workbench.store.files import write_json, write_parquet
 
 HOSTILE = "<script>window.hacked=1</script> <img src=x>"
 
@@ -29,11 +34,11 @@ def test_every_page_has_its_address(page: Page, address: str) -> None:
         ("/?group=1&label=lua", "Experts of run", "Experts · run"),
         ("/expert/0/17", "Expert 0:17", "Expert 0:17 · run"),
         ("/mask?show=perplexity", "Masking the experts of a label", "Masking · run"),
-        ("/structure", "How experts stand to one another", "Structure · run"),
+        ("/structure", "Structure of the experts", "Structure · run"),
         ("/explanations", "Explanations", "Explanations · run"),
-        ("/scores", "Experts and a score of the texts", "Scores · run"),
+        ("/scores", "Correlation with a document score", "Correlation · run"),
+        ("/glossary#mass", "Glossary", "Glossary · run"),
         ("/labels/lua", "lua", "Label lua · run"),
-        ("/nowhere", "Not found", "Not found · run"),
     ):
         page.goto(address + url)
         _heading(page, heading)
@@ -42,17 +47,19 @@ def test_every_page_has_its_address(page: Page, address: str) -> None:
 
 def test_address_of_nothing_says_so(page: Page, address: str) -> None:
     page.goto(f"{address}/mask")
-    for url, said in (
-        ("/expert/0/999999", "There is no expert 999999"),
-        ("/expert/9/1", "There is no group 9"),
-        ("/expert/a/b", "names no expert"),
-        ("/labels/cobol", "There is no label 'cobol'"),
-        ("/?group=7", "There is no group '7'"),
-        ("/?label=cobol", "There is no label 'cobol'"),
+    for url, heading, text in (
+        ("/nowhere", "Not found", "There is no page /nowhere"),
+        ("/expert/0/999999", "Not found", "There is no expert 999999"),
+        ("/expert/9/1", "Not found", "There is no group 9"),
+        ("/expert/a/b", "Not a valid request", "names no expert"),
+        ("/labels/cobol", "Not found", "has no label 'cobol'"),
+        ("/?group=7", "Not found", "There is no group '7'"),
+        ("/?label=cobol", "Not found", "has no label 'cobol'"),
     ):
         page.evaluate("url => { history.pushState({}, '', url); dispatchEvent(new PopStateEvent('popstate')) }", url)
-        expect(page.locator(".message-error")).to_contain_text(said)
-        _heading(page, "Not found")
+        expect(page.locator(".message-error")).to_contain_text(text)
+        _heading(page, heading)
+        expect(page).to_have_title(f"{heading} · run")
 
 
 def test_overview_shows_facts_map_and_grid(page: Page, address: str, run: Run) -> None:
@@ -65,7 +72,7 @@ def test_overview_shows_facts_map_and_grid(page: Page, address: str, run: Run) -
     expect(first).to_have_text(str(run.experts(0)["mass"].idxmax()))
     page.locator("#experts-grid .ag-header-cell[col-id='max'] .ag-header-cell-text").click()
     expect(first).to_have_text(str(run.experts(0)["max"].idxmin()))
-    page.get_by_role("link", name=re.compile("bring out lua")).click()
+    page.locator(".legend").get_by_role("link", name=re.compile("lua")).click()
     expect(page).to_have_url(re.compile("group=0&label=lua"))
     expect(page.locator(".legend-entry.chosen")).to_contain_text("lua")
 
@@ -77,7 +84,7 @@ def test_map_click_opens_the_expert_under_it(page: Page, address: str) -> None:
     cell = area["width"] / 16
     x, y = area["x"] + 5.5 * cell, area["y"] + 3.5 * cell  # key i = 3 of set 1, key j = 5 of set 2
     page.mouse.move(x, y)
-    expect(page.locator(".map-tooltip")).to_contain_text("expert 0:53 · i 3, j 5")
+    expect(page.locator(".map-tooltip")).to_contain_text("expert 0:53 · keys 3, 5")
     page.mouse.click(x, y)
     expect(page).to_have_url(re.compile(r"/expert/0/53$"))
     _heading(page, "Expert 0:53")
@@ -89,14 +96,14 @@ def test_expert_page_agrees_with_the_run(page: Page, address: str, run: Run) -> 
     order = run.experts(0)["mass"].sort_values(ascending=False, kind="stable").index
     page.goto(f"{address}/expert/0/{order[0]}")
     best = run.examples(0, order[0], 1).iloc[0]
-    expect(page.locator(".token.top .score").first).to_have_text(f"{best['score']:.2f}")
+    expect(page.locator(".token.top .score").first).to_have_text(score_text(best["score"]))
     expect(page.locator(".facts")).to_contain_text(f"{int(run.experts(0).loc[order[0], 'tokens']):,}")
     expect(page.locator(".histogram .bars path")).not_to_have_count(0)
     with page.expect_download() as download:
         page.get_by_role("link", name="Report as csv").click()
     assert download.value.suggested_filename == f"expert-0-{order[0]}.csv"
     assert Path(download.value.path()).read_text().startswith("run,group,expert,rank,score,")
-    page.get_by_role("link", name=re.compile("next expert by mass")).click()
+    page.get_by_role("link", name="less mass →").click()
     _heading(page, f"Expert 0:{order[1]}")
 
 
@@ -178,8 +185,8 @@ def test_prompt_of_a_bad_length_is_refused_in_words(page: Page, address: str) ->
     page.goto(f"{address}/prompt")
     for text, said in (
         ("", "The text is empty"),
-        ("x" * 100_000, "The text has 100,000 characters; the limit is 4,000"),
-        ("x" * 100, "The text has 101 tokens; the model reads 64"),
+        ("x" * 100_000, "The text has 100,000 characters; the limit is 64 tokens"),
+        ("x" * 100, "The prompt has 101 tokens; the model reads at most 64"),
     ):
         page.get_by_label("Text for the model").fill(text)
         page.get_by_role("button", name="Run").click()
@@ -191,9 +198,9 @@ def test_prompt_of_a_bad_length_is_refused_in_words(page: Page, address: str) ->
 def test_masking_matrix_has_its_numbers(page: Page, address: str) -> None:
     page.goto(f"{address}/mask")
     expect(page.locator(".facts")).to_contain_text("selectivity")
-    for title in ("Matrix", "Experts that labels share"):
+    for title, cells in (("Matrix", 9), ("Experts shared by labels", 6)):  # all of a label is shared with itself
         drawn = page.locator(".panel").filter(has=page.get_by_role("heading", name=title, exact=True))
-        expect(drawn.locator(".heatmap-label")).to_have_count(9)
+        expect(drawn.locator(".heatmap-label")).to_have_count(cells)
     expect(page.locator(".plain-table").first).to_contain_text("control, target")
     page.get_by_role("link", name="Perplexity").click()
     expect(page).to_have_url(f"{address}/mask?show=perplexity")
@@ -220,7 +227,7 @@ def test_run_that_was_only_exported_says_what_to_run(bare_page: Page, bare_addre
 
 def test_colour_scheme_switches_and_stays(page: Page, address: str) -> None:
     page.goto(f"{address}/mask")
-    page.get_by_label("light or dark").click()
+    page.get_by_label("switch between light and dark").click()
     expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", "dark")
@@ -264,3 +271,41 @@ def test_reports_open_offline(offline_page: Page, run: Run, tmp_path: Path) -> N
     offline_page.goto((tmp_path / "label.html").as_uri())
     _heading(offline_page, "Label lua")
     assert offline_page.evaluate("window.hacked") is None
+
+
+def test_click_on_the_map_of_contexts_opens_the_expert(page: Page, address: str, run: Run) -> None:
+    points = run.experts(0).head(3)
+    table = pd.DataFrame({"expert": points.index, "x": [0.0, 1.0, 2.0], "y": [0.0, 1.0, 0.0]})
+    summary = ExpertMap("residual", dict.fromkeys(run.groups, 3), dict.fromkeys(run.groups, 0.5), 0)
+    files = [run.analysis_path(f"map-group-{group}.parquet") for group in run.groups] + [run.analysis_path("map.json")]
+    try:
+        for file in files[:-1]:
+            write_parquet(file, pa.Table.from_pandas(table))
+        write_json(files[-1], summary.to_json())
+        page.goto(f"{address}/structure")
+        page.locator("#plane .point").nth(1).click(force=True)
+        expect(page).to_have_url(re.compile(r"/expert/0/\d+$"))
+        assert int(page.url.rsplit("/", 1)[1]) in points.index
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_header_fits_the_screen(page: Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(f"{address}/glossary")
+    _heading(page, "Glossary")
+    for part in (page.get_by_label("go to an expert"), page.get_by_label("switch between light and dark")):
+        box = part.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_term_leads_to_its_definition(page: Page, address: str) -> None:
+    page.goto(f"{address}/mask")
+    page.get_by_role("link", name="delta target").first.click()
+    expect(page).to_have_url(re.compile("/glossary#delta-target$"))
+    expect(page.locator("#delta-target")).to_be_in_viewport()

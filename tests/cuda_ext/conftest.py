@@ -17,8 +17,8 @@ needs_kernel = pytest.mark.skipif(not CPU.loaded, reason=f"kernels not loaded: {
 
 @pytest.fixture
 def no_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The package as it is where no library was built."""
-    monkeypatch.setattr(library, "CPU", Library(None, "it was not built: said by a test"))
+    """The package as if no library had been built."""
+    monkeypatch.setattr(library, "CPU", Library(None, "it was not built, for this test"))
     library._warn_slow.cache_clear()
     yield
     library._warn_slow.cache_clear()
@@ -26,14 +26,14 @@ def no_kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(params=["as installed", "fallback"])
 def either(request: pytest.FixtureRequest) -> None:
-    """Every test that asks for this runs as the package stands and without a kernel."""
+    """Runs a test twice: with the kernels as installed, and without any."""
     if request.param == "fallback":
         request.getfixturevalue("no_kernel")
 
 
 @dataclass
 class Lists:
-    """A sparse routing, as the ops take it."""
+    """A sparse routing as the ops take it."""
 
     indices1: Tensor
     probs1: Tensor
@@ -61,9 +61,9 @@ class Lists:
 def random_routing(
     tokens: int, heads: int, keys: int, seed: int = 0, dtype: torch.dtype = torch.float32, even: bool = False
 ) -> Lists:
-    """Lists of 1 to all keys, ascending; what stands in the padding is wild, as nobody may read it.
+    """Lists of 1 to all keys, ascending, with arbitrary values in the padding, which must never be read.
 
-    With ``even`` probabilities are few powers of two, so that scores tie and every sum is exact.
+    With ``even``, probabilities are among a few powers of two, so that scores tie and every sum is exact.
     """
     generator = torch.Generator().manual_seed(seed)
     arrays: list[Tensor] = []

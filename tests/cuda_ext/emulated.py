@@ -1,4 +1,4 @@
-"""The CUDA kernels compiled by g++ against the lock-step emulation, and held against the definitions."""
+"""The CUDA kernels, compiled by g++ for the lock-step emulation, and checks of them against the definitions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCE = Path(__file__).parent / "emulation" / "kernels.cpp"
 
 
 class EmulationError(Exception):
-    """What the emulation found wrong: a deadlock, a divergent collective, a write past shared memory."""
+    """A fault that the emulation detected: a deadlock, a divergent collective, a write past shared memory."""
 
 
 class Emulated:
@@ -181,11 +181,11 @@ def check_contributions(kernel: Emulated) -> None:
             experts = torch.full((tokens, capacity), -1, dtype=torch.int32)
             values, totals = torch.zeros(tokens, capacity), torch.zeros(tokens, dtype=torch.float64)
             counts = torch.zeros(tokens, dtype=torch.int32)
-            mine = (d[0], d[1], d[2], d[3], c[0], c[1]) if both else (None, None, d[2], None, None, c[1])
+            directions = (d[0], d[1], d[2], d[3], c[0], c[1]) if both else (None, None, d[2], None, None, c[1])
             sizes = (tokens, heads, keys, units, a1, a2 if both else None)
-            kernel(*sizes, *wide(routing), s, *mine, own, capacity, experts, values, counts, totals)
+            kernel(*sizes, *wide(routing), s, *directions, own, capacity, experts, values, counts, totals)
             exact = [t.double() if t is not None and t.is_floating_point() else t for t in routing.arrays]
-            high = [None if t is None else t.double() for t in (a1, a2 if both else None, s, *mine)]
+            high = [None if t is None else t.double() for t in (a1, a2 if both else None, s, *directions)]
             want = contributions_reference(high[0], high[1], *exact, high[2], *high[3:], capacity)  # type: ignore[arg-type]
             torch.testing.assert_close(totals, want[2], rtol=1e-5, atol=1e-5)
             assert torch.equal(counts.long(), (want[0] >= 0).sum(1))

@@ -17,12 +17,14 @@ from cuda_ext.library import Library
 ROOT = Path(__file__).parents[2]
 
 
-def test_status_tells_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_command_prints_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     command.main()
     assert backend() in capsys.readouterr().out
 
 
-def test_status_tells_why_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_command_prints_why_kernels_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(command.library, "CPU", Library(None, "no compiler here"))
     command.main()
     out = capsys.readouterr().out
@@ -31,9 +33,11 @@ def test_status_tells_why_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "build_ext --inplace" in out
 
 
-def test_bench_prints_one_json_document(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_command_prints_one_json_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(bench, "TOKENS", 16)
-    monkeypatch.setattr(bench, "FEW", 2)
+    monkeypatch.setattr(bench, "FEW_TOKENS", 2)
     monkeypatch.setattr(bench, "KEYS", 64)
     monkeypatch.setattr(bench, "compiled_formula", lambda: bench.formula)  # compiling takes a minute
     monkeypatch.setattr(bench, "keep_heap", lambda: False)  # it would change malloc for the rest of the test run

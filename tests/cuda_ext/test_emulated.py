@@ -1,4 +1,4 @@
-"""The CUDA source run without a GPU, against the definitions; and deliberate faults, which must not pass."""
+"""The CUDA source run without a GPU against the definitions, and deliberate faults that must be detected."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Emulated]:
 
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("name", list(CHECKS))
-def test_equals_the_definition(name: str, descending: bool, kernels: dict[str, Emulated]) -> None:
+def test_emulated_kernel_equals_the_definition(name: str, descending: bool, kernels: dict[str, Emulated]) -> None:
     kernels[name].descending = descending
     CHECKS[name](kernels[name])
 
 
-def test_a_row_costs_few_collectives(kernels: dict[str, Emulated]) -> None:
+def test_emulated_route_needs_few_collectives_per_row(kernels: dict[str, Emulated]) -> None:
     """Of 512 logits: three reductions of five steps, a vote, and a ballot for each of a lane's sixteen."""
     z = torch.randn(8, 1, 512, generator=torch.Generator().manual_seed(1))
     route_case(kernels["route"], z, torch.zeros(1), torch.ones(1), 1.5, 512)
     assert kernels["route"].collectives == 8 * (3 * 5 + 1 + 16)
 
 
-# (kernel, file, what stands there, what is put in its place). A __syncwarp next to another collective is not among
-# them: the emulation brings lanes together at either, and does not know that only one of them orders memory.
+# (kernel, file, original text, faulty text). A __syncwarp next to another collective is not among them: the emulation
+# synchronises lanes at either, and does not model that only one of them orders memory.
 MUTATIONS = [
     (
         "route",
@@ -152,14 +152,14 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize("number", range(len(MUTATIONS)))
-def test_a_deliberate_fault_is_found(number: int, tmp_path: Path) -> None:
-    """A line of a kernel is changed: results differ, or the emulation objects, in one order of turns or the other."""
+def test_emulation_finds_a_deliberate_fault(number: int, tmp_path: Path) -> None:
+    """With a line of a kernel changed, results differ or the emulation fails, in at least one order of threads."""
     name, file, old, new = MUTATIONS[number]
     csrc = tmp_path / "csrc"
     shutil.copytree(CSRC, csrc)
     path = csrc / file if file.endswith(".h") else csrc / "cuda" / file
     source = path.read_text()
-    assert source.count(old) >= 1, "the kernel has changed: change the mutation with it"
+    assert source.count(old) >= 1, "the kernel has changed: update the mutation"
     path.write_text(source.replace(old, new))
     mutant = Emulated(name, tmp_path, csrc)
     with pytest.raises((AssertionError, EmulationError)):

@@ -1,4 +1,4 @@
-"""The CUDA library: that it imports without a GPU; and where there is one, the ops on it against their definitions."""
+"""The CUDA library imports without a GPU; on a GPU, the ops equal their definitions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from cuda_ext.reference.route import route_reference
 from .conftest import Lists, random_routing
 
 built = pytest.mark.skipif(CUDA.path is None, reason=f"no CUDA library: {CUDA.problem}")
-on_gpu = pytest.mark.skipif(
-    not (torch.cuda.is_available() and CUDA.loaded), reason="no GPU here, or no CUDA library: its speed is unmeasured"
-)
+on_gpu = pytest.mark.skipif(not (torch.cuda.is_available() and CUDA.loaded), reason="no GPU, or no CUDA library")
 
 
 def moved(routing: Lists) -> Lists:
@@ -23,21 +21,21 @@ def moved(routing: Lists) -> Lists:
 
 
 @built
-def test_the_library_loads_without_a_gpu_and_says_what_it_cannot_do() -> None:
+def test_cuda_library_loads_without_a_gpu_and_refuses_cpu_tensors() -> None:
     assert CUDA.loaded, CUDA.problem
     a = torch.zeros(1, 2, 2)
     with pytest.raises(NotImplementedError, match="CPU"):
         torch.ops.monet.contribution_pairs(a, None, a, a, a, a, a, a, None, None, None, a, None, None, a, 1)
 
 
-def test_other_devices_have_no_kernel() -> None:
+def test_library_has_no_kernel_for_other_devices() -> None:
     assert not library.has_kernel(torch.device("meta"))
 
 
 @on_gpu
 @pytest.mark.parametrize("keys", [1, 100, 512, 514, 1000, 1500])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_route(keys: int, dtype: torch.dtype) -> None:
+def test_gpu_route_equals_the_definition(keys: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(keys)
     z = torch.randn(30, 3, keys, generator=generator).to(dtype)
     mean, var = torch.randn(3, generator=generator) / 9, torch.rand(3, generator=generator) + 0.5
@@ -52,7 +50,7 @@ def test_route(keys: int, dtype: torch.dtype) -> None:
 @on_gpu
 @pytest.mark.parametrize("edited", [False, True])
 @pytest.mark.parametrize("units", [2, 3, 8])
-def test_mix(edited: bool, units: int) -> None:
+def test_gpu_mix_equals_the_cpu(edited: bool, units: int) -> None:
     a1, a2 = torch.randn(2, 9, 64, units, generator=torch.Generator().manual_seed(0))
     routing, factors = random_routing(9, 4, 64), torch.rand(64, 64) if edited else None
     s = None if factors is None else factors.cuda()
@@ -63,7 +61,7 @@ def test_mix(edited: bool, units: int) -> None:
 
 
 @on_gpu
-def test_accumulate() -> None:
+def test_gpu_accumulate_equals_the_cpu() -> None:
     routing = random_routing(90, 4, 64, even=True)
     rows = torch.arange(90)
     where = (rows % 4 - 1, rows, rows // 10 * 10, rows * 37 % 101)
@@ -77,7 +75,7 @@ def test_accumulate() -> None:
 
 
 @on_gpu
-def test_contributions() -> None:
+def test_gpu_contributions_equal_the_cpu() -> None:
     generator = torch.Generator().manual_seed(1)
     a1, a2 = torch.randn(2, 5, 64, 8, generator=generator)
     directions = [torch.randn(1, 64, 8, generator=generator) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""The benchmark compares like with like; how long anything takes is no test's business."""
+"""The benchmark compares like with like; times are not tested."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def case(make_model: Any) -> tuple[Any, ...]:
 
 
 @torch.no_grad()
-def test_the_formulas_are_the_model(case: tuple[Any, ...], error: Any) -> None:
+def test_bench_formulas_equal_the_model(case: tuple[Any, ...], error: Any) -> None:
     layer, x, _ = case
     formulas, routing = FormulaRouter(layer.router)(x), layer.router(x)
     for g, expected in zip(formulas, routing.dense(), strict=True):
@@ -28,15 +28,15 @@ def test_the_formulas_are_the_model(case: tuple[Any, ...], error: Any) -> None:
 
 
 @torch.no_grad()
-def test_the_expansion_is_the_edit(case: tuple[Any, ...], error: Any) -> None:
+def test_bench_expansion_equals_the_edited_layer(case: tuple[Any, ...], error: Any) -> None:
     layer, x, factors = case
     routing = layer.router(x)
     assert error(EveryExpert(layer.moe)(x, routing, factors), layer.moe(x, routing, factors)) < 1e-6
 
 
 @torch.no_grad()
-def test_what_is_left_out_is_left_out(case: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The compiled kernels, and oneDNN: inside their contexts only, and without a change of the results."""
+def test_bench_contexts_switch_off_kernels_and_onednn(case: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside the contexts only, and without changing results."""
     layer, x, _ = case
     plain = layer.moe(x, layer.router(x))
     loaded = library.CPU
@@ -51,7 +51,7 @@ def test_what_is_left_out_is_left_out(case: tuple[Any, ...], monkeypatch: pytest
     assert not calls
 
 
-def test_peak_memory_counts_what_is_alive_at_once() -> None:
+def test_bench_peak_bytes_counts_what_is_alive_at_once() -> None:
     def chain() -> None:
         a = torch.zeros(1000)
         b = a + 1

@@ -14,7 +14,7 @@ from transformers import AutoConfig
 from monet_model import MonetConfig, MonetForCausalLM
 
 
-def test_published_layout_is_read(golden: Any) -> None:
+def test_config_reads_the_published_layout(golden: Any) -> None:
     config = AutoConfig.from_pretrained(golden.path)
     raw = json.loads((golden.path / "config.json").read_text())
     assert isinstance(config, MonetConfig)
@@ -26,7 +26,7 @@ def test_published_layout_is_read(golden: Any) -> None:
     assert config.experts_per_group == 16 * 16
 
 
-def test_rope_theta_at_top_level_counts(golden: Any, tmp_path: Path, oracle: Any, error: Any) -> None:
+def test_config_uses_rope_theta_at_the_top_level(golden: Any, tmp_path: Path, oracle: Any, error: Any) -> None:
     """Published configs carry ``rope_theta`` beside ``rope_scaling``, not inside ``rope_parameters``."""
     folder = tmp_path / "model"
     shutil.copytree(golden.path, folder)
@@ -41,7 +41,7 @@ def test_rope_theta_at_top_level_counts(golden: Any, tmp_path: Path, oracle: Any
     assert error(logits, oracle(model)(ids)) < 1e-5
 
 
-def test_round_trip(tmp_path: Path) -> None:
+def test_config_survives_saving_and_loading(tmp_path: Path) -> None:
     fields: dict[str, Any] = {
         "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 5, "num_attention_heads": 2, "moe_dim": 6,
         "moe_heads": 3, "moe_experts": 12, "moe_topk": 5, "moe_groups": 3, "moe_decompose": "horizontal",
@@ -64,8 +64,10 @@ def test_round_trip(tmp_path: Path) -> None:
         (3, 8, [range(0, 3)]),
     ],
 )
-def test_routing_groups(layers: int, groups: int, spans: list[range]) -> None:
-    assert MonetConfig(num_hidden_layers=layers, moe_groups=groups).routing_groups == spans
+def test_config_routing_groups_cover_all_layers(layers: int, groups: int, spans: list[range]) -> None:
+    config = MonetConfig(num_hidden_layers=layers, moe_groups=groups)
+    assert config.routing_groups == spans
+    assert [layer in spans[group] for layer, group in enumerate(config.layer_groups)] == [True] * layers
 
 
 @pytest.mark.parametrize(
@@ -84,12 +86,12 @@ def test_routing_groups(layers: int, groups: int, spans: list[range]) -> None:
         ({"hidden_size": 30, "num_attention_heads": 4}, "hidden size"),
     ],
 )
-def test_out_of_range_fields_are_refused(fields: dict[str, Any], named: str) -> None:
+def test_config_refuses_fields_out_of_range(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(Exception, match=named) as caught:
         MonetConfig(**fields)
     # transformers wraps a ValueError of `validate_architecture` in its own validation error.
     assert isinstance(caught.value, ValueError) or isinstance(caught.value.__cause__, ValueError | TypeError)
 
 
-def test_odd_unit_count_is_fine_when_horizontal() -> None:
+def test_config_takes_an_odd_unit_count_for_horizontal_experts() -> None:
     assert MonetConfig(moe_dim=3, moe_decompose="horizontal").moe_dim == 3

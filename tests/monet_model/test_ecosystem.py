@@ -36,7 +36,7 @@ def test_module_hooks_fire_on_every_projection(make_model: Any, decompose: str) 
 
 @torch.no_grad()
 @pytest.mark.parametrize("place", ["cpu", "auto", "disk"])
-def test_device_maps(make_model: Any, tmp_path: Path, place: str) -> None:
+def test_device_maps_keep_the_logits(make_model: Any, tmp_path: Path, place: str) -> None:
     model = make_model(num_hidden_layers=2)
     model.save_pretrained(tmp_path / "model")
     where: Any = place
@@ -49,7 +49,7 @@ def test_device_maps(make_model: Any, tmp_path: Path, place: str) -> None:
         assert torch.allclose(placed(IDS).logits, model(IDS).logits, atol=1e-6)
 
 
-def test_accelerate(make_model: Any) -> None:
+def test_accelerate_steps_equal_plain_steps(make_model: Any) -> None:
     """A step prepared and taken by accelerate is the plain step."""
     accelerator = Accelerator(cpu=True)
     losses = []
@@ -82,7 +82,7 @@ def test_text_generation_pipeline(make_model: Any) -> None:
 
 
 @torch.no_grad()
-def test_the_whole_model_compiles(make_model: Any, error: Any) -> None:
+def test_whole_model_compiles(make_model: Any, error: Any) -> None:
     """In one graph, edited or not; the edits of the thread that calls count, not those of the one that compiled."""
     model = make_model(moe_experts=40, moe_topk=2, num_hidden_layers=1)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -100,7 +100,7 @@ def test_the_whole_model_compiles(make_model: Any, error: Any) -> None:
 
 
 @torch.no_grad()
-def test_copies_and_state_dicts(make_model: Any) -> None:
+def test_model_copies_and_state_dicts(make_model: Any) -> None:
     """Deep copies are independent; a state dict carries everything that matters."""
     model = make_model()
     twin = copy.deepcopy(model)

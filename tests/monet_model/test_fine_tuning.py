@@ -51,7 +51,7 @@ def test_fine_tuning_leaves_the_routers_alone(make_model: Any, tmp_path: Path) -
         assert not any(torch.equal(tensor, before[name]) for name, tensor in routers(model).items())
 
 
-def test_freezing_can_be_undone(make_model: Any) -> None:
+def test_freezing_routers_can_be_undone(make_model: Any) -> None:
     model = make_model().train()
     model.freeze_routers()
     routing = [module for module in model.modules() if isinstance(module, MonetRouter)]
@@ -62,7 +62,7 @@ def test_freezing_can_be_undone(make_model: Any) -> None:
 
 
 @pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
-def test_lora(make_model: Any, tmp_path: Path, error: Any, decompose: str) -> None:
+def test_lora_trains_and_merges(make_model: Any, tmp_path: Path, error: Any, decompose: str) -> None:
     """On attention and experts, however many tokens there are, edited or not, and merged in the end."""
     peft = pytest.importorskip("peft", reason="LoRA is tested where peft is installed, as by the test extra")
     make_model(moe_decompose=decompose, moe_experts=40, moe_topk=2).save_pretrained(tmp_path / "base")

@@ -13,7 +13,7 @@ TOLERANCE = 1e-5
 
 
 @torch.no_grad()
-def test_forward(golden: Any, error: Any) -> None:
+def test_golden_forward(golden: Any, error: Any) -> None:
     expected = golden.expected
     ids = expected["input_ids"]
     out = golden.model(ids, labels=ids, output_router_probs=True, output_hidden_states=True)
@@ -30,7 +30,7 @@ def test_forward(golden: Any, error: Any) -> None:
             assert ((g > 0) == (expected[name] > 0)).all(), f"{name}: active keys"
 
 
-def test_oracle_agrees(golden: Any, error: Any, oracle: Any) -> None:
+def test_golden_values_equal_the_dense_oracle(golden: Any, error: Any, oracle: Any) -> None:
     """The oracle that other tests compare with is itself held to the golden outputs."""
     assert error(oracle(golden.model)(golden.expected["input_ids"]), golden.expected["logits"]) < TOLERANCE
 
@@ -44,7 +44,7 @@ def keep_edits(golden: Any) -> dict[int, torch.Tensor]:
 
 
 @torch.no_grad()
-def test_masked_logits(golden: Any, error: Any) -> None:
+def test_golden_masked_logits(golden: Any, error: Any) -> None:
     with golden.model.edit_experts(keep_edits(golden)):
         logits = golden.model(golden.expected["input_ids"]).logits
     assert error(logits, golden.expected["masked.logits"]) < TOLERANCE
@@ -52,7 +52,7 @@ def test_masked_logits(golden: Any, error: Any) -> None:
 
 
 @torch.no_grad()
-def test_masked_layer_outputs(golden: Any, error: Any) -> None:
+def test_golden_masked_layer_outputs(golden: Any, error: Any) -> None:
     """Each expert layer's masked output, at the input and the routing that the masked model gives it."""
     inputs: dict[int, torch.Tensor] = {}
     model, edits = golden.model, keep_edits(golden)
@@ -77,7 +77,7 @@ def test_masked_layer_outputs(golden: Any, error: Any) -> None:
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_greedy_generation(golden: Any, use_cache: bool) -> None:
+def test_golden_greedy_generation(golden: Any, use_cache: bool) -> None:
     prompt, expected = golden.expected["input_ids"][:, :4], golden.expected["greedy_generate"]
     made = golden.model.generate(
         prompt, max_length=expected.shape[1], do_sample=False, use_cache=use_cache, pad_token_id=0

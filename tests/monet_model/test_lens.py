@@ -73,11 +73,11 @@ def setter(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Any], Tensor
     return lambda value, hook: change(value)
 
 
-def test_logits_are_the_models(pair: Pair, error: Any) -> None:
+def test_lens_logits_equal_the_models(pair: Pair, error: Any) -> None:
     assert error(pair.lens(pair.ids), pair.model(pair.ids).logits) < TOLERANCE
 
 
-def test_config_fields_are_propagated(pair: Pair) -> None:
+def test_lens_config_has_the_moe_fields(pair: Pair) -> None:
     config = pair.model.config
     for name in ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose"):
         assert getattr(pair.lens.cfg, name) == getattr(config, name)
@@ -85,7 +85,7 @@ def test_config_fields_are_propagated(pair: Pair) -> None:
     assert pair.lens.cfg.eps == config.rms_norm_eps
 
 
-def test_cached_values_are_the_models(pair: Pair, golden: Any, error: Any) -> None:
+def test_lens_cached_values_equal_the_models(pair: Pair, golden: Any, error: Any) -> None:
     """Residual stream, routing, attention and expert outputs against the golden file and the model's parts."""
     logits, cache = pair.lens.run_with_cache(pair.ids)
     expected, model = golden.expected, pair.model
@@ -111,7 +111,7 @@ def test_cached_values_are_the_models(pair: Pair, golden: Any, error: Any) -> No
             assert cache[f"{at}.mlp.{name}"].shape[-2:] == (keys, units)
 
 
-def test_router_hooks_tell_one_story(pair: Pair, error: Any) -> None:
+def test_lens_router_hooks_are_consistent(pair: Pair, error: Any) -> None:
     _, cache = pair.lens.run_with_cache(pair.ids)
     router = pair.model.model.layers[2].router
     z = router.logits(cache["blocks.2.router.hook_in"])
@@ -125,7 +125,7 @@ def test_router_hooks_tell_one_story(pair: Pair, error: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["logits", "normalized", "threshold", "g"])
-def test_hooks_may_change_values_in_place(pair: Pair, value: str) -> None:
+def test_lens_hooks_may_change_values_in_place(pair: Pair, value: str) -> None:
     """A value changed in place counts like one that is returned, also where gradients are off."""
 
     def in_place(tensor: torch.Tensor, hook: Any) -> None:
@@ -145,7 +145,7 @@ def test_hooks_may_change_values_in_place(pair: Pair, value: str) -> None:
         assert not torch.equal(made[0], plain)
 
 
-def test_every_hook_in_the_table_exists_and_fires(pair: Pair) -> None:
+def test_lens_every_documented_hook_exists_and_fires(pair: Pair) -> None:
     _, cache = pair.lens.run_with_cache(pair.ids)
     for layer in range(4):
         names = ["hook_in", "hook_out", *ROUTING_HOOKS, *pair.post_hooks]
@@ -157,7 +157,7 @@ def test_every_hook_in_the_table_exists_and_fires(pair: Pair) -> None:
 
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("side", [1, 2])
-def test_zeroing_a_key_equals_removing_its_experts(pair: Pair, error: Any, layer: int, side: int) -> None:
+def test_lens_zeroing_a_key_equals_ablating_its_experts(pair: Pair, error: Any, layer: int, side: int) -> None:
     """Setting g changes the forward pass of the whole group, through whichever layer it is reached."""
     key = int(pair.model(pair.ids, output_router_probs=True).router_probs[0][side - 1].sum((0, 1, 2)).argmax())
     factors = torch.ones(16, 16)
@@ -175,7 +175,7 @@ def test_zeroing_a_key_equals_removing_its_experts(pair: Pair, error: Any, layer
     assert error(pair.lens(pair.ids), pair.model(pair.ids).logits) < TOLERANCE, "the hook is gone afterwards"
 
 
-def test_every_value_can_be_set(pair: Pair, error: Any) -> None:
+def test_lens_every_hooked_value_can_be_set(pair: Pair, error: Any) -> None:
     plain = pair.lens(pair.ids)
     changes: dict[str, Callable[[Tensor], Tensor]] = {
         "hook_in": torch.zeros_like,
@@ -194,7 +194,7 @@ def test_every_value_can_be_set(pair: Pair, error: Any) -> None:
         assert error(hooked, plain) > 1e-4, name
 
 
-def test_a_threshold_above_every_key_leaves_the_highest(pair: Pair) -> None:
+def test_lens_threshold_above_every_key_leaves_the_highest(pair: Pair) -> None:
     hook = ("blocks.0.mlp.hook_threshold1", setter(lambda t: t + 99))
     with pair.lens.hooks(fwd_hooks=[hook]):
         _, cache = pair.lens.run_with_cache(pair.ids, names_filter=["blocks.0.mlp.hook_g1"])
@@ -203,7 +203,7 @@ def test_a_threshold_above_every_key_leaves_the_highest(pair: Pair) -> None:
     assert (g.amax(-1) == 1).all()
 
 
-def test_mlp_input_reaches_the_router(pair: Pair, error: Any) -> None:
+def test_lens_mlp_input_reaches_the_router(pair: Pair, error: Any) -> None:
     x = torch.randn(2, 12, 32)
     with pair.lens.hooks(fwd_hooks=[("blocks.2.mlp.hook_in", setter(lambda _: x))]):
         _, cache = pair.lens.run_with_cache(pair.ids, names_filter=lambda name: name.startswith("blocks.2"))
@@ -212,7 +212,7 @@ def test_mlp_input_reaches_the_router(pair: Pair, error: Any) -> None:
     assert error(cache["blocks.2.mlp.hook_g2"], g2) < TOLERANCE
 
 
-def test_expert_edits_work_in_the_bridge(pair: Pair, golden: Any, error: Any) -> None:
+def test_lens_supports_expert_edits(pair: Pair, golden: Any, error: Any) -> None:
     """And hooks go on firing under them."""
     edits = {layer: golden.expected[f"masked.keep.{layer}"].float() for layer in (0, 2)}
     names = [f"blocks.{layer}.mlp.{name}" for layer in range(4) for name in ("hook_out", *pair.post_hooks)]
@@ -223,7 +223,7 @@ def test_expert_edits_work_in_the_bridge(pair: Pair, golden: Any, error: Any) ->
         assert error(cache[f"blocks.{layer}.mlp.hook_out"], golden.expected[f"masked.moe_out.{layer}"]) < TOLERANCE
 
 
-def test_names_filters_and_slices(pair: Pair) -> None:
+def test_lens_cache_supports_names_filters_and_slices(pair: Pair) -> None:
     _, cache = pair.lens.run_with_cache(pair.ids, names_filter=lambda name: name.endswith("hook_resid_post"))
     assert list(cache) == [f"blocks.{layer}.hook_resid_post" for layer in range(4)]
     _, cache = pair.lens.run_with_cache(pair.ids, names_filter="blocks.1.mlp.hook_g1", pos_slice=-1)
@@ -236,7 +236,7 @@ def test_names_filters_and_slices(pair: Pair) -> None:
     assert "blocks.2.mlp.hook_out" not in cache
 
 
-def test_start_at_layer(pair: Pair, error: Any) -> None:
+def test_lens_starts_only_at_layers_that_own_a_router(pair: Pair, error: Any) -> None:
     logits, cache = pair.lens.run_with_cache(pair.ids)
     assert error(pair.lens(cache["blocks.2.hook_resid_pre"], start_at_layer=2), logits) < TOLERANCE
     with pytest.raises(ValueError, match="start_at_layer=3.*owns a router"):
@@ -244,7 +244,7 @@ def test_start_at_layer(pair: Pair, error: Any) -> None:
     assert error(pair.lens(pair.ids), logits) < TOLERANCE
 
 
-def test_residual_stream_decomposes(pair: Pair, error: Any) -> None:
+def test_lens_residual_stream_decomposes(pair: Pair, error: Any) -> None:
     _, cache = pair.lens.run_with_cache(pair.ids)
     parts, labels = cache.decompose_resid(layer=-1, return_labels=True)
     assert labels == ["embed", *(f"{layer}_{part}" for layer in range(4) for part in ("attn_out", "mlp_out"))]
@@ -254,7 +254,7 @@ def test_residual_stream_decomposes(pair: Pair, error: Any) -> None:
     assert error(heads[4:8].sum(0), cache["blocks.1.hook_attn_out"]) < TOLERANCE
 
 
-def test_logit_lens(pair: Pair, error: Any) -> None:
+def test_lens_logit_lens_equals_the_models_head(pair: Pair, error: Any) -> None:
     logits, cache = pair.lens.run_with_cache(pair.ids)
     streams, labels = cache.accumulated_resid(layer=-1, return_labels=True)
     assert labels == ["0_pre", "1_pre", "2_pre", "3_pre", "final_post"]
@@ -265,7 +265,7 @@ def test_logit_lens(pair: Pair, error: Any) -> None:
     assert error(each[1], early) < TOLERANCE
 
 
-def test_logit_attributions_sum_to_the_logit(pair: Pair, error: Any) -> None:
+def test_lens_logit_attributions_sum_to_the_logit(pair: Pair, error: Any) -> None:
     """After folding, the final norm is a scale alone, and the parts' contributions add up."""
     lens: Any = load_lens(pair.path)
     lens.enable_compatibility_mode(center_unembed=False)
@@ -275,7 +275,7 @@ def test_logit_attributions_sum_to_the_logit(pair: Pair, error: Any) -> None:
     assert error(attributions.sum(0), logits.gather(-1, tokens[..., None])[..., 0]) < TOLERANCE
 
 
-def test_compatibility_mode(pair: Pair, error: Any) -> None:
+def test_lens_compatibility_mode_keeps_the_probabilities(pair: Pair, error: Any) -> None:
     """Folding the norms leaves the predictions; every norm weight, before routers and experts too, becomes 1."""
     lens: Any = load_lens(pair.path)
     lens.enable_compatibility_mode()
@@ -289,7 +289,7 @@ def test_compatibility_mode(pair: Pair, error: Any) -> None:
     assert "blocks.1.hook_mlp_out" in cache
 
 
-def test_activation_patching(pair: Pair, error: Any) -> None:
+def test_lens_activation_patching_restores_the_clean_logits(pair: Pair, error: Any) -> None:
     """Clean values put into a corrupted run, layer by layer at the corrupted position, bring the clean logits back."""
     corrupted = pair.ids.clone()
     corrupted[:, 3] = 77
@@ -310,7 +310,7 @@ def test_activation_patching(pair: Pair, error: Any) -> None:
     assert all(size > 0 for size in effect)
 
 
-def test_gradients_reach_the_hooks(pair: Pair) -> None:
+def test_lens_gradients_reach_the_hooks(pair: Pair) -> None:
     names = ["blocks.0.router.hook_g1", "blocks.1.mlp.hook_out", f"blocks.3.mlp.{pair.post_hooks[0]}"]
     _, cache = pair.lens.run_with_cache(pair.ids, incl_bwd=True, return_type="loss", names_filter=names)
     for name in names:
@@ -320,13 +320,13 @@ def test_gradients_reach_the_hooks(pair: Pair) -> None:
     pair.lens.zero_grad()
 
 
-def test_generation(pair: Pair) -> None:
+def test_lens_generates_what_the_model_does(pair: Pair) -> None:
     options: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False}
     expected = pair.model.generate(pair.ids[:, :4], **options)
     assert torch.equal(pair.lens.generate(pair.ids[:, :4], **options, verbose=False), expected)
 
 
-def test_bfloat16(pair: Pair) -> None:
+def test_lens_runs_in_bfloat16(pair: Pair) -> None:
     """Close on the whole: single tokens may differ more, where a key lies at its threshold."""
     lens = load_lens(pair.path, dtype=torch.bfloat16)
     logits, cache = lens.run_with_cache(pair.ids)
@@ -337,7 +337,7 @@ def test_bfloat16(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("sweep", ["resid_pre", "resid_mid", "attn_out", "mlp_out", "attn_head_out_by_pos"])
-def test_patching_sweeps(pair: Pair, error: Any, sweep: str) -> None:
+def test_lens_patching_sweeps(pair: Pair, error: Any, sweep: str) -> None:
     """TransformerLens' own sweeps: the clean residual stream at the corrupted position brings the clean value back."""
     clean, corrupted = pair.ids[:1], pair.ids[:1].clone()
     corrupted[:, 3] = 77
@@ -351,7 +351,7 @@ def test_patching_sweeps(pair: Pair, error: Any, sweep: str) -> None:
         assert error(effect[0, 3], logits[0, -1, 5]) < TOLERANCE
 
 
-def test_full_decomposition_without_neurons(pair: Pair, error: Any) -> None:
+def test_lens_full_decomposition_without_neurons(pair: Pair, error: Any) -> None:
     """By head and expert layer: an expert layer's hidden units have no output weights of their own to expand by."""
     _, cache = pair.lens.run_with_cache(pair.ids)
     parts = cache.get_full_resid_decomposition(layer=-1, expand_neurons=False)
@@ -368,7 +368,7 @@ def test_full_decomposition_without_neurons(pair: Pair, error: Any) -> None:
         {"edited_layers": [2]},
     ],
 )
-def test_other_shapes(make_model: Any, error: Any, tmp_path: Path, fields: dict[str, Any]) -> None:
+def test_lens_takes_other_model_shapes(make_model: Any, error: Any, tmp_path: Path, fields: dict[str, Any]) -> None:
     model = make_model(moe_decompose="horizontal", **fields)
     for layer in fields.get("edited_layers", []):
         model.build_in({layer: torch.rand(8, 8) * 2})
@@ -380,7 +380,7 @@ def test_other_shapes(make_model: Any, error: Any, tmp_path: Path, fields: dict[
         assert error(lens(ids).log_softmax(-1), model(ids).logits.log_softmax(-1)) < TOLERANCE
 
 
-def test_text_tools(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lens_text_tools_use_the_tokenizer(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a tokenizer: text in, TransformerLens' own probes on top."""
     lens = TransformerBridge.boot_transformers(str(spoken))
     assert lens.to_tokens("w5 w6").tolist() == [[1, 5, 6]]
@@ -395,7 +395,7 @@ def test_text_tools(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(load_lens(spoken).tokenizer, PreTrainedTokenizerFast)
 
 
-def test_unknown_options_without_a_tokenizer_are_refused() -> None:
+def test_load_lens_without_a_tokenizer_refuses_unknown_options() -> None:
     with pytest.raises(TypeError, match="n_devices"):
         load_lens(GOLDEN / "tiny-vd", n_devices=2)
 
@@ -411,7 +411,7 @@ print(type(lens.adapter).__module__, lens.cfg.moe_experts)
 
 
 @pytest.mark.parametrize("installed", [False, True])
-def test_boot_in_a_fresh_process(spoken: Path, tmp_path: Path, installed: bool) -> None:
+def test_discovery_boots_monet_in_a_fresh_process(spoken: Path, tmp_path: Path, installed: bool) -> None:
     """From sources it takes an import of this package; with its entry points installed, TransformerLens will do."""
     root = Path(__file__).parents[2]
     # Metadata of this package's own name comes first on the path, and so hides what this environment has installed.
@@ -432,7 +432,7 @@ def test_boot_in_a_fresh_process(spoken: Path, tmp_path: Path, installed: bool) 
     assert result.stdout.split()[-2:] == ["monet_model.lens", "16"]
 
 
-def test_declared_entry_point() -> None:
+def test_discovery_entry_point_is_declared() -> None:
     """Where the package is installed, its metadata names the adapter; from sources there is nothing to name it."""
     for entry_point in entry_points(group="transformer_lens.architectures", name="MonetForCausalLM"):
         with warnings.catch_warnings():

@@ -43,7 +43,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
-def test_shapes_against_the_oracle(make_model: Any, oracle: Any, error: Any, shape: str, decompose: str) -> None:
+def test_model_of_any_shape_equals_the_dense_oracle(
+    make_model: Any, oracle: Any, error: Any, shape: str, decompose: str
+) -> None:
     model = make_model(moe_decompose=decompose, **SHAPES[shape])
     assert error(model(IDS).logits, oracle(model)(IDS)) < 1e-5
 
@@ -63,7 +65,7 @@ def test_expert_layer_takes_any_routing(make_model: Any, oracle: Any, error: Any
 @pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
 @pytest.mark.parametrize("edited", [False, True])
 @torch.no_grad()
-def test_many_tokens_give_the_layer_of_few(
+def test_expert_layer_output_does_not_depend_on_chunking(
     make_model: Any, oracle: Any, error: Any, decompose: str, edited: bool
 ) -> None:
     """In float64: inference takes tokens in chunks, and what each token gets is its own."""
@@ -77,7 +79,7 @@ def test_many_tokens_give_the_layer_of_few(
     assert error(out[:, ::50], expected) < 1e-12
 
 
-def test_state_dict_is_the_published_one(golden: Any) -> None:
+def test_model_state_dict_has_the_published_names(golden: Any) -> None:
     with safe_open(golden.path / "model.safetensors", "pt") as file:
         published = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     assert {name: tuple(tensor.shape) for name, tensor in golden.model.state_dict().items()} == published
@@ -91,7 +93,7 @@ def test_routers_stand_where_groups_start(make_model: Any) -> None:
 @pytest.mark.parametrize("shard", ["1GB", "20KB"])
 @pytest.mark.parametrize("fields", [{}, {"moe_decompose": "horizontal", "tie_word_embeddings": True}])
 @torch.no_grad()
-def test_save_and_load(make_model: Any, tmp_path: Path, shard: str, fields: dict[str, Any]) -> None:
+def test_model_survives_saving_and_loading(make_model: Any, tmp_path: Path, shard: str, fields: dict[str, Any]) -> None:
     model = make_model(**fields)
     model.save_pretrained(tmp_path, max_shard_size=shard)
     assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (shard == "20KB")
@@ -104,7 +106,7 @@ def test_save_and_load(make_model: Any, tmp_path: Path, shard: str, fields: dict
 
 
 @torch.no_grad()
-def test_auto_classes(golden: Any) -> None:
+def test_auto_classes_load_the_model(golden: Any) -> None:
     model = AutoModelForCausalLM.from_pretrained(golden.path).eval()
     assert type(model) is MonetForCausalLM
     assert torch.equal(model(golden.expected["input_ids"]).logits, golden.model(golden.expected["input_ids"]).logits)
@@ -113,7 +115,7 @@ def test_auto_classes(golden: Any) -> None:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @torch.no_grad()
-def test_left_padding(make_model: Any, error: Any, attention: str) -> None:
+def test_model_logits_do_not_depend_on_left_padding(make_model: Any, error: Any, attention: str) -> None:
     model = make_model(attn_implementation=attention)
     short = IDS[:1, 2:]
     padded = torch.cat([torch.cat([torch.zeros(1, 2, dtype=torch.long), short], 1), IDS[1:]])
@@ -128,19 +130,19 @@ def test_left_padding(make_model: Any, error: Any, attention: str) -> None:
 
 
 @torch.no_grad()
-def test_attention_kinds_agree(make_model: Any, error: Any) -> None:
+def test_model_attention_implementations_agree(make_model: Any, error: Any) -> None:
     outputs = [make_model(attn_implementation=kind)(IDS).logits for kind in ("eager", "sdpa")]
     assert error(outputs[0], outputs[1]) < 1e-5
 
 
-def test_eager_attention_gives_its_patterns(make_model: Any) -> None:
+def test_model_eager_attention_returns_its_patterns(make_model: Any) -> None:
     out = make_model(attn_implementation="eager")(IDS, output_attentions=True)
     assert [a.shape for a in out.attentions] == [(2, 4, 7, 7)] * 4
 
 
 @pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
 @torch.no_grad()
-def test_bfloat16_routes_in_float32(make_model: Any, error: Any, tmp_path: Path, decompose: str) -> None:
+def test_model_in_bfloat16_routes_in_float32(make_model: Any, error: Any, tmp_path: Path, decompose: str) -> None:
     full = make_model(moe_decompose=decompose)
     full.save_pretrained(tmp_path)
     model = MonetForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
@@ -155,7 +157,7 @@ def test_bfloat16_routes_in_float32(make_model: Any, error: Any, tmp_path: Path,
 
 
 @torch.no_grad()
-def test_autocast_routes_in_float32(make_model: Any) -> None:
+def test_model_under_autocast_routes_in_float32(make_model: Any) -> None:
     model = make_model()
     plain = model.model.layers[0].router(torch.ones(1, 3, 24))
     with torch.autocast("cpu", torch.bfloat16):
@@ -164,7 +166,7 @@ def test_autocast_routes_in_float32(make_model: Any) -> None:
 
 
 @pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
-def test_gradient_checkpointing_changes_nothing(make_model: Any, decompose: str) -> None:
+def test_model_gradient_checkpointing_changes_nothing(make_model: Any, decompose: str) -> None:
     """Gradients, and the running statistics that a training step leaves, are those of the plain step."""
     states = []
     for checkpointing in (False, True):
@@ -181,7 +183,7 @@ def test_gradient_checkpointing_changes_nothing(make_model: Any, decompose: str)
 
 @pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
 @pytest.mark.parametrize("kind", ALL_CACHE_IMPLEMENTATIONS)
-def test_generation_with_every_cache(make_model: Any, kind: str, decompose: str) -> None:
+def test_model_generates_with_every_cache(make_model: Any, kind: str, decompose: str) -> None:
     """The kinds that transformers knows for a LLaMA; edited too. A quantised one keeps the prompt approximately."""
     offloaded = "offloaded" in kind
     if offloaded and not torch.cuda.is_available():
@@ -199,14 +201,14 @@ def test_generation_with_every_cache(make_model: Any, kind: str, decompose: str)
     assert torch.equal(made[:, :kept], expected[:, :kept])
 
 
-def test_beam_search_reorders_the_cache(make_model: Any) -> None:
+def test_model_beam_search_reorders_the_cache(make_model: Any) -> None:
     model = make_model()
     made = [model.generate(IDS, max_new_tokens=6, num_beams=3, do_sample=False, use_cache=c) for c in (True, False)]
     assert torch.equal(*made)
 
 
 @torch.no_grad()
-def test_logits_to_keep_and_embeddings(make_model: Any) -> None:
+def test_model_takes_logits_to_keep_and_embeddings(make_model: Any) -> None:
     model = make_model()
     logits = model(IDS).logits
     assert torch.equal(model(IDS, logits_to_keep=2).logits, logits[:, -2:])
@@ -216,7 +218,7 @@ def test_logits_to_keep_and_embeddings(make_model: Any) -> None:
 
 
 @torch.no_grad()
-def test_router_probs_only_on_request(make_model: Any) -> None:
+def test_model_returns_router_probs_only_on_request(make_model: Any) -> None:
     assert make_model()(IDS).router_probs is None
     assert [p is None for p in make_model(output_router_probs=True)(IDS).router_probs] == [False, True] * 2
 
@@ -234,7 +236,7 @@ def test_expert_layers_compile_without_breaks(make_model: Any, error: Any, decom
     assert error(compiled(x), experts(x)) < 1e-6
 
 
-def test_a_second_threshold_compiles_too(make_model: Any) -> None:
+def test_expert_layers_compile_for_a_second_threshold(make_model: Any) -> None:
     """torch.compile takes a number that differs from model to model for one that varies."""
     for topk in (2, 3):
         model = make_model(num_hidden_layers=1, moe_topk=topk)
@@ -242,7 +244,7 @@ def test_a_second_threshold_compiles_too(make_model: Any) -> None:
         assert torch.equal(compiled(IDS, use_cache=False).logits.argmax(-1), model(IDS).logits.argmax(-1))
 
 
-def test_layers_compile_with_their_gradients(make_model: Any, error: Any) -> None:
+def test_decoder_layers_compile_with_their_gradients(make_model: Any, error: Any) -> None:
     gradients = []
     for compile_it in (False, True):
         model = make_model(num_hidden_layers=1, router_aux_loss_coef=0.0).train()

@@ -22,20 +22,26 @@ from .attribution.gradient import (
 from .attribution.gradient import (
     compare_with_ablation as compare_with_ablation,
 )
-from .correlation.correlate import (
-    ScoreSummary as ScoreSummary,
+from .attribution.prompt import (
+    Prompt as Prompt,
+)
+from .attribution.prompt import (
+    PromptReading as PromptReading,
+)
+from .attribution.prompt import (
+    read_prompt as read_prompt,
 )
 from .correlation.correlate import (
     correlate_scores as correlate_scores,
 )
-from .correlation.correlate import (
+from .correlation.correlate_result import (
+    ScoreSummary as ScoreSummary,
+)
+from .correlation.correlate_result import (
     read_score_summary as read_score_summary,
 )
-from .correlation.correlate import (
+from .correlation.correlate_result import (
     read_scores as read_scores,
-)
-from .correlation.purge import (
-    Purge as Purge,
 )
 from .correlation.purge import (
     purge_edit as purge_edit,
@@ -43,7 +49,10 @@ from .correlation.purge import (
 from .correlation.purge import (
     purge_scores as purge_scores,
 )
-from .correlation.purge import (
+from .correlation.purge_result import (
+    Purge as Purge,
+)
+from .correlation.purge_result import (
     read_purge as read_purge,
 )
 from .encoder import (
@@ -87,20 +96,24 @@ from .removal.mask_result import (
 from .removal.mask_result import (
     read_mask as read_mask,
 )
-from .specialisation.analyze import (
+from .specialisation.analyze import analyze_run as analyze_run
+from .specialisation.analyze_result import (
     Summary as Summary,
 )
-from .specialisation.analyze import (
-    analyze_run as analyze_run,
-)
-from .specialisation.analyze import (
+from .specialisation.analyze_result import (
     read_analysis as read_analysis,
+)
+from .specialisation.analyze_result import (
+    read_analysis_summary as read_analysis_summary,
 )
 from .specialisation.overlap import (
     Overlap as Overlap,
 )
 from .specialisation.overlap import (
     label_overlap as label_overlap,
+)
+from .specialisation.scores import (
+    SCORES as SCORES,
 )
 from .structure.coactivation import coactive as coactive
 from .structure.committee import standing_committee as standing_committee
@@ -111,23 +124,23 @@ from .structure.output_similarity import (
     output_directions as output_directions,
 )
 from .structure.structure import (
-    Structure as Structure,
-)
-from .structure.structure import (
     analyze_structure as analyze_structure,
 )
-from .structure.structure import (
-    read_structure as read_structure,
+from .structure.structure_result import (
+    Structure as Structure,
 )
-from .structure.umap_map import (
-    ExpertMap as ExpertMap,
+from .structure.structure_result import (
+    read_structure as read_structure,
 )
 from .structure.umap_map import (
     map_experts as map_experts,
 )
-from .structure.umap_map import (
+from .structure.umap_result import (
+    ExpertMap as ExpertMap,
+)
+from .structure.umap_result import (
     read_map as read_map,
 )
-from .structure.umap_map import (
+from .structure.umap_result import (
     read_map_summary as read_map_summary,
 )

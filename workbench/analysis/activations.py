@@ -8,22 +8,19 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-from cuda_ext.routing import Routing
 
 from ..progress import Progress, silent
 
 if TYPE_CHECKING:
+    from cuda_ext.routing import Routing
+
     from ..store import Run
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 ROUTING_ROWS = 4096  # token rows of sparse routing read at once
 MAX_PAIRS = 2**24  # active pairs held at once: bounds memory
-SCORE_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterat
         rows: list[NDArray[np.int64]] = []
         scores: list[NDArray[np.float32]] = []
         for start in range(0, run.tokens_total, ROUTING_ROWS):
-            routing = within(run.kept_routing(slice(start, start + ROUTING_ROWS), group), low, high)
+            routing = run.kept_routing(slice(start, start + ROUTING_ROWS), group).first_keys(low, high)
             for expert, token, score in active_pairs(routing):
                 experts.append(expert)
                 rows.append(start + token)
@@ -111,56 +108,6 @@ def key_edges(run: Run, group: int) -> list[int]:
 
 
 def active_pairs(routing: Routing) -> Iterator[Pairs]:
-    """Every active (expert, token) once, in pieces of consecutive tokens.
-
-    Yields:
-        Flat id, token (from 0) and score summed over heads, each (n,); sorted by expert, then token.
-    """
-    token_bits = 63 - SCORE_BITS - (routing.num_keys**2 - 1).bit_length()
-    for first in range(0, len(routing), 1 << token_bits):
-        expert, token, score = _merged(routing[first : first + (1 << token_bits)], token_bits)
-        yield expert, first + token, score
-
-
-def _merged(routing: Routing, token_bits: int) -> Pairs:
-    """A piece of :func:`active_pairs`, of so few tokens that their numbers take ``token_bits``.
-
-    Expert, token and float32 score are packed into the bits of one integer, so that one fast sort brings the heads of a
-    token together; positive floats are ordered as their bits are.
-    """
-    scores = routing.probs1.float()[..., :, None] * routing.probs2.float()[..., None, :]  # (tokens, heads, k1, k2)
-    first = routing.indices1.long() * routing.num_keys << token_bits
-    first += torch.arange(len(routing), device=first.device)[:, None, None]
-    places = first[..., :, None] + (routing.indices2.long() << token_bits)[..., None, :]
-    active = scores > 0
-    bits = scores[active].view(torch.int32).long()
-    packed = np.sort(((places[active] << SCORE_BITS) | bits).numpy(force=True))
-    score = (packed & (2**SCORE_BITS - 1)).astype(np.uint32).view(np.float32)
-    place = packed >> SCORE_BITS
-    fresh = np.diff(place, prepend=-1) != 0
-    if not fresh.all():  # experts that a token reaches through several heads
-        starts = np.flatnonzero(fresh)
-        place, score = place[starts], np.add.reduceat(score, starts)
-    return place >> token_bits, place & ((1 << token_bits) - 1), score
-
-
-def within(routing: Routing, low: int, high: int) -> Routing:
-    """The routing with the first keys ``low <= i < high`` only; others lose their entries."""
-    if (low, high) == (0, routing.num_keys):
-        return routing
-    kept = (routing.probs1 > 0) & (routing.indices1 >= low) & (routing.indices1 < high)
-    counts = kept.sum(-1, dtype=torch.int32)
-    order = torch.argsort(~kept, dim=-1, stable=True)[..., : int(counts.max()) if counts.numel() else 0]
-
-    def pick(values: Tensor) -> Tensor:
-        return values.where(kept, 0).gather(-1, order)
-
-    return Routing(
-        indices1=pick(routing.indices1),
-        probs1=pick(routing.probs1),
-        counts1=counts,
-        indices2=routing.indices2,
-        probs2=routing.probs2,
-        counts2=routing.counts2,
-        num_keys=routing.num_keys,
-    )
+    """:meth:`Routing.pairs_by_expert` as arrays: pieces of (flat id, token, score), each (n,)."""
+    for expert, token, score in routing.pairs_by_expert():
+        yield expert.numpy(force=True), token.numpy(force=True), score.numpy(force=True)

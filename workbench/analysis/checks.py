@@ -4,52 +4,82 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from ..errors import WorkbenchError
-
-if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
-
-    from ..store import Run
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from ..checkpoint import checkpoint_hashes, loaded_from
+from ..errors import BadInputError, UnsupportedError
+
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ..store import Run
 
 
-SAME_KEYS = 0.9  # of the active keys
+SAME_KEYS = 0.9  # fraction of active keys that a run's model chooses again in another numerical precision, at least
 
 
 def check_model(model: MonetForCausalLM) -> None:
-    """Raises WorkbenchError for a model in training mode."""
+    """Raise BadInputError for a model in training mode."""
     if model.training:
-        raise WorkbenchError(
-            "the model is in training mode, where routing rests on the batch: call model.eval() first."
+        raise BadInputError(
+            "the model is in training mode, where routing depends on the batch: call model.eval() first."
         )
 
 
 def check_same_model(run: Run, model: MonetForCausalLM) -> None:
-    """Raises WorkbenchError unless the model is in evaluation mode and routes as the run's did.
+    """Raise unless the model is the one that the run was exported from, and in evaluation mode.
 
-    The routing of the first window it holds in the first group is compared, where a model of other numerical precision
-    still chooses nearly all keys alike and another checkpoint does not.
+    A model loaded from files must come from the files that the run's manifest has the hashes of, so another checkpoint
+    of the same shape is told even at the same path. Then the routing of one window is compared, which tells a model
+    that was made or changed in memory; edits within ``model.edit_experts`` do not change it.
+
+    Raises:
+        BadInputError: the model is in training mode.
+        UnsupportedError: it is another model.
     """
-    from .windows import read_windows
-
     check_model(model)
+    _check_shape(run, model)
+    _check_files(run, model)
+    _check_routing(run, model)
+
+
+def _check_shape(run: Run, model: MonetForCausalLM) -> None:
     config = model.config
     shape = config.moe_experts, config.moe_heads, [group.start for group in config.routing_groups]
-    wanted = run.num_keys, run.heads, run.group_layers
-    if shape != wanted:
-        raise WorkbenchError(
-            f"the model's keys, heads and router layers are {shape}, those of {run.path} are {wanted}; "
-            f"give the model it was exported from, {run.model_path}."
+    expected = run.num_keys, run.heads, run.group_layers
+    if shape != expected:
+        raise UnsupportedError(
+            f"the model's keys, heads and router layers are {shape}, those of {run.path} are {expected}; "
+            f"use the model it was exported from, {run.model_path}."
         )
+
+
+def _check_files(run: Run, model: MonetForCausalLM) -> None:
+    """Compare the hashes of the files a model was loaded from with the manifest's, where there are both."""
+    expected: dict[str, str] = run.manifest["model"].get("hash") or {}
+    folder = loaded_from(model)
+    if folder is None or not expected:
+        return
+    actual = checkpoint_hashes(folder)
+    for name in sorted(expected.keys() | actual.keys()):
+        if actual.get(name) != expected.get(name):
+            now, then = (hashes.get(name, "no such file")[:12] for hashes in (actual, expected))
+            raise UnsupportedError(
+                f"the model in {folder} is not the one that {run.path} was exported from: SHA-256 of {name} is {now}, "
+                f"and was {then} then. Use the model it was exported from ({run.model_path}, as it was), or export the "
+                "run again from this one."
+            )
+
+
+def _check_routing(run: Run, model: MonetForCausalLM) -> None:
+    """Compare the routing of the first window that the run keeps, in its first group.
+
+    In another numerical precision a model still chooses nearly all keys alike, and another checkpoint does not.
+    """
+    import torch
+
+    from .windows import read_windows
+
     kept = run.documents.query("tokens > 0 and kept").head(1)
     if not len(kept):  # a run without any routing leaves nothing to compare
         return
@@ -59,25 +89,26 @@ def check_same_model(run: Run, model: MonetForCausalLM) -> None:
         probs = model(batch.ids[:1].to(model.device), output_router_probs=True, use_cache=False).router_probs
     now = [g[0, counted] > 0 for g in probs[run.group_layers[0]]]
     then = [g.to(model.device) > 0 for g in run.routing(batch.row[0, counted].numpy(), run.groups[0]).dense()]
-    alike = sum(int((a & b).sum()) for a, b in zip(now, then, strict=True))
-    if alike < SAME_KEYS * sum(int((a | b).sum()) for a, b in zip(now, then, strict=True)):
-        raise WorkbenchError(
-            f"the model does not route as the one that {run.path} was exported from, {run.model_path}; give that one, "
-            "or export the run anew."
+    both = sum(int((a & b).sum()) for a, b in zip(now, then, strict=True))
+    either = sum(int((a | b).sum()) for a, b in zip(now, then, strict=True))
+    if both < SAME_KEYS * either:
+        raise UnsupportedError(
+            f"the model does not route as the one that {run.path} was exported from, {run.model_path}; use that one, "
+            "or export the run again from this one."
         )
 
 
 def check_labels(run: Run) -> None:
-    """Raises WorkbenchError for a run of fewer than two labels."""
+    """Raise BadInputError for a run of fewer than two labels."""
     if len(run.labels) < 2:
-        raise WorkbenchError(
+        raise BadInputError(
             f"{run.path} has one label, {run.labels[0]!r}; experts are compared between two labels or more."
         )
 
 
 def check_rule(ratio: float, min_tokens: int) -> None:
-    """Raises WorkbenchError where no specialisation rule can be made of these."""
+    """Raise BadInputError where these make no specialisation rule."""
     if not ratio >= 1 or not np.isfinite(ratio):
-        raise WorkbenchError(f"ratio must be a number of at least 1 (the paper's rule has 2), got {ratio}.")
+        raise BadInputError(f"ratio must be a number of at least 1 (the paper's rule has 2), got {ratio}.")
     if min_tokens < 1:
-        raise WorkbenchError(f"min_tokens must be at least 1, got {min_tokens}.")
+        raise BadInputError(f"min_tokens must be at least 1, got {min_tokens}.")

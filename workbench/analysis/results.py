@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import BadInputError, DamagedError, NotAnalysedError, UnsupportedError
+from ..errors import BadInputError, DamagedError, NotAnalysedError, UnsupportedError, WorkbenchError
 from ..store.files import write_json, write_parquet
 
 if TYPE_CHECKING:
@@ -120,7 +122,9 @@ def read_result(run: Run, cls: type[R], name: str | None = None) -> R | None:
             stored = cls.upgrade(stored, version)
         tables = {table: read_table(run, cls, f"{cls.kind}-{table}.parquet", name) for table in cls.tables}
         return cls.from_json(stored, tables)
-    except (KeyError, TypeError, IndexError) as error:
+    except WorkbenchError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UnsupportedError(
             f"{path} is of version {version} of {cls.kind} results and lacks {error}, which this program needs; "
             f"{_again(run, cls, name)}."
@@ -171,6 +175,44 @@ def read_table(run: Run, cls: type[Result], file: str, name: str | None = None) 
         raise DamagedError(f"{path} is damaged ({error}); {_again(run, cls, name)}.") from error
     _check_header(run, cls, path, header, name)
     return arrow.to_pandas()
+
+
+def group_file(cls: type[Result], group: int) -> str:
+    """Name of the table that a result keeps for each group, such as ``scores-group-0.parquet``."""
+    return f"{cls.kind}-group-{group}.parquet"
+
+
+def read_group_table(
+    run: Run, cls: type[Result], group: int, columns: Collection[str], name: str | None = None
+) -> pd.DataFrame:
+    """The table that a result keeps for a group; its index is ``expert``.
+
+    Args:
+        run: the run.
+        cls: the kind of result.
+        group: the group.
+        columns: what the table must have.
+        name: of the result.
+
+    Raises:
+        NotFoundError: the run has no such group.
+        NotAnalysedError: there is no such table.
+        DamagedError: the file is cut or changed.
+        UnsupportedError: it belongs to another run, is of another version, or lacks columns.
+    """
+    file = group_file(cls, run.check_group(group))
+    table = read_table(run, cls, file, name)
+    if missing := sorted({"expert", *columns} - set(table.columns)):
+        raise UnsupportedError(
+            f"{result_path(run, file, name)} lacks the columns {', '.join(missing)}; {_again(run, cls, name)}."
+        )
+    return table.set_index("expert")
+
+
+def rows_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """The table of a stored document's rows, null read as NaN; KeyError or TypeError where a row lacks a column."""
+    table = pd.DataFrame([{column: row[column] for column in columns} for row in rows], columns=list(columns))
+    return table.astype({column: np.float64 for column in columns if len(table) and table[column].isna().all()})
 
 
 def source_of(run: Run) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +52,22 @@ def label_sums(parts: Iterable[tuple[Routing, NDArray[np.integer]]], num_keys: i
             mass += np.bincount(cell, score[counted], minlength=cells)
             tokens += np.bincount(cell, minlength=cells)
     return LabelSums(mass.reshape(labels, -1), tokens.reshape(labels, -1), label_tokens)
+
+
+def smoothing(
+    mass: NDArray[np.floating[Any]], tokens: NDArray[np.number[Any]], label_tokens: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return what to add to an expert's rate for every label, so that one seen little has no extreme preference.
+
+    It is what one more active token of the expert's mean score would add to its rate (mass over tokens of the label)
+    for a label of average size.
+
+    Args:
+        mass: (labels, experts) sums of routing scores.
+        tokens: (labels, experts) active tokens.
+        label_tokens: (labels,) tokens per label.
+
+    Returns:
+        (experts,); 0 for an expert that was never active.
+    """
+    return mass.sum(0) / np.maximum(tokens.sum(0), 1) / label_tokens.mean()

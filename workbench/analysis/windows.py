@@ -63,17 +63,14 @@ def read_windows(run: Run, documents: pd.DataFrame) -> Windows:
 
     Args:
         run: the run.
-        documents: columns row, tokens and bos (the start-of-text token a document opens with, or missing).
+        documents: columns doc and row, as ``run.documents`` has them.
     """
-    context = run.manifest["settings"]["context"]
+    context = run.geometry.width
     windows: list[tuple[int, NDArray[np.int64], NDArray[np.int64]]] = []
-    for number, (row, tokens, bos) in enumerate(
-        zip(documents["row"], documents["tokens"], documents["bos"], strict=True)
-    ):
-        rows = np.arange(row, row + tokens)
-        ids = run.tokens(rows)["token"].to_numpy(np.int64)
-        if pd.notna(bos):
-            rows, ids = np.insert(rows, 0, -1), np.insert(ids, 0, bos)
+    for number, (doc, row) in enumerate(zip(documents["doc"], documents["row"], strict=True)):
+        ids, bos = run.input_ids(int(doc)), int(run.geometry.bos[doc])
+        rows = np.arange(len(ids)) + row - bos
+        rows[:bos] = -1
         windows += [(number, ids[at : at + context], rows[at : at + context]) for at in range(0, len(ids), context)]
     windows.sort(key=lambda window: -len(window[1]))
     batches = []

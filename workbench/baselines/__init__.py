@@ -1,4 +1,4 @@
-"""Baselines for knowledge exclusivity: a dense model and a sparse autoencoder on the tokens that a Monet read."""
+"""Baselines for knowledge exclusivity: a dense model and a sparse autoencoder trained on a Monet model's own tokens."""
 
 from .results import read_baselines
 

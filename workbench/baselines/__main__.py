@@ -1,4 +1,4 @@
-"""`python -m workbench.baselines STEP CORPUS WORK RUN`: trains and measures the baselines, a step at a time."""
+"""`python -m workbench.baselines STEP CORPUS WORK RUN`: train and measure the baselines, one step at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..demo import DEMO
-from ..errors import WorkbenchError
+from ..errors import NotFoundError
 from ..store.files import write_json
 from .results import DENSE, MODELS, RESULTS, SAE
 
@@ -17,7 +17,7 @@ TRAINING = DEMO / "training.json"
 
 
 def dense(corpus: Path, work: Path, run: Path) -> None:
-    """Train the dense model; goes on where it stopped."""
+    """Train the dense model; an interrupted training continues."""
     import torch
 
     from monet_model.training import read_config
@@ -42,9 +42,9 @@ def sae(corpus: Path, work: Path, run: Path) -> None:
 
 
 def measure(corpus: Path, work: Path, run: Path) -> None:
-    """Measure experts, neurons and features on a run of the demo; what is measured already is kept."""
+    """Measure experts, neurons and features on a run of the demo; measurements already in WORK are kept."""
     from .. import open_run
-    from ..export import load_model
+    from ..checkpoint import load_model
     from .measure import measure_experts, measure_units, sae_quality
     from .sae import load_sae
     from .units import Features, Neurons
@@ -79,7 +79,7 @@ def _dense(work: Path) -> Any:
 
     folder = work / "dense"
     if not (folder / "model.safetensors").is_file():
-        raise WorkbenchError(f"there is no trained model in {folder}; run the step `dense` to its end first.")
+        raise NotFoundError(f"there is no trained model in {folder}; run the step `dense` to its end first.")
     return LlamaForCausalLM.from_pretrained(folder).eval().requires_grad_(False)
 
 
@@ -91,7 +91,7 @@ if __name__ == "__main__":
         "step", choices=STEPS, help="; ".join(f"{name}: {step.__doc__}" for name, step in STEPS.items())
     )
     parser.add_argument("corpus", type=Path, help="folder that `monet corpus build code7` made")
-    parser.add_argument("work", type=Path, help="folder for what is trained and measured")
-    parser.add_argument("run", type=Path, help="run of the demo model over its sample")
+    parser.add_argument("work", type=Path, help="folder for trained models and measurements")
+    parser.add_argument("run", type=Path, help="run of the demo model over its held-out sample")
     options = parser.parse_args()
     STEPS[options.step](options.corpus, options.work, options.run)

@@ -1,4 +1,4 @@
-"""A dense LLaMA-shaped model as large as a Monet, trained on the same tokens in the same order."""
+"""A dense LLaMA-shaped model of the size of a Monet model, trained on the same tokens in the same order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from monet_model.train_state import Log, load_state, save_state
 from monet_model.training import Sequences, TrainingConfig, heldout_loss, learning_rate, make_optimizer, read_config
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
 from ..memory import keep_heap
 from ..progress import job
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from monet_model import MonetConfig
 
-HELDOUT_SEQUENCES = 32  # of each label, measured as training goes on
+HELDOUT_SEQUENCES = 32  # per label, whose loss is measured during training
 
 
 def dense_config(monet: MonetConfig) -> LlamaConfig:
-    """The LLaMA of a Monet's shape: each layer's experts and router replaced by one gated MLP.
+    """Return the LLaMA configuration of a Monet model's size: a gated MLP per layer instead of experts and router.
 
-    Vocabulary, hidden size, layers, attention, norms and untied or tied head stay; the MLP's width, the same in every
-    layer, is the whole number that brings the parameters nearest to the Monet's.
+    Vocabulary, hidden size, layers, attention, norms and tying of the head stay the same. All layers have the MLP width
+    that brings the number of parameters closest to the Monet model's.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -53,18 +53,18 @@ def dense_config(monet: MonetConfig) -> LlamaConfig:
 
 
 def train_dense(config: Path, corpus: Path, out: Path) -> LlamaForCausalLM:
-    """Train the dense model that belongs to a Monet's training; ``out`` then holds it with its tokenizer and log.
+    """Train the dense counterpart of a Monet model; ``out`` then holds it with its tokenizer and log.
 
-    Seed, tokens, their order, steps, optimizer and learning rates are those of ``monet train``; there are no routers,
-    so no auxiliary losses and no revivals. A training in ``out`` that was interrupted goes on.
+    Seed, tokens, their order, steps, optimizer and learning rates are those of ``monet train``; without routers there
+    are no auxiliary losses and no revivals. An interrupted training in ``out`` continues.
 
     Args:
-        config: the Monet's ``training.json``.
+        config: the Monet model's ``training.json``.
         corpus: folder with ``train/``, ``heldout/`` and ``tokenizer/``.
         out: folder for the result.
 
     Raises:
-        WorkbenchError: the state in ``out`` is damaged, or of another training.
+        BadInputError: the state in ``out`` is damaged or belongs to another training, or the loss stopped being finite.
     """
     from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -85,7 +85,7 @@ def train_dense(config: Path, corpus: Path, out: Path) -> LlamaForCausalLM:
     try:
         done = load_state(out, model, optimizer, identity)
     except ValueError as error:
-        raise WorkbenchError(str(error)) from error
+        raise BadInputError(str(error)) from error
     log, size = Log(out, done), how.sequence * how.batch
     threads = _Threads(model, how.replicas, how.autocast)
     began, first = time.monotonic(), done
@@ -102,10 +102,10 @@ def train_dense(config: Path, corpus: Path, out: Path) -> LlamaForCausalLM:
             row: dict[str, Any] = {"step": done, "tokens": done * size, "lr": learning_rate(step, how)}
             row |= {"loss": loss, "grad_norm": norm}
             if not math.isfinite(row["loss"]):
-                raise WorkbenchError(f"the loss is {row['loss']} at step {step}.")
+                raise BadInputError(f"training diverged: the loss is {row['loss']} at step {step}.")
             last = done == how.steps
             if done % how.eval_every == 0 or last:
-                row["heldout"] = {label: heldout_loss(model, some) for label, some in heldout.items()}
+                row["heldout"] = {label: heldout_loss(model, rows) for label, rows in heldout.items()}
             if done % how.log_every == 0 or "heldout" in row:
                 log.add(row | {"tokens_per_second": (done - first) * size / (time.monotonic() - began)})
             if done % how.save_every == 0 or last:
@@ -117,14 +117,14 @@ def train_dense(config: Path, corpus: Path, out: Path) -> LlamaForCausalLM:
 
 
 class _Threads:
-    """Threads that share a step, each on its part of the batch; weights are shared, gradients averaged."""
+    """Threads that share a training step, each with a part of the batch; weights are shared, gradients averaged."""
 
     def __init__(self, model: LlamaForCausalLM, count: int, autocast: bool) -> None:
         self.autocast = autocast
         self.models = [model, *(deepcopy(model) for _ in range(count - 1))]
         for other in self.models[1:]:
-            for mine, shared in zip(other.parameters(), model.parameters(), strict=True):
-                mine.data = shared.data
+            for own, shared in zip(other.parameters(), model.parameters(), strict=True):
+                own.data = shared.data
         self.pool = ThreadPoolExecutor(count)
 
     def _run(self, model: LlamaForCausalLM, ids: Tensor) -> float:
@@ -134,7 +134,7 @@ class _Threads:
         return float(loss.detach())
 
     def step(self, ids: Tensor) -> float:
-        """Forward and backward of a batch (sequences, tokens): its mean loss; gradients are left in the first model."""
+        """Return the mean loss of a batch (sequences, tokens); its gradients are left in the first model."""
         losses = list(self.pool.map(self._run, self.models, ids.chunk(len(self.models))))
         with torch.no_grad():
             for first, *others in zip(*(model.parameters() for model in self.models), strict=True):
@@ -146,7 +146,7 @@ class _Threads:
 
 
 def _identity(config: LlamaConfig, how: TrainingConfig, tokens: bytes) -> str:
-    """Hash of all that decides the weights."""
+    """Hash of everything that determines the weights."""
     shape = {name: value for name, value in config.to_dict().items() if name != "transformers_version"}
     digest = hashlib.sha256(json.dumps([asdict(how), shape], sort_keys=True, default=str).encode())
     digest.update(tokens)

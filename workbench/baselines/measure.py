@@ -1,4 +1,4 @@
-"""Experts, neurons and features, measured alike: specialised units, the curve of their removal, and their TPP."""
+"""The same measurements for experts, neurons and features: specialised units, forget/retain curve, and TPP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..analysis.removal.bootstrap import bootstrap_curve
 from ..analysis.removal.choose import Ids, order_scores, removal, specialists
 from ..analysis.removal.curve import ORDER, THRESHOLDS, passes, trace_curve
 from ..analysis.removal.heldout import HeldOut
-from ..analysis.removal.losses import Losses, document_losses, window_losses
+from ..analysis.removal.losses import DocumentLosses, document_losses, window_losses
 from ..analysis.specialisation.shares import MIN_TOKENS, RATIO
 from ..analysis.sums import LabelSums
 from ..analysis.windows import Windows, read_windows
@@ -32,30 +32,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model whose units can be chosen, removed and heard.
+    """A model whose units can be chosen, ablated and probed.
 
     Attributes:
-        name: of its units.
+        name: of its units, such as ``neurons``.
         model: the model.
-        layer: behind which probes read the residual stream.
-        sums: what the units of each place did on the choosing part.
-        removed: losses of some documents without such units of each place.
-        written: what the units up to the layer wrote in some documents, along some probes.
+        layer: after which probes read the residual stream.
+        sums: per place (a layer, or a routing group), mass and active tokens of its units on the choosing part.
+        removed: computes the losses of documents with units ablated, given by place.
+        written: computes what the units up to the layer write along probes in documents.
     """
 
     name: str
     model: Any
     layer: int
     sums: list[LabelSums]
-    removed: Callable[[Windows, Sequence[Ids]], Losses]
+    removed: Callable[[Windows, Sequence[Ids]], DocumentLosses]
     written: Callable[[Windows, Probes], Written]
 
 
 def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[str, Any]:
-    """The run's own model; see :func:`workbench.baselines.read_baselines` for what is returned here and below."""
+    """Measure the experts of the run's own model; :func:`workbench.baselines.read_baselines` describes the result."""
     heldout, layer = HeldOut.split(run, seed), middle_layer(model)
 
-    def removed(windows: Windows, experts: Sequence[Ids]) -> Losses:
+    def removed(windows: Windows, experts: Sequence[Ids]) -> DocumentLosses:
         return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys))
 
     def written(windows: Windows, probes: Probes) -> Written:
@@ -66,14 +66,14 @@ def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[st
 
 
 def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str, Any]:
-    """A dense model's units, on the same documents."""
+    """Measure the units of a dense model on the same documents; the result is as of :func:`measure_experts`."""
     heldout = HeldOut.split(run, seed)
     choosing, label = read_windows(run, heldout.choosing), heldout.choosing["label"].to_numpy(copy=True)
     with job(f"{name}: choosing", choosing.tokens, "tokens") as advance:
         sums = unit_sums(units, choosing, label, len(run.labels), advance)
 
-    def removed(windows: Windows, some: Sequence[Ids]) -> Losses:
-        with units.removing(some):
+    def removed(windows: Windows, ids: Sequence[Ids]) -> DocumentLosses:
+        with units.removing(ids):
             return window_losses(units.model, windows)
 
     def written(windows: Windows, probes: Probes) -> Written:
@@ -89,7 +89,7 @@ def _measure(subject: Subject, heldout: HeldOut, seed: int) -> dict[str, Any]:
     total = passes(len(labels), THRESHOLDS) + len(labels)
     with job(f"{subject.name}: removal", total * windows.predicted, "tokens") as advance:
 
-        def measure(units: Sequence[Ids]) -> Losses:
+        def measure(units: Sequence[Ids]) -> DocumentLosses:
             losses = subject.removed(windows, units)
             advance(windows.predicted)
             return losses
@@ -127,11 +127,13 @@ def _perturb(subject: Subject, heldout: HeldOut) -> list[dict[str, Any]]:
 
 @torch.inference_mode()
 def sae_quality(run: Run, model: LlamaForCausalLM, sae: TopKSae, seed: int = 0) -> dict[str, float]:
-    """How well an autoencoder stands for the stream, on the measuring documents.
+    """Measure how well an autoencoder reconstructs the residual stream, on the measuring documents.
 
     Returns:
-        ``explained``: part of the variance; ``loss`` and ``loss_spliced``: of the model as it is, and with every
-        token's stream replaced by its reconstruction, nats a token; ``unused``: part of the features active nowhere.
+        - explained: fraction of the variance explained.
+        - loss: of the unedited model, in nats per token.
+        - loss_spliced: with every token's stream replaced by its reconstruction.
+        - unused: fraction of the features that are never active.
     """
     heldout = HeldOut.split(run, seed)
     windows = heldout.measuring_windows()

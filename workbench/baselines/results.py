@@ -1,4 +1,4 @@
-"""The results that ship: experts of the demo model beside neurons and features of a dense model of its size."""
+"""The shipped results: experts of the demo model, compared with neurons and features of a dense model of its size."""
 
 from __future__ import annotations
 
@@ -12,23 +12,33 @@ MODELS = ("experts", "neurons", "features")
 
 
 def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
-    """What ``python -m workbench.baselines`` measured last; the shipped result by default.
+    """Return what ``python -m workbench.baselines`` measured last; by default the shipped results.
+
+    Args:
+        folder: of the results.
 
     Returns:
-        ``dense``: parameters, width of its MLPs, tokens it was trained on, and its last ``heldout`` loss by label;
+        - dense: the dense model: parameters, width (of its MLPs), tokens (it was trained on), heldout (last loss by
+          label, nats per token).
+        - sae: the autoencoder: its settings (:class:`~workbench.baselines.sae.SaeSettings`), dead, and the measures of
+          :func:`~workbench.baselines.measure.sae_quality`.
+        - models: for each of ``experts`` (of the Monet model), ``neurons`` and ``features``:
 
-        ``sae``: the settings of :class:`~workbench.baselines.sae.SaeSettings`, ``dead``, and what
-        :func:`~workbench.baselines.measure.sae_quality` returns;
+            - units, active: number of units, and of those active in the choosing part.
+            - loss: by label, of the unedited model on the measuring part, in nats per token.
+            - rule: ``specialised``, units by label according to the 2x rule; ``matrix``, rise in loss with them removed
+              (row: label removed, column: label measured, nats per token); its means ``target`` and ``others``.
+            - curve: as ``RemovalCurve.to_json``; intervals: as ``CurveIntervals.to_json``. To draw it, take ``means``
+              of kind ``chosen``, with ``others`` on the x axis and ``target`` on the y axis, and ``at_budget``.
+            - tpp: targeted probe perturbation: rows of units (removed), share, own, others and tpp.
 
-        ``models``: for each of ``experts`` (of the Monet), ``neurons`` and ``features``
-
-        - ``units`` and ``active``: how many there are, and were active in the choosing part;
-        - ``loss``: by label, of the unedited model on the measuring part, nats a token;
-        - ``rule``: units the 2x rule calls ``specialised``, by label; with them removed the ``matrix`` of rises (row:
-          label removed, column: label measured, nats), and its means ``target`` and ``others``;
-        - ``curve``: as ``RemovalCurve.to_json``, and ``intervals`` as ``CurveIntervals.to_json``; draw ``means``
-          of kind ``chosen``: ``others`` across, ``target`` up, and ``at_budget``;
-        - ``tpp``: rows of units removed, ``share`` of all, ``own``, ``others`` and ``tpp``.
+    Example:
+        >>> from workbench.baselines import read_baselines
+        >>> baselines = read_baselines()
+        >>> list(baselines["models"])
+        ['experts', 'neurons', 'features']
+        >>> {name: model["units"] for name, model in baselines["models"].items()}["experts"] % 512**2
+        0
     """
 
     def read(name: str) -> Any:

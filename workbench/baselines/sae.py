@@ -1,4 +1,4 @@
-"""A plain top-k sparse autoencoder on the residual stream in the middle of a dense model."""
+"""A plain top-k sparse autoencoder of the residual stream in the middle of a dense model."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
 WEIGHTS, SETTINGS = "sae.safetensors", "sae.json"
-MEAN_TOKENS = 16_384  # that the mean and the scale of activations are taken from
+MEAN_TOKENS = 16_384  # from which the mean and the scale of activations are estimated
 
 
 @dataclass(frozen=True)
 class SaeSettings:
-    """How an autoencoder is made and trained.
+    """Shape and training of an autoencoder.
 
     Attributes:
-        width: features.
-        k: features active at a token.
+        width: number of features.
+        k: features active per token.
         tokens: activations to train on.
-        batch, sequence: sequences a step, and tokens of each.
-        lr: of Adam; it falls linearly to 0 over the last fifth.
-        seed: of the order of sequences and of the weights.
+        batch: sequences per step.
+        sequence: tokens per sequence.
+        lr: learning rate of Adam; it falls linearly to 0 over the last fifth.
+        seed: of the order of sequences and the initial weights.
     """
 
     width: int = 4096
@@ -59,9 +60,9 @@ class TopKSae(nn.Module):
     unit length.
 
     Args:
-        width: activations of the model.
-        features: of the autoencoder.
-        k: active at a token.
+        width: hidden size of the model.
+        features: number of features.
+        k: features active per token.
     """
 
     scale: Tensor
@@ -75,33 +76,36 @@ class TopKSae(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Active features and activations, (tokens, k) each, of activations (tokens, width)."""
+        """Return the active features of residual streams (tokens, width), and their activations: (tokens, k) each."""
         values, features = ((x / self.scale - self.bias) @ self.encoder.T).topk(self.k, sorted=False)
         return features, values.relu()
 
     def write(self, features: Tensor, values: Tensor) -> Tensor:
-        """What features write into the stream, without the bias: (tokens, width)."""
+        """Return what features write into the stream, without the bias: (tokens, width)."""
         return self.scale * embedding_bag(features, self.decoder, per_sample_weights=values, mode="sum")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruction (tokens, width)."""
+        """Return the reconstruction (tokens, width)."""
         return self.write(*self.encode(x)) + self.scale * self.bias
 
     @torch.no_grad()
     def normalise(self) -> None:
-        """Bring the directions back to unit length."""
+        """Rescale the directions to unit length."""
         self.decoder.copy_(nn.functional.normalize(self.decoder, dim=-1))
 
 
 def middle_layer(model: LlamaForCausalLM | MonetForCausalLM) -> int:
-    """The layer behind which the autoencoder reads: the last one of the first half."""
-    return model.config.num_hidden_layers // 2 - 1
+    """Return the layer after which the autoencoder reads: the last one of the first half."""
+    return int(model.config.num_hidden_layers) // 2 - 1
 
 
 @torch.no_grad()
 def residual(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
-    """The residual stream behind the middle layer, (sequences, tokens, hidden)."""
-    return model.model(ids, use_cache=False, output_hidden_states=True).hidden_states[middle_layer(model) + 1]
+    """Return the residual stream after the middle layer, (sequences, tokens, hidden)."""
+    states = model.model(ids, use_cache=False, output_hidden_states=True).hidden_states
+    assert states is not None
+    stream: Tensor = states[middle_layer(model) + 1]
+    return stream
 
 
 def train_sae(model: LlamaForCausalLM, tokens: np.ndarray, out: Path, settings: SaeSettings) -> TopKSae:
@@ -110,19 +114,22 @@ def train_sae(model: LlamaForCausalLM, tokens: np.ndarray, out: Path, settings: 
     Args:
         model: the dense model, in evaluation mode.
         tokens: (n,) the token stream.
-        out: folder for weights, and for :data:`SETTINGS`: settings, and ``dead``, the part of features that were not
-            active once in the last fifth of the training.
-        settings: of autoencoder and training.
+        out: folder for the weights and :data:`SETTINGS`, which holds the settings and ``dead``, the fraction of
+            features that were never active in the last fifth of the training.
+        settings: of the autoencoder and its training.
+
+    Returns:
+        The autoencoder, in evaluation mode.
     """
     from monet_model.training import Sequences
 
-    sequences = Sequences(tokens, settings.sequence, settings.seed + 1)  # another order than the model's own training
+    sequences = Sequences(tokens, settings.sequence, settings.seed + 1)  # not in the order of the model's training
     torch.manual_seed(settings.seed)
     sae = TopKSae(model.config.hidden_size, settings.width, settings.k)
-    some = residual(model, sequences.batch(0, MEAN_TOKENS // settings.sequence)).flatten(0, 1)
-    sae.scale.copy_(some.var(0, correction=0).sum().sqrt())
+    sample = residual(model, sequences.batch(0, MEAN_TOKENS // settings.sequence)).flatten(0, 1)
+    sae.scale.copy_(sample.var(0, correction=0).sum().sqrt())
     with torch.no_grad():
-        sae.bias.copy_(some.mean(0) / sae.scale)
+        sae.bias.copy_(sample.mean(0) / sae.scale)
     optimizer = torch.optim.Adam(sae.parameters(), lr=settings.lr)
     last_fifth = settings.steps - settings.steps // 5
     used = torch.zeros(settings.width, dtype=torch.bool)
@@ -131,7 +138,7 @@ def train_sae(model: LlamaForCausalLM, tokens: np.ndarray, out: Path, settings: 
             x = residual(model, sequences.batch(step, settings.batch)).flatten(0, 1)
             features, values = sae.encode(x)
             error = (sae.write(features, values) + sae.scale * sae.bias - x) / sae.scale
-            loss = error.square().sum(-1).mean()  # the part of variance left over
+            loss = error.square().sum(-1).mean()  # the fraction of variance unexplained
             optimizer.param_groups[0]["lr"] = settings.lr * min(1.0, (settings.steps - step) / (settings.steps / 5))
             optimizer.zero_grad()
             loss.backward()
@@ -147,7 +154,7 @@ def train_sae(model: LlamaForCausalLM, tokens: np.ndarray, out: Path, settings: 
 
 
 def load_sae(folder: Path) -> tuple[TopKSae, dict[str, float]]:
-    """The autoencoder that :func:`train_sae` left in a folder, and its settings."""
+    """Load the autoencoder that :func:`train_sae` saved in a folder, and its settings."""
     about = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     weights = load_file(folder / WEIGHTS)
     sae = TopKSae(weights["decoder"].shape[1], len(weights["decoder"]), about["k"])

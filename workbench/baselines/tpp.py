@@ -1,9 +1,10 @@
-"""Targeted probe perturbation: how far a label's units can be taken out of what a probe reads without the others'.
+"""Targeted probe perturbation: whether ablating a label's units hurts its own probe and spares the others.
 
 After Karvonen et al. 2025 (SAEBench, arXiv 2503.09532), where a unit is a feature of an autoencoder. Here it is any
-part of a model that writes into the residual stream behind the middle layer, so that experts, neurons and features have
-one number: probes read the stream's mean over a document; a removed unit's own writing is taken out of that stream,
-everything else is left as it was.
+part of a model that writes into the residual stream up to the middle layer, so that experts, neurons and features can
+be
+compared: probes read the stream's mean over a document; what an ablated unit writes is subtracted from that stream, and
+everything else stays as it was.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     from .units import Units
 
 Floats = NDArray[np.float64]
-SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # of all units
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)  # of all units ablated
 COUNTS = (2, 5, 10, 20, 50, 100, 500)  # SAEBench's
 RIDGE = 1e-3  # weight of the squared norm of a probe, on activations of unit variance
 
 
 @dataclass(frozen=True)
 class Probes:
-    """A linear probe a label, one label against the rest: it says yes where ``weight . x + bias > 0``.
+    """One linear probe per label, for that label against the rest: positive where ``weight . x + bias > 0``.
 
     Attributes:
         weight: (labels, hidden).
@@ -48,7 +49,7 @@ class Probes:
 
     @classmethod
     def fit(cls, pooled: Tensor, label: NDArray[np.integer]) -> Probes:
-        """Logistic regression with both classes weighted alike; ``pooled`` (documents, hidden)."""
+        """Fit logistic regressions with both classes weighted equally to ``pooled``, (documents, hidden)."""
         mean, scale = pooled.mean(0), pooled.var(0, correction=0).mean().sqrt()
         x = ((pooled - mean) / scale).double()
         truth = torch.from_numpy(label[:, None] == np.arange(label.max() + 1)).double()  # (documents, labels)
@@ -66,21 +67,22 @@ class Probes:
             return value
 
         optimizer.step(loss)
-        found = (weight / scale).detach()
-        return cls(found, (bias - found @ mean.double()).detach())
+        fitted = (weight / scale).detach()
+        return cls(fitted, (bias - fitted @ mean.double()).detach())
 
 
 @dataclass(frozen=True)
 class Written:
-    """What units wrote into the stream along the probes' directions, means over the tokens of a document.
+    """What units write into the stream along the probes' directions, averaged over the tokens of each document.
 
-    Rows of units that were not active in a document are left out.
+    There is one row per unit and document in which it is active.
 
     Attributes:
-        units: how many units there are.
-        document, unit: (n,) numbers.
-        activation: (n,) mean size of the activation.
-        effect: (n, labels) part of each probe's logit.
+        units: number of units.
+        document: (n,) number of the document.
+        unit: (n,) number of the unit.
+        activation: (n,) mean absolute activation.
+        effect: (n, labels) contribution to each probe's logit.
     """
 
     units: int
@@ -92,7 +94,7 @@ class Written:
 
 @torch.inference_mode()
 def pool(model: Any, windows: Windows, layer: int) -> Tensor:
-    """Mean residual stream behind a layer over the tokens of each document, (documents, hidden)."""
+    """Return the mean residual stream after a layer over the tokens of each document, (documents, hidden)."""
     sums = torch.zeros(windows.documents, model.config.hidden_size, dtype=torch.float64)
     for batch in windows.batches:
         hidden = model.model(batch.ids, use_cache=False, output_hidden_states=True).hidden_states[layer + 1]
@@ -109,7 +111,7 @@ def _tokens(windows: Windows) -> Tensor:
 
 @torch.inference_mode()
 def written_by_units(units: Units, windows: Windows, probes: Probes, advance: Progress = silent) -> Written:
-    """What neurons or features wrote."""
+    """Return what neurons or features write along the probes."""
     directions = units.directions()
     sizes = [size for size, way in zip(units.sizes, directions, strict=True) if way is not None]
     mean, absolute = torch.zeros(2, windows.documents, sum(sizes))
@@ -132,12 +134,16 @@ def written_by_units(units: Units, windows: Windows, probes: Probes, advance: Pr
 def written_by_experts(
     model: MonetForCausalLM, windows: Windows, probes: Probes, layer: int, advance: Progress = silent
 ) -> Written:
-    """What the experts of the groups up to a layer wrote, over the layers of their group; a score is the activation.
+    """Return what the experts of the groups up to a layer write, over all layers of their group.
+
+    The routing score is the activation.
 
     Args:
-        model: a Monet one of whose routing groups ends with ``layer``.
-        windows, probes, report: as for :func:`written_by_units`.
+        model: a Monet model, one of whose routing groups ends with ``layer``.
+        windows: the documents.
+        probes: whose directions count.
         layer: the last layer that writes.
+        advance: called with the tokens read since its last call.
     """
     experts = model.config.moe_experts**2
     groups = [group for group in model.config.routing_groups if group[-1] <= layer]
@@ -151,20 +157,20 @@ def written_by_experts(
             parts: list[Any] = []
             for at in group:
                 seen = record.layers[at]
-                routed = seen.x[counted], seen.g1[counted], seen.g2[counted]
+                x, routing = seen.x[counted], seen.routing_at(counted)
                 moe = model.model.layers[at].moe
                 along = [
-                    expert_contributions(moe, *routed, way.to(seen.x.dtype).expand(len(document), -1))
+                    expert_contributions(moe, x, routing, way.to(seen.x.dtype).expand(len(document), -1))
                     for way in probes.weight
                 ]
                 parts.append(torch.stack([contribution for _, _, contribution in along], 1))
             token, expert, _ = along[0]
-            score = _scores(*routed[1:], token, expert)
+            score = _scores(*routing.dense(), token, expert)
             cell = (document[token] * len(groups) + place) * experts + expert.numpy()
-            some, where = np.unique(cell, return_inverse=True)
+            unique, where = np.unique(cell, return_inverse=True)
             columns = torch.cat([score[:, None], sum(parts)], 1).numpy() / tokens[document[token]][:, None]
-            number.append(some)
-            values.append(np.stack([np.bincount(where, column, len(some)) for column in columns.T], 1))
+            number.append(unique)
+            values.append(np.stack([np.bincount(where, column, len(unique)) for column in columns.T], 1))
         advance(int(batch.real.sum()))
     cells, where = np.unique(np.concatenate(number), return_inverse=True)
     stacked = np.concatenate(values)
@@ -182,22 +188,26 @@ def _scores(g1: Tensor, g2: Tensor, token: Tensor, expert: Tensor) -> Tensor:
 def targeted_probe_perturbation(
     probes: Probes, pooled: Tensor, label: NDArray[np.integer], measures: NDArray[np.bool_], written: Written
 ) -> list[dict[str, Any]]:
-    """The score by how many units are removed: the fall of a label's own probe less that of the others', in accuracy.
+    """Return, by number of units ablated, the drop in accuracy of a label's own probe minus that of the others.
 
-    A label's units are ranked, as SAEBench does, by how much more they push its probe in the label's documents than in
-    the rest, counting those alone that are more active there. On documents that had no part in this or in the probes,
-    the top ``n`` are removed, and every probe's accuracy is measured anew. SAEBench draws a balanced set for each
-    probe; here accuracy is the mean of those on the label's documents and on the rest, which needs no draw.
+    As in SAEBench, a label's units are ranked by how much more they raise its probe's logit in the label's documents
+    than in the rest; only units that are more active there count. On other documents, the top ``n`` are ablated, and
+    the accuracy of every probe is measured again. SAEBench draws a balanced set per probe; here accuracy is the mean of
+    the accuracies on the label's documents and on the rest, which needs no draw.
 
     Args:
         probes: fitted on the documents that do not measure.
         pooled: (documents, hidden) mean streams.
         label: (documents,) label numbers.
         measures: (documents,) which documents measure.
-        written: what every unit wrote in every document.
+        written: what every unit writes in every document.
 
     Returns:
-        A row a number of units: units, share (of all units), own and others (mean falls), and tpp, their difference.
+        One row per number of units:
+
+        - units, share: units ablated, and as a fraction of all units.
+        - own, others: mean drop in accuracy of the label's own probe, and of the other probes.
+        - tpp: own minus others.
     """
     labels = len(probes.weight)
     logits = (pooled.double() @ probes.weight.T + probes.bias).numpy()[measures]  # (documents, labels)
@@ -211,13 +221,13 @@ def targeted_probe_perturbation(
     effect = written.effect[measured].astype(np.float64)
     rows = []
     for count in sorted(count for count in counts if count <= written.units):
-        falls = np.empty((labels, labels))
+        drops = np.empty((labels, labels))
         for number, rank in enumerate(ranks):
-            gone = rank[unit] < count
-            change = np.stack([np.bincount(document[gone], e[gone], len(logits)) for e in effect.T], 1)
-            falls[number] = before - _accuracy(logits - change, truth)
+            ablated = rank[unit] < count
+            change = np.stack([np.bincount(document[ablated], e[ablated], len(logits)) for e in effect.T], 1)
+            drops[number] = before - _accuracy(logits - change, truth)
         own = np.eye(labels, dtype=bool)
-        scores = {"own": float(falls[own].mean()), "others": float(falls[~own].mean())}
+        scores = {"own": float(drops[own].mean()), "others": float(drops[~own].mean())}
         rows.append(
             {"units": count, "share": count / written.units} | scores | {"tpp": scores["own"] - scores["others"]}
         )
@@ -225,25 +235,25 @@ def targeted_probe_perturbation(
 
 
 def _ranks(number: int, label: NDArray[np.integer], measures: NDArray[np.bool_], written: Written) -> NDArray[np.int64]:
-    """Place of every unit in a label's order, (units,); one that has no place is behind all."""
-    mine, rest = ~measures & (label == number), ~measures & (label != number)
+    """Rank of every unit for a label, (units,); units that are not ranked come last."""
+    own, rest = ~measures & (label == number), ~measures & (label != number)
     means = []
     for values in (written.activation, written.effect[:, number]):
-        in_mine, in_rest = (
-            np.bincount(written.unit, values * some[written.document] / some.sum(), written.units)
-            for some in (mine, rest)
+        in_own, in_rest = (
+            np.bincount(written.unit, values * part[written.document] / part.sum(), written.units)
+            for part in (own, rest)
         )
-        means.append(in_mine - in_rest)
-    more_active, push = means
-    push = np.where(more_active > 0, push, 0.0)
-    order = np.argsort(-push, kind="stable")
+        means.append(in_own - in_rest)
+    more_active, effect = means
+    effect = np.where(more_active > 0, effect, 0.0)
+    order = np.argsort(-effect, kind="stable")
     ranks = np.full(written.units, written.units + 1)
-    useful = order[: int((push > 0).sum())]
+    useful = order[: int((effect > 0).sum())]
     ranks[useful] = np.arange(len(useful))
     return ranks
 
 
 def _accuracy(logits: Floats, truth: NDArray[np.bool_]) -> Floats:
-    """Mean of the accuracies on a label's documents and on the rest, (labels,)."""
+    """Balanced accuracy of each probe: the mean over a label's documents and the rest, (labels,)."""
     right = (logits > 0) == truth
     return ((right & truth).sum(0) / truth.sum(0) + (right & ~truth).sum(0) / (~truth).sum(0)) / 2

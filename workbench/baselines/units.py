@@ -1,4 +1,4 @@
-"""What a dense model is made of, to be chosen and removed as experts are: its neurons, or an autoencoder's features."""
+"""Units of a dense model that can be chosen and ablated as experts are: its neurons, or an autoencoder's features."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 
 class Units(Protocol):
-    """Units of a model, in one place or several, each with an activation at every token.
+    """Units of a model, in one place (a layer) or several, each with an activation at every token.
 
     Attributes:
         model: the model.
-        sizes: units of each place.
+        sizes: number of units per place.
     """
 
     model: LlamaForCausalLM
     sizes: list[int]
 
     def activations(self, ids: Tensor) -> list[Tensor]:
-        """Activations (sequences, tokens, units) of each place, dense."""
+        """Return the activations per place, dense: (sequences, tokens, units) each."""
 
     def directions(self) -> list[Tensor | None]:
-        """What a unit of activation 1 adds to the residual stream behind the middle layer, (units, hidden) a place.
+        """Return what a unit of activation 1 adds to the residual stream after the middle layer.
 
-        None for a place behind it.
+        (units, hidden) per place; None for a place after that layer.
         """
 
     def removing(self, units: Sequence[Ids]) -> Any:
-        """A context in which such units of each place write nothing; all else goes on from there as it will."""
+        """Return a context in which the given units of each place are ablated; later layers see the effect."""
 
 
 class Neurons:
@@ -54,13 +54,13 @@ class Neurons:
         self.sizes = [layer.mlp.down_proj.in_features for layer in model.model.layers]
 
     def activations(self, ids: Tensor) -> list[Tensor]:
-        found: list[Tensor] = []
+        inputs: list[Tensor] = []
         with ExitStack() as hooks:
             for layer in self.model.model.layers:
-                hook = layer.mlp.down_proj.register_forward_pre_hook(lambda _module, args: found.append(args[0]))
+                hook = layer.mlp.down_proj.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
                 hooks.callback(hook.remove)
             self.model.model(ids, use_cache=False)
-        return found
+        return inputs
 
     def directions(self) -> list[Tensor | None]:
         layers, last = self.model.model.layers, middle_layer(self.model)
@@ -78,7 +78,7 @@ class Neurons:
 
 
 class Features:
-    """The features of an autoencoder; one that is removed is taken out of the stream, the autoencoder's error stays."""
+    """The features of an autoencoder; an ablated one is subtracted from the stream, the reconstruction error stays."""
 
     def __init__(self, model: LlamaForCausalLM, sae: TopKSae) -> None:
         self.model, self.sae = model, sae
@@ -93,15 +93,15 @@ class Features:
 
     @contextmanager
     def removing(self, units: Sequence[Ids]) -> Iterator[None]:
-        gone = torch.zeros(self.sizes[0], dtype=torch.bool)
-        gone[torch.from_numpy(units[0])] = True
+        ablated = torch.zeros(self.sizes[0], dtype=torch.bool)
+        ablated[torch.from_numpy(units[0])] = True
 
-        def take_out(_module: Any, _args: Any, output: Tensor) -> Tensor:
+        def subtract(_module: Any, _args: Any, output: Tensor) -> Tensor:
             x = output.flatten(0, 1)
             features, values = self.sae.encode(x)
-            return (x - self.sae.write(features, values * gone[features])).view_as(output)
+            return (x - self.sae.write(features, values * ablated[features])).view_as(output)
 
-        hook = self.model.model.layers[middle_layer(self.model)].register_forward_hook(take_out)
+        hook = self.model.model.layers[middle_layer(self.model)].register_forward_hook(subtract)
         try:
             yield
         finally:
@@ -112,13 +112,13 @@ class Features:
 def unit_sums(
     units: Units, windows: Windows, label: NDArray[np.integer], labels: int, advance: Progress = silent
 ) -> list[LabelSums]:
-    """Sums of ``|activation|``, and tokens where it is not 0, of every unit by label; as experts have by their scores.
+    """Return mass (sums of ``|activation|``) and active tokens of every unit by label, per place.
 
     Args:
         units: of a model.
         windows: the documents.
         label: (documents,) their label numbers.
-        labels: how many labels there are.
+        labels: number of labels.
         advance: called with the tokens read since its last call.
     """
     mass = [torch.zeros(labels, size, dtype=torch.float64) for size in units.sizes]
@@ -128,14 +128,14 @@ def unit_sums(
         number, counted = _numbers(batch, torch.tensor(label))
         tokens += np.bincount(number, minlength=labels)
         for place, values in enumerate(units.activations(batch.ids)):
-            here = values[counted].abs()
-            mass[place].index_add_(0, number, here.double())
-            active[place].index_add_(0, number, (here > 0).long())
+            absolute = values[counted].abs()
+            mass[place].index_add_(0, number, absolute.double())
+            active[place].index_add_(0, number, (absolute > 0).long())
         advance(int(batch.real.sum()))
     return [LabelSums(m.numpy(), a.numpy(), tokens) for m, a in zip(mass, active, strict=True)]
 
 
 def _numbers(batch: Batch, number: Tensor) -> tuple[Tensor, Tensor]:
-    """The number of each token's document, at the tokens that count; and which do: not a start of text, no padding."""
+    """The number of each counted token's document, and which tokens count: all but start-of-text tokens and padding."""
     counted = batch.row >= 0
     return number[batch.document][:, None].expand_as(counted)[counted], counted

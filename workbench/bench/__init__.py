@@ -1,4 +1,8 @@
-"""Measuring what a run costs to keep and to ask, beside the obvious ways of keeping the same activations."""
+"""Benches: what exporting, storing, querying and attributing cost.
+
+`monet bench RUN` measures a run's queries and disk beside other stores; the others are run as
+``python -m workbench.bench.NAME``, with ``--json`` for one JSON document: attribution, corpus, export, scale.
+"""
 
 from __future__ import annotations
 

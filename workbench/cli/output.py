@@ -1,4 +1,4 @@
-"""What the commands share: their common arguments, and how results are printed."""
+"""What commands share: common arguments and options, and printing of results."""
 
 from __future__ import annotations
 
@@ -7,27 +7,48 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 out_console = Console(soft_wrap=True)
 err_console = Console(stderr=True, soft_wrap=True)
 
+LONGEST_WORD = 40  # characters of a cell that are never broken
+
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="keep the result under this name, beside the others; else it replaces one")
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="folder of a run, or a URL such as s3://bucket/run")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="folder or hub name of a Monet model")]
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print one JSON document on standard output; NaN and infinity become null."""
+    from ..store.files import to_json_types
+
+    sys.stdout.write(json.dumps(to_json_types(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
-    """A table on standard output; the first column to the left, numbers to the right."""
+    """Print a table on standard output; columns of numbers are aligned to the right.
+
+    Cells wrap between words where the screen is narrow. Numbers are never cut: a table whose words do not fit grows
+    wider than the screen.
+    """
     table = Table(title=title, title_justify="left")
-    for at, name in enumerate(head):
-        table.add_column(name, justify="left" if at == 0 else "right")
+    needed = 1
+    for at, (name, *cells) in enumerate(zip(head, *rows, strict=True)):
+        longest = max(cell_len(word) for cell in (name, *cells) for word in cell.split() or [""])
+        width = min(longest, LONGEST_WORD)
+        needed += width + 3  # a space at each side, and the border
+        right = at > 0 and all(map(_is_number, cells))
+        table.add_column(name, justify="right" if right else "left", overflow="fold", min_width=width)
     for row in rows:
         table.add_row(*row)
-    out_console.print(table)
+    Console(width=max(needed, out_console.width)).print(table, crop=False)
+
+
+def _is_number(cell: str) -> bool:
+    return cell.lstrip("+-")[:1].isdigit() or cell in ("", "nan", "inf", "–")

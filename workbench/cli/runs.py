@@ -1,44 +1,40 @@
-"""Commands that make and check runs."""
+"""Commands that write, check, migrate and convert runs."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
+from ..interop.layouts import LAYOUTS, find_layout
 from .output import Json, ModelArgument, RunArgument, err_console, out_console, print_json, print_table
-
-
-class Layout(StrEnum):
-    """Tools whose layout a run is written in."""
-
-    delphi = "delphi"
-    neuronpedia = "neuronpedia"
 
 
 def export(
     model: ModelArgument,
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="anything `datasets` reads, with text and label")],
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="anything that `datasets` reads, with text and label")
+    ],
     run: RunArgument,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an export that was interrupted")] = False,
-    ray: Annotated[str | None, typer.Option(help="a Ray cluster's address, or local: its workers read parts")] = None,
-    workers: Annotated[int, typer.Option(help="workers of the Ray cluster, each with a copy of the model")] = 2,
-    batch_size: Annotated[int, typer.Option(help="context windows a forward pass")] = 16,
+    resume: Annotated[bool, typer.Option("--resume", help="continue an interrupted export")] = False,
+    ray: Annotated[str | None, typer.Option(help="address of a Ray cluster whose workers read parts, or local")] = None,
+    workers: Annotated[int, typer.Option(help="workers on the Ray cluster, each with a copy of the model")] = 2,
+    batch_size: Annotated[int, typer.Option(help="context windows per forward pass")] = 16,
     context: Annotated[
-        int | None, typer.Option(help="tokens a window; 256, or what the model's positions allow")
+        int | None, typer.Option(help="tokens per context window; by default 256, or what the model's positions allow")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="documents to read, from the first; all by default")] = None,
-    examples: Annotated[int, typer.Option(help="best tokens kept for each expert")] = 32,
+    limit: Annotated[int | None, typer.Option(help="read only this many documents, from the first")] = None,
+    examples: Annotated[int, typer.Option(help="highest-scoring tokens to keep per expert")] = 32,
     keep_routing: Annotated[
-        str, typer.Option(metavar="all|FRACTION|none", help="documents whose routing is kept; statistics are of all")
+        str,
+        typer.Option(metavar="all|FRACTION|none", help="documents to keep routing of; statistics cover all"),
     ] = "all",
 ) -> None:
-    """Run a model over a corpus once and keep what every expert did."""
+    """Run a model over a corpus once and record what every expert did."""
     from ..export import export_run
 
     try:
@@ -65,15 +61,15 @@ def export(
 
 
 def _share(kept: str) -> float:
-    """The share of documents that --keep-routing names."""
+    """The fraction of documents that --keep-routing asks for."""
     try:
         return {"all": 1.0, "none": 0.0}[kept] if kept in ("all", "none") else float(kept)
     except ValueError:
-        raise WorkbenchError(f"--keep-routing takes all, none, or a fraction such as 0.1; got {kept}.") from None
+        raise BadInputError(f"--keep-routing takes all, none, or a fraction such as 0.1; got {kept}.") from None
 
 
 def verify(run: RunArgument, as_json: Json = False) -> None:
-    """Check a run against its manifest, and its files against each other; the exit code is 1 if something is wrong."""
+    """Check a run's files against its manifest and against each other; the exit code is 1 if something is wrong."""
     from ..store.verify import verify_run
 
     problems = verify_run(run, progress=True)
@@ -88,12 +84,30 @@ def verify(run: RunArgument, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def migrate(run: RunArgument, as_json: Json = False) -> None:
+    """Bring a run written by an older version up to date, without running the model again; can be interrupted."""
+    from ..store import migrate_run
+    from ..store.schema import SCHEMA_VERSION
+
+    try:
+        before = migrate_run(run, progress=True)
+    except KeyboardInterrupt:
+        err_console.print("Interrupted; the same command continues where it stopped.", markup=False)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json({"run": str(run), "from": before, "to": SCHEMA_VERSION})
+    elif before == SCHEMA_VERSION:
+        out_console.print(f"{run} is up to date (schema {SCHEMA_VERSION}).")
+    else:
+        out_console.print(f"{run} now has schema {SCHEMA_VERSION}; it had {before}.")
+
+
 def bench(
     run: RunArgument,
-    group: Annotated[int, typer.Option(help="the group whose activations are kept the other ways too")] = 0,
+    group: Annotated[int, typer.Option(help="the group whose activations are also stored in the other ways")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Time the questions people ask a run, and measure it beside the obvious ways of keeping the same activations."""
+    """Time the usual queries of a run, and compare it with other ways of storing the same activations."""
     from tempfile import TemporaryDirectory
 
     from .. import open_run
@@ -114,25 +128,21 @@ def bench(
 def convert(
     run: RunArgument,
     out: Annotated[Path, typer.Argument(help="folder to write in")],
-    to: Annotated[Layout, typer.Option(help="the tool")],
-    group: Annotated[int, typer.Option(help="the group")] = 0,
-    expert: Annotated[list[int] | None, typer.Option(help="an expert's id; several may be given")] = None,
-    top: Annotated[int | None, typer.Option(help="the experts with the most mass, so many")] = None,
+    to: Annotated[str, typer.Option(metavar="|".join(LAYOUTS), help="the tool that will read it")],
+    group: Annotated[int, typer.Option(help="number of the group")] = 0,
+    expert: Annotated[list[int] | None, typer.Option(help="id of an expert; may be repeated")] = None,
+    top: Annotated[int | None, typer.Option(help="this many experts with the highest mass")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a group's experts in another tool's layout; for Delphi all of them, where none are named."""
+    """Write experts of a group in the layout of another tool; all experts for Delphi if none are named."""
     from .. import open_run
 
+    layout = find_layout(to)
     if expert and top is not None:
-        raise WorkbenchError("give --expert or --top, not both.")
+        raise BadInputError("give either --expert or --top, not both.")
     opened = open_run(run)
     chosen = expert or (None if top is None else opened.top_experts(group, limit=top).index.tolist())
-    if to is Layout.delphi:
-        folder = opened.to_safetensors_coo(out, group, chosen)
-    elif chosen is None:
-        raise WorkbenchError("name experts for Neuronpedia with --expert or --top.")
-    else:
-        folder = opened.to_neuronpedia(out, group, chosen)
+    folder = layout.write(opened, out, group, chosen)
     if as_json:
         print_json({"folder": str(folder), "group": group, "experts": None if chosen is None else len(chosen)})
     else:

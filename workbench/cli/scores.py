@@ -1,4 +1,4 @@
-"""Commands about numbers that texts carry: giving them, finding the experts that go with them, removing those."""
+"""Commands about per-document scores: scoring a corpus, correlating experts with the scores, removing those experts."""
 
 from __future__ import annotations
 
@@ -7,90 +7,100 @@ from typing import Annotated
 
 import typer
 
-from .output import Json, RunArgument, out_console, print_json, print_table
+from ..analysis.correlation.defaults import COLUMN, CORRELATE_UNIT, PURGE_UNIT, THRESHOLDS
+from .output import Json, Name, RunArgument, out_console, print_json, print_table
 
-With = Annotated[str | None, typer.Option("--with", help="classifier of texts: profanity, a pickle (an extra)")]
-Column = Annotated[str, typer.Option(help="the documents' numbers: the corpus's score, or tokens")]
+With = Annotated[str | None, typer.Option("--with", help="classifier that scores texts: profanity (extra `profanity`)")]
+Column = Annotated[str, typer.Option(help="numbers of the documents to use: the corpus's `score`, or `tokens`")]
 
 
 def corpus_score(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="anything `datasets` reads, with text and label")],
     out: Annotated[Path, typer.Argument(help="Parquet file for the corpus with its scores")],
-    name: Annotated[str, typer.Option("--with", help="the classifier: profanity, a pickle (an extra)")],
+    classifier: Annotated[str, typer.Option("--with", help="the classifier: profanity (extra `profanity`)")],
 ) -> None:
-    """Give every text of a corpus a score."""
+    """Give every text of a corpus a score, for `monet scores` and `monet purge`."""
     from ..corpus import score_corpus
 
-    scores = score_corpus(corpus, out, name).to_pandas().groupby("label")["score"]
-    rows = [[str(label), f"{len(some):,}", f"{some.mean():.3f}", f"{some.max():.3f}"] for label, some in scores]
-    print_table(f"Scores by {name} in {out}", ["label", "texts", "mean", "highest"], rows)
+    by_label = score_corpus(corpus, out, classifier).to_pandas().groupby("label")["score"]
+    rows = [[str(label), f"{len(s):,}", f"{s.mean():.3f}", f"{s.max():.3f}"] for label, s in by_label]
+    print_table(f"Scores by {classifier} in {out}", ["label", "texts", "mean", "highest"], rows)
 
 
 def scores(
     run: RunArgument,
-    column: Column = "score",
-    unit: Annotated[str, typer.Option(help="mean or max over a document, or token, as in the paper")] = "mean",
+    column: Column = COLUMN,
+    unit: Annotated[str, typer.Option(help="one observation: mean or max over a document, or token")] = CORRELATE_UNIT,
+    name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Correlate every expert with the score of the texts (paper, 5.3)."""
+    """Correlate every expert's routing score with a per-document score, such as toxicity (paper, 5.3)."""
     from .. import open_run
     from ..analysis import correlate_scores
 
-    summary = correlate_scores(open_run(run), column=column, unit=unit, progress=True)
+    summary = correlate_scores(open_run(run), column=column, unit=unit, name=name, progress=True)
     if as_json:
         print_json(summary.to_json())
         return
-    counts = [[f"{value:,}" for value in row] for row in summary.groups.itertuples(index=False)]
     print_table(
-        f"Experts significant at a false discovery rate of {summary.fdr:g}, of {summary.documents:,} documents",
-        list(summary.groups.columns),
-        counts,
+        f"Experts whose correlation with {column} is significant at a false discovery rate of {summary.fdr:g}, over "
+        f"{summary.documents:,} documents",
+        ["group", "active", "tested", "Pearson +", "Pearson -", "Spearman +", "Spearman -"],
+        [[f"{value:,}" for value in row] for row in summary.groups.itertuples(index=False)],
     )
     rows = [
         [f"{row.group}:{row.expert}", f"{row.documents:,}", f"{row.pearson:+.3f}", f"{row.spearman:+.3f}"]
         for row in summary.strongest.itertuples(index=False)
     ]
-    print_table("Strongest of them", ["expert", "documents", "Pearson", "Spearman"], rows)
+    if rows:
+        print_table(
+            "Strongest of those significant by either correlation", ["expert", "documents", "Pearson", "Spearman"], rows
+        )
+    else:
+        out_console.print("No expert is significant by either correlation.")
 
 
 def purge(
     run: RunArgument,
-    threshold: Annotated[list[float] | None, typer.Option(help="correlation above which experts go")] = None,
-    column: Column = "score",
-    unit: Annotated[str, typer.Option(help="token, as in the paper, or mean or max over a document")] = "token",
-    name: With = None,
+    threshold: Annotated[
+        list[float], typer.Option(help="correlation above which experts are removed; may be repeated")
+    ] = list(THRESHOLDS),  # noqa: B006
+    column: Column = COLUMN,
+    unit: Annotated[str, typer.Option(help="one observation: token, or mean or max over a document")] = PURGE_UNIT,
+    classifier: With = None,
+    name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Remove the experts that go with the score; measure the loss, and with a classifier continuations (Table 4)."""
+    """Remove the experts that correlate with the score; measure loss and, with --with, continuations (Table 4)."""
     from .. import open_run
     from ..analysis import purge_scores
-    from ..analysis.correlation.purge import THRESHOLDS
+    from ..checkpoint import load_model
     from ..corpus import load_scorer
-    from ..export import load_model
 
     opened = open_run(run)
     result = purge_scores(
         opened,
         load_model(opened.model_path),
-        thresholds=threshold or THRESHOLDS,
+        thresholds=threshold,
         column=column,
         unit=unit,
-        scorer=None if name is None else load_scorer(name),
+        scorer=None if classifier is None else load_scorer(classifier),
+        name=name,
         progress=True,
     )
     if as_json:
         print_json(result.to_json())
         return
-    measured = list(result.plain)
-    rows = [["none", "", "", "", *(f"{result.plain[at]:.3f}" for at in measured)]]
+    measures = list(result.plain)
+    rows = [["none", "", "", "", *(f"{result.plain[measure]:.3f}" for measure in measures)]]
     rows += [
         [f"{row['threshold']:g}", row["kind"], f"{row['removed']:,}", f"{row['share']:.1%}"]
-        + [f"{row[at]:.3f}" for at in measured]
+        + [f"{row[measure]:.3f}" for measure in measures]
         for row in result.points.to_dict("records")
     ]
     print_table(
-        "Experts removed above a correlation",
-        ["threshold", "kind", "removed", "share", *(at.replace("_", " ") for at in measured)],
+        f"Experts removed by their correlation with {column}; loss in nats per token",
+        ["threshold", "kind", "removed", "share", *(measure.replace("_", " ") for measure in measures)],
         rows,
     )
     if result.scorer:

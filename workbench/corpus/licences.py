@@ -1,4 +1,4 @@
-"""Which licence a file of a package is under: Debian's machine-readable copyright files and npm's package.json."""
+"""Licences of the files in a package, from Debian's machine-readable copyright files and npm's package.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fnmatch import translate
 from pathlib import Path
 
 SPDX = {"expat": "MIT", "bsd-3-clause": "BSD-3-Clause", "bsd-2-clause": "BSD-2-Clause", "apache": "Apache-2.0"}
-# Licences without conditions beyond attribution; a shipped sample takes these first.
+# Licences without conditions beyond attribution; the shipped sample prefers these.
 PERMISSIVE = {
     "MIT", "BSD-3-Clause", "BSD-2-Clause", "Apache-2.0", "BSL-1.0", "PSF-2.0", "ISC", "Zlib", "zlib", "CC0", "CC0-1.0",
     "public-domain", "Unlicense", "WTFPL",
@@ -16,7 +16,7 @@ PERMISSIVE = {
 
 
 def normalise(name: str) -> str:
-    """The SPDX spelling of a Debian licence name where the two differ."""
+    """Return the SPDX spelling of a Debian licence name."""
     return SPDX.get(name.strip().lower(), name.strip())
 
 
@@ -24,12 +24,12 @@ Rule = tuple[re.Pattern[str] | None, str]
 
 
 def _path_pattern(glob: str) -> re.Pattern[str] | None:
-    """A glob as a pattern over a path or any tail of it, since packages install under other roots; None for `*`."""
+    """Compile a glob to match a path or any tail of it, since packages install under other roots; None for `*`."""
     return None if glob == "*" else re.compile("(?:.*/)?" + translate(glob.removeprefix("./")))
 
 
 def debian_rules(copyright_text: str) -> list[Rule]:
-    """(path pattern, licence) of every `Files:` stanza of a DEP-5 copyright file, in order; the last match decides."""
+    """Return (path pattern, licence) per `Files:` stanza of a DEP-5 copyright file, in order; the last match wins."""
     rules: list[Rule] = []
     for stanza in re.split(r"\n\s*\n", copyright_text):
         fields: dict[str, str] = {}
@@ -38,7 +38,7 @@ def debian_rules(copyright_text: str) -> list[Rule]:
             if not line[:1].isspace() and ":" in line:
                 key, _, value = line.partition(":")
                 fields[key] = value.strip()
-            elif key != "License":  # what follows a licence's short name is its text
+            elif key != "License":  # after a licence's short name comes its text
                 fields[key] = fields.get(key, "") + " " + line.strip()
         if "Files" in fields and fields.get("License"):
             rules += [(_path_pattern(glob), normalise(fields["License"])) for glob in fields["Files"].split()]
@@ -46,7 +46,7 @@ def debian_rules(copyright_text: str) -> list[Rule]:
 
 
 def match_rule(rules: list[Rule], path: str) -> str | None:
-    """The licence of the last rule that matches ``path``; a rule for every file decides only where none else does."""
+    """Return the licence of the last rule that matches ``path``; rules for all files apply only where no other does."""
     for pattern, licence in reversed(rules):
         if pattern is not None and pattern.match(path):
             return licence
@@ -54,7 +54,7 @@ def match_rule(rules: list[Rule], path: str) -> str | None:
 
 
 def npm_licence(root: Path) -> str | None:
-    """The licence that ``package.json`` names, if any."""
+    """Return the licence that ``package.json`` names, if any."""
     manifest = root / "package" / "package.json"
     if not manifest.exists():
         return None

@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Package:
 
 def _run(command: list[str], cwd: Path, what: str) -> None:
     if shutil.which(command[0]) is None:
-        raise WorkbenchError(f"{what} needs `{command[0]}`, which is not installed; install it and run again.")
+        raise UnsupportedError(f"{what} needs `{command[0]}`, which is not installed; install it and run again.")
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        raise WorkbenchError(f"{what} failed: {last[0]} (for Debian packages, try `apt-get update` first)")
+        raise UnsupportedError(f"{what} failed: {last[0]} (for Debian packages, try `apt-get update` first)")
 
 
 def _archive(folder: Path, pattern: str) -> Path | None:
@@ -34,13 +34,17 @@ def _archive(folder: Path, pattern: str) -> Path | None:
 
 
 def fetch_debian(name: str, downloads: Path) -> Package:
-    """Download and unpack a Debian package; an archive already in ``downloads`` is used as it is."""
+    """Download and unpack a Debian package, or use the archive already in ``downloads``.
+
+    Raises:
+        UnsupportedError: apt-get or dpkg-deb is not installed, or fails.
+    """
     archive = _archive(downloads, f"{name}_*.deb")
     if archive is None:
         _run(["apt-get", "download", name], downloads, f"downloading the Debian package {name}")
         archive = _archive(downloads, f"{name}_*.deb")
         if archive is None:
-            raise WorkbenchError(f"apt-get left no archive of {name} in {downloads}.")
+            raise UnsupportedError(f"apt-get left no archive of {name} in {downloads}.")
     root = downloads / "unpacked" / name
     if not root.exists():
         root.mkdir(parents=True)
@@ -49,13 +53,17 @@ def fetch_debian(name: str, downloads: Path) -> Package:
 
 
 def fetch_npm(name: str, downloads: Path) -> Package:
-    """Download and unpack an npm package; an archive already in ``downloads`` is used as it is."""
+    """Download and unpack an npm package, or use the archive already in ``downloads``.
+
+    Raises:
+        UnsupportedError: npm is not installed, or fails.
+    """
     archive = _archive(downloads, f"{name}-[0-9]*.tgz")
     if archive is None:
         _run(["npm", "pack", name], downloads, f"downloading the npm package {name}")
         archive = _archive(downloads, f"{name}-[0-9]*.tgz")
         if archive is None:
-            raise WorkbenchError(f"npm left no archive of {name} in {downloads}.")
+            raise UnsupportedError(f"npm left no archive of {name} in {downloads}.")
     root = downloads / "unpacked" / name
     if not root.exists():
         with tarfile.open(archive) as tar:

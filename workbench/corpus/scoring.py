@@ -1,7 +1,7 @@
-"""`monet corpus score`: a number for every text of a corpus, from a classifier that someone asks for by name.
+"""`monet corpus score`: a score for every text of a corpus, from a classifier chosen by name.
 
-Outside the trusted path: the one classifier that ships in a package, profanity-check's, is a pickle, which can run any
-code when it is loaded. So nothing loads it but an explicit demand, and it is an extra that no other part needs.
+Not part of the trusted path: the only classifier available as a package, profanity-check's, is a pickle, which can run
+any code when it is loaded. So it is loaded on explicit request only, and is an extra that nothing else needs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError, NotFoundError, UnsupportedError
+from ..extras import installed, missing
 from ..store.files import replacing
 from .load import load_corpus
 
@@ -27,23 +28,39 @@ BATCH = 256
 
 
 def load_scorer(name: str) -> Scorer:
-    """A classifier of texts by name.
+    """Load a classifier of texts by name.
 
-    ``profanity`` is alt-profanity-check: a linear classifier over words, trained on comments of the web that people
-    had marked as offensive; the number is its probability, from 0 to 1. Of prose it knows swear words and little else,
-    and nothing at all of code.
+    ``profanity`` is alt-profanity-check: a linear classifier over words, trained on web comments that people marked as
+    offensive. Its score is a probability from 0 to 1. It recognises swear words and little else, and nothing in code.
+
+    Args:
+        name: of the classifier: ``profanity``.
+
+    Returns:
+        A function from texts to scores, (texts,).
 
     Raises:
-        WorkbenchError: there is no such scorer, or its package is not installed.
+        NotFoundError: there is no such classifier.
+        UnsupportedError: its package (extra ``profanity``) is not installed or cannot be imported.
+
+    Example:
+        >>> from workbench.corpus import load_scorer
+        >>> try:
+        ...     load_scorer("politeness")
+        ... except ValueError as error:
+        ...     print(error)
+        there is no classifier 'politeness'; there is profanity.
     """
     if name != "profanity":
-        raise WorkbenchError(f"no scorer is called {name!r}; there is profanity.")
+        raise NotFoundError(f"there is no classifier {name!r}; there is profanity.")
     try:
         package = import_module("profanity_check")
     except ImportError as error:
-        raise WorkbenchError(
-            "the scorer profanity needs a package: `pip install alt-profanity-check`. Its model is a pickle, which can "
-            "run code when it is loaded; install it only if you trust its authors."
+        if installed("profanity_check"):
+            raise UnsupportedError(f"profanity_check is installed, but importing it failed: {error}.") from error
+        raise UnsupportedError(
+            f"{missing('profanity', 'the classifier profanity')} Its model is a pickle, which can run code when it is "
+            "loaded; install it only if you trust its authors."
         ) from error
 
     def profanity(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -53,24 +70,27 @@ def load_scorer(name: str) -> Scorer:
 
 
 def score_corpus(corpus: str | Path, out: Path, name: str, split: str | None = None) -> Dataset:
-    """Writes a corpus with a column ``score``, in place of one it may have, to a Parquet file.
+    """Give every text of a corpus a score, and write the corpus to a Parquet file.
 
     Args:
-        corpus, split: as :func:`~workbench.corpus.load_corpus` takes them.
+        corpus: as for :func:`~workbench.corpus.load_corpus`.
         out: the file, ending in .parquet; replaced whole or not at all.
-        name: of the scorer, for :func:`load_scorer`.
+        name: of the classifier, as for :func:`load_scorer`.
+        split: as for :func:`~workbench.corpus.load_corpus`.
 
     Returns:
-        The corpus with its scores.
+        The corpus with a column ``score``, which replaces one that it had.
 
     Raises:
-        WorkbenchError: the corpus cannot be read or has no text, no such scorer, or ``out`` has another ending.
+        NotFoundError: there is no such corpus or classifier.
+        BadInputError: the corpus cannot be read, or ``out`` has another ending.
+        UnsupportedError: the corpus has no text, or the classifier's package is not installed.
     """
     if out.suffix != ".parquet":
-        raise WorkbenchError(f"{out} must end in .parquet, the format that scores are written in.")
+        raise BadInputError(f"{out} must end in .parquet, the format that scores are written in.")
     data = load_corpus(corpus, split)
     if "text" not in data.column_names:
-        raise WorkbenchError(f"the corpus {corpus} holds token ids without text, and a scorer reads text.")
+        raise UnsupportedError(f"the corpus {corpus} has token ids without text, and a classifier needs text.")
     scorer = load_scorer(name)
     batches = (data[start : start + BATCH]["text"] for start in range(0, len(data), BATCH))
     scores = np.concatenate([scorer(texts) for texts in batches])

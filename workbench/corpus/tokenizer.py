@@ -12,7 +12,7 @@ CHARS_PER_LABEL = 3_000_000
 
 
 def _texts(corpus: Path) -> Iterator[str]:
-    """Texts of the training part, the same number of characters a label so that no language owns the vocabulary."""
+    """Texts of the training part, as many characters of each label, so that no label dominates the vocabulary."""
     used: dict[str, int] = {}
     for part in sorted((corpus / "train").glob("*.parquet")):
         for batch in pq.ParquetFile(part).iter_batches(columns=["text", "label"]):
@@ -23,10 +23,10 @@ def _texts(corpus: Path) -> Iterator[str]:
 
 
 def train_tokenizer(corpus: Path, out: Path, vocab_size: int = 4096, max_length: int = 512) -> None:
-    """Train on ``corpus``/train and save a fast tokenizer in ``out``.
+    """Train a byte-level BPE tokenizer on ``corpus/train``, and save it as a fast tokenizer in ``out``.
 
-    Lossless: every byte is in the vocabulary, no prefix space, no clean-up. Digits are single tokens. Calling the
-    tokenizer puts `<s>` in front, once.
+    Lossless: every byte is in the vocabulary, no prefix space, no clean-up. Digits are single tokens. The tokenizer
+    prepends one start-of-text token `<s>`.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""A labelled corpus as token ids: one shuffled stream to train on, and held-out sequences of every label."""
+"""Token ids of a labelled corpus: one shuffled stream to train on, and held-out sequences per label."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
 
-BATCH = 256
+BATCH = 256  # documents tokenised at once
 
 
 def _encode(texts: list[str], tokenizer: Any) -> list[np.ndarray]:
-    """Token ids of each text, `<s>` in front, as the tokenizer puts it."""
+    """Token ids of each text, with the start-of-text token that the tokenizer prepends."""
     return [np.asarray(ids, np.uint16) for ids in tokenizer(texts, verbose=False)["input_ids"]]
 
 
 def _check(tokenizer: Any) -> None:
     if len(tokenizer) > np.iinfo(np.uint16).max + 1:
-        raise WorkbenchError(f"the tokenizer has {len(tokenizer):,} tokens; training takes at most 65,536.")
+        raise UnsupportedError(f"the tokenizer has {len(tokenizer):,} tokens; training takes at most 65,536.")
 
 
 def token_stream(corpus: Dataset, tokenizer: Any, seed: int = 0) -> np.ndarray:
-    """All documents in a shuffled order, one behind the other: (n,) uint16, each document opened by `<s>`.
+    """Return the tokens of all documents, shuffled and concatenated: (n,) uint16, each document starting with `<s>`.
 
     Raises:
-        WorkbenchError: the vocabulary does not fit 16 bits.
+        UnsupportedError: the vocabulary does not fit 16 bits.
     """
     _check(tokenizer)
     shuffled = corpus.select_columns("text").shuffle(seed=seed)
@@ -40,21 +40,21 @@ def token_stream(corpus: Dataset, tokenizer: Any, seed: int = 0) -> np.ndarray:
 
 
 def label_sequences(corpus: Dataset, tokenizer: Any, length: int, count: int) -> dict[str, Tensor]:
-    """Up to ``count`` sequences of ``length`` tokens of each label: label -> (n, length) int64.
+    """Return up to ``count`` sequences of ``length`` tokens per label: label -> (n, length) int64.
 
-    Sequences are cut from the starts of the documents, in the corpus' order; a label without one long enough is left
+    Sequences are cut from the starts of the documents, in corpus order; a label without a long enough document is left
     out.
     """
     import torch
 
     _check(tokenizer)
-    found: dict[str, list[np.ndarray]] = {}
+    by_label: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(corpus), BATCH):
         batch = corpus[start : start + BATCH]
-        wanted = [n for n, label in enumerate(batch["label"]) if len(found.get(label, [])) < count]
+        wanted = [n for n, label in enumerate(batch["label"]) if len(by_label.get(label, [])) < count]
         texts = [batch["text"][n][: 16 * length] for n in wanted]
         for n, ids in zip(wanted, _encode(texts, tokenizer) if texts else [], strict=True):
-            sequences = found.setdefault(batch["label"][n], [])
+            sequences = by_label.setdefault(batch["label"][n], [])
             if len(ids) >= length and len(sequences) < count:
                 sequences.append(ids[:length])
-    return {label: torch.from_numpy(np.stack(rows).astype(np.int64)) for label, rows in sorted(found.items()) if rows}
+    return {label: torch.from_numpy(np.stack(ids).astype(np.int64)) for label, ids in sorted(by_label.items()) if ids}

@@ -1,4 +1,4 @@
-"""RealToxicityPrompts and ToxiGen as their authors publish them, made into a labelled corpus with a score a text."""
+"""RealToxicityPrompts and ToxiGen, read as published, as labelled corpora with a score per text."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datasets import Dataset
 
-TOXIC = 0.5  # where RealToxicityPrompts calls a text toxic (Gehman et al. 2020, section 3)
-UNKNOWN = "unknown"  # label of a text whose class the file leaves open
+TOXIC = 0.5  # toxicity from which RealToxicityPrompts calls a text toxic (Gehman et al. 2020, section 3)
+UNKNOWN = "unknown"  # label of a text without a class
 
 Row = Mapping[str, Any]
 
 
 def read_published(data: Dataset) -> Dataset:
-    """The texts of a published toxicity file with columns text, label, score and source; other data as it is.
+    """Return a published toxicity file with columns text, label, score and source; other data is returned unchanged.
 
-    A file is known by its columns:
+    A file is recognised by its columns:
 
     - RealToxicityPrompts (``prompts.jsonl``; arXiv 2009.11462): ``prompt.text`` and ``prompt.toxicity``, from 0 to 1;
       label ``toxic`` at :data:`TOXIC` or more, else ``nontoxic``; source ``filename``. A prompt without toxicity has no
-      score. Continuations are left out: they are what a model's own stand in for.
+      score. Continuations are left out; a model generates its own.
     - ToxiGen, annotated by people (``annotated_train.csv``, ``annotated_test.csv`` or the same in Parquet; arXiv
       2203.09509): ``text`` and ``toxicity_human``, from 1 to 5; label ``target_group``.
     - ToxiGen, as generated (``toxigen.csv`` or Parquet): ``generation`` and ``roberta_prediction``, from 0 to 1; label
@@ -38,7 +38,8 @@ def read_published(data: Dataset) -> Dataset:
         read = _generated_toxigen
     else:
         return data
-    return data.map(read, remove_columns=data.column_names, features=_features(), load_from_cache_file=False)
+    corpus: Dataset = data.map(read, remove_columns=data.column_names, features=_features(), load_from_cache_file=False)
+    return corpus
 
 
 def _features() -> Any:

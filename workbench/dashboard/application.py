@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, dcc, html, set_props
-from flask import Response
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
+from flask import Response, request
 
-from ..errors import WorkbenchError
+from ..errors import NotFoundError, WorkbenchError
+from ..store.address import read_expert
 from . import downloads
 from .context import Context
+from .failures import failure_page, kind_of, text_of
 from .freeze import freeze
-from .links import Address, overview_link, page_title, read_address
-from .pages import expert, explanations, label, mask, overview, prompt, scores, structure
+from .links import Address, expert_link, overview_link
+from .page import Page
+from .pages import PAGES, read_address
 from .parts import aria, message
 
 if TYPE_CHECKING:
     from ..store import Run
 
-_PAGES = {
-    "overview": overview,
-    "expert": expert,
-    "prompt": prompt,
-    "mask": mask,
-    "label": label,
-    "structure": structure,
-    "explanations": explanations,
-    "scores": scores,
-}
-_NAVIGATION = (
-    ("Experts", "/"),
-    ("Prompt", "/prompt"),
-    ("Masking", "/mask"),
-    ("Structure", "/structure"),
-    ("Explanations", "/explanations"),
-    ("Scores", "/scores"),
-)
-_log = logging.getLogger(__name__)
+_INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+</html>"""
 
 
-def create_app(run: Run, model: str | Path | None = None) -> Dash:
+def create_app(run: Run, model: str | Path | None = None, pages: Sequence[Page] = PAGES) -> Dash:
     """The dashboard of a run; its WSGI application is ``create_app(run).server``.
 
     Args:
         run: an opened run.
         model: folder or hub name of the model for prompts; by default the one the run was exported from.
+        pages: the pages it has, in the order of the menu.
     """
     ctx = Context(run, model)
     app = Dash(
@@ -55,13 +45,14 @@ def create_app(run: Run, model: str | Path | None = None) -> Dash:
         assets_folder=str(Path(__file__).parent / "assets"),
         title=f"{ctx.name} · Monet workbench",
         update_title="",
+        index_string=_INDEX,
         serve_locally=True,
         suppress_callback_exceptions=True,
         use_pages=False,
         add_log_handler=False,
         on_error=_show_error,
     )
-    app.layout = _frame(ctx)
+    app.layout = _frame(ctx, pages)
 
     @app.callback(
         Output("page", "children"),
@@ -69,50 +60,58 @@ def create_app(run: Run, model: str | Path | None = None) -> Dash:
         Output("error", "children"),
         Input("url", "pathname"),
         Input("url", "search"),
-        on_error=lambda error: (_missing(error), ctx.name, None),
     )
     def show_page(pathname: str | None, search: str | None) -> tuple[Any, str, None]:
-        address = read_address(pathname, search)
-        return draw(ctx, address), f"{page_title(address)} · {ctx.name}", None
+        drawn = draw(ctx, read_address(pathname, search, pages), pages)
+        return drawn.content, f"{drawn.title} · {ctx.name}", None
 
     app.clientside_callback(ClientsideFunction("monet", "arrive"), Input("title", "data"))
-    for page in (overview, expert, prompt, label, structure, explanations):
-        page.register(app, ctx)
+    _register_go_to(app, ctx)
+    for page in pages:
+        if page.register is not None:
+            page.register(app, ctx)
     downloads.register(app, ctx)
     app.server.after_request(_protection(app))
+    app.server.after_request(_status(ctx, pages))
     return app
 
 
-def draw(ctx: Context, address: Address) -> Any:
-    """The page of an address; for an address that names nothing, a page that says so."""
-    if address.page == "missing":
-        return _missing(WorkbenchError(f"there is no page {address.parts[0]}."))
+class Drawn(NamedTuple):
+    """A page as it is sent, what the tab calls it, and its HTTP status."""
+
+    content: Any
+    title: str
+    status: int
+
+
+def draw(ctx: Context, address: Address, pages: Sequence[Page] = PAGES) -> Drawn:
+    """The page of an address; for one that cannot be drawn, a page that says why."""
     try:
-        return freeze(_PAGES[address.page].layout(ctx, address))
-    except WorkbenchError as error:
-        return _missing(error)
+        page = next((page for page in pages if page.name == address.page), None)
+        if page is None:
+            raise NotFoundError(f"there is no page {address.parts[0]}.")
+        return Drawn(freeze(page.layout(ctx, address)), page.title_of(ctx, address), 200)
+    except Exception as error:  # the reader is told, whatever it is
+        kind = kind_of(error)
+        return Drawn(failure_page(error), kind.heading, kind.status)
 
 
-def _said(error: Exception) -> str:
-    """What the reader is told; an unexpected error also goes to the log, with its traceback."""
-    if isinstance(error, WorkbenchError):
-        return str(error)
-    _log.error("the dashboard failed", exc_info=error)
-    return f"{type(error).__name__}: {error}. The server's log has more."
+def _status(ctx: Context, pages: Sequence[Page]) -> Any:
+    """Dash answers every address with the same shell and status; this gives it the status of the page within."""
 
+    def set_status(answer: Response) -> Response:
+        if request.endpoint in ("/", "/<path:path>") and answer.status_code == 200:
+            answer.status_code = draw(
+                ctx, read_address(request.path, request.query_string.decode(), pages), pages
+            ).status
+        return answer
 
-def _missing(error: Exception) -> list[Any]:
-    known = isinstance(error, WorkbenchError)
-    return [
-        html.H1("Not found" if known else "Something went wrong"),
-        message("This page cannot be shown", _said(error), "error"),
-        html.A("To the overview", href=overview_link()),
-    ]
+    return set_status
 
 
 def _show_error(error: Exception) -> None:
     """A callback failed: say so at the top of the page."""
-    set_props("error", {"children": message("That did not work", _said(error), "error")})
+    set_props("error", {"children": message("That did not work", text_of(error), "error")})
 
 
 def _protection(app: Dash) -> Any:
@@ -131,26 +130,28 @@ def _protection(app: Dash) -> Any:
     return protect
 
 
-def _frame(ctx: Context) -> dmc.MantineProvider:
+def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
     go_to = dmc.TextInput(
         id="go-to",
         placeholder=f"group:id, such as {ctx.run.groups[0]}:{ctx.run.num_keys + 1}",
         size="xs",
-        w=210,
+        w=170,
         **aria(label="go to an expert, group:id"),
     )
-    scheme = dmc.ColorSchemeToggle("", lightIcon="☀", darkIcon="☾", variant="default", **aria(label="light or dark"))
-    navigation = [html.A(name, href=href, className="nav-link") for name, href in _NAVIGATION]
+    scheme = dmc.ColorSchemeToggle(
+        "", lightIcon="☀", darkIcon="☾", variant="default", **aria(label="switch between light and dark")
+    )
+    menu = [html.A(page.navigation, href=page.path, className="nav-link") for page in pages if page.navigation]
     header = dmc.AppShellHeader(
         html.Div(
             [
-                html.A("Skip to the page", href="#page", className="skip-link"),
+                html.A("Skip to the content", href="#page", className="skip-link"),
                 html.A(
-                    [html.Span("Monet workbench", className="brand"), html.Span(ctx.name, className="run-name")],
-                    href="/",
+                    [html.Span("Monet workbench", className="brand"), " ", html.Span(ctx.name, className="run-name")],
+                    href=overview_link(),
                     className="home",
                 ),
-                html.Nav(navigation, className="main-nav", **aria(label="pages")),
+                html.Nav(menu, className="main-nav", **aria(label="pages")),
                 html.Div([go_to, scheme], className="header-tools"),
             ],
             className="header",
@@ -161,11 +162,33 @@ def _frame(ctx: Context) -> dmc.MantineProvider:
         [
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Store(id="title"),
-            dmc.AppShell([header, body], header={"height": 58}, padding="lg"),
+            dmc.AppShell(
+                [header, body], header={"height": {"base": 104, "md": 58}}, padding={"base": "sm", "sm": "lg"}
+            ),
         ],
         defaultColorScheme="auto",
         theme={
             "primaryColor": "blue",
+            "primaryShade": {"light": 8, "dark": 8},
             "fontFamilyMonospace": "'DejaVu Sans Mono', ui-monospace, Menlo, Consolas, monospace",
         },
     )
+
+
+def _register_go_to(app: Dash, ctx: Context) -> None:
+    """The box in the header that opens an expert."""
+
+    @app.callback(
+        Output("url", "pathname", allow_duplicate=True),
+        Output("url", "search", allow_duplicate=True),
+        Output("go-to", "error"),
+        Input("go-to", "n_submit"),
+        State("go-to", "value"),
+        prevent_initial_call=True,
+    )
+    def go_to(_: int, text: str | None) -> tuple[Any, Any, str | None]:
+        try:
+            expert = read_expert(text or "", ctx.run.groups, ctx.run.num_keys)
+        except WorkbenchError as error:
+            return no_update, no_update, str(error)
+        return expert_link(*expert), "", None

@@ -1,9 +1,9 @@
-"""What the pages read: one run, its analysis and, once a prompt asks for it, its model."""
+"""What the pages read: one run, its analysis and, once it is needed, its model."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import MaskResult, Overlap, label_overlap, read_mask
+from ..analysis.specialisation.analyze_result import table_name
 from ..errors import WorkbenchError
+from ..report.expert import mass_ranking
 from ..report.origin import analysis, is_analysed
-from ..report.palette import GENERALIST, label_colours
+from ..report.palette import NO_LABEL_COLOUR, label_colours
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -22,13 +24,15 @@ if TYPE_CHECKING:
     from ..store import Run
 
 CACHED_GROUPS = 8
-GENERAL = ""  # the `specialised` value of an expert without a label of its own
+CACHED_LOGIT_VIEWS = 1000  # of a few kilobytes; each takes about a second to compute
+SAMPLED_DOCUMENTS = 8  # whose text tells how many characters a token has
+GENERAL = ""  # the `specialised` value of a generalist
 
 
 class Context:
-    """A run as the dashboard shows it. Tables of a group are kept in memory once read; the model is loaded once.
+    """A run as the dashboard shows it. Each group's tables are kept in memory once read; the model is loaded once.
 
-    An analysis made while the dashboard runs is seen at the next page.
+    An analysis that is run while the dashboard is up shows on the next page opened.
 
     Args:
         run: the opened run.
@@ -41,6 +45,7 @@ class Context:
         self.colours = label_colours(run.labels)
         self._experts = lru_cache(maxsize=CACHED_GROUPS)(self._read_experts)
         self._ranking = lru_cache(maxsize=CACHED_GROUPS)(self._read_ranking)
+        self._logit_view = lru_cache(maxsize=CACHED_LOGIT_VIEWS)(self._read_logit_view)
         self._overlap = cache(lambda: label_overlap(self.run))
         self._model: MonetForCausalLM | None = None
         self._loading = Lock()
@@ -57,14 +62,15 @@ class Context:
 
     def _stamp(self, group: int) -> int:
         """Changes when the group is analysed again; 0 where it has not been."""
-        path = self.run.analysis_path(f"experts-group-{group}.parquet")
+        path = self.run.analysis_path(table_name(group))
         return path.stat().st_mtime_ns if path.is_file() else 0
 
     def experts(self, group: int) -> pd.DataFrame:
-        """Every expert seen, index `expert`: the store's columns, then what the analysis says of it: `specialised` (a
-        label or ""), `score`, `ratio` and `confirmed`.
+        """Every active expert of a group, indexed by `expert`.
 
-        Without an analysis nobody is specialised and the scores are missing.
+        Returns:
+            The columns of ``run.experts(group)``, then `specialised` (categorical: a label or ""), `monosemanticity`,
+            `ratio` and `confirmed`. Before `monet analyze`, no expert is specialised and the numbers are missing.
         """
         return self._experts(group, self._stamp(group))
 
@@ -72,52 +78,79 @@ class Context:
         table, derived = self.run.experts(group), analysis(self.run, group)
         names = [GENERAL, *self.run.labels]
         if derived is None:
-            nobody = pd.Categorical([GENERAL] * len(table), names)
-            return table.assign(specialised=nobody, score=np.nan, ratio=np.nan, confirmed=False)
-        return table.join(derived[["score", "ratio", "confirmed"]]).assign(
+            unknown = pd.Categorical([GENERAL] * len(table), names)
+            return table.assign(specialised=unknown, monosemanticity=np.nan, ratio=np.nan, confirmed=False)
+        return table.join(derived[["monosemanticity", "ratio", "confirmed"]]).assign(
             specialised=pd.Categorical(derived["specialised"].reindex(table.index), names)
         )
 
     def ranking(self, group: int) -> np.ndarray:
-        """Flat ids of the experts seen, by falling mass; ties fall to the lower id."""
+        """Flat ids of the active experts by mass, largest first; of equal ones the lower id comes first."""
         return self._ranking(group)
 
     def _read_ranking(self, group: int) -> np.ndarray:
-        table = self.experts(group)
-        return table.index.to_numpy()[np.argsort(-table["mass"].to_numpy(), kind="stable")]
+        return mass_ranking(self.experts(group)["mass"])
 
     def codes(self, group: int) -> np.ndarray:
-        """Map of a group, (E, E) small integers: -1 unseen, 0 a generalist, n the n-th label of the run (from 1)."""
+        """Map of a group, (E, E) small integers: -1 never active, 0 a generalist, n the n-th label (from 1)."""
         keys, table = self.run.num_keys, self.experts(group)
-        codes = np.full(
-            keys * keys, -1, table["specialised"].cat.codes.dtype
-        )  # a byte an expert: all go to the browser
+        dtype = table["specialised"].cat.codes.dtype  # a byte per expert: all go to the browser
+        codes = np.full(keys * keys, -1, dtype)
         codes[table.index.to_numpy()] = table["specialised"].cat.codes
         return codes.reshape(keys, keys)
 
-    def specialised(self, group: int) -> pd.Series:
-        """Number of specialised experts of each label in a group."""
-        return self.experts(group)["specialised"].value_counts().reindex(self.run.labels, fill_value=0)
+    def specialised(self, group: int) -> pd.DataFrame:
+        """Number of specialised experts of each label in a group, and how many of them are confirmed.
+
+        Returns:
+            Indexed by label; columns `experts` and `confirmed`.
+        """
+        table = self.experts(group)
+        counts = table.groupby("specialised", observed=False)["confirmed"].agg(["size", "sum"])
+        counts = counts.set_axis(["experts", "confirmed"], axis=1).astype(int)
+        return counts.set_axis(counts.index.astype(str)).reindex(self.run.labels, fill_value=0)
 
     def colour(self, label: str) -> str:
         """Colour of a label; grey for generalists."""
-        return self.colours.get(label, GENERALIST)
+        return self.colours.get(label, NO_LABEL_COLOUR)
 
     @property
     def without_label(self) -> str:
-        """What is said of an expert that has no label."""
+        """What an expert without a label is called."""
         return "generalist" if self.analysed else "not analysed"
 
     def mask(self) -> MaskResult | None:
-        """The masking matrix, or None where `monet mask` has not been run."""
+        """The masking matrix, or None where `monet mask` has not been run.
+
+        Raises:
+            DamagedError: its file is damaged.
+            UnsupportedError: it is of another version or run.
+        """
         return read_mask(self.run)
 
     def overlap(self) -> Overlap:
-        """How far the labels share their experts."""
+        """How far the labels share experts."""
         return self._overlap()
 
+    @cached_property
+    def context_length(self) -> int:
+        """The most tokens that a prompt may have: the model's context."""
+        from ..analysis.run_model import context_length
+
+        return context_length(self.run, self.model_path)
+
+    @cached_property
+    def characters_per_token(self) -> float | None:
+        """Of a few documents spread over the corpus; None where they came as token ids."""
+        documents = self.run.documents.query("tokens > 0")
+        chosen = documents.iloc[np.unique(np.linspace(0, len(documents) - 1, SAMPLED_DOCUMENTS).astype(int))]
+        texts = [self.run.text(int(doc)) for doc in chosen["doc"]]
+        if not texts or None in texts:
+            return None
+        return sum(len(text or "") for text in texts) / int(chosen["tokens"].sum())
+
     def prepare_model(self) -> None:
-        """Loads the model while a prompt is being typed; what goes wrong is said when the prompt is run."""
+        """Load the model while a prompt is being typed; an error shows when the prompt is run."""
 
         def load() -> None:
             with suppress(WorkbenchError):
@@ -130,11 +163,25 @@ class Context:
         """The run's model in evaluation mode, loaded at the first call.
 
         Raises:
-            WorkbenchError: the model cannot be read where the run says it is, or is another.
+            NotFoundError: there is no model where the run says.
+            UnsupportedError: it is another model.
         """
-        from ..report.reading import model_of
+        from ..analysis.run_model import load_run_model
 
         with self._loading:
             if self._model is None:
-                self._model = model_of(self.run, self.model_path)
+                self._model = load_run_model(self.run, self.model_path)
         return self._model
+
+    def logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
+        """The top ``n`` promoted and suppressed tokens of an expert; those viewed lately are kept.
+
+        Raises:
+            WorkbenchError: as :meth:`model`, or there is no such expert.
+        """
+        return self._logit_view(group, expert, n)
+
+    def _read_logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
+        from ..explain import logit_view
+
+        return logit_view(self.run, self.model(), group, expert, n)

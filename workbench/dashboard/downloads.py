@@ -10,10 +10,13 @@ from flask import Response, request, send_file
 
 from ..errors import WorkbenchError
 from ..report.expert import expert_document
-from ..report.files import Report, encode
+from ..report.files import Document, encode
+from ..report.kinds import check_kind
 from ..report.label import label_document
 from ..report.text import text_document
 from ..store.address import read_expert
+from . import links
+from .failures import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,29 +24,30 @@ if TYPE_CHECKING:
     from .context import Context
 
 
-def _answer(report: Callable[[], Report], kind: str, name: str) -> Response:
+def _answer(report: Callable[[], Document], kind: str, name: str) -> Response:
     try:
+        check_kind(kind)
         content = encode(report(), kind)
     except WorkbenchError as error:
-        return Response(f"{error}\n", status=404, mimetype="text/plain")
+        return Response(f"{error}\n", status=kind_of(error).status, mimetype="text/plain")
     return send_file(io.BytesIO(content), as_attachment=True, download_name=f"{name}.{kind}")
 
 
 def register(app: Dash, ctx: Context) -> None:
     """The reports of experts, labels and texts, in every format."""
 
-    @app.server.get("/download/expert/<group>/<expert>.<kind>")
+    @app.server.get(links.EXPERT_FILE)
     def expert(group: str, expert: str, kind: str) -> Response:
-        def report() -> Report:
-            return expert_document(ctx.run, *read_expert(f"{group}:{expert}", ctx.run.groups, ctx.run.num_keys))
+        def report() -> Document:
+            return expert_document(ctx.run, read_expert(f"{group}:{expert}", ctx.run.groups, ctx.run.num_keys))
 
         return _answer(report, kind, f"expert-{group}-{expert}")
 
-    @app.server.get("/download/label.<kind>")
+    @app.server.get(links.LABEL_FILE)
     def label(kind: str) -> Response:
         chosen = request.args.get("label", "")
         return _answer(lambda: label_document(ctx.run, chosen), kind, f"label-{chosen}")
 
-    @app.server.get("/download/text.<kind>")
+    @app.server.get(links.TEXT_FILE)
     def text(kind: str) -> Response:
         return _answer(lambda: text_document(ctx.run, ctx.model(), request.args.get("text", "")), kind, "text")

@@ -7,24 +7,26 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..errors import WorkbenchError
+import pandas as pd
+
+from ..errors import BadInputError, NotAnalysedError
 from ..store.address import Expert, read_expert
 from .links import Address
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from monet_model import ExpertEdit, MonetForCausalLM
 
     from .context import Context
 
-MOST = 200  # experts named one by one: they are part of the address
+MAX_NAMED = 200  # experts edited one by one: all are part of the address
 
 
 @dataclass(frozen=True)
 class PromptEdit:
-    """What is edited while a prompt runs.
+    """An edit as the address of a prompt spells it; :func:`expert_edit` makes the model's edit of it.
 
     Attributes:
-        factors: (group, expert) -> factor, for experts named one by one.
+        factors: factor of each expert that is named.
         without: label whose specialised experts are removed; "" for none.
     """
 
@@ -37,17 +39,17 @@ class PromptEdit:
     @property
     def text(self) -> str:
         """The factors as they are typed and kept in the address."""
-        return ", ".join(f"{group}:{expert}={factor:g}" for (group, expert), factor in self.factors.items())
+        return ", ".join(f"{expert}={factor:g}" for expert, factor in self.factors.items())
 
     def query(self) -> dict[str, str]:
         """Fields of the address."""
         return {name: value for name, value in (("edit", self.text), ("without", self.without)) if value}
 
-    def toggled(self, group: int, expert: int) -> PromptEdit:
-        """The same edit with an expert removed, or left alone again where it was edited."""
-        factors, edited = dict(self.factors), Expert(group, expert)
-        if factors.pop(edited, None) is None:
-            factors[edited] = 0.0
+    def toggled(self, expert: Expert) -> PromptEdit:
+        """The same edit with an expert removed, or no longer edited where it was."""
+        factors = dict(self.factors)
+        if factors.pop(expert, None) is None:
+            factors[expert] = 0.0
         return PromptEdit(factors, self.without)
 
 
@@ -55,8 +57,9 @@ def read_edit(address: Address, ctx: Context) -> PromptEdit:
     """The edit that an address asks for.
 
     Raises:
-        WorkbenchError: a factor that cannot be read, an expert that is not there, too many of them, or a label that the
-            run does not have.
+        BadInputError: a factor that cannot be read, or too many experts.
+        NotFoundError: an expert or label that the run does not have.
+        NotAnalysedError: a label, of a run that has not been analysed.
     """
     factors = {}
     for item in filter(None, (part.strip() for part in re.split(r"[,;\n]", address.query.get("edit", "")))):
@@ -66,31 +69,37 @@ def read_edit(address: Address, ctx: Context) -> PromptEdit:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise WorkbenchError(f"{item!r} is no edit; write group:id=factor, such as {ctx.run.groups[0]}:17=0.")
+            raise BadInputError(f"{item!r} is not an edit; write group:id=factor, such as {ctx.run.groups[0]}:17=0.")
         factors[read_expert(name, ctx.run.groups, ctx.run.num_keys)] = value
-    if len(factors) > MOST:
-        raise WorkbenchError(f"the address names {len(factors)} experts; {MOST} can be edited here, more in Python.")
+    if len(factors) > MAX_NAMED:
+        raise BadInputError(
+            f"the edit names {len(factors)} experts; this page takes {MAX_NAMED}, and Python's ExpertEdit any number."
+        )
     without = address.query.get("without", "")
-    if without and without not in ctx.run.labels:
-        raise WorkbenchError(f"there is no label {without!r} in this run; it has {', '.join(ctx.run.labels)}.")
-    if without and not ctx.analysed:
-        raise WorkbenchError(f"no expert has a label before `monet analyze {ctx.run.path}` has been run.")
+    if without:
+        ctx.run.check_label(without)
+        if not ctx.analysed:
+            raise NotAnalysedError(f"experts have labels once you have run `monet analyze {ctx.run.path}`.")
     return PromptEdit(factors, without)
 
 
-def matrices(edit: PromptEdit, ctx: Context) -> dict[int, Tensor]:
-    """The edit as ``edit_experts`` takes it: layer that owns a router -> (E, E) factors. A named factor wins."""
-    import torch
+def expert_edit(edit: PromptEdit, ctx: Context, model: MonetForCausalLM) -> ExpertEdit:
+    """The edit as the model takes it: experts specialised in the label at factor 0; an expert's own factor wins."""
+    from monet_model import ExpertEdit
 
-    keys, made = ctx.run.num_keys, {}
-    for group, layer in zip(ctx.run.groups, ctx.run.group_layers, strict=True):
-        factors = torch.ones(keys**2)
-        if edit.without:
-            experts = ctx.experts(group)
-            factors[torch.tensor(experts.index[experts["specialised"] == edit.without].to_numpy())] = 0.0
-        for (named, expert), factor in edit.factors.items():
-            if named == group:
-                factors[expert] = factor
-        if not bool((factors == 1).all()):
-            made[layer] = factors.view(keys, keys)
-    return made
+    named = [(expert.group, expert.id, factor) for expert, factor in edit.factors.items()]
+    tables = []
+    if edit.without:
+        for group in ctx.run.groups:
+            specialised = ctx.experts(group)["specialised"]
+            ids = specialised.index[specialised == edit.without]
+            tables.append(pd.DataFrame({"group": group, "expert": ids, "factor": 0.0}))
+    tables.append(pd.DataFrame(named, columns=["group", "expert", "factor"]))
+    frame = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+    frame = frame.drop_duplicates(["group", "expert"], keep="last")
+    return ExpertEdit.from_frame(model, frame[frame["factor"] != 1])
+
+
+def count_removed(edit: ExpertEdit) -> int:
+    """Number of experts that an edit removes."""
+    return sum(int((factors == 0).sum()) for factors in edit.factors.values())

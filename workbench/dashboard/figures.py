@@ -13,9 +13,9 @@ from ..report.charts import FEW_BINS, FLOOR, HEADROOM, histogram_ticks
 GENERALIST_FILL = "rgba(128, 134, 144, 0.30)"
 FADED_FILL = "rgba(128, 134, 144, 0.14)"
 UNSEEN_FILL = "rgba(0, 0, 0, 0)"
-MAP_PIXELS = 512  # one screen pixel an expert for the published models' 512 keys
+MAP_PIXELS = 512  # one screen pixel per expert for the published models' 512 keys
 CELL_WIDTH, CELL_HEIGHT = 76, 46
-DIVERGING = "PuOr_r"  # purple to orange: read alike by the colour-blind
+DIVERGING = "PuOr_r"  # purple to orange: safe for the colour-blind
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 
@@ -33,12 +33,12 @@ def _blank(**layout: object) -> go.Figure:
 
 
 def expert_map(codes: np.ndarray, colours: Mapping[str, str], highlight: str | None = None) -> go.Figure:
-    """The experts of a group as one heatmap, a cell an expert; unseen experts are left blank.
+    """The experts of a group as one heatmap, one cell per expert; those never active are blank.
 
     Args:
         codes: (E, E) int16 of :meth:`Context.codes`; row i is the key of set 1, column j that of set 2.
         colours: label -> colour, in the order of the codes.
-        highlight: the label to bring out; the others fade.
+        highlight: the label to highlight; the others fade.
     """
     fills = [GENERALIST_FILL, *colours.values()]
     if highlight is not None:
@@ -71,7 +71,7 @@ def expert_map(codes: np.ndarray, colours: Mapping[str, str], highlight: str | N
 
 
 def histogram(table: pd.DataFrame) -> go.Figure:
-    """How often an expert scores how much: ``table`` has low, high, count; bars of one width, on a log count axis."""
+    """Distribution of an expert's scores: ``table`` has low, high, count. Bars of one width, log count axis."""
     many = len(table) > FEW_BINS
     figure = _blank(height=270, margin={"l": 54, "r": 20, "t": 16, "b": 44}, bargap=0.06)
     figure.add_trace(
@@ -112,14 +112,14 @@ def histogram(table: pd.DataFrame) -> go.Figure:
 
 GRID = "rgba(128,134,144,0.25)"
 CURVES = {  # kind of point -> its name, colour, dash and symbol: never colour alone
-    "chosen": ("the label's experts", "#0072B2", "solid", "circle"),
-    "random": ("as many random experts", "#E69F00", "dot", "diamond"),
-    "equal": ("as many equally active experts", "#009E73", "dash", "square"),
+    "chosen": ("the label's own experts", "#0072B2", "solid", "circle"),
+    "random": ("random control", "#E69F00", "dot", "diamond"),
+    "equal": ("activity-matched control", "#009E73", "dash", "square"),
 }
 
 
 def curve(means: pd.DataFrame, budget: float) -> go.Figure:
-    """What a label loses against what the others lose: ``means`` as ``RemovalCurve.means``; a line at the budget."""
+    """Forget/retain trade-off: ``means`` as ``RemovalCurve.means`` has it; a line at the budget."""
     figure = _blank(height=400, margin={"l": 66, "r": 20, "t": 44, "b": 52})
     for kind, (name, colour, dash, symbol) in CURVES.items():
         if kind not in means.index.get_level_values("kind"):
@@ -140,13 +140,15 @@ def curve(means: pd.DataFrame, budget: float) -> go.Figure:
         )
     figure.add_vline(x=budget, line={"color": "#868e96", "width": 1, "dash": "dot"}, annotation_text=f"{budget:g} nats")
     figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.12, "x": 0})
-    figure.update_xaxes(title="mean rise of the other labels, nats", gridcolor=GRID, zerolinecolor=GRID)
-    figure.update_yaxes(title="rise of the label itself, nats", gridcolor=GRID, zerolinecolor=GRID)
+    figure.update_xaxes(
+        title="mean rise in loss of the other labels, nats per token", gridcolor=GRID, zerolinecolor=GRID
+    )
+    figure.update_yaxes(title="rise in the label's own loss, nats per token", gridcolor=GRID, zerolinecolor=GRID)
     return figure
 
 
 def plane(table: pd.DataFrame, colours: Mapping[str, str]) -> go.Figure:
-    """Experts on a plane, coloured by label: ``table`` has expert, x, y, specialised and tokens."""
+    """Map of experts coloured by label: ``table`` has expert, x, y, specialised and tokens."""
     figure = _blank(height=620, margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
     for name, fill in {"": GENERALIST_FILL, **colours}.items():
         points = table[table["specialised"] == name]
@@ -157,8 +159,9 @@ def plane(table: pd.DataFrame, colours: Mapping[str, str]) -> go.Figure:
                 name=f"{name or 'generalist'} ({len(points):,})",
                 mode="markers",
                 marker={"color": fill, "size": 5},
-                customdata=points[["expert", "tokens"]].to_numpy(),
-                hovertemplate="expert %{customdata[0]}, %{customdata[1]:,} tokens<extra>%{fullData.name}</extra>",
+                customdata=points[["expert", "tokens"]].to_numpy().tolist(),  # Dash drops arrays from clickData
+                hovertemplate="expert %{customdata[0]}, active at %{customdata[1]:,} tokens"
+                "<extra>%{fullData.name}</extra>",
             )
         )
     figure.update_layout(showlegend=True, legend={"itemsizing": "constant", "y": 1, "x": 1})
@@ -176,18 +179,18 @@ def matrix(
     digits: int,
     axes: tuple[str, str] = ("label removed", "label measured"),
 ) -> go.Figure:
-    """A label by label matrix with its number in every cell.
+    """A matrix of labels by labels, with its number in every cell; NaN leaves a cell blank.
 
     Args:
         rows: n labels.
         columns: m labels.
         values: (n, m).
         diverging: values around 0 (a change); else values of one sign (a level).
-        title: what the colour stands for, with its unit.
+        title: what the colour shows, with its unit.
         digits: decimals in the cells.
         axes: what the rows and the columns are.
     """
-    reach = float(np.abs(values).max()) or 1.0
+    reach = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     scale = {"colorscale": DIVERGING, "zmin": -reach, "zmax": reach} if diverging else {"colorscale": "Cividis"}
     width, height = CELL_WIDTH * len(columns) + 250, max(CELL_HEIGHT * len(rows), 200) + 68
     figure = _blank(width=width, height=height, margin={"l": 110, "r": 140, "t": 56, "b": 12})

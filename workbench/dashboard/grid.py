@@ -1,4 +1,4 @@
-"""The experts' grid: the browser asks for blocks of rows, the server filters, sorts and cuts."""
+"""The grid of experts: the browser asks for blocks of rows; the server filters, sorts and slices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import dash_ag_grid as dag
 import numpy as np
 import pandas as pd
 
+from ..report.glossary import GLOSSARY
 from .context import GENERAL
+from .links import expert_template
 
 BLOCK = 100
 _NUMBER = {"filter": "agNumberColumnFilter", "type": "rightAligned"}
@@ -28,14 +30,24 @@ def _decimals(places: int) -> dict[str, Any]:
 
 
 _WHOLE = {"valueFormatter": {"function": "d3.format(',d')(params.value)"}}
+_SCORE = {"valueFormatter": {"function": "scoreText(params.value)"}}
+
+
+def _means(term: str) -> dict[str, str]:
+    return {"headerTooltip": GLOSSARY[term]}
+
+
 EXPERT_COLUMNS: tuple[dict[str, Any], ...] = (
-    {"field": "expert", "headerName": "expert", "cellRenderer": "ExpertLink", "minWidth": 104, **_NUMBER},
-    {"field": "specialised", "headerName": "label", "cellRenderer": "LabelSwatch", **_TEXT},
-    {"field": "score", "headerName": "monosemanticity", "minWidth": 136, **_NUMBER, **_decimals(4)},
-    {"field": "mass", "headerName": "mass", **_NUMBER, **_decimals(2)},
-    {"field": "tokens", "headerName": "tokens", **_NUMBER, **_WHOLE},
-    {"field": "mean", "headerName": "mean", **_NUMBER, **_decimals(4)},
-    {"field": "max", "headerName": "max", **_NUMBER, **_decimals(3)},
+    {"field": "expert", "headerName": "expert", "cellRenderer": "ExpertLink", "minWidth": 96, **_NUMBER},
+    {"field": "specialised", "headerName": "label", "cellRenderer": "LabelSwatch", "minWidth": 104, **_TEXT}
+    | _means("specialised"),
+    {"field": "monosemanticity", "headerName": "monosemanticity", "minWidth": 148, **_NUMBER, **_decimals(3)}
+    | _means("monosemanticity"),
+    {"field": "mass", "headerName": "mass", "minWidth": 104, **_NUMBER, **_SCORE} | _means("mass"),
+    {"field": "tokens", "headerName": "tokens", **_NUMBER, **_WHOLE}
+    | {"headerTooltip": "Tokens at which the expert is active."},
+    {"field": "mean", "headerName": "mean", **_NUMBER, **_SCORE} | _means("mean score"),
+    {"field": "max", "headerName": "max", **_NUMBER, **_SCORE} | {"headerTooltip": "Highest routing score."},
 )
 TOP_TOKENS = {
     "field": "preview",
@@ -61,7 +73,7 @@ def expert_grid(
         grid_id: component id.
         group: the group whose experts are linked.
         colours: label -> colour of its swatch.
-        columns: column definitions; the rows are first sorted by ``mass``, falling.
+        columns: column definitions; rows are sorted by ``mass`` at first, largest first.
         hidden: fields of columns to leave out.
     """
     return dag.AgGrid(
@@ -73,7 +85,7 @@ def expert_grid(
             "sortable": True,
             "resizable": True,
             "flex": 1,
-            "minWidth": 88,
+            "minWidth": 84,
             "filterParams": {"buttons": ["reset"], "maxNumConditions": 2},
         },
         rowModelType="infinite",
@@ -82,7 +94,8 @@ def expert_grid(
             "cacheBlockSize": BLOCK,
             "maxBlocksInCache": 20,
             "infiniteInitialRowCount": 1,
-            "context": {"group": group, "colours": colours},
+            "context": {"address": expert_template(group), "colours": colours},
+            "tooltipShowDelay": 300,
             "enableCellTextSelection": True,
             "animateRows": False,
         },
@@ -125,18 +138,18 @@ def _text_test(column: pd.Series, model: dict[str, Any]) -> pd.Series:
 def _matches(column: pd.Series, model: dict[str, Any]) -> np.ndarray:
     conditions = model.get("conditions") or [model]
     test = _number_test if model["filterType"] == "number" else _text_test
-    found = [test(column, condition).to_numpy(dtype=bool) for condition in conditions]
+    passed = [test(column, condition).to_numpy(dtype=bool) for condition in conditions]
     combine = np.logical_or if model.get("operator") == "OR" else np.logical_and
-    return combine.reduce(found)
+    return np.asarray(combine.reduce(passed))
 
 
 def select(table: pd.DataFrame, request: dict[str, Any]) -> tuple[pd.DataFrame, int]:
-    """The block of rows a grid asks for, and how many rows pass its filter.
+    """The block of rows that a grid asks for, and how many rows pass its filter.
 
     Args:
         table: index ``expert``; columns of :data:`EXPERT_COLUMNS`, where ``specialised`` is categorical.
         request: AG Grid's request: ``startRow``, ``endRow``, ``sortModel``, ``filterModel``. Unknown columns are
-            passed over; at most :data:`BLOCK` rows are given whatever is asked.
+            ignored; a block has at most :data:`BLOCK` rows.
 
     Raises:
         KeyError: a filter of a kind that AG Grid's number and text filters do not have.
@@ -158,5 +171,5 @@ def select(table: pd.DataFrame, request: dict[str, Any]) -> tuple[pd.DataFrame, 
 
 
 def response(rows: pd.DataFrame, count: int) -> dict[str, Any]:
-    """The answer AG Grid takes: JSON-safe rows (missing numbers as None) and the number of rows in all."""
+    """The answer for AG Grid: rows as JSON types (missing numbers as None) and the total number of rows."""
     return {"rowData": rows.astype(object).where(rows.notna(), None).to_dict("records"), "rowCount": count}

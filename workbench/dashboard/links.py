@@ -1,11 +1,24 @@
-"""Addresses of the dashboard's pages, written and read in one place, so that every view can be shared as a URL."""
+"""The addresses that the dashboard writes, all of them, so that every view can be shared as a URL.
+
+Addresses are read by the pages' own paths: see :func:`workbench.dashboard.pages.read_address`.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, quote, unquote, urlencode
+from urllib.parse import quote, urlencode
+
+EXPERT_PATH = "/expert/{group}/{expert}"
+LABEL_PATH = "/labels/{label}"
+PROMPT_PATH = "/prompt"
+MASK_PATH = "/mask"
+STRUCTURE_PATH = "/structure"
+EXPLANATIONS_PATH = "/explanations"
+GLOSSARY_PATH = "/glossary"
+EXPERT_FILE = "/download/expert/<group>/<expert>.<kind>"  # as Flask writes routes
+LABEL_FILE = "/download/label.<kind>"
+TEXT_FILE = "/download/text.<kind>"
 
 
 @dataclass(frozen=True)
@@ -13,8 +26,8 @@ class Address:
     """A page and what it was asked for.
 
     Attributes:
-        page: a name of :data:`_PATHS`, or ``missing``.
-        parts: the variable parts of the path, decoded.
+        page: name of the page; "" where there is none.
+        parts: the variable parts of the path, decoded; the path itself where there is no page.
         query: the last value of each query field, decoded.
     """
 
@@ -23,74 +36,81 @@ class Address:
     query: dict[str, str] = field(default_factory=dict)
 
 
-_PATHS = {
-    "overview": re.compile(r"/?"),
-    "expert": re.compile(r"/expert/([^/]+)/([^/]+)/?"),
-    "prompt": re.compile(r"/prompt/?"),
-    "mask": re.compile(r"/mask/?"),
-    "label": re.compile(r"/labels/([^/]+)/?"),
-    "structure": re.compile(r"/structure/?"),
-    "explanations": re.compile(r"/explanations/?"),
-    "scores": re.compile(r"/scores/?"),
-}
+def _search(fields: Mapping[str, object]) -> str:
+    return "?" + urlencode(fields) if fields else ""
 
 
-def read_address(pathname: str | None, search: str | None) -> Address:
-    """The page an address names; ``missing`` for an unknown one."""
-    path = pathname or "/"
-    query = {name: values[-1] for name, values in parse_qs((search or "").lstrip("?"), keep_blank_values=True).items()}
-    for page, pattern in _PATHS.items():
-        if match := pattern.fullmatch(path):
-            return Address(page, tuple(unquote(part) for part in match.groups()), query)
-    return Address("missing", (unquote(path),), query)
+def overview_link(group: int | None = None, label: str | None = None) -> str:
+    """Address of the map of a group, with one label highlighted if given."""
+    return "/" + _search({name: value for name, value in (("group", group), ("label", label)) if value is not None})
 
 
-def page_title(address: Address) -> str:
-    """What the browser's tab calls a page."""
-    if address.page == "expert":
-        return f"Expert {':'.join(address.parts)}"
-    if address.page == "label":
-        return f"Label {address.parts[0]}"
-    names = {"overview": "Experts", "prompt": "Prompt", "mask": "Masking"}
-    names |= {"structure": "Structure", "explanations": "Explanations", "scores": "Scores"}
-    return names.get(address.page, "Not found")
-
-
-def overview_link(group: int = 0, label: str | None = None) -> str:
-    """Address of the map of a group, with one label brought out if given."""
-    return "/?" + urlencode({"group": group} | ({"label": label} if label is not None else {}))
-
-
-def expert_link(group: int, expert: int) -> str:
+def expert_link(group: int, expert: int, **query: object) -> str:
     """Address of an expert's page."""
-    return f"/expert/{group}/{expert}"
+    return EXPERT_PATH.format(group=group, expert=expert) + _search(query)
+
+
+def expert_template(group: int) -> str:
+    """Address of a group's experts for scripts in the browser, which put an id in place of ``{expert}``."""
+    return EXPERT_PATH.replace("{group}", str(group))
 
 
 def label_link(label: str, group: int | None = None) -> str:
     """Address of a label's page, of one group if given."""
-    return f"/labels/{quote(label, safe='')}" + ("" if group is None else f"?group={group}")
+    return LABEL_PATH.format(label=quote(label, safe="")) + _search({} if group is None else {"group": group})
+
+
+def mask_link(perplexity: bool = False) -> str:
+    """Address of the masking matrix, as the rise in loss or as perplexities."""
+    return MASK_PATH + _search({"show": "perplexity"} if perplexity else {})
+
+
+def structure_link(group: int) -> str:
+    """Address of the structure page with the map of a group."""
+    return STRUCTURE_PATH + _search({"group": group})
 
 
 def explanations_link(query: str = "") -> str:
-    """Address of the explanations, of those that hold some words if given."""
-    return "/explanations" + ("?" + urlencode({"q": query}) if query else "")
+    """Address of the explanations, of those that contain a text if given."""
+    return EXPLANATIONS_PATH + _search({"q": query} if query else {})
+
+
+def glossary_link(term: str = "") -> str:
+    """Address of the glossary, at a term if given."""
+    return GLOSSARY_PATH + (f"#{anchor(term)}" if term else "")
+
+
+def anchor(term: str) -> str:
+    """Id of a term in the glossary."""
+    return term.lower().replace(" ", "-")
 
 
 def prompt_search(text: str, target: int | None = None, edit: Mapping[str, str] | None = None) -> str:
     """Query string that holds a prompt, the next token to explain if one is chosen, and fields of an edit."""
-    return "?" + urlencode({"text": text} | ({"target": target} if target is not None else {}) | dict(edit or {}))
+    return _search({"text": text} | ({"target": target} if target is not None else {}) | dict(edit or {}))
+
+
+def prompt_link(text: str, target: int | None = None, edit: Mapping[str, str] | None = None) -> str:
+    """Address of a prompt: see :func:`prompt_search`."""
+    return PROMPT_PATH + prompt_search(text, target, edit)
 
 
 def expert_file(group: int, expert: int, kind: str) -> str:
     """Address of an expert's report as a file."""
-    return f"/download/expert/{group}/{expert}.{kind}"
+    return _file(EXPERT_FILE, group=group, expert=expert, kind=kind)
 
 
 def label_file(label: str, kind: str) -> str:
     """Address of a label's report as a file."""
-    return f"/download/label.{kind}?" + urlencode({"label": label})
+    return _file(LABEL_FILE, kind=kind) + _search({"label": label})
 
 
 def text_file(text: str, kind: str) -> str:
     """Address of a text's report as a file."""
-    return f"/download/text.{kind}" + prompt_search(text)
+    return _file(TEXT_FILE, kind=kind) + prompt_search(text)
+
+
+def _file(route: str, **parts: object) -> str:
+    for name, value in parts.items():
+        route = route.replace(f"<{name}>", str(value))
+    return route

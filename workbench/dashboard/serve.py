@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
 
 HOST, PORT = "127.0.0.1", 8050
 
 
 def serve(run: str | Path, host: str = HOST, port: int = PORT, model: str | Path | None = None) -> None:
-    """Serves the run at ``run`` and prints the address; comes back when interrupted.
+    """Serve the run at ``run`` and print the address; return when interrupted.
 
     Args:
         run: folder of the run.
         host: address to listen on; the default keeps the dashboard on this machine.
         port: port to listen on.
-        model: folder or hub name of the model for prompts; by default the one the run was exported from.
+        model: folder or hub name of the model for prompts; the one the run was exported from by default.
 
     Raises:
-        WorkbenchError: there is no complete run there, or nothing can listen on that address.
+        NotFoundError: there is no complete run there.
+        BadInputError: nothing can listen on that address.
     """
     if not 0 < port < 65_536:
-        raise WorkbenchError(f"there is no port {port}; choose one from 1 to 65535.")
+        raise BadInputError(f"there is no port {port}; choose one from 1 to 65535.")
     import waitress
 
     from ..store import open_run
@@ -32,6 +33,6 @@ def serve(run: str | Path, host: str = HOST, port: int = PORT, model: str | Path
     try:
         listening = waitress.create_server(application, host=host, port=port, threads=8)
     except OSError as error:
-        raise WorkbenchError(f"cannot listen on {host}:{port} ({error}); choose another port.") from error
+        raise BadInputError(f"cannot listen on {host}:{port} ({error}); choose another port.") from error
     print(f"Serving {run} at http://{host}:{port}/ (Ctrl+C stops it)", flush=True)
     listening.run()

@@ -1,4 +1,4 @@
-"""Explanations of single experts: what they write, sentences about them, how well those hold, where they are kept.
+"""Explanations of single experts: the logit lens, sentences about them, their scores, and the stored results.
 
 Every name is loaded on first use: reading stored explanations needs neither torch nor the model.
 """

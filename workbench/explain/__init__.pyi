@@ -20,7 +20,13 @@ from .explain import (
     explain_experts as explain_experts,
 )
 from .explain import (
+    most_informative_experts as most_informative_experts,
+)
+from .explain import (
     random_experts as random_experts,
+)
+from .explain import (
+    sample_experts as sample_experts,
 )
 from .explain import (
     top_experts as top_experts,

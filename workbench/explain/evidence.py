@@ -1,4 +1,4 @@
-"""What an explainer is told of an expert: what it did in a part of the documents, and what it writes."""
+"""The evidence an explainer works from: what an expert did in a part of the documents, and what it writes."""
 
 from __future__ import annotations
 
@@ -11,31 +11,47 @@ from numpy.typing import NDArray
 
 from ..analysis.specialisation.scores.vocabulary_entropy import vocabulary_entropy
 from ..analysis.specialisation.shares import label_shares
-from .logits import TOKENS, mean_logits
-from .passages import Passage, active_tokens, centred, long_enough, read_passages
+from .logits import EXAMPLE_TOKENS, mean_logits
+from .passages import Passage, active_tokens, centred_starts, long_enough, read_passages
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ..store import Run
 
-VOCABULARY, PASSAGES, MOVED = 8, 10, 5  # token texts, passages and tokens raised or lowered that are told
+TOP_TEXTS = 8  # token texts in the vocabulary
+MAX_PASSAGES = 10
+NEXT_TOKENS = 5  # promoted, and as many suppressed
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of an expert from some documents, the shown ones.
+    """What an expert did in a part of the documents: all that an explainer may rest on.
 
     Attributes:
-        group, expert: which one.
-        tokens: how often it was active there.
-        shares: label -> share of its score there (:func:`label_shares`), largest first.
-        vocabulary: text of a token, without spaces around it -> part of its score there, largest first.
-        different: exp of the entropy of its tokens: about how many different ones it fires at.
-        best: (n,) ids of the tokens where it scored highest.
-        passages: around those, one a document, best first.
-        raised, lowered: texts of the next tokens it moves most, of :func:`~workbench.explain.logits.mean_logits`
-            over ``best`` and all layers of its group; none where no model was given.
+        group: number of its routing group.
+        expert: flat expert id ``i * E + j``.
+        tokens: number of tokens at which it is active.
+        shares: label -> share of its mean routing score, from 0 to 1, largest first.
+        vocabulary: token text, stripped of spaces -> share of its mass (summed routing score), largest first.
+        different: exp of the entropy of its active tokens: about how many different tokens it fires at.
+        best: (n,) ids of the tokens where it scores highest, best first.
+        passages: passages around those, one per document, best first.
+        raised: texts of its top promoted next tokens, by :func:`logit_view`'s mean over ``best`` and the layers of its
+            group; empty without a model.
+        lowered: texts of its top suppressed next tokens, likewise.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import gather_evidence
+        >>> run = open_run("runs/demo")
+        >>> expert = int(run.experts(0)["mass"].idxmax())
+        >>> every = run.documents["kept"].to_numpy()
+        >>> evidence = gather_evidence(run, 0, expert, run.activations(0, expert), every)
+        >>> sorted(evidence.shares) == run.labels
+        True
+        >>> list(evidence.to_json())[:3]
+        ['active_tokens', 'share_by_label', 'tokens']
     """
 
     group: int
@@ -50,11 +66,11 @@ class Evidence:
     lowered: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, for a language model to read: passages have « » around the tokens where the expert fires."""
+        """The document that a language model is asked to explain; « » mark the tokens where the expert fires."""
         return {
             "active_tokens": self.tokens,
             "share_by_label": {label: round(share, 3) for label, share in self.shares.items()},
-            "tokens": {text: round(part, 3) for text, part in self.vocabulary.items()},
+            "tokens": {text: round(share, 3) for text, share in self.vocabulary.items()},
             "passages": [passage.marked_text for passage in self.passages],
             "next_tokens_raised": self.raised,
             "next_tokens_lowered": self.lowered,
@@ -69,52 +85,68 @@ def gather_evidence(
     shown: NDArray[np.bool_],
     model: MonetForCausalLM | None = None,
 ) -> Evidence:
-    """What some documents say of an expert.
+    """Return the evidence about an expert in a part of the documents.
 
     Args:
-        run, group, expert: which one.
-        activations: of it, as ``run.activations`` gives them.
-        shown: (documents,) those to read; nothing of the others comes in.
-        model: the run's model, for what the expert writes.
+        run: an opened run.
+        group: number of the routing group.
+        expert: flat expert id.
+        activations: ``run.activations(group, expert)``.
+        shown: (documents,) True for the documents to read; the others have no influence.
+        model: the run's model, for promoted and suppressed tokens. Default: none are listed.
+
+    Returns:
+        An :class:`Evidence`.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import Template, gather_evidence
+        >>> run = open_run("runs/demo")
+        >>> expert = int(run.experts(0)["mass"].idxmax())
+        >>> half = run.documents["kept"].to_numpy() & (run.documents["doc"].to_numpy() % 2 == 0)
+        >>> evidence = gather_evidence(run, 0, expert, run.activations(0, expert), half)
+        >>> Template().explain(evidence).startswith("Fires at “")
+        True
     """
-    here = activations[shown[activations["doc"]]]
-    best = here.sort_values(["score", "row"], ascending=[False, True])
+    within = activations[shown[activations["doc"]]]
+    best = within.sort_values(["score", "row"], ascending=[False, True])
     raised, lowered = [], []
     if model is not None and len(best):
         layers = model.config.routing_groups[group]
-        logit = mean_logits(run, model, layers, expert, best["row"].to_numpy()[:TOKENS])
+        logit = mean_logits(run, model, layers, expert, best["row"].to_numpy()[:EXAMPLE_TOKENS])
         order = np.argsort(-logit, kind="stable")
-        raised, lowered = run.token_text(order[:MOVED]), run.token_text(order[::-1][:MOVED])
-    places = best[long_enough(run)[best["doc"]]].drop_duplicates("doc").head(PASSAGES)
+        raised, lowered = run.token_text(order[:NEXT_TOKENS]), run.token_text(order[::-1][:NEXT_TOKENS])
+    places = best[long_enough(run)[best["doc"]]].drop_duplicates("doc").head(MAX_PASSAGES)
     return Evidence(
         group=group,
         expert=expert,
-        tokens=len(here),
-        shares=_shares(run, here, shown),
-        vocabulary=_vocabulary(run, here),
-        different=_different(here),
-        best=best["token"].to_numpy(np.int64)[:TOKENS],
-        passages=read_passages(run, centred(run, places), active_tokens(run, activations)),
+        tokens=len(within),
+        shares=_shares(run, within, shown),
+        vocabulary=_vocabulary(run, within),
+        different=_different(within),
+        best=best["token"].to_numpy(np.int64)[:EXAMPLE_TOKENS],
+        passages=read_passages(run, centred_starts(run, places), active_tokens(run, activations)),
         raised=raised,
         lowered=lowered,
     )
 
 
-def _shares(run: Run, here: pd.DataFrame, shown: NDArray[np.bool_]) -> dict[str, float]:
+def _shares(run: Run, activations: pd.DataFrame, shown: NDArray[np.bool_]) -> dict[str, float]:
     documents = run.documents[shown]
     sizes = documents.groupby("label")["tokens"].sum().reindex(run.labels, fill_value=0)
-    mass = here.groupby("label")["score"].sum().reindex(run.labels, fill_value=0.0)
+    mass = activations.groupby("label")["score"].sum().reindex(run.labels, fill_value=0.0)
     shares = label_shares(mass.to_numpy(np.float64), sizes.to_numpy())
     return {run.labels[at]: float(shares[at]) for at in np.argsort(-shares, kind="stable")}
 
 
-def _vocabulary(run: Run, here: pd.DataFrame) -> dict[str, float]:
-    mass = here.groupby("token")["score"].sum()
+def _vocabulary(run: Run, activations: pd.DataFrame) -> dict[str, float]:
+    mass = activations.groupby("token")["score"].sum()
     texts = [text.strip() or text for text in run.token_text(mass.index.to_numpy())]
     by_text = mass.groupby(np.array(texts, object)).sum().sort_index().sort_values(ascending=False, kind="stable")
-    return (by_text / max(float(mass.sum()), np.finfo(np.float64).tiny)).head(VOCABULARY).to_dict()
+    shares = (by_text / max(float(mass.sum()), np.finfo(np.float64).tiny)).head(TOP_TEXTS)
+    return {str(text): float(share) for text, share in shares.items()}
 
 
-def _different(here: pd.DataFrame) -> float:
-    token, count = np.unique(here["token"].to_numpy(np.int64), return_counts=True)
+def _different(activations: pd.DataFrame) -> float:
+    token, count = np.unique(activations["token"].to_numpy(np.int64), return_counts=True)
     return float(np.exp(vocabulary_entropy(np.zeros_like(token), token, count).iloc[0])) if len(token) else 0.0

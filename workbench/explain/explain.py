@@ -1,4 +1,13 @@
-"""Explaining experts of a run: evidence from one part of its documents, scores from the other, kept in the run."""
+"""Explaining experts of a run: evidence from one part of its documents, scores from the other, kept in the run.
+
+1. Split the documents as for masking: about three quarters explain, one quarter scores.
+2. For each expert, gather evidence from the first part (evidence.py) and let an explainer write a sentence.
+3. Let a judge score the sentence by detection and fuzzing on passages of the second part (scoring.py), along with a
+   control: the explanation of another expert.
+4. Store sentences and scores in the run (stored.py).
+
+Detection and fuzzing: Paulo et al. 2024 (https://arxiv.org/abs/2410.13928), section 3.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +18,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from typing_extensions import deprecated
 
 from ..analysis.checks import check_same_model
 from ..analysis.removal.heldout import HeldOut
-from ..analysis.specialisation.analyze import read_analysis
+from ..analysis.specialisation.analyze_result import read_analysis
 from ..analysis.specialisation.shares import MIN_TOKENS
-from ..errors import WorkbenchError
+from ..errors import BadInputError, UnsupportedError
 from ..progress import job
+from ..store.address import Expert
 from .evidence import gather_evidence
 from .explainer import Explainer, Template
-from .scoring import Trial, make_trial, score_texts
-from .stored import SCORES, TASKS, write_explanations
+from .scoring import Trial, make_trial, score_explanations
+from .stored import SCORES, TASKS, with_former_names, write_explanations
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -27,40 +38,53 @@ if TYPE_CHECKING:
     from ..store import Run
     from .judge import Judge
 
-Experts = Sequence[tuple[int, int]]
-RESAMPLES = 2000  # of the bootstrap over experts
-FEWEST_SCORED = 2  # experts that a mean with an interval needs
-_NOT_SCORED = {"judge": "", "active": 0, "silent": 0} | dict.fromkeys(SCORES, np.nan)
+BOOTSTRAP_SAMPLES = 2000  # over experts
+MIN_SCORED = 2  # experts that a mean with an interval needs
+_NOT_SCORED: dict[str, Any] = {"judge": "", "active": 0, "negatives": 0} | dict.fromkeys(SCORES, np.nan)
 
 
 @dataclass(frozen=True)
 class Explanations:
-    """What :func:`explain_experts` wrote.
+    """The result of :func:`explain_experts`.
 
     Attributes:
-        table: its rows, as :func:`~workbench.explain.read_explanations` gives them, in the order asked for.
-        seed: of the means' intervals.
+        table: one row per expert, in the order asked for; columns of :func:`read_explanations`.
+        seed: of the split, and of the intervals of :meth:`means`.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import explain_experts, sample_experts
+        >>> run = open_run("runs/demo")
+        >>> explained = explain_experts(run, sample_experts(run, 2))
+        >>> explained.table["author"].tolist(), explained.means()  # no judge, no scores
+        (['monet', 'monet'], {})
     """
 
     table: pd.DataFrame
     seed: int
 
     def means(self) -> dict[str, dict[str, Any]]:
-        """For detection and fuzzing, over the experts that have both a score and a control.
+        """Return mean detection and fuzzing scores, over the experts that have both a score and a control.
 
-        experts (how many), accuracy (mean balanced accuracy), control (the same with another expert's explanation),
-        difference, and low and high, the 95 % percentile interval of the mean difference when experts are resampled.
-        Empty where fewer than two have.
+        Returns:
+            ``detection`` and ``fuzzing`` (absent where fewer than two experts have both) ->
+
+            - experts: how many.
+            - accuracy: mean balanced accuracy.
+            - control: the same with another expert's explanation.
+            - difference: mean of accuracy minus control.
+            - low, high: its 95 % CI (percentile bootstrap over experts).
         """
-        found = {}
+        means = {}
         for task in TASKS:
             scored = self.table[[task, f"{task}:control"]].dropna()
-            if len(scored) < FEWEST_SCORED:
+            if len(scored) < MIN_SCORED:
                 continue
             difference = (scored[task] - scored[f"{task}:control"]).to_numpy()
-            draws = np.random.default_rng(self.seed).integers(len(difference), size=(RESAMPLES, len(difference)))
+            count = len(difference)
+            draws = np.random.default_rng(self.seed).integers(count, size=(BOOTSTRAP_SAMPLES, count))
             low, high = np.percentile(difference[draws].mean(1), [2.5, 97.5])
-            found[task] = {
+            means[task] = {
                 "experts": len(scored),
                 "accuracy": float(scored[task].mean()),
                 "control": float(scored[f"{task}:control"].mean()),
@@ -68,27 +92,55 @@ class Explanations:
                 "low": float(low),
                 "high": float(high),
             }
-        return found
+        return means
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready: the rows, None for what is NaN, and the means."""
+        """The rows, with None for NaN, and the means, ready for JSON."""
         rows = self.table.astype(object).where(self.table.notna(), None)
         return {"explanations": rows.to_dict("records"), "means": self.means()}
 
 
-def top_experts(run: Run, n: int) -> list[tuple[int, int]]:
-    """The ``n`` experts of a run that tell most of the label, by mutual information; largest first.
+def most_informative_experts(run: Run, n: int) -> list[Expert]:
+    """Return the ``n`` experts whose activity tells most about the label, by mutual information; largest first.
+
+    Args:
+        run: an opened, analysed run.
+        n: how many, over all groups.
 
     Raises:
-        WorkbenchError: the run has not been analysed.
+        NotAnalysedError: the run has not been analysed.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import read_analysis
+        >>> from workbench.explain import most_informative_experts
+        >>> run = open_run("runs/demo")
+        >>> best, second = most_informative_experts(run, 2)
+        >>> nats = [read_analysis(run, e.group).loc[e.id, "information"] for e in (best, second)]
+        >>> bool(nats[0] >= nats[1])
+        True
     """
     tables = [read_analysis(run, group)[["information"]].assign(group=group).reset_index() for group in run.groups]
     best = pd.concat(tables).sort_values(["information", "group", "expert"], ascending=[False, True, True]).head(n)
-    return list(zip(best["group"].tolist(), best["expert"].tolist(), strict=True))
+    return [Expert(int(group), int(expert)) for group, expert in zip(best["group"], best["expert"], strict=True)]
 
 
-def random_experts(run: Run, n: int, seed: int = 0) -> list[tuple[int, int]]:
-    """``n`` experts at random of those active at :data:`MIN_TOKENS` tokens or more."""
+def sample_experts(run: Run, n: int, seed: int = 0) -> list[Expert]:
+    """Return ``n`` random experts of those active at :data:`MIN_TOKENS` tokens or more, sorted.
+
+    Args:
+        run: an opened run.
+        n: how many, over all groups; fewer where the run has fewer.
+        seed: of the sample.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import sample_experts
+        >>> run = open_run("runs/demo")
+        >>> experts = sample_experts(run, 3, seed=1)
+        >>> [int(run.experts(group).loc[expert, "tokens"]) >= 10 for group, expert in experts]
+        [True, True, True]
+    """
     tables = []
     for group in run.groups:
         tokens = run.experts(group)["tokens"]
@@ -96,12 +148,24 @@ def random_experts(run: Run, n: int, seed: int = 0) -> list[tuple[int, int]]:
         tables.append(np.stack([np.full(len(ids), group), ids], axis=1))
     known = np.concatenate(tables)  # (experts, 2)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(known))[:n])
-    return [(group, expert) for group, expert in known[chosen].tolist()]
+    return [Expert(group, expert) for group, expert in known[chosen].tolist()]
+
+
+@deprecated("use most_informative_experts, which says by what")
+def top_experts(run: Run, n: int) -> list[Expert]:
+    """Former name of :func:`most_informative_experts`."""
+    return most_informative_experts(run, n)
+
+
+@deprecated("use sample_experts")
+def random_experts(run: Run, n: int, seed: int = 0) -> list[Expert]:
+    """Former name of :func:`sample_experts`."""
+    return sample_experts(run, n, seed)
 
 
 def explain_experts(
     run: Run,
-    experts: Experts,
+    experts: Sequence[tuple[int, int]],
     explainer: Explainer | None = None,
     *,
     judge: Judge | None = None,
@@ -109,60 +173,78 @@ def explain_experts(
     seed: int = 0,
     progress: bool = False,
 ) -> Explanations:
-    """Explains experts, scores what was said, and keeps both in the run.
+    """Explain experts, score the explanations, and store both in the run.
 
-    The documents are split once, as for masking (:func:`split_documents`): explainers are
-    given what the experts do in three quarters of them, and scores come from passages of the last quarter; documents
-    whose routing the run does not keep have no part in either. The control
-    gives each expert the explanation of another one of those explained together. Same run, experts and seed: the same
-    file, where explainer and judge are deterministic.
+    Documents are split once, as for masking: explainers see what the experts do in about three quarters of them, and
+    scores come from passages of the rest. Documents whose routing the run does not keep are in neither part. The
+    control scores each expert by the explanation of another expert in the same call. The same run, experts and seed
+    give the same file, with a deterministic explainer and judge.
 
     Args:
         run: an opened run.
-        experts: pairs (group, flat id), each once.
-        explainer: by default the template.
-        judge: who scores; None for no scores.
-        model: the run's model, for the tokens that experts raise and lower.
+        experts: pairs (group, flat expert id), each once.
+        explainer: what writes the sentences. Default: :class:`Template`.
+        judge: what scores them. Default: no scores.
+        model: the run's model, for promoted and suppressed tokens. Default: these are left out.
         seed: of the split, the passages and the control.
         progress: show a progress bar.
 
+    Returns:
+        :class:`Explanations`, with one row per expert.
+
     Raises:
-        WorkbenchError: no experts, one twice or one that the run does not have; a label with too few documents to
-            split; a judge for a run of ids without text; another model; or an endpoint's failure. What had been
-            explained and scored until then is kept.
+        BadInputError: no experts, one twice, or a label with too few documents to split.
+        NotFoundError: the run has no such group or expert.
+        UnsupportedError: a judge for a run of token ids without text, another model than the run's, or an endpoint
+            that fails. What was explained and scored until then is kept.
+
+    Source: Paulo et al. 2024, arXiv 2410.13928, section 3 (detection and fuzzing).
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import explain_experts, most_informative_experts, read_explanations
+        >>> run = open_run("runs/demo")
+        >>> explained = explain_experts(run, most_informative_experts(run, 2))
+        >>> len(explained.table), explained.table["kind"].tolist()
+        (2, ['template', 'template'])
+        >>> group, expert = explained.table.loc[0, ["group", "expert"]]
+        >>> bool(explained.table["text"][0] in read_explanations(run, group, expert)["text"].tolist())
+        True
     """
     explainer = explainer or Template()
     if not experts or len(set(experts)) < len(experts):
-        raise WorkbenchError(f"give experts to explain, each once; got {len(experts)}.")
+        raise BadInputError(f"give experts to explain, each once; got {len(experts)}.")
+    chosen = [Expert(run.check_group(group), run.check_expert(expert)) for group, expert in experts]
     if judge is not None and run.tokenizer() is None:
-        raise WorkbenchError(f"{run.path} holds token ids without text, and explanations are scored on text.")
+        raise UnsupportedError(f"{run.path} holds token ids without text, and explanations are scored on text.")
     if model is not None:
         check_same_model(run, model)
     shown, scored = _split(run, seed)
     rows: list[dict[str, Any]] = []
     trials: list[Trial] = []
     try:
-        with job("explain", len(experts), "experts", progress) as advance:
-            for group, expert in experts:
-                activations = run.activations(group, expert)
-                evidence = gather_evidence(run, group, expert, activations, shown, model)
-                trials.append(make_trial(run, activations, scored, np.random.default_rng([seed, group, expert])))
-                said = {"kind": explainer.kind, "author": explainer.author, "text": explainer.explain(evidence)}
-                rows.append({"group": group, "expert": expert, **said, **_NOT_SCORED})
+        with job("explain", len(chosen), "experts", progress) as advance:
+            for expert in chosen:
+                activations = run.activations(*expert)
+                evidence = gather_evidence(run, *expert, activations, shown, model)
+                trials.append(make_trial(run, activations, scored, np.random.default_rng([seed, *expert])))
+                sentence = {"kind": explainer.kind, "author": explainer.author, "text": explainer.explain(evidence)}
+                rows.append({"group": expert.group, "expert": expert.id, **sentence, **_NOT_SCORED})
                 advance()
         if judge is not None:
-            with job("score", len(experts), "experts", progress) as advance:
-                for row, trial, other in zip(rows, trials, _others([row["text"] for row in rows], seed), strict=True):
-                    row |= _scores(judge, trial, row["text"], other)
+            with job("score", len(chosen), "experts", progress) as advance:
+                controls = _controls([row["text"] for row in rows], seed)
+                for row, trial, control in zip(rows, trials, controls, strict=True):
+                    row |= _scores(judge, trial, row["text"], control)
                     advance()
     finally:
         if rows:
             write_explanations(run, pd.DataFrame(rows))
-    return Explanations(pd.DataFrame(rows), seed)
+    return Explanations(with_former_names(pd.DataFrame(rows)), seed)
 
 
 def _split(run: Run, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(documents,) those that explanations are made from, and those they are scored on; with routing kept, both."""
+    """(documents,) those that explanations are made from, and those they are scored on; both with routing kept."""
     documents = HeldOut.split(run, seed).documents
     parts = np.zeros((2, len(run.documents)), bool)
     parts[documents["measures"].to_numpy(np.int64), documents["doc"]] = True
@@ -170,23 +252,23 @@ def _split(run: Run, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return parts[0], parts[1]
 
 
-def _others(texts: list[str], seed: int) -> list[str | None]:
-    """For each text, that of another expert: the next in a random round of them all."""
+def _controls(texts: list[str], seed: int) -> list[str | None]:
+    """For each text, another expert's: the next in a random cycle through all of them. None for a single text."""
     if len(texts) == 1:
         return [None]
     order = np.random.default_rng(seed).permutation(len(texts))
-    others: list[str | None] = [None] * len(texts)
-    for here, there in zip(order, np.roll(order, 1), strict=True):
-        others[here] = texts[there]
-    return others
+    controls: list[str | None] = [None] * len(texts)
+    for own, other in zip(order, np.roll(order, 1), strict=True):
+        controls[own] = texts[other]
+    return controls
 
 
-def _scores(judge: Judge, trial: Trial, text: str, other: str | None) -> dict[str, Any]:
+def _scores(judge: Judge, trial: Trial, text: str, control: str | None) -> dict[str, Any]:
     """The columns that a judge fills."""
-    own, *controls = score_texts(judge, trial, [text] if other is None else [text, other])
-    columns: dict[str, Any] = {"judge": judge.name, "active": len(trial.active), "silent": len(trial.silent)}
+    own, *others = score_explanations(judge, trial, [text] if control is None else [text, control])
+    columns: dict[str, Any] = {"judge": judge.name, "active": len(trial.active), "negatives": len(trial.negatives)}
     for at, (task, score) in enumerate(zip(TASKS, own, strict=True)):
         columns |= {task: score.accuracy, f"{task}:low": score.low, f"{task}:high": score.high}
-        if controls:
-            columns[f"{task}:control"] = controls[0][at].accuracy
+        if others:
+            columns[f"{task}:control"] = others[0][at].accuracy
     return columns

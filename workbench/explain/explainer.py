@@ -1,4 +1,4 @@
-"""Explainers: what makes a sentence of the evidence about an expert."""
+"""Explainers: what turns the evidence about an expert into a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ class Explainer(Protocol):
 
     Attributes:
         kind: ``template``, ``self``, ``endpoint`` or ``person``.
-        author: who or what it is: a model's name, a person's.
+        author: who or what it is: a model's or a person's name.
+
+    Example:
+        >>> from workbench.explain import Template
+        >>> class Shouting:  # any object with kind, author and explain is an explainer
+        ...     kind, author = "template", "shouting"
+        ...     def explain(self, evidence):
+        ...         return Template().explain(evidence).upper()
+        >>> Shouting().author
+        'shouting'
     """
 
     @property
@@ -24,24 +33,35 @@ class Explainer(Protocol):
     def author(self) -> str: ...
 
     def explain(self, evidence: Evidence) -> str:
-        """What the expert does, in a sentence; it may rest on the evidence alone."""
+        """Return what the expert does, in a sentence that rests on the evidence alone."""
         ...
 
 
 @dataclass(frozen=True)
 class Template:
-    """One sentence from the data alone; the same evidence gives the same sentence."""
+    """The explainer that fills in a sentence from the data; the same evidence gives the same sentence.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import Template, gather_evidence
+        >>> run = open_run("runs/demo")
+        >>> expert = int(run.experts(0)["mass"].idxmax())
+        >>> every = run.documents["kept"].to_numpy()
+        >>> sentence = Template().explain(gather_evidence(run, 0, expert, run.activations(0, expert), every))
+        >>> sentence.startswith("Fires at “"), sentence.endswith(".")
+        (True, True)
+    """
 
     kind: ClassVar[str] = "template"
     author: ClassVar[str] = "monet"
 
     def explain(self, evidence: Evidence) -> str:
-        """Its tokens and labels with their parts of its score, and the next tokens it moves most."""
+        """Return its top tokens and labels, with their shares, and its top promoted and suppressed next tokens."""
         if not evidence.tokens:
             return "Not active in the documents it is explained from."
-        equal = 1 / len(evidence.shares)
-        labels = [f"{one_line(label)} ({share:.0%})" for label, share in evidence.shares.items() if share >= equal][:3]
-        tokens = [f"{quoted(text)} ({part:.0%})" for text, part in list(evidence.vocabulary.items())[:5]]
+        even = 1 / len(evidence.shares)
+        labels = [f"{one_line(label)} ({share:.0%})" for label, share in evidence.shares.items() if share >= even][:3]
+        tokens = [f"{quoted(text)} ({share:.0%})" for text, share in list(evidence.vocabulary.items())[:5]]
         different = f"{evidence.different:,.0f} different {'token' if evidence.different < 1.5 else 'tokens'}"
         sentence = f"Fires at {listed(tokens)}, of about {different}"
         sentence += f", in {listed(labels)}"
@@ -53,11 +73,16 @@ class Template:
 
 @dataclass(frozen=True)
 class Person:
-    """What a person wrote.
+    """An explanation that a person wrote.
 
     Attributes:
         author: their name.
         text: their words.
+
+    Example:
+        >>> from workbench.explain import Person
+        >>> Person("Ada", "Fires at the end of a function.").kind
+        'person'
     """
 
     kind: ClassVar[str] = "person"
@@ -65,5 +90,5 @@ class Person:
     text: str
 
     def explain(self, evidence: Evidence) -> str:
-        """Their words, whatever the evidence."""
+        """Return their words, whatever the evidence."""
         return one_line(self.text)

@@ -1,4 +1,4 @@
-"""Judges: how well a passage goes with an explanation. The offline one is a sentence encoder."""
+"""Judges: how well a passage fits an explanation. The offline one is a sentence encoder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ from .passages import Passage
 
 
 class Judge(Protocol):
-    """Something that holds passages against explanations.
+    """Something that rates passages by explanations.
 
     Attributes:
-        name: who judges, as it is stored with the scores.
-        threshold: ratings from here on mean that the passage goes with the explanation; None where ratings have no
-            scale of their own, and a threshold has to be found on other passages.
+        name: who judges, as stored with the scores.
+        threshold: ratings from here on mean that the passage fits the explanation; None for ratings without a scale of
+            their own, whose threshold is fitted on other passages.
+
+    Example:
+        >>> import numpy as np
+        >>> class Words:  # any object with name, threshold and rate is a judge
+        ...     name, threshold = "words", 1.0
+        ...     def rate(self, explanations, passages, marked):
+        ...         return np.array([[float(e in p.text) for p in passages] for e in explanations])
+        >>> from workbench.explain import Passage
+        >>> Words().rate(["f"], [Passage(["def", " f"], np.array([False, True]))], marked=False)
+        array([[1.]])
     """
 
     @property
@@ -29,25 +39,34 @@ class Judge(Protocol):
     def threshold(self) -> float | None: ...
 
     def rate(self, explanations: Sequence[str], passages: Sequence[Passage], marked: bool) -> NDArray[np.float64]:
-        """How well each passage goes with each explanation: (explanations, passages).
+        """Return how well each passage fits each explanation: (explanations, passages).
 
         Args:
-            explanations, passages: the texts.
-            marked: whether the marked tokens are what the explanation should fit (fuzzing), or the passage as a whole
-                (detection).
+            explanations: sentences.
+            passages: passages.
+            marked: True to rate the highlighted tokens (fuzzing), False to rate the passage as a whole (detection).
         """
         ...
 
 
 @dataclass(frozen=True)
 class EncoderJudge:
-    """Cosine similarity of sentence embeddings: of the explanation, and of the passage or of its marked tokens alone.
+    """The offline judge: cosine similarity of sentence embeddings, of the explanation and of the passage.
 
-    The embedding score of Delphi (arXiv 2410.13928, section 3) in a yes-or-no form. It reads topics and words; it
-    cannot follow a condition such as "only inside brackets".
+    It rates the passage's text, or its highlighted tokens alone. The embedding score of Delphi (arXiv 2410.13928,
+    section 3), as yes or no. It sees topics and words; it cannot follow a condition such as "only inside brackets".
 
     Attributes:
-        encoder: the sentence encoder.
+        encoder: the sentence encoder, of :func:`workbench.analysis.load_encoder`.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.analysis import load_encoder
+        >>> from workbench.explain import EncoderJudge, Passage
+        >>> passages = [Passage([text], np.array([True])) for text in ("import numpy as np", "once upon a time")]
+        >>> ratings = EncoderJudge(load_encoder()).rate(["Python imports"], passages, marked=False)
+        >>> bool(ratings[0, 0] > ratings[0, 1])
+        True
     """
 
     name: ClassVar[str] = "all-MiniLM-L6-v2"
@@ -55,6 +74,6 @@ class EncoderJudge:
     encoder: Encoder
 
     def rate(self, explanations: Sequence[str], passages: Sequence[Passage], marked: bool) -> NDArray[np.float64]:
-        """Similarities, from -1 to 1."""
+        """Return similarities from -1 to 1, (explanations, passages)."""
         texts = [passage.marked_tokens if marked else passage.text for passage in passages]
         return self.encoder.encode(explanations).astype(np.float64) @ self.encoder.encode(texts).T

@@ -1,4 +1,4 @@
-"""Passages: short pieces of a run's documents, with the tokens marked at which an expert fires."""
+"""Passages: short pieces of a run's documents, with the tokens highlighted at which an expert fires."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ..store import Run
 
-WIDTH = 32  # tokens, as Delphi's contexts have
+PASSAGE_TOKENS = 32  # as many as Delphi's contexts have
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Consecutive tokens of a document.
+    """Consecutive tokens of a document, some of them highlighted.
 
     Attributes:
         pieces: the text of each token.
-        marked: (tokens,) those that are marked: where an expert fires, or is said to.
+        marked: (tokens,) True for highlighted tokens: those where an expert fires, or is claimed to.
+
+    Example:
+        >>> import numpy as np
+        >>> from workbench.explain import Passage
+        >>> passage = Passage(["def", " f", "(", "x", ")"], np.array([False, True, True, False, True]))
+        >>> passage.marked_text
+        'def« f(»x«)»'
+        >>> passage.marked_tokens
+        'f( )'
     """
 
     pieces: list[str]
@@ -30,46 +39,52 @@ class Passage:
 
     @property
     def text(self) -> str:
-        """The text without marks."""
+        """The text without highlights."""
         return "".join(self.pieces)
 
     @property
     def marked_text(self) -> str:
-        """The text with «» around each run of marked tokens."""
-        return "".join(f"«{text}»" if marked else text for marked, text in self._runs())
+        """The text with « » around each run of highlighted tokens."""
+        return "".join(f"«{text}»" if marked else text for marked, text in self._spans())
 
     @property
     def marked_tokens(self) -> str:
-        """The marked runs of tokens alone, with a space between them."""
-        return " ".join(text.strip() for marked, text in self._runs() if marked)
+        """The highlighted runs of tokens alone, separated by spaces."""
+        return " ".join(text.strip() for marked, text in self._spans() if marked)
 
-    def _runs(self) -> list[tuple[bool, str]]:
+    def _spans(self) -> list[tuple[bool, str]]:
         both = zip(self.marked.tolist(), self.pieces, strict=True)
-        return [(marked, "".join(piece for _, piece in run)) for marked, run in groupby(both, key=lambda pair: pair[0])]
+        spans = groupby(both, key=lambda pair: pair[0])
+        return [(marked, "".join(piece for _, piece in span)) for marked, span in spans]
 
 
 def read_passages(run: Run, starts: NDArray[np.int64], active: NDArray[np.bool_]) -> list[Passage]:
-    """The passages that begin at token rows ``starts``, marked as the tokens of the run are, (token rows,)."""
-    rows = starts[:, None] + np.arange(WIDTH)
+    """Return the passages that begin at token rows ``starts``; ``active`` (token rows of the run,) is highlighted."""
+    rows = starts[:, None] + np.arange(PASSAGE_TOKENS)
     pieces = run.token_text(run.tokens(rows.ravel())["token"].to_numpy())
-    return [Passage(pieces[number * WIDTH : (number + 1) * WIDTH], active[row]) for number, row in enumerate(rows)]
+    return [
+        Passage(pieces[number * PASSAGE_TOKENS : (number + 1) * PASSAGE_TOKENS], active[row])
+        for number, row in enumerate(rows)
+    ]
 
 
-def centred(run: Run, activations: pd.DataFrame) -> NDArray[np.int64]:
-    """Where passages around active tokens begin; their documents have :data:`WIDTH` tokens or more."""
+def centred_starts(run: Run, activations: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the first token rows of passages around active tokens of documents that are :func:`long_enough`."""
     documents = run.documents.iloc[activations["doc"]]
     first = documents["row"].to_numpy()
-    last = first + documents["tokens"].to_numpy() - WIDTH
-    return np.clip(activations["row"].to_numpy() - WIDTH // 2, first, last)
+    last = first + documents["tokens"].to_numpy() - PASSAGE_TOKENS
+    starts: NDArray[np.int64] = np.clip(activations["row"].to_numpy() - PASSAGE_TOKENS // 2, first, last)
+    return starts
 
 
 def long_enough(run: Run) -> NDArray[np.bool_]:
-    """(documents,) those that hold a passage."""
-    return run.documents["tokens"].to_numpy() >= WIDTH
+    """(documents,) True for those that hold a passage."""
+    enough: NDArray[np.bool_] = run.documents["tokens"].to_numpy() >= PASSAGE_TOKENS
+    return enough
 
 
 def active_tokens(run: Run, activations: pd.DataFrame) -> NDArray[np.bool_]:
-    """(token rows,) where an expert is active, of what ``run.activations`` gives."""
+    """(token rows,) True where an expert is active, from ``run.activations``."""
     active = np.zeros(run.tokens_total, bool)
     active[activations["row"]] = True
     return active
@@ -78,32 +93,32 @@ def active_tokens(run: Run, activations: pd.DataFrame) -> NDArray[np.bool_]:
 def sample_passages(
     run: Run, activations: pd.DataFrame, among: NDArray[np.bool_], count: int, rng: np.random.Generator
 ) -> tuple[list[Passage], list[Passage]]:
-    """Passages where an expert is active and passages where it nowhere is, each at most one a document.
+    """Return passages where an expert is active, and negatives, where it is active at no token; one per document.
 
-    The active ones are around a random active token of each document, and of these ``count`` that cover the range of
-    scores evenly, in rising order: Delphi samples by quantile, so that an explanation of the strongest tokens alone
-    does not pass for one of the whole expert (arXiv 2410.13928, section 3). The others are at random.
+    The active ones are around one random active token per document; of these, ``count`` that cover the range of scores
+    evenly are kept, lowest first. Delphi samples by quantile too, so that an explanation of the strongest tokens alone
+    does not pass for one of the whole expert (https://arxiv.org/abs/2410.13928, section 3). Negatives are random.
 
     Args:
-        run: the run.
-        activations: of the expert, as ``run.activations`` gives them.
-        among: (documents,) those to sample from.
-        count: of each kind, at most.
-        rng: the source of chance.
+        run: an opened run.
+        activations: ``run.activations`` of the expert.
+        among: (documents,) True for the documents to sample from.
+        count: passages of each kind, at most.
+        rng: random generator.
     """
     usable = among & long_enough(run)
     active = active_tokens(run, activations)
-    here = activations[usable[activations["doc"]]]
-    one_each = here.iloc[rng.permutation(len(here))].drop_duplicates("doc").sort_values(["score", "row"])
+    within = activations[usable[activations["doc"]]]
+    one_each = within.iloc[rng.permutation(len(within))].drop_duplicates("doc").sort_values(["score", "row"])
     even = np.unique(np.linspace(0, len(one_each) - 1, min(count, len(one_each))).round().astype(np.int64))
-    on = centred(run, one_each.iloc[even])
+    positives = centred_starts(run, one_each.iloc[even])
 
-    before = np.concatenate([[0], np.cumsum(active)])
+    before = np.concatenate([[0], np.cumsum(active)])  # active tokens in front of each row
     doc = np.repeat(np.arange(len(run.documents)), run.documents["tokens"])
-    start = np.arange(max(len(active) - WIDTH + 1, 0))
-    within = doc[start] == doc[start + WIDTH - 1]
-    silent = start[within & usable[doc[start]] & (before[start + WIDTH] == before[start])]
-    shuffled = rng.permutation(silent)
+    start = np.arange(max(len(active) - PASSAGE_TOKENS + 1, 0))
+    in_one_document = doc[start] == doc[start + PASSAGE_TOKENS - 1]
+    nowhere_active = before[start + PASSAGE_TOKENS] == before[start]
+    shuffled = rng.permutation(start[in_one_document & usable[doc[start]] & nowhere_active])
     _, first = np.unique(doc[shuffled], return_index=True)
-    off = shuffled[np.sort(first)][:count]
-    return read_passages(run, on, active), read_passages(run, off, active)
+    negatives = shuffled[np.sort(first)][:count]
+    return read_passages(run, positives, active), read_passages(run, negatives, active)

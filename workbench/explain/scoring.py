@@ -1,4 +1,15 @@
-"""Scoring an explanation by detection and by fuzzing, with a control, on documents it was not made from."""
+"""Scoring an explanation by detection and by fuzzing, with a control, on documents it was not made from.
+
+1. Sample passages where the expert is active, and negatives, where it is active at no token.
+2. Detection: given the explanation, a judge says for each passage whether the expert is active in it.
+3. Fuzzing: the judge says whether the highlighted tokens are those where the expert is active. The wrong ones are
+   negatives with shuffled highlights: each has the highlights of a random active passage.
+4. Balanced accuracy of both, 0.5 being chance, with a 95 % CI; and the same for another expert's explanation on these
+   passages, the control.
+
+Source: Paulo et al. 2024, "Automatically Interpreting Millions of Features in Large Language Models", section 3
+(https://arxiv.org/abs/2410.13928), implemented as Delphi.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +29,9 @@ if TYPE_CHECKING:
     from ..store import Run
     from .judge import Judge
 
-PASSAGES = 20  # of each kind, at most
-FEWEST = 6  # of each kind, for a score
-NORMAL = 1.959964  # standard deviations of a 95 % interval
+MAX_PASSAGES = 20  # of each kind
+MIN_PASSAGES = 6  # of each kind, for a score
+NORMAL_95 = 1.959964  # standard deviations of a 95 % interval
 
 Floats = NDArray[np.float64]
 
@@ -30,36 +41,36 @@ class Trial:
     """The passages that an expert's explanation is scored on.
 
     Attributes:
-        active: where the expert is active, marked there.
-        silent: where it nowhere is.
-        mismarked: the silent ones with marks where an active one has them.
+        active: passages where the expert is active, highlighted there.
+        negatives: passages where it is active at no token.
+        shuffled: negatives with shuffled highlights: those of random active passages.
     """
 
     active: list[Passage]
-    silent: list[Passage]
-    mismarked: list[Passage]
+    negatives: list[Passage]
+    shuffled: list[Passage]
 
     @property
     def enough(self) -> bool:
-        """Whether there are :data:`FEWEST` of each kind."""
-        return min(len(self.active), len(self.silent)) >= FEWEST
+        """Whether there are :data:`MIN_PASSAGES` of each kind."""
+        return min(len(self.active), len(self.negatives)) >= MIN_PASSAGES
 
 
 def make_trial(run: Run, activations: pd.DataFrame, scored: NDArray[np.bool_], rng: np.random.Generator) -> Trial:
-    """Passages of some documents, (documents,) of them being ``scored``, for an expert's activations."""
-    active, silent = sample_passages(run, activations, scored, PASSAGES, rng)
-    chosen = rng.permutation(np.arange(len(silent)) % len(active)) if active else np.zeros(0, np.int64)
-    mismarked = [Passage(silent[at].pieces, active[n].marked) for at, n in enumerate(chosen)]
-    return Trial(active, silent, mismarked)
+    """Return passages for an expert's ``run.activations``, from the documents where ``scored`` (documents,) is True."""
+    active, negatives = sample_passages(run, activations, scored, MAX_PASSAGES, rng)
+    chosen = rng.permutation(np.arange(len(negatives)) % len(active)) if active else np.zeros(0, np.int64)
+    shuffled = [Passage(negatives[at].pieces, active[n].marked) for at, n in enumerate(chosen)]
+    return Trial(active, negatives, shuffled)
 
 
 @dataclass(frozen=True)
 class Score:
-    """How often a judge tells apart two kinds of passages by an explanation.
+    """How often a judge tells two kinds of passages apart by an explanation.
 
     Attributes:
-        accuracy: balanced accuracy, the mean of the shares of either kind that were told right; 0.5 is chance.
-        low, high: its 95 % interval (:func:`balanced_interval`).
+        accuracy: balanced accuracy, the mean of the fractions of either kind that are judged right; 0.5 is chance.
+        low, high: its 95 % CI (:func:`balanced_interval`).
     """
 
     accuracy: float
@@ -70,26 +81,23 @@ class Score:
 UNSCORED = Score(np.nan, np.nan, np.nan)
 
 
-def score_texts(judge: Judge, trial: Trial, texts: Sequence[str]) -> list[tuple[Score, Score]]:
-    """Detection and fuzzing scores of explanations on one expert's passages.
+def score_explanations(judge: Judge, trial: Trial, texts: Sequence[str]) -> list[tuple[Score, Score]]:
+    """Return detection and fuzzing scores of explanations on one expert's passages.
 
-    As Delphi defines them (arXiv 2410.13928, section 3): in detection, the judge says for each passage whether the
-    expert is active in it; in fuzzing, whether the marked tokens are those where it is, the wrong ones being passages
-    where it is silent, marked where an active passage has its marks. A judge without a threshold is given one by
-    :func:`cross_fitted`.
+    A judge without a threshold gets one by :func:`cross_fitted`.
 
     Args:
-        judge: who judges.
-        trial: the passages; with too few, there are no scores.
+        judge: the judge.
+        trial: the passages; with too few, all scores are NaN.
         texts: explanations: the expert's own, and others as controls.
 
     Returns:
-        For each text, detection and fuzzing.
+        For each text, its detection and fuzzing scores.
     """
     if not trial.enough:
         return [(UNSCORED, UNSCORED)] * len(texts)
     by_task = []
-    for others, marked in ((trial.silent, False), (trial.mismarked, True)):
+    for others, marked in ((trial.negatives, False), (trial.shuffled, True)):
         ratings = judge.rate(texts, [*trial.active, *others], marked)
         true = np.arange(ratings.shape[1]) < len(trial.active)
         by_task.append([_score(rating, true, judge.threshold) for rating in ratings])
@@ -97,41 +105,41 @@ def score_texts(judge: Judge, trial: Trial, texts: Sequence[str]) -> list[tuple[
 
 
 def _score(rating: Floats, true: NDArray[np.bool_], threshold: float | None) -> Score:
-    said = cross_fitted(rating, true) if threshold is None else rating >= threshold
-    hits, misses = said[true], ~said[~true]
-    low, high = balanced_interval(int(hits.sum()), len(hits), int(misses.sum()), len(misses))
-    return Score((hits.mean() + misses.mean()) / 2, low, high)
+    judged = cross_fitted(rating, true) if threshold is None else rating >= threshold
+    hits, rejections = judged[true], ~judged[~true]
+    low, high = balanced_interval(int(hits.sum()), len(hits), int(rejections.sum()), len(rejections))
+    return Score(float((hits.mean() + rejections.mean()) / 2), low, high)
 
 
 def cross_fitted(rating: Floats, true: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What ratings say, by a threshold that was never found on the passage itself.
+    """Return (passages,) ratings turned into yes or no by a threshold that was never fitted on the passage itself.
 
-    The passages of each kind are dealt to two halves in turn; the threshold that tells the kinds apart best in one half
-    is used in the other.
+    The passages of each kind are dealt in turn into two halves; the threshold that tells the kinds apart best in one
+    half is used in the other.
     """
     half = np.zeros(len(true), np.int64)
     for kind in (True, False):
         half[true == kind] = np.arange((true == kind).sum()) % 2
-    said = np.zeros(len(true), bool)
-    for here in (0, 1):
-        threshold = best_threshold(rating[half != here], true[half != here])
-        said[half == here] = rating[half == here] >= threshold
-    return said
+    judged = np.zeros(len(true), bool)
+    for side in (0, 1):
+        threshold = best_threshold(rating[half != side], true[half != side])
+        judged[half == side] = rating[half == side] >= threshold
+    return judged
 
 
 def best_threshold(rating: Floats, true: NDArray[np.bool_]) -> float:
-    """The threshold of highest balanced accuracy: midway between ratings, of equals the middle one."""
+    """Return the threshold of highest balanced accuracy: midway between two ratings, the middle one of equally good."""
     values = np.unique(rating)
     middles = (max((a + b) / 2, np.nextafter(a, b)) for a, b in pairwise(values))  # always above the lower one
     cuts = np.array([values[0] - 1, *middles, values[-1] + 1])
-    said = rating >= cuts[:, None]  # (cuts, passages)
-    accuracy = said[:, true].mean(1) + (~said[:, ~true]).mean(1)
+    judged = rating >= cuts[:, None]  # (cuts, passages)
+    accuracy = judged[:, true].mean(1) + (~judged[:, ~true]).mean(1)
     best = np.flatnonzero(accuracy >= accuracy.max() - 1e-9)
     return float(cuts[best[len(best) // 2]])
 
 
 def balanced_interval(hits: int, of_hits: int, rejections: int, of_rejections: int) -> tuple[float, float]:
-    """A 95 % interval of the mean of two shares: Wilson's interval of each, joined as Zou & Donner 2008 do (MOVER)."""
+    """Return the 95 % CI of the mean of two proportions: Wilson's of each, joined by MOVER (Zou & Donner 2008)."""
     shares = np.array([hits / of_hits, rejections / of_rejections])
     bounds = np.array([wilson(hits, of_hits), wilson(rejections, of_rejections)])
     middle = float(shares.mean())
@@ -140,8 +148,8 @@ def balanced_interval(hits: int, of_hits: int, rejections: int, of_rejections: i
 
 
 def wilson(successes: int, of: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share (Wilson 1927)."""
-    share, spread = successes / of, NORMAL**2 / of
+    """Return Wilson's 95 % score interval of a proportion (Wilson 1927)."""
+    share, spread = successes / of, NORMAL_95**2 / of
     centre = (share + spread / 2) / (1 + spread)
-    reach = NORMAL * np.sqrt(share * (1 - share) / of + spread / (4 * of)) / (1 + spread)
+    reach = NORMAL_95 * np.sqrt(share * (1 - share) / of + spread / (4 * of)) / (1 + spread)
     return max(float(centre - reach), 0.0), min(float(centre + reach), 1.0)

@@ -1,4 +1,4 @@
-"""Self-explanation: the model itself is asked what an expert's tokens mean (paper, 4.3)."""
+"""Self-explanation: the model itself is asked what an expert's tokens mean (Monet, section 4.3, arXiv 2412.04139)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
 from .evidence import Evidence
 from .wording import one_line
 
@@ -29,27 +29,41 @@ def self_explain(
     question: str = QUESTION,
     new_tokens: int = NEW_TOKENS,
 ) -> str:
-    """What a model says that some tokens, taken as one word, mean.
+    """Return what a model answers when asked what some tokens mean, taken together as one word.
 
-    The mean of the tokens' embeddings stands in place of each X of the question, and the model writes on, its likeliest
-    token each time (paper, section 4.3). It takes a model that answers questions: one of a few million parameters
-    writes text, and no explanation.
+    The mean of the tokens' embeddings replaces each X in the question, and the model continues greedily. It takes a
+    model that can answer questions: one of a few million parameters writes text, but no explanation.
 
     Args:
-        model: in evaluation mode.
+        model: a model in evaluation mode.
         tokenizer: its tokenizer.
-        tokens: an expert's top tokens.
-        question: text with X in it at least once.
+        tokens: token ids, such as an expert's best tokens (``Evidence.best``).
+        question: text with at least one X.
         new_tokens: length of the answer, at most.
 
+    Returns:
+        The answer, without the question.
+
     Raises:
-        WorkbenchError: there are no tokens, no X, or question and answer are longer than the model reads.
+        BadInputError: there are no tokens, no X, or question and answer are longer than the model's context.
+
+    Source: Park et al. 2024, arXiv 2412.04139, section 4.3.
+
+    Example:
+        >>> from monet_model import MonetForCausalLM
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.explain import self_explain
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+        >>> tokens = tokenizer.encode(" return", add_special_tokens=False)
+        >>> isinstance(self_explain(model, tokenizer, tokens, "X is", new_tokens=4), str)
+        True
     """
     if not len(tokens):
-        raise WorkbenchError("an expert without active tokens cannot be explained by them.")
+        raise BadInputError("there are no tokens to explain: the expert is not active.")
     first, *others = question.split("X")
     if not others:
-        raise WorkbenchError(f"the question must hold X where the expert's tokens go; got {question!r}.")
+        raise BadInputError(f"the question must hold an X, where the expert's tokens go; got {question!r}.")
     embed = model.model.embed_tokens
     word = embed(torch.as_tensor(tokens, device=model.device)).mean(0, keepdim=True)
     pieces = [embed(torch.tensor(tokenizer(first)["input_ids"], dtype=torch.int64, device=model.device))]
@@ -57,29 +71,38 @@ def self_explain(
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         pieces += [word, embed(torch.tensor(ids, dtype=torch.int64, device=model.device))]
     prompt = torch.cat(pieces)[None]
-    longest = model.config.max_position_embeddings
-    if prompt.shape[1] + new_tokens > longest:
-        raise WorkbenchError(
-            f"question and answer take {prompt.shape[1]} + {new_tokens} tokens, and the model reads {longest}; "
-            "ask a shorter question."
+    context = model.config.max_position_embeddings
+    if prompt.shape[1] + new_tokens > context:
+        raise BadInputError(
+            f"question and answer take {prompt.shape[1]} + {new_tokens} tokens; the model reads at most {context}. "
+            "Ask a shorter question."
         )
     answer = model.generate(  # type: ignore[misc]
         inputs_embeds=prompt,
         attention_mask=torch.ones(prompt.shape[:2], dtype=torch.int64, device=model.device),
         do_sample=False,
         max_new_tokens=new_tokens,
-        pad_token_id=0,  # of one sequence, nothing is padded
+        pad_token_id=0,  # a single sequence has no padding
     )
     return str(tokenizer.decode(answer[0], skip_special_tokens=True))
 
 
 @dataclass(frozen=True)
 class SelfExplainer:
-    """The model's own words for an expert's best tokens.
+    """The explainer that asks the run's own model about an expert's best tokens.
 
     Attributes:
-        model, tokenizer: the run's model.
+        model: the run's model.
+        tokenizer: its tokenizer.
         author: its name.
+
+    Example:
+        >>> from monet_model import MonetForCausalLM
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.explain import SelfExplainer
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> SelfExplainer(model, AutoTokenizer.from_pretrained("monet_model/demo"), "demo").kind
+        'self'
     """
 
     kind: ClassVar[str] = "self"
@@ -88,5 +111,5 @@ class SelfExplainer:
     author: str
 
     def explain(self, evidence: Evidence) -> str:
-        """What :func:`self_explain` gives for the tokens where the expert scored highest."""
+        """Return the answer of :func:`self_explain` for the tokens where the expert scores highest."""
         return one_line(self_explain(self.model, self.tokenizer, evidence.best.tolist()))

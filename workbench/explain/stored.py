@@ -1,4 +1,4 @@
-"""Explanations as a run keeps them: one for each expert and author, written together, read and searched."""
+"""Explanations as a run stores them: one per expert, kind and author, written together, read and searched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError, DamagedError, UnsupportedError
 from ..store.files import write_parquet
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ FILE = "explanations.parquet"
 KEY = ["group", "expert", "kind", "author"]
 TASKS = ("detection", "fuzzing")
 SCORES = [f"{task}{end}" for task in TASKS for end in ("", ":low", ":high", ":control")]
+FORMER_NAMES = {"silent": "negatives"}  # columns of older files, shown beside the new ones for a release
 SCHEMA = pa.schema(
     [
         ("group", pa.int32()),
@@ -29,23 +30,48 @@ SCHEMA = pa.schema(
         ("kind", pa.string()),
         ("author", pa.string()),
         ("text", pa.string()),
-        ("judge", pa.string()),  # "" where it was not scored
-        ("active", pa.int32()),  # passages it was scored on
-        ("silent", pa.int32()),
-        *((name, pa.float64()) for name in SCORES),  # NaN where there were too few passages, or no control
+        ("judge", pa.string()),  # "" without scores
+        ("active", pa.int32()),  # passages scored where the expert is active
+        ("negatives", pa.int32()),  # passages scored where it is active at no token
+        *((name, pa.float64()) for name in SCORES),  # NaN with too few passages, or without a control
     ]
 )
 
 
 def read_explanations(run: Run, group: int | None = None, expert: int | None = None) -> pd.DataFrame:
-    """The explanations stored in a run, of all experts or of one; sorted by group, expert, kind and author.
+    """Return the explanations stored in a run, of all experts or of one.
 
-    Columns: group, expert; kind (template, self, endpoint or person) and author; text; judge (who scored it, or "");
-    active and silent, the passages it was scored on; and for detection and fuzzing ``{task}``, the balanced accuracy,
-    ``{task}:low`` and ``{task}:high``, its 95 % interval, and ``{task}:control``, that of another expert's explanation
-    on the same passages. No rows where nothing was explained yet.
+    Args:
+        run: an opened run.
+        group: of this group only. Default: all groups.
+        expert: of this flat expert id only. Default: all experts.
+
+    Returns:
+        One row per expert, kind and author, sorted by these; no rows where nothing has been explained.
+
+        - group, expert: which expert.
+        - kind: ``template``, ``self``, ``endpoint`` or ``person``.
+        - author: name of the model or person.
+        - text: the explanation.
+        - judge: who scored it; "" without scores.
+        - active: number of passages it was scored on where the expert is active.
+        - negatives: number of passages it was scored on where the expert is active at no token.
+        - detection, fuzzing: balanced accuracy, 0.5 being chance; NaN with too few passages.
+        - detection:low, detection:high, fuzzing:low, fuzzing:high: its 95 % CI.
+        - detection:control, fuzzing:control: balanced accuracy of another expert's explanation on these passages.
+        - silent: former name of ``negatives``, kept for one release.
+
+    Raises:
+        DamagedError: the file cannot be read.
+        UnsupportedError: the file lacks columns: another version wrote it.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import read_explanations
+        >>> read_explanations(open_run("runs/demo")).columns[:6].tolist()
+        ['group', 'expert', 'kind', 'author', 'text', 'judge']
     """
-    table = _read(run.analysis_path(FILE))
+    table = with_former_names(_read(run.analysis_path(FILE)))
     if group is not None:
         table = table[table["group"] == group]
     if expert is not None:
@@ -56,16 +82,29 @@ def read_explanations(run: Run, group: int | None = None, expert: int | None = N
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return SCHEMA.empty_table().to_pandas()
+    advice = "delete it and explain the experts again"
     try:
-        return pq.read_table(path, schema=SCHEMA).to_pandas()
+        table = pq.read_table(path)
+        if "negatives" not in table.column_names:
+            table = table.rename_columns([FORMER_NAMES.get(name, name) for name in table.column_names])
+        missing = set(SCHEMA.names) - set(table.column_names)
+        if missing:
+            lacks = ", ".join(sorted(missing))
+            raise UnsupportedError(f"{path} lacks the columns {lacks}: another version wrote it; {advice}.")
+        return table.select(SCHEMA.names).cast(SCHEMA).to_pandas()
     except (pa.ArrowException, OSError) as error:
-        raise WorkbenchError(f"{path} is damaged ({error}); delete it and explain the experts again.") from error
+        raise DamagedError(f"{path} is damaged ({error}); {advice}.") from error
+
+
+def with_former_names(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns of :data:`FORMER_NAMES` beside those that replaced them."""
+    return table.assign(**{former: table[name] for former, name in FORMER_NAMES.items()})
 
 
 def write_explanations(run: Run, rows: pd.DataFrame) -> None:
-    """Adds explanations to a run; one of the same expert, kind and author is replaced.
+    """Add explanations to a run; they replace those of the same expert, kind and author.
 
-    Other processes that write at the same time are waited for; a crash leaves the old file.
+    Waits for other processes that are writing; a crash leaves the old file.
     """
     path = run.analysis_path(FILE)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,31 +115,41 @@ def write_explanations(run: Run, rows: pd.DataFrame) -> None:
 
 
 def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | None = None) -> pd.DataFrame:
-    """The stored explanations that hold a text, and with an encoder those that mean something like it.
+    """Return the stored explanations that contain a text and, with an encoder, those of similar meaning.
 
     Args:
         run: an opened run.
-        query: what to look for; upper and lower case are the same.
-        n: rows at most.
-        encoder: of :func:`workbench.analysis.load_encoder`; without it, only explanations that hold the text are found.
+        query: the text; case does not matter.
+        n: number of rows, at most.
+        encoder: of :func:`workbench.analysis.load_encoder`. Default: only explanations that contain the text.
 
     Returns:
-        Columns of :func:`read_explanations`, contains and similarity (cosine, NaN without an encoder); first those that
-        contain the query, then by similarity.
+        Rows that contain the text first, then by similarity; columns of :func:`read_explanations` and:
+
+        - contains: whether the explanation contains the text.
+        - similarity: cosine similarity with the query; NaN without an encoder.
 
     Raises:
-        WorkbenchError: the query is empty.
+        BadInputError: the query is empty.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.explain import explain_experts, sample_experts, search_explanations
+        >>> run = open_run("runs/demo")
+        >>> explained = explain_experts(run, sample_experts(run, 2))
+        >>> bool(search_explanations(run, "fires AT")["contains"].all())
+        True
     """
     if not query.strip():
-        raise WorkbenchError("the query is empty; give a word or a sentence to look for.")
+        raise BadInputError("the query is empty; give a word or a sentence to look for.")
     table = read_explanations(run)
-    wanted = query.casefold()
-    contains = np.array([wanted in text.casefold() for text in table["text"]], bool)
+    text = query.casefold()
+    contains = np.array([text in explanation.casefold() for explanation in table["text"]], bool)
     similarity = np.full(len(table), np.nan)
     if encoder is not None and len(table):
         similarity = encoder.encode(table["text"].tolist()).astype(np.float64) @ encoder.encode([query])[0]
-    found = table.assign(contains=contains, similarity=similarity)
+    rated = table.assign(contains=contains, similarity=similarity)
     if encoder is None:
-        found = found[contains]
+        rated = rated[contains]
     order = ["contains", "similarity"]
-    return found.sort_values(order, ascending=False, kind="stable").head(n).reset_index(drop=True)
+    return rated.sort_values(order, ascending=False, kind="stable").head(n).reset_index(drop=True)

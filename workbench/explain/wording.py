@@ -1,4 +1,4 @@
-"""Corpus texts and other people's words inside a sentence."""
+"""Corpus texts and other people's words, made safe and readable inside a sentence."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 from ..store.text import visible
 
-LONGEST = 1000  # characters of an explanation
+MAX_CHARACTERS = 1000  # of an explanation
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line, of at most :data:`LONGEST` characters, without controls that could hide or turn text."""
+    """``text`` on one line, cut to :data:`MAX_CHARACTERS`, without control characters that could hide or turn text."""
     line = " ".join(text.split())
-    return "".join(c for c in line if unicodedata.category(c)[0] != "C")[:LONGEST]
+    return "".join(c for c in line if unicodedata.category(c)[0] != "C")[:MAX_CHARACTERS]
 
 
 def quoted(text: str) -> str:
-    """A token's text in quotation marks, blanks and controls shown."""
+    """A token's text in quotation marks, with spaces and control characters made visible."""
     return f"“{visible(text)}”"
 
 

@@ -1,4 +1,4 @@
-"""Running a model over a corpus and writing what its experts did as a run."""
+"""Running a model over a corpus and writing a run: what all of its experts did."""
 
 from __future__ import annotations
 

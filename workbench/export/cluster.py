@@ -1,4 +1,4 @@
-"""Parts of a run read on a Ray cluster: an actor holds the model, a part is a task of one, results come in order."""
+"""Reading parts on a Ray cluster: actors hold the model, each part is one task, results come in order."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from urllib.parse import urlsplit
 
 import torch
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 from .part import Part
 
 Result = TypeVar("Result")
 
-AHEAD = 2  # parts a worker that are in work or wait to be merged: bounds memory here
-RETRIES = 3  # times a part is begun anew after its worker died
-PATIENCE = 5.0  # seconds for a cluster to accept a connection
+PARTS_AHEAD = 2  # parts per worker that are being read or wait to be merged: bounds memory here
+RETRIES = 3  # times a part is started again after its worker died
+CONNECT_TIMEOUT = 5.0  # seconds for a cluster to accept a connection
 _GIVE = "start one with `ray start --head` and give its HOST:PORT, or give `local`"
 
 
 class Worker(Generic[Result]):
-    """What an actor does, part after part; one that was started anew is as good as one that did some before."""
+    """An actor that reads parts. It keeps no state between them, so a restarted one continues."""
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)  # the CPUs it is given; Ray may set one
@@ -40,19 +40,19 @@ class Worker(Generic[Result]):
 
 
 def read_on_cluster(
-    parts: Iterable[Part], read: Callable[[Part], Result], address: str, workers: int, meanwhile: Callable[[], None]
+    parts: Iterable[Part], read: Callable[[Part], Result], address: str, workers: int, while_waiting: Callable[[], None]
 ) -> Iterator[tuple[Part, Result]]:
-    """Each part and what ``read`` gives for it, in the parts' order; a part whose worker dies is begun anew.
+    """Yield each part and what ``read`` returns for it, in order; a part whose worker dies is started again.
 
     Args:
-        parts: taken as there is room, so that no more than a few a worker are held.
-        read: sent to every worker once, with all it holds (the model).
+        parts: taken as there is room, so that only a few per worker are held.
+        read: sent to every worker once, together with the model it holds.
         address: of a Ray cluster, or ``local`` for one on this machine that ends with the export.
         workers: actors, each with as many CPUs as this process has threads.
-        meanwhile: called every second or so while the next part is not there; what it raises ends all work.
+        while_waiting: called about every second until the next part is done; what it raises ends all work.
 
     Raises:
-        WorkbenchError: Ray is not installed, no cluster answers, it has too few CPUs, or a part kills its workers.
+        UnsupportedError: Ray is not installed, no cluster answers, it has too few CPUs, or a part kills its workers.
     """
     threads = torch.get_num_threads()
     with _cluster(address, workers * threads) as ray:
@@ -62,14 +62,14 @@ def read_on_cluster(
         idle, left, busy, waiting = list(actors), iter(parts), {}, deque[tuple[Part, Any]]()
         try:
             while True:
-                while idle and len(waiting) < AHEAD * workers and (part := next(left, None)) is not None:
+                while idle and len(waiting) < PARTS_AHEAD * workers and (part := next(left, None)) is not None:
                     worker = idle.pop()
                     waiting.append((part, worker.read.remote(part, sent)))
                     busy[waiting[-1][1]] = worker
                 if not waiting:
                     return
                 if waiting[0][1] in busy:
-                    meanwhile()
+                    while_waiting()
                     for done in ray.wait(list(busy), timeout=1)[0]:
                         idle.append(busy.pop(done))
                 else:
@@ -87,7 +87,7 @@ def _result(ray: Any, part: Part, reference: Any) -> Any:
         raise error.cause from None
     except ray.exceptions.RayActorError as error:
         first, last = part.documents[0].number, part.documents[-1].number
-        raise WorkbenchError(
+        raise UnsupportedError(
             f"documents {first} to {last} killed their worker {RETRIES + 1} times; is its memory full? Continue with "
             "--resume and fewer workers."
         ) from error
@@ -95,18 +95,18 @@ def _result(ray: Any, part: Part, reference: Any) -> Any:
 
 @contextmanager
 def _cluster(address: str, cpus: int) -> Iterator[Any]:
-    """Ray, connected to a cluster; one that was connected before is used and left as it is."""
+    """Ray, connected to a cluster; an existing connection is used and left open."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError as error:
-        raise WorkbenchError("--ray needs Ray; pip install 'monet-workbench[ray]'.") from error
+        raise UnsupportedError("--ray needs Ray; pip install 'monet-workbench[ray]'.") from error
     connected = ray.is_initialized()
     if not connected:
         _connect(ray, address, cpus)
     try:
         if (there := ray.cluster_resources().get("CPU", 0)) < cpus:  # an actor without room would wait for ever
-            raise WorkbenchError(f"the workers need {cpus} CPUs, and the Ray cluster {address} has {there:g}.")
+            raise UnsupportedError(f"the workers need {cpus} CPUs, and the Ray cluster {address} has {there:g}.")
         yield ray
     finally:
         if not connected:
@@ -122,13 +122,13 @@ def _connect(ray: Any, address: str, cpus: int) -> None:
             _check_listens(ray, address)
             ray.init(address, **quiet)
     except SystemExit as error:  # Ray's way to say that what listens there is no cluster
-        raise WorkbenchError(f"no Ray cluster answers at {address}; {_GIVE}.") from error
+        raise UnsupportedError(f"no Ray cluster answers at {address}; {_GIVE}.") from error
     except (OSError, ValueError, RuntimeError) as error:
-        raise WorkbenchError(f"no Ray cluster answers at {address} ({error}); {_GIVE}.") from error
+        raise UnsupportedError(f"no Ray cluster answers at {address} ({error}); {_GIVE}.") from error
 
 
 def _check_listens(ray: Any, address: str) -> None:
-    """Raises OSError where nothing listens, and ValueError where the address is none; Ray would try for minutes."""
+    """Raise OSError where nothing listens, and ValueError for a malformed address; Ray would try for minutes."""
     named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     if named == "auto":  # Ray looks for processes of this machine
         return
@@ -137,4 +137,4 @@ def _check_listens(ray: Any, address: str) -> None:
         raise ValueError("an address is HOST:PORT")
     here = place.hostname in ("localhost", "127.0.0.1", "::1")  # which Ray takes for the machine's address
     host = ray.util.get_node_ip_address() if here else place.hostname
-    socket.create_connection((host, place.port), PATIENCE).close()
+    socket.create_connection((host, place.port), CONNECT_TIMEOUT).close()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READ = 64  # documents read from the corpus, and tokenised, at once
+DOCUMENTS_AT_ONCE = 64  # documents read from the corpus, and tokenised, together
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,15 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """One look over a corpus before anything is computed.
+class CorpusSummary:
+    """What one pass over a corpus shows before the model reads it.
 
     Attributes:
         hash: of every document's content.
         labels: in alphabetical order.
-        documents: how many.
-        size, unit: how long they are, and what that counts.
+        documents: number of documents.
+        size: their length in units.
+        unit: the unit, characters or tokens.
     """
 
     hash: str
@@ -63,27 +64,27 @@ class Summary:
     unit: str
 
 
-def summarise(data: Dataset) -> Summary:
-    """Reads a corpus once and keeps nothing of it but this."""
+def summarise(data: Dataset) -> CorpusSummary:
+    """Read a corpus once and summarise it."""
     columns = [c for c in ("input_ids", "text", "label", "source", "score") if c in data.column_names]
     digest, labels, size = hashlib.sha256(repr(columns).encode()), set(), 0
-    for rows in data.select_columns(columns).iter(batch_size=READ):
+    for rows in data.select_columns(columns).iter(batch_size=DOCUMENTS_AT_ONCE):
         for values in zip(*(rows[c] for c in columns), strict=True):
             digest.update(repr(values).encode("utf-8", "surrogatepass"))
             size += len(values[0])
         labels.update(rows["label"])
     unit = "tokens" if columns[0] == "input_ids" else "characters"
-    return Summary(digest.hexdigest(), sorted(labels), len(data), size, unit)
+    return CorpusSummary(digest.hexdigest(), sorted(labels), len(data), size, unit)
 
 
 def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, bos: int | None) -> Iterator[Document]:
-    """Documents from number ``first`` on, tokenised once; a corpus's own ids are used as they are, before its text.
+    """Yield documents from number ``first`` on, tokenised once; token ids in the corpus take precedence over text.
 
     Raises:
-        WorkbenchError: a document has text and there is no tokenizer, or an id is outside the model's vocabulary.
+        BadInputError: a token id is outside the model's vocabulary.
     """
-    for start in range(first, len(data), READ):
-        rows = data[start : start + READ]
+    for start in range(first, len(data), DOCUMENTS_AT_ONCE):
+        rows = data[start : start + DOCUMENTS_AT_ONCE]
         texts = rows.get("text")
         if "input_ids" not in rows:
             encoded = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
@@ -93,7 +94,7 @@ def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, b
         for n, (ids, offsets) in enumerate(zip(all_ids, all_offsets, strict=True)):
             ids = np.asarray(ids, np.int64)
             if len(ids) and (ids.min() < 0 or ids.max() >= vocabulary):
-                raise WorkbenchError(
+                raise BadInputError(
                     f"document {start + n} of the corpus has token id {ids.min() if ids.min() < 0 else ids.max()}; "
                     f"the model knows 0 to {vocabulary - 1}. Is the tokenizer another model's?"
                 )
@@ -112,6 +113,6 @@ def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, b
 
 
 def windows(document: Document, context: int) -> Iterator[NDArray[np.int32]]:
-    """Runs of at most ``context`` ids; every window is read from position 0, and only the first holds the BOS."""
+    """A document in windows of at most ``context`` ids; only the first can contain the start-of-text token."""
     for start in range(0, len(document.ids), context):
         yield document.ids[start : start + context]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoint import describe_model, describe_tokenizer, load_model, model_folder
 from ..corpus import load_corpus
-from ..errors import WorkbenchError
+from ..errors import BadInputError, DamagedError, UnsupportedError
 from ..memory import keep_heap, resident_memory, trim_heap
 from ..progress import interruptible, job
+from ..store.expert_files import write_group
 from ..store.manifest import listed_files, read_manifest, write_manifest
 from ..store.remote import Place, Remote, place, remove_files
 from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
@@ -22,10 +23,9 @@ from ..store.text import load_tokenizer
 from ..store.verify import damaged_files
 from ..threads import in_threads
 from .documents import read_documents, summarise
-from .finish import write_group
 from .folder import check_free, check_same, claimed, save_tokenizer
 from .parts import cut_parts, describe, empty_totals, read_here, read_there
-from .pipeline import Report
+from .pipeline import ExportProgress
 from .state import STATE, Totals, memory_needed, physical_memory, state_name
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from monet_model import MonetForCausalLM
 
-CONTEXT = 256
+DEFAULT_CONTEXT = 256  # tokens per context window
 
 
 def export_run(
@@ -53,47 +53,57 @@ def export_run(
     workers: int = 2,
     progress: bool = False,
 ) -> None:
-    """Read a corpus with a model once and write a run: tokens, sparse routing, statistics and best tokens.
+    """Run a model over a corpus once and write a run: tokens, sparse routing, statistics and examples.
 
-    Statistics and best tokens cover all E * E experts of every routing group, exactly, from float32 scores; the stored
-    routing is in half precision. The corpus is cut into parts of whole documents, and a crash loses at most the part in
-    hand. A start-of-text token that opens a document, and padding, are left out of everything. As many batches are read
-    at once as torch has threads (`OMP_NUM_THREADS`); a run is the same with any number of them.
+    Statistics and examples cover all E * E experts of every routing group, exactly, from float32 scores; the stored
+    routing is in half precision. The corpus is cut into parts of whole documents, and a crash loses at most the current
+    part. A start-of-text token that opens a document, and padding, are left out of everything. As many batches are read
+    at once as torch has threads (`OMP_NUM_THREADS`); the run is the same with any number of them.
+
+    Ctrl-C ends the export between two batches with KeyboardInterrupt; the parts done are kept, for ``resume``.
 
     Args:
         model: folder of a Monet model, or a name on a hub.
         corpus: anything :func:`workbench.corpus.load_corpus` reads; `input_ids` are used as they are, before `text`.
         run: folder to write, or a URL that fsspec knows, such as ``s3://bucket/run``, to which each part is sent when
             it is done; it must be new or empty, unless ``resume``.
-        resume: continue a half-written run, with all else as it was; a complete one is left as it is.
-        batch_size: context windows a forward pass.
-        context: tokens a window, by default 256 or what the model's positions allow. A longer document is cut into
-            windows that the model reads one by one, the later ones without a start-of-text token.
+        resume: continue a half-written run, with the same arguments; a complete one is left as it is.
+        batch_size: context windows per forward pass.
+        context: tokens per window, by default 256 or what the model's positions allow. A longer document is cut into
+            windows that the model reads separately, the later ones without a start-of-text token.
         limit: documents to read, from the first; all by default.
         part_tokens: a part ends with the document that reaches this number of tokens.
-        examples: best tokens kept for each expert.
-        examples_per_document: how many of them one document may give.
-        keep_routing: share of the documents whose routing is written, from 0 to 1: a sample that rests on their numbers
-            alone. Everything else is of all documents whatever it is.
+        examples: highest-scoring tokens to keep per expert.
+        examples_per_document: how many of them may be of one document.
+        keep_routing: fraction of the documents whose routing is written, 0 to 1; which ones depends on their numbers
+            alone. Everything else covers all documents.
         ray: address of a Ray cluster that reads the parts, or ``local`` for one on this machine; by default this
-            process reads them. The run is the same to the bit, wherever the processors are of one kind.
+            process reads them. The run is the same to the bit if all processors are of one kind.
         workers: processes of the cluster that read parts, each with a copy of the model.
-        progress: show what is done, tokens a second, the time left and the memory held.
-
-    Ctrl-C ends the export between two batches, with KeyboardInterrupt; the parts done are kept, for ``resume``.
+        progress: show a progress bar with tokens per second, time left and memory used.
 
     Raises:
-        WorkbenchError: the model, tokenizer or corpus cannot be used, the folder is not free, another export is writing
-            to it, or it holds a run of other inputs or settings; nothing is written then. Or the disk fills up.
+        NotFoundError: there is no such model or corpus.
+        BadInputError: a setting is out of range, the folder is not free or holds a run of other inputs or settings, the
+            corpus has no tokens, or text that no tokenizer can read.
+        DamagedError: the model's files are incomplete or hold NaN, or a run to resume has changed.
+        UnsupportedError: another export is writing to the folder, the statistics need more memory than there is, the
+            disk is full, or Ray is missing. If no part was finished, nothing is left in the folder.
+
+    Example:
+        >>> from workbench import export_run, open_run
+        >>> export_run("monet_model/demo", "monet_model/demo/heldout.parquet", "runs/two", limit=2)
+        >>> open_run("runs/two").documents["doc"].tolist()
+        [0, 1]
     """
     path = place(run)
     counts = {"batch_size": batch_size, "context": context, "limit": limit, "part_tokens": part_tokens}
     counts |= {"examples": examples, "examples_per_document": examples_per_document, "workers": workers}
     for name, value in counts.items():
         if value is not None and value < 1:
-            raise WorkbenchError(f"{name} must be at least 1, got {value}.")
+            raise BadInputError(f"{name} must be at least 1, got {value}.")
     if not 0 <= keep_routing <= 1:
-        raise WorkbenchError(f"keep_routing must lie in 0 .. 1, got {keep_routing}.")
+        raise BadInputError(f"keep_routing must lie in 0 .. 1, got {keep_routing}.")
     check_free(path, resume)
     folder = model_folder(model)
     data = load_corpus(corpus)
@@ -101,7 +111,7 @@ def export_run(
         data = data.select(range(min(limit, len(data))))
     tokenizer = load_tokenizer(folder)
     if tokenizer is None and "input_ids" not in data.column_names:
-        raise WorkbenchError(
+        raise BadInputError(
             f"the corpus {corpus} has text, and the model folder {model} has no tokenizer.json to read it with; put "
             "the model's tokenizer there, or give `input_ids` in the corpus."
         )
@@ -109,7 +119,7 @@ def export_run(
     loaded = load_model(model)
     config, summary = loaded.config, summarise(data)
     if context is not None and context > config.max_position_embeddings:
-        raise WorkbenchError(f"context {context} is more than the model's {config.max_position_embeddings} positions.")
+        raise BadInputError(f"context {context} is more than the model's {config.max_position_embeddings} positions.")
     manifest: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "state": "exporting",
@@ -119,7 +129,7 @@ def export_run(
         "labels": summary.labels,
         "settings": {
             "batch_size": batch_size,
-            "context": context or min(CONTEXT, config.max_position_embeddings),
+            "context": context or min(DEFAULT_CONTEXT, config.max_position_embeddings),
             "part_tokens": part_tokens,
             "examples": examples,
             "examples_per_document": examples_per_document,
@@ -142,19 +152,19 @@ def export_run(
                 save_tokenizer(path, tokenizer)
             write_manifest(path, manifest)
         size = sum(part["size"] for part in manifest["parts"])
-        with _reporting(size, summary.size, summary.unit, progress) as report:
-            _export(path, manifest, data, loaded, tokenizer, report, ray, workers)
+        with _reporting(size, summary.size, summary.unit, progress) as advance:
+            _export(path, manifest, data, loaded, tokenizer, advance, ray, workers)
 
 
 def _resumed(path: Place, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a run to go on with, if it is of the same inputs and undamaged.
+    """The manifest of a run to resume, if it has the same inputs and is undamaged.
 
-    Of the parts of a remote run only the size is looked at, so that nobody waits for terabytes.
+    Parts of a remote run are checked by size only: reading them could mean terabytes.
     """
     found = read_manifest(path)
     check_same(path, found, wanted)
     if problems := damaged_files(path, listed_files(found), found["files"] if isinstance(path, Remote) else None):
-        raise WorkbenchError(f"the run {path} cannot go on: {' '.join(problems)} Remove it and export again.")
+        raise DamagedError(f"the run {path} cannot go on: {' '.join(problems)} Remove it and export again.")
     return found
 
 
@@ -164,11 +174,11 @@ def _export(
     data: Dataset,
     model: MonetForCausalLM,
     tokenizer: Any,
-    report: Report,
+    advance: ExportProgress,
     ray: str | None,
     workers: int,
 ) -> None:
-    """Writes the parts that are missing, then the files that close the run."""
+    """Write the missing parts, then the files of the whole run."""
     totals, done = empty_totals(manifest), manifest["parts"]
     if done:
         for group, total in enumerate(totals):
@@ -179,9 +189,9 @@ def _export(
     first = done[-1]["documents"][1] if done else 0
     parts = cut_parts(read_documents(data, first, tokenizer, model.config.vocab_size, bos), manifest)
     if ray is None:
-        read = read_here(parts, model, path, manifest, totals, report)
+        read = read_here(parts, model, path, manifest, totals, advance)
     else:
-        read = read_there(parts, model, path, manifest, totals, report, ray, workers)
+        read = read_there(parts, model, path, manifest, totals, advance, ray, workers)
     with closing(read):
         for part, files in read:
             done.append(part.describe() | {"files": files})
@@ -192,11 +202,11 @@ def _export(
 
 
 def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
-    """Writes the files of the whole run and declares it complete."""
+    """Write the files of the whole run and mark it complete."""
     names = [f"tokenizer/{file.name}" for file in sorted((path / "tokenizer").glob("*"))]
 
     def write(group: int) -> list[str]:
-        return write_group(path, group, totals[group], manifest["labels"], manifest["parts"])
+        return write_group(path, group, totals[group].statistics, manifest["labels"], manifest["parts"])
 
     names += chain.from_iterable(in_threads(write, range(len(totals))))
     manifest |= {"state": "complete", "files": describe(path, names)}
@@ -205,7 +215,7 @@ def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
 
 
 def _drop_state(path: Place) -> None:
-    """Removes what was kept to go on with, and what crashes left of it."""
+    """Remove the saved totals, and what crashes left of them."""
     if isinstance(path, Remote):
         path.remove([name for name in path.sizes() if name.startswith(STATE + "/")])
     else:
@@ -213,7 +223,7 @@ def _drop_state(path: Place) -> None:
 
 
 def _save_totals(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
-    """Keeps what was gathered up to the newest part, enters both in the manifest, and drops the older state."""
+    """Save the totals up to the newest part, enter both in the manifest, and remove the older totals."""
     names = [state_name(manifest["parts"][-1]["part"], group) for group in range(len(totals))]
     in_threads(lambda group: totals[group].save(path / names[group]), range(len(totals)))
     old, manifest["files"] = list(manifest["files"]), describe(path, names)
@@ -223,29 +233,29 @@ def _save_totals(path: Place, manifest: dict[str, Any], totals: list[Totals]) ->
 
 
 def _check_memory(manifest: dict[str, Any]) -> None:
-    """Raises WorkbenchError where the statistics alone would not fit into memory."""
+    """Raise UnsupportedError if the statistics alone would not fit into memory."""
     model, labels = manifest["model"], len(manifest["labels"])
     groups, examples = len(model["groups"]), manifest["settings"]["examples"]
     needed, there = memory_needed(model["keys"], labels, groups, examples), physical_memory()
     if there is not None and needed > there:
-        raise WorkbenchError(
+        raise UnsupportedError(
             f"statistics of {groups} groups of {model['keys'] ** 2:,} experts by {labels:,} labels take "
             f"{needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB; are the corpus's labels classes?"
         )
 
 
 @contextmanager
-def _reporting(done: int, size: int, unit: str, shown: bool) -> Iterator[Report]:
-    with job("export", size, unit, shown) as advance, interruptible() as check:
-        advance(done)
-        begun, tokens = time.monotonic(), 0
+def _reporting(done: int, size: int, unit: str, shown: bool) -> Iterator[ExportProgress]:
+    with job("export", size, unit, shown) as bar, interruptible() as check:
+        bar(done)
+        begun, done_tokens = time.monotonic(), 0
 
-        def report(rows: int, units: int) -> None:
-            nonlocal tokens
-            tokens += rows
+        def advance(tokens: int, size: int) -> None:
+            nonlocal done_tokens
+            done_tokens += tokens
             held = resident_memory()
             memory = "" if held is None else f", {held / 1e9:.1f} GB"
-            advance(units, f"{tokens / (time.monotonic() - begun):,.0f} tokens/s{memory}")
+            bar(size, f"{done_tokens / (time.monotonic() - begun):,.0f} tokens/s{memory}")
             check()
 
-        yield report
+        yield advance

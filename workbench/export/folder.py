@@ -1,63 +1,60 @@
-"""The folder of a run that is being written: free to write to, held by one export, of the same inputs throughout."""
+"""Claiming the folder of a run for an export: it must be free, and resumed with the same inputs."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
-from ..errors import WorkbenchError
-from ..store.files import TEMPORARY
+from ..errors import BadInputError, UnsupportedError, WorkbenchError
+from ..store.lock import LOCK, locked
 from ..store.manifest import read_manifest
 from ..store.remote import Place, Remote, send_on
 from ..store.schema import MANIFEST
 
-LOCK = ".lock"
-
 
 def check_free(path: Place, resume: bool) -> None:
-    """Raises WorkbenchError unless an export may write to ``path``: it is new or empty, or half-written and resumed."""
+    """Raise BadInputError unless an export may write to ``path``: new or empty, or half-written and resumed."""
     if path.exists() and not path.is_dir():
-        raise WorkbenchError(f"{path} is a file; name a folder for the run.")
+        raise BadInputError(f"{path} is a file; name a folder for the run.")
     if (path / MANIFEST).exists():
         complete = read_manifest(path)["state"] == "complete"
         if not resume:
-            raise WorkbenchError(
+            raise BadInputError(
                 f"{path} already holds a complete run; choose another folder, or remove it first."
                 if complete
                 else f"{path} holds a half-written run; continue it with --resume, or remove it first."
             )
     elif path.is_dir() and _entries(path) - {LOCK}:
-        raise WorkbenchError(f"{path} is not empty and holds no run; choose another folder.")
+        raise BadInputError(f"{path} is not empty and holds no run; choose another folder.")
 
 
 def check_same(path: Place, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raises WorkbenchError where a run was begun with another model, tokenizer, corpus or setting."""
+    """Raise BadInputError if a run was begun with another model, tokenizer, corpus or setting."""
     for what in ("model", "tokenizer", "corpus"):
         if found[what] is None or wanted[what] is None:
             same = found[what] is wanted[what]
         else:
             same = found[what]["hash"] == wanted[what]["hash"]
         if not same:
-            raise WorkbenchError(
+            raise BadInputError(
                 f"the run {path} was begun with another {what}; give that one, or choose another folder."
             )
     for name, value in wanted["settings"].items():
         if found["settings"][name] != value:
-            raise WorkbenchError(
+            raise BadInputError(
                 f"the run {path} was begun with {name} {found['settings'][name]}, not {value}; give the same to go on."
             )
 
 
 def _entries(path: Place) -> set[str]:
-    """Names of what is in the folder."""
+    """Names of the folder's entries."""
     return set(path.sizes()) if isinstance(path, Remote) else {entry.name for entry in path.iterdir()}
 
 
 def save_tokenizer(path: Place, tokenizer: Any) -> None:
-    """Keeps a copy of the tokenizer in the run."""
+    """Keep a copy of the tokenizer in the run."""
     folder = path / "tokenizer"
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
@@ -65,34 +62,13 @@ def save_tokenizer(path: Place, tokenizer: Any) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """The folder, made if need be and held for this process alone."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path / LOCK, timeout=0)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise WorkbenchError(f"another export is writing to {path}; wait for it, or choose another folder.") from error
-    except OSError as error:
-        raise WorkbenchError(f"the run {path} cannot be written: {error}.") from error
-    try:
-        for left in path.rglob(f"*{TEMPORARY}"):
-            left.unlink()
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
 def claimed(path: Place) -> Iterator[None]:
-    """The folder, held for this process alone; emptied again if an error comes before any part.
+    """Hold the folder for this process; empty it again if an error comes before the first part is written.
 
-    A remote folder has no lock: two exports into it at once are noticed when the second one writes its manifest.
+    A remote folder has no lock: two exports into it at once are noticed when the second writes its manifest.
     """
     existed = path.exists()
-    with nullcontext() if isinstance(path, Remote) else _locked(path):
+    with nullcontext() if isinstance(path, Remote) else locked(path):
         try:
             yield
         except (WorkbenchError, OSError) as error:
@@ -102,7 +78,7 @@ def claimed(path: Place) -> Iterator[None]:
             if isinstance(error, WorkbenchError):
                 raise
             after = "make room and continue with --resume" if begun else "nothing is kept"
-            raise WorkbenchError(f"the run {path} cannot be written: {error}; {after}.") from error
+            raise UnsupportedError(f"the run {path} cannot be written: {error}; {after}.") from error
 
 
 def _clear(path: Place, keep: bool) -> None:

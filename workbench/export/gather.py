@@ -1,4 +1,4 @@
-"""Adding the routing of a part's tokens to a group's totals, and writing it, on a thread beside the model's."""
+"""Adding the routing of a part's tokens to a group's totals and writing it, in a thread beside the model's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import torch
 
 from cuda_ext import accumulate
-from monet_model import Routing
+from cuda_ext.routing import Routing
 
 from ..store.index import IndexWriter
 from ..store.priority import priority
@@ -20,37 +20,37 @@ from .state import Totals
 if TYPE_CHECKING:
     from .part import Part
 
-# What is gathered at once. An expert's statistics then stay in the cache for several of its tokens; a call pays off.
-PAIRS = 8  # active tokens an expert, on the average
-TOKENS = 2048
+# Pieces are gathered when they have at least so much: an expert's statistics then stay in the cache for several tokens.
+MIN_PAIRS = 8  # active tokens per expert, on average
+MIN_TOKENS = 2048
 
 
 class Gatherer:
     """Takes the routing of a part's rows in order, for one group, and gathers it in larger pieces.
 
-    One piece is in work, one is collected; :meth:`take` waits where the work is behind.
+    While one piece is being gathered the next is collected; :meth:`take` waits if gathering falls behind.
     """
 
     def __init__(
         self, part: Part, total: Totals, routing: pq.ParquetWriter, index: IndexWriter, pool: Executor
     ) -> None:
         self.part, self.total, self.routing, self.index = part, total, routing, index
-        self._enough = PAIRS * total.statistics.keys**2
+        self._enough = MIN_PAIRS * total.statistics.keys**2
         self._collected: list[Routing] = []
         self._row = self._size = self._pairs = 0
         self._pool = pool
         self._working: Future[None] | None = None
 
     def take(self, routing: Routing) -> None:
-        """The routing of the next rows."""
+        """Take the routing of the next rows."""
         self._collected.append(routing)
         self._size += len(routing)
         self._pairs += int((routing.counts1.long() * routing.counts2).sum())
-        if self._size >= TOKENS and self._pairs >= self._enough:
+        if self._size >= MIN_TOKENS and self._pairs >= self._enough:
             self._hand_over()
 
     def finish(self) -> Future[None]:
-        """What is done when all is gathered that was taken."""
+        """Gather what is left and return the future of this last piece."""
         return self._hand_over(last=True)
 
     def _hand_over(self, last: bool = False) -> Future[None]:

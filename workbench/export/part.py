@@ -1,8 +1,8 @@
-"""One part of a run: some whole documents read by the model, their routing written, their statistics gathered."""
+"""One part of a run: consecutive whole documents, and the tables of their tokens and of themselves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,21 +10,19 @@ from numpy.typing import NDArray
 
 from ..store.priority import BITS, priority
 from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS
+from ..store.window_geometry import WindowGeometry
 from .documents import Document, windows
-
-if TYPE_CHECKING:
-    pass
 
 
 class Part:
-    """Some consecutive whole documents, and where they stand in the run.
+    """Consecutive whole documents, and their place in the run.
 
     Attributes:
         number: of the part, from 0.
         documents: at least one.
-        last: whether none comes after it.
+        last: whether it is the last part.
         first_row, first_window: global numbers of its first token row and context window.
-        rows, windows: how many of each it has.
+        rows, windows: its number of each.
         label_of_row, start_of_row: (rows,) label number of each token, and the global row its document begins at.
         kept: (rows,) whether the routing of each token is written.
         ids, size: token ids and, in the corpus's measure, size of its documents.
@@ -45,16 +43,16 @@ class Part:
         self.last = last
         self.first_row, self.first_window = first_row, first_window
         counts = np.array([d.rows for d in documents])
-        spans = np.array([-(-len(d.ids) // context) for d in documents])
-        self.rows, self.windows = int(counts.sum()), int(spans.sum())
+        first_rows, bos = first_row + np.cumsum(counts) - counts, np.array([int(d.bos) for d in documents])
+        self._geometry = WindowGeometry(first_rows, counts, bos, context, first_window)
+        self.rows, self.windows = int(counts.sum()), int(self._geometry.window_counts.sum())
         self.ids, self.size = sum(len(d.ids) for d in documents), sum(d.size for d in documents)
         code = {label: n for n, label in enumerate(labels)}
         self._codes = np.array([code[d.label] for d in documents], np.int32)
-        self._first_rows, self._first_windows = np.cumsum(counts) - counts, np.cumsum(spans) - spans
         self._counts, self._kept = counts, kept_documents(documents, settings["keep_routing"])
         self._document_of_row = np.repeat(np.arange(len(documents)), counts)
         self.label_of_row = self._codes[self._document_of_row]
-        self.start_of_row = first_row + self._first_rows[self._document_of_row]
+        self.start_of_row = first_rows[self._document_of_row]
         self.kept = self._kept[self._document_of_row]
 
     @property
@@ -63,7 +61,7 @@ class Part:
         return self.first_row + self.rows
 
     def describe(self) -> dict[str, Any]:
-        """What the manifest says of it, but for its files."""
+        """Its entry in the manifest, without its files."""
         return {
             "part": self.number,
             "documents": [self.documents[0].number, self.documents[-1].number + 1],
@@ -73,11 +71,11 @@ class Part:
         }
 
     def around(self, row: int) -> str:
-        """Names the document that holds a row of the part, for a message."""
+        """The document that holds a row of the part, for a message."""
         return f"document {self.documents[int(self._document_of_row[min(row, self.rows - 1)])].number} or one after it"
 
     def batches(self, size: int) -> list[list[tuple[NDArray[np.int32], bool]]]:
-        """Context windows in order, ``size`` at a time: (ids, whether the first is the start-of-text token)."""
+        """Context windows in batches of ``size``: (ids, whether the first is the start-of-text token)."""
         every = [(ids, d.bos and not n) for d in self.documents for n, ids in enumerate(windows(d, self.context))]
         return [every[n : n + size] for n in range(0, len(every), size)]
 
@@ -110,9 +108,9 @@ class Part:
                 self._labels(self._codes),
                 pa.array([d.source for d in documents], pa.string()),
                 pa.array([d.score for d in documents], pa.float64()),
-                pa.array(self._first_rows + self.first_row, pa.int64()),
+                pa.array(self._geometry.row, pa.int64()),
                 pa.array(self._counts, pa.int64()),
-                pa.array(self._first_windows + self.first_window, pa.int64()),
+                pa.array(self._geometry.window, pa.int64()),
                 pa.array([int(d.ids[0]) if d.bos else None for d in documents], pa.int32()),
                 pa.array(self._kept),
                 pa.array([d.text for d in documents], pa.string()),
@@ -125,5 +123,5 @@ class Part:
 
 
 def kept_documents(documents: list[Document], fraction: float) -> NDArray[np.bool_]:
-    """Which documents' routing is written: those whose number comes first in a fixed order that looks random."""
+    """Whether each document's routing is written: a fraction of all numbers, in a fixed order that looks random."""
     return priority(np.array([d.number for d in documents])) < fraction * 2**BITS

@@ -1,13 +1,13 @@
-"""One part of a run, end to end: documents are read by the model, gathered and written."""
+"""Exporting one part: the model reads its documents, and their routing is added to the totals and written."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,33 +15,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import WorkbenchError
+from ..errors import DamagedError
 from ..memory import trim_heap
 from ..store.files import replacing, write_parquet
 from ..store.index import IndexWriter
 from ..store.remote import Place
 from ..store.routing import PARQUET, ROUTING
-from ..store.schema import index_name, part_name, routing_name
+from ..store.schema import TOKENS_ROW_GROUP, index_name, part_name, routing_name
 from ..threads import thread_pool
 from .gather import Gatherer
+from .part import Part
 from .reader import routing_reader
 from .state import Totals
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM, Routing
-from .part import Part
+    from cuda_ext.routing import Routing
+    from monet_model import MonetForCausalLM
 
-TOKENS_ROW_GROUP = 4096
-
-
-AHEAD = 2  # batches a thread that are in work or wait to be gathered: bounds memory
+BATCHES_AHEAD = 2  # batches per thread that are being read or wait to be gathered: bounds memory
 
 
-Report = Callable[[int, int], None]  # takes the tokens and the size just done
+class ExportProgress(Protocol):
+    """What an export calls for what it has just done."""
+
+    def __call__(self, tokens: int, size: int) -> None:
+        """Count token rows as done, and characters or ids of the corpus."""
 
 
 def pad(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Windows padded on the right: ids, attention mask and which tokens statistics count, each (batch, tokens)."""
+    """Windows padded on the right: ids, attention mask and which tokens count in statistics, each (batch, tokens)."""
     width = max(len(ids) for ids, _ in batch)
     padded = np.zeros((len(batch), width), np.int64)
     mask = np.zeros((len(batch), width), np.int64)
@@ -52,18 +54,18 @@ def pad(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[Tensor, Tensor, Te
 
 
 def export_part(
-    part: Part, model: MonetForCausalLM, path: Place, batch_size: int, totals: list[Totals], report: Report
+    part: Part, model: MonetForCausalLM, path: Place, batch_size: int, totals: list[Totals], advance: ExportProgress
 ) -> list[str]:
     """Run the model over a part, write its files, and add it to the totals of each group.
 
     The totals may be those of the parts before, or empty ones to merge into these later: the outcome is the same. As
-    many batches are read at once as torch has threads, each by one: no sum rests on how many there are.
+    many batches are read at once as torch has threads, each by one thread, so no sum depends on their number.
 
     Returns:
         Paths of the written files inside the run.
 
     Raises:
-        WorkbenchError: the model gives NaN or infinity on one of its documents.
+        DamagedError: the model gives NaN or infinity on one of its documents.
     """
     groups = range(len(totals))
     names = [name(part.number, group) for name in (routing_name, index_name) for group in groups]
@@ -75,12 +77,12 @@ def export_part(
         pool = stack.enter_context(thread_pool(len(groups), max(1, torch.get_num_threads() // len(groups))))
         gatherers = [Gatherer(part, *each, pool) for each in zip(totals, routing, index, strict=True)]
         ids_done = size_done = 0
-        for found, ids in stack.enter_context(closing(_read(part, model, batch_size))):
-            for gatherer, rows in zip(gatherers, found, strict=True):
+        for routings, ids in stack.enter_context(closing(_read(part, model, batch_size))):
+            for gatherer, rows in zip(gatherers, routings, strict=True):
                 gatherer.take(rows)
             ids_done += ids
             size = part.size * ids_done // part.ids
-            report(len(found[0]), size - size_done)
+            advance(len(routings[0]), size - size_done)
             size_done = size
         for finished in [gatherer.finish() for gatherer in gatherers]:
             finished.result()
@@ -92,10 +94,10 @@ def export_part(
 
 
 def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[tuple[list[Routing], int], None, None]:
-    """The routing of each batch's counted rows by group, and how many ids the batch has; in order.
+    """For each batch in order, the routing of its token rows per group, and its number of ids.
 
     Raises:
-        WorkbenchError: as :func:`export_part` does.
+        DamagedError: as :func:`export_part` does.
     """
 
     def read(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[list[Routing], int]:
@@ -108,13 +110,13 @@ def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[tup
     reading: deque[Future[tuple[list[Routing], int]]] = deque()
     with routing_reader(model) as read_routing, thread_pool(threads) as pool:
         while True:
-            reading.extend(pool.submit(read, batch) for batch in islice(left, AHEAD * threads - len(reading)))
+            reading.extend(pool.submit(read, batch) for batch in islice(left, BATCHES_AHEAD * threads - len(reading)))
             if not reading:
                 return
             try:
                 routings, ids = reading.popleft().result()
             except ValueError as error:
                 where = part.around(row)
-                raise WorkbenchError(f"the model cannot route a context window of {where}: {error}") from error
+                raise DamagedError(f"the model cannot route a context window of {where}: {error}") from error
             row += len(routings[0])
             yield routings, ids

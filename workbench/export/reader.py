@@ -1,4 +1,4 @@
-"""Running the model only as far as its last router, and taking the sparse routing on the way."""
+"""Running the model up to its last router and collecting the sparse routing on the way."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM, Routing
+    from cuda_ext.routing import Routing
+    from monet_model import MonetForCausalLM
 
 ReadRouting = Callable[[Tensor, Tensor], "list[Routing]"]
 
 
 class _LastRouterReached(Exception):
-    """Ends a forward pass whose rest nobody needs."""
+    """Ends a forward pass after its last router."""
 
 
 @contextmanager
 def routing_reader(model: MonetForCausalLM) -> Iterator[ReadRouting]:
-    """Gives a function that reads the routing of a batch; threads may share it, and the model.
+    """Yield a function that returns the routing of a batch; threads may share it, and the model.
 
     Called with ``input_ids`` and ``attention_mask``, each (batch, tokens), it returns the routing of every group, of
     batch x tokens rows in order; padding is routed too. The layers above the last router, and the head, do not run. It
@@ -32,26 +33,26 @@ def routing_reader(model: MonetForCausalLM) -> Iterator[ReadRouting]:
         model: in evaluation mode; other passes of it are left alone.
     """
     routers = [layer.router for layer in model.model.layers if layer.router is not None]
-    passing = local()  # `found`: the routing of the pass that this thread is in
+    passing = local()  # `collected`: the routing of the forward pass that this thread is in
 
     def keep(router: Any, _args: tuple[Tensor], routing: Routing) -> None:
-        if (found := getattr(passing, "found", None)) is None:
+        if (collected := getattr(passing, "collected", None)) is None:
             return
-        found.append(routing)
+        collected.append(routing)
         if router is routers[-1]:
             raise _LastRouterReached
 
     def read(input_ids: Tensor, attention_mask: Tensor) -> list[Routing]:
-        found: list[Routing] = []
-        passing.found = found
+        collected: list[Routing] = []
+        passing.collected = collected
         try:
             with torch.inference_mode():
                 model.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
         except _LastRouterReached:
             pass
         finally:
-            passing.found = None
-        return found
+            passing.collected = None
+        return collected
 
     hooks = [router.register_forward_hook(keep) for router in routers]
     try:

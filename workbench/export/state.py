@@ -1,4 +1,4 @@
-"""What an export has gathered so far, kept between parts so that it can go on after a crash."""
+"""The totals of an export so far, saved after each part so that an interrupted export can continue."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ STATE = "state"  # folder of it in a run
 class Totals:
     """Statistics, best tokens and sampled tokens of one group's experts over some tokens.
 
-    Totals of parts merge into the totals of them all, to the bit, in any order and grouping.
+    Totals of parts merge into the totals of all of them, in any order and grouping, to the same bits.
     """
 
     statistics: Statistics
 
     @classmethod
     def empty(cls, model: dict[str, Any], labels: int, settings: dict[str, Any]) -> Totals:
-        """Of no token; arguments are a manifest's model, number of labels and settings."""
+        """Totals over no tokens, for a manifest's model, number of labels and settings."""
         lists = {"best": settings["examples"], "per_document": settings["examples_per_document"]}
         lists |= {"bins": HISTOGRAM_BINS, "sampled": INTERVAL_EXAMPLES}
         return cls(Statistics.empty(model["keys"], model["heads"], labels, **lists))
 
     def merge(self, other: Totals) -> None:
-        """Take in, in place, those of other whole documents."""
+        """Add the totals of other whole documents, in place."""
         self.statistics.merge(other.statistics)
 
     def save(self, path: Path) -> None:
@@ -46,12 +46,12 @@ class Totals:
             np.savez(file, allow_pickle=False, **self._arrays())  # type: ignore[arg-type]
 
     def load(self, path: Path) -> None:
-        """Take them back, bit for bit; these must be empty."""
+        """Read saved totals into these, which must be empty."""
         with np.load(path, allow_pickle=False) as saved:
             self._take(saved)
 
     def __reduce__(self) -> Any:
-        """What goes to another process: nothing of the places without a sampled token."""
+        """Pickle without the places that have no sampled token."""
         s = self.statistics
         sizes = {"labels": s.tokens.shape[1], "best": s.best_rows.shape[1], "per_document": s.per_document}
         sizes |= {"bins": s.histogram.shape[1], "sampled": s.sample_scores.shape[2]}
@@ -83,19 +83,19 @@ def _unpacked(keys: int, heads: int, sizes: dict[str, int], arrays: dict[str, An
 
 
 def state_name(part: int, group: int) -> str:
-    """Path inside the run of a group's totals up to and with a part."""
+    """Path inside the run of a group's totals up to and including a part."""
     return f"{STATE}/part-{part:05d}-group-{group}.npz"
 
 
 def memory_needed(num_keys: int, labels: int, groups: int, examples: int) -> int:
-    """Bytes that totals take at most, whatever the corpus's length."""
+    """Upper bound on the bytes that totals take, whatever the corpus's length."""
     statistics = 8 * (2 * labels + HISTOGRAM_BINS) + 12 * examples
     sample = HISTOGRAM_BINS * 12 * INTERVAL_EXAMPLES
     return groups * num_keys**2 * (statistics + sample)
 
 
 def physical_memory() -> int | None:
-    """Bytes of memory this machine has, where the system tells."""
+    """Bytes of memory of this machine; None where the system does not say."""
     import os
 
     try:

@@ -1,8 +1,9 @@
-"""A run's activations in the layouts of other tools, each as that project publishes it."""
+"""A run's experts in the layouts that other tools read, each as that project publishes it.
 
-from __future__ import annotations
+Adding a layout takes a module here with a function that writes it, and a line in
+:data:`workbench.interop.layouts.LAYOUTS`; `monet convert --to` then offers it.
+"""
 
-from .delphi import write_delphi
-from .neuronpedia import write_neuronpedia
+import lazy_loader
 
-__all__ = ["write_delphi", "write_neuronpedia"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,13 @@
 """Activations as EleutherAI's Delphi caches them, in files that its `LatentDataset` opens.
 
-The layout is that of Delphi's `delphi/latents/cache.py` and `loader.py` (EleutherAI/delphi, commit cd43058): a folder a
-module with `config.json` and a file `FIRST_LAST.safetensors` for each span of latents, which holds
+The layout is that of Delphi's `delphi/latents/cache.py` and `loader.py` (EleutherAI/delphi, commit cd43058): one folder
+per module with `config.json` and a file `FIRST_LAST.safetensors` for each span of latents, which holds
 
     locations     (n, 3) uint16, or uint32 where 16 bits are too few: window, position in it, latent - FIRST
     activations   (n,) float16, those above 1e-5
     tokens        (windows, width) int64, the same in every file
 
-Our latents are experts, our windows those the model read.
+Latents are experts here, and windows those the model read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError
 from ..store.files import write_json
 from ..store.pairs import expand
 from .folder import new_folder
@@ -31,24 +31,52 @@ from .folder import new_folder
 if TYPE_CHECKING:
     from ..store.run import Run
 
-LEAST = 1e-5  # activations that are not above it are left out, as Delphi's cache does
-SPLITS = 5  # Delphi's own default: spans of 262,144 experts that 16 bits count
-CHUNK = 256  # tokens whose pairs are held at once
+MIN_ACTIVATION = 1e-5  # activations up to it are left out, as in Delphi's own cache
+DEFAULT_SPLITS = 5  # Delphi's default; spans of 262,144 experts then fit 16 bits
+CHUNK_TOKENS = 256  # tokens whose (token, expert) pairs are held at once
 
 Entries = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]  # token rows, experts, scores; by row
 
 
 def module_name(run: Run, group: int) -> str:
-    """The module that gives a group's routing, by its name in the model."""
+    """Name in the model of the module that computes a group's routing."""
     return f"model.layers.{run.group_layers[group]}.router"
 
 
-def write_delphi(run: Run, path: Path, group: int, experts: Sequence[int] | None = None, splits: int = SPLITS) -> Path:
-    """Write a group's activations to ``path``/module, see ``Run.to_safetensors_coo``; returns that folder."""
+def write_delphi(
+    run: Run, path: str | Path, group: int, experts: Sequence[int] | None = None, splits: int = DEFAULT_SPLITS
+) -> Path:
+    """Write a group's activations as a latent cache of EleutherAI's Delphi and return the folder of its module.
+
+    Windows are those the model read, of the documents whose routing the run keeps. Scores come from the stored half
+    precision; those of 1e-5 and less are left out, as in Delphi's own cache. Start-of-text tokens have no activations.
+
+    Args:
+        run: the run.
+        path: folder of the cache; the group becomes a module in it, whose folder must not exist yet.
+        group: number of the group.
+        experts: flat ids; all by default, which takes eight bytes per token and active expert.
+        splits: number of files the experts are divided over.
+
+    Raises:
+        NotFoundError: there is no such group or expert.
+        BadInputError: ``experts`` is empty, ``splits`` is out of range, or the folder exists.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.interop import write_delphi
+        >>> run = open_run("runs/demo")
+        >>> folder = write_delphi(run, "delphi-cache", 0, run.top_experts(0, limit=3).index.tolist())
+        >>> folder.name
+        'model.layers.0.router'
+        >>> len(list(folder.glob("*.safetensors")))
+        5
+    """
+    path, group = Path(path), run.check_group(group)
     if experts is not None and not len(experts):
-        raise WorkbenchError("no experts were named; name some, or None for all.")
+        raise BadInputError("no experts were named; name at least one, or pass None for all.")
     if not 1 <= splits <= run.num_keys**2:
-        raise WorkbenchError(f"splits must lie in 1 .. {run.num_keys**2}, got {splits}.")
+        raise BadInputError(f"splits must lie in 1 .. {run.num_keys**2}, got {splits}.")
     windows = _Windows(run)
     bounds = np.linspace(0, run.num_keys**2, splits + 1).astype(np.int64)
     wide = max(np.diff(bounds).max(), *windows.tokens.shape) > 2**16
@@ -56,15 +84,15 @@ def write_delphi(run: Run, path: Path, group: int, experts: Sequence[int] | None
     with new_folder(path / module_name(run, group)) as folder, ExitStack() as files:
         spools = [[files.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(2)] for _ in range(splits)]
         for rows, expert, score in _entries(run, group, experts):
-            active = score > LEAST
+            active = score > MIN_ACTIVATION
             rows, expert, score = rows[active], expert[active], score[active]
             window, position = windows.of(rows)
             split = np.searchsorted(bounds, expert, side="right") - 1
             for number in np.unique(split):
-                here = split == number
-                places = (window[here], position[here], expert[here] - bounds[number])
+                inside = split == number
+                places = (window[inside], position[inside], expert[inside] - bounds[number])
                 spools[number][0].write(np.stack(places, 1).astype(kind).tobytes())
-                spools[number][1].write(score[here].astype(np.float16).tobytes())
+                spools[number][1].write(score[inside].astype(np.float16).tobytes())
         for number, (locations, activations) in enumerate(spools):
             count = activations.tell() // 2
             tensors: dict[str, Any] = {
@@ -78,11 +106,11 @@ def write_delphi(run: Run, path: Path, group: int, experts: Sequence[int] | None
 
 
 class _Windows:
-    """The context windows of the documents whose routing the run holds.
+    """The context windows of the documents whose routing the run keeps.
 
     Attributes:
-        tokens: (windows, width) int64 ids as the model read them, the start-of-text token included; a window that a
-            document ends in is filled up with ``padding``.
+        tokens: (windows, width) int64 ids as the model read them, the start-of-text token included; the last
+            window of a document is filled up with ``padding``.
         padding: the tokenizer's padding token, or its end-of-text token, or 0.
     """
 
@@ -91,45 +119,38 @@ class _Windows:
         tokenizer = run.tokenizer()
         known = () if tokenizer is None else (tokenizer.pad_token_id, tokenizer.eos_token_id)
         self.padding = next((token for token in known if token is not None), 0)
-        width = int(run.manifest["settings"]["context"])
-        bos = documents["bos"].notna().to_numpy(np.int64)
-        self._row, counts = documents["row"].to_numpy(), documents["tokens"].to_numpy()
-        spans = -(-(counts + bos) // width)
-        self._cell = (np.cumsum(spans) - spans) * width + bos - self._row  # of a row: add the row
-        self._width = width
-        tokens = np.full((int(spans.sum()), width), self.padding, np.int64)
-        rows = np.repeat(self._row - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-        flat = tokens.reshape(-1)
-        flat[rows + np.repeat(self._cell, counts)] = run.tokens(rows)["token"]
-        opens = bos > 0
-        flat[(self._cell + self._row)[opens] - 1] = documents["bos"][opens].to_numpy(np.int64)
+        self._geometry = geometry = run.geometry_of(documents)  # numbers the windows of these documents alone
+        tokens = np.full((int(geometry.window_counts.sum()), geometry.width), self.padding, np.int64)
+        rows = np.repeat(geometry.row - (np.cumsum(geometry.tokens) - geometry.tokens), geometry.tokens)
+        rows += np.arange(len(rows))
+        tokens[self.of(rows)] = run.tokens(rows)["token"]
+        opens = geometry.bos > 0
+        tokens[geometry.window[opens], 0] = documents["bos"][opens].to_numpy(np.int64)
         self.tokens = tokens
 
     def of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Window and position of token rows."""
-        document = np.searchsorted(self._row, rows, side="right") - 1
-        window, position = np.divmod(rows + self._cell[document], self._width)
-        return window, position
+        return self._geometry.windows(*self._geometry.places(rows))
 
 
 def _entries(run: Run, group: int, experts: Sequence[int] | None) -> Iterator[Entries]:
-    """Activations in order of their token rows, in pieces: of all experts, or of some."""
+    """Activations of all experts, or of the named ones, in pieces, sorted by token row."""
     if experts is None:
-        for begin in range(0, run.tokens_total, CHUNK):
-            pairs = expand(*run.sides(slice(begin, begin + CHUNK), group), run.heads, run.num_keys)
+        for begin in range(0, run.tokens_total, CHUNK_TOKENS):
+            pairs = expand(*run.sides(slice(begin, begin + CHUNK_TOKENS), group), run.heads, run.num_keys)
             yield pairs.token + begin, pairs.expert, pairs.score
     else:
         wanted = sorted(set(experts))
-        found = [run.activations(group, expert) for expert in wanted]
-        row = np.concatenate([table["row"].to_numpy() for table in found])
-        expert = np.repeat(np.array(wanted, np.int64), [len(table) for table in found])
-        score = np.concatenate([table["score"].to_numpy() for table in found])
+        tables = [run.activations(group, expert) for expert in wanted]
+        row = np.concatenate([table["row"].to_numpy() for table in tables])
+        expert = np.repeat(np.array(wanted, np.int64), [len(table) for table in tables])
+        score = np.concatenate([table["score"].to_numpy() for table in tables])
         order = np.argsort(row, kind="stable")
         yield row[order], expert[order], score[order]
 
 
 def _write_safetensors(path: Path, tensors: dict[str, tuple[str, list[int], bytes | IO[bytes]]]) -> None:
-    """A safetensors file from bytes and files of bytes, so that no tensor need fit into memory.
+    """Write a safetensors file from bytes and open files, so that no tensor has to fit into memory.
 
     The format: the header's length (8 bytes, little-endian), a JSON header, then the tensors' bytes.
     """
@@ -152,7 +173,7 @@ def _write_safetensors(path: Path, tensors: dict[str, tuple[str, list[int], byte
 
 
 def _config(run: Run, windows: _Windows, splits: int) -> dict[str, Any]:
-    """What Delphi's `CacheConfig` says of a cache, and the model."""
+    """The fields of Delphi's `CacheConfig`, and the model."""
     return {
         "dataset_repo": run.manifest["corpus"]["path"],
         "dataset_split": "",

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all."""
+"""Writing a folder so that it exists complete or not at all."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import WorkbenchError
-from ..store.files import TEMPORARY
+from ..errors import BadInputError
+from ..store.schema import TEMPORARY
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder beside ``path`` to fill; renamed to it at the end, removed on an exception.
+    """A folder beside ``path`` to fill; renamed to ``path`` at the end, removed on an exception.
 
     Raises:
-        WorkbenchError: there is something at ``path``.
+        BadInputError: something exists at ``path``.
     """
     if path.exists():
-        raise WorkbenchError(f"{path} exists; remove it or name another place.")
+        raise BadInputError(f"{path} exists; remove it or name another folder.")
     temporary = path.with_name(path.name + TEMPORARY)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

@@ -1,12 +1,7 @@
-"""Reports: what the workbench knows about an expert, a label, a text, an edit or two runs, as one file to hand on."""
+"""Reports: what the workbench knows about an expert, a label, a text, an edit or two runs, as one file to share."""
 
 from __future__ import annotations
 
-from .comparison import comparison_report
-from .edit import edit_report
-from .expert import expert_report
-from .files import KINDS
-from .label import label_report
-from .text import text_report
+import lazy_loader
 
-__all__ = ["KINDS", "comparison_report", "edit_report", "expert_report", "label_report", "text_report"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

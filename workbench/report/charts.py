@@ -15,7 +15,7 @@ FEW_BINS = 10
 
 
 class Bar(NamedTuple):
-    """A bar of a histogram: its height in 0..1 of the chart, and the range it stands for and its tokens."""
+    """A bar of a histogram: its height as a fraction of the chart, its range of scores, and its tokens."""
 
     height: float
     low: float
@@ -24,13 +24,13 @@ class Bar(NamedTuple):
 
 
 def used_bins(table: pd.DataFrame) -> pd.DataFrame:
-    """The ranges of a histogram (low, high, count) from the first one with a count to the last."""
+    """The bins of a histogram (low, high, count) from the first that is not empty to the last."""
     used = np.flatnonzero(table["count"])
     return table.iloc[used[0] : used[-1] + 1]
 
 
 def histogram_bars(rows: Sequence[dict[str, Any]]) -> list[Bar]:
-    """The bars of a histogram on a logarithmic count axis, one for each range; an empty one has height 0.
+    """The bars of a histogram on a logarithmic count axis, one per bin; an empty bin has height 0.
 
     Args:
         rows: low, high, count of each range, in order.
@@ -48,18 +48,18 @@ def histogram_lines(rows: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
 
 
 def histogram_ticks(bins: int) -> range:
-    """Which edges of a histogram's bins have room for their number: all of a few, a third of many, always the last."""
+    """Edges of a histogram's bins that are numbered: all if there are few bins, else every third; always the last."""
     return range(bins % 3, bins + 1, 3) if bins > FEW_BINS else range(bins + 1)
 
 
 def interval_reach(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
-    """Ends of an axis that holds every rise, both ends of its interval, and 0; rows have rise, low and high."""
+    """Ends of an axis that holds 0 and every rise with its interval; rows have rise, low and high."""
     ends = [0.0, *(row[name] for row in rows for name in ("rise", "low", "high"))]
     return min(ends), max(ends)
 
 
 def density_cells(first: np.ndarray, second: np.ndarray, cells: int) -> tuple[np.ndarray, float, float]:
-    """How many points fall into each cell of a square of logarithmic axes, and the ends of both axes in powers of ten.
+    """Number of points in each cell of a square with logarithmic axes, and the ends of both axes as powers of ten.
 
     Args:
         first, second: (n,) positive numbers, of the horizontal and the vertical axis.

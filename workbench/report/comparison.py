@@ -1,4 +1,4 @@
-"""The report of two runs side by side: what became of each label's experts, and which experts changed most."""
+"""The report of two runs side by side: how each label's experts changed, and which experts changed most."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import read_mask
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 from .charts import density_cells
-from .files import Report, check_kind, encode, plain, records, save
+from .files import Document, encode, plain, records, save
+from .kinds import check_kind
 from .label import top_tokens
 from .origin import analysis, origin
 
@@ -25,7 +26,7 @@ COLUMNS = ("tokens", "mass", "rate", "specialised")
 
 
 def _experts(run: Run, group: int) -> pd.DataFrame:
-    """Every expert seen, index `expert`: tokens, mass, rate (mass a token of the corpus), specialised."""
+    """Every active expert, indexed by `expert`: tokens, mass, rate (mass per token of the corpus), specialised."""
     table = run.experts(group)[["tokens", "mass"]]
     derived = analysis(run, group)
     label = pd.Series("", table.index) if derived is None else derived["specialised"].reindex(table.index).astype(str)
@@ -33,20 +34,20 @@ def _experts(run: Run, group: int) -> pd.DataFrame:
 
 
 def joined(run: Run, other: Run) -> pd.DataFrame:
-    """Every expert that either run has seen, one row each.
+    """Every expert that is active in either run, one row per expert.
 
     Returns:
         Columns group and expert, then :data:`COLUMNS` of ``run`` and, with the prefix ``other_``, of ``other`` (0 and
-        "" where a run has not seen the expert), and change: the difference of the rates, ``other_rate - rate``.
+        "" where the expert is never active), and change: the difference of the rates, ``other_rate - rate``.
 
     Raises:
-        WorkbenchError: the runs differ in groups or keys, so an expert of one has no counterpart in the other.
+        UnsupportedError: the runs differ in groups or keys, so an expert of one has no counterpart in the other.
     """
     shape = [(len(one.groups), one.num_keys, one.manifest["model"]["decompose"]) for one in (run, other)]
     if shape[0] != shape[1]:
-        said = [f"{groups} groups of {keys} x {keys} experts ({kind})" for groups, keys, kind in shape]
-        raise WorkbenchError(
-            f"{run.path} has {said[0]} and {other.path} has {said[1]}: their experts have no counterparts to compare."
+        sizes = [f"{groups} groups of {keys} x {keys} experts ({kind})" for groups, keys, kind in shape]
+        raise UnsupportedError(
+            f"{run.path} has {sizes[0]} and {other.path} has {sizes[1]}: their experts have no counterparts to compare."
         )
     tables = []
     for group in run.groups:
@@ -60,7 +61,7 @@ def joined(run: Run, other: Run) -> pd.DataFrame:
 
 
 def _group(table: pd.DataFrame, labels: list[str]) -> dict[str, Any]:
-    """How far the two runs agree on the experts of one group."""
+    """How similar the two runs are in the experts of one group."""
     both = table[(table["tokens"] > 0) & (table["other_tokens"] > 0)]
     first, second = (table[name].to_numpy() for name in ("rate", "other_rate"))
     shares = np.minimum(first / (first.sum() or 1.0), second / (second.sum() or 1.0))
@@ -90,11 +91,11 @@ def _masking(run: Run) -> dict[str, Any] | None:
     return {name: known[name] for name in ("delta_target", "delta_others", "selectivity", "control_target")}
 
 
-def comparison_document(run: Run, other: Run) -> Report:
-    """The report of two runs, before it takes a form.
+def comparison_document(run: Run, other: Run) -> Document:
+    """The report of two runs, before it is written in a format.
 
     Raises:
-        WorkbenchError: the runs' experts have no counterparts in each other.
+        UnsupportedError: the runs' experts have no counterparts in each other.
     """
     table = joined(run, other)
     labels = ["", *dict.fromkeys([*run.labels, *other.labels])]
@@ -113,27 +114,37 @@ def comparison_document(run: Run, other: Run) -> Report:
     }
     table.insert(0, "other_run", content["other"]["run"])
     table.insert(0, "run", content["origin"]["run"])
-    return Report("comparison.html.j2", content, table)
+    return Document("comparison.html.j2", content, table)
 
 
 def _tokens(run: Run, other: Run, group: int, expert: int) -> list[list[str]]:
-    """The expert's top tokens in each of the runs."""
+    """The expert's top tokens in each run."""
     return [top_tokens(one, group, expert, TOP_TOKENS) for one in (run, other)]
 
 
 def comparison_report(run: Run, other: Run, kind: str, out: str | Path) -> None:
-    """Writes the report of two runs: of two models of one shape, of a model before and after an edit or fine-tuning,
-    or of one model on two corpora.
+    """Write the report of two runs: of two models of the same shape, of a model before and after an edit or
+    fine-tuning, or of one model on two corpora.
 
     Args:
         run, other: opened runs whose models have the same groups and keys.
-        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (a row for each expert that
-            either has seen; Parquet's metadata holds the rest under ``monet.report``).
-        out: the file; one that exists is replaced.
+        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per expert that is
+            active in either run; Parquet's metadata holds the rest under ``monet.report``).
+        out: the file; an existing one is replaced.
 
     Raises:
-        WorkbenchError: runs whose experts have no counterparts in each other, an unknown format, or ``out`` cannot be
-            written.
+        UnsupportedError: the runs' experts have no counterparts in each other.
+        NotFoundError: the folder of ``out`` is missing.
+        BadInputError: the format is unknown, or ``out`` cannot be written.
+
+    Example:
+        >>> import json
+        >>> from workbench import open_run
+        >>> from workbench.report import comparison_report
+        >>> run = open_run("runs/demo")
+        >>> comparison_report(run, run, "json", "same.json")
+        >>> round(json.load(open("same.json"))["groups"]["0"]["mass_shared"], 6)
+        1.0
     """
     check_kind(kind)
     save(encode(comparison_document(run, other), kind), out)

@@ -1,4 +1,4 @@
-"""The report of an edit: which experts it scales, and what the model loses and writes under it."""
+"""The report of an edit: which experts it scales, and how loss and generated text change under it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..analysis import EditEffect, measure_edit
-from ..errors import WorkbenchError
+from ..errors import BadInputError, DamagedError, NotFoundError
 from ..store.text import token_pieces
-from .files import Report, check_kind, encode, records, save
+from .files import Document, encode, records, save
+from .kinds import check_kind
 from .origin import analysis, origin
 
 if TYPE_CHECKING:
@@ -22,26 +23,29 @@ if TYPE_CHECKING:
     from ..store import Run
 
 HARDEST = 10  # documents listed
-OPENING = 40  # tokens of a document shown, and read before writing
-WRITTEN = 32  # tokens that the model writes
+OPENING = 40  # first tokens of a document, shown and used as the prompt
+WRITTEN = 32  # tokens that the model generates
 
 
-def read_edit(path: str | Path) -> ExpertEdit:
+def load_edit(path: str | Path) -> ExpertEdit:
     """An edit saved by ``ExpertEdit.save``.
 
     Raises:
-        WorkbenchError: there is none at ``path``.
+        NotFoundError: there is no file at ``path``.
+        DamagedError: the file holds no edit.
     """
     from monet_model import ExpertEdit
 
+    if not Path(path).is_file():
+        raise NotFoundError(f"there is no expert edit at {path}; save one with ExpertEdit.save or `monet edit`.")
     try:
         return ExpertEdit.load(path)
     except ValueError as error:
-        raise WorkbenchError(str(error)) from error
+        raise DamagedError(str(error)) from error
 
 
 def _experts(run: Run, edit: ExpertEdit) -> pd.DataFrame:
-    """One row an edited expert: group, expert, factor, specialised ("" without a label or an analysis)."""
+    """One row per edited expert: group, expert, factor, specialised ("" without a label or an analysis)."""
     tables = []
     for group, layer in zip(run.groups, run.group_layers, strict=True):
         if layer not in edit.experts:
@@ -54,9 +58,9 @@ def _experts(run: Run, edit: ExpertEdit) -> pd.DataFrame:
 
 
 def _hardest(run: Run, effect: EditEffect) -> list[dict[str, Any]]:
-    """The documents whose mean loss rises most, with the tokens they begin with."""
-    found = effect.documents.assign(rise=lambda d: (d["edited_loss"] - d["loss"]) / d["tokens"])
-    found = found.sort_values("rise", ascending=False, kind="stable").head(HARDEST)
+    """The documents whose mean loss rises most, with their first tokens."""
+    documents = effect.documents.assign(rise=lambda d: (d["edited_loss"] - d["loss"]) / d["tokens"])
+    documents = documents.sort_values("rise", ascending=False, kind="stable").head(HARDEST)
     known = run.documents.set_index("doc")
     return [
         {
@@ -67,7 +71,7 @@ def _hardest(run: Run, effect: EditEffect) -> list[dict[str, Any]]:
             "rise": row["rise"],
             "opening": _opening(run, int(known.loc[row["doc"], "row"]), row["tokens"]),
         }
-        for row in records(found)
+        for row in records(documents)
     ]
 
 
@@ -80,19 +84,18 @@ def _opening(run: Run, row: int, tokens: int) -> list[str]:
 def _writing(
     run: Run, model: MonetForCausalLM, matrices: Mapping[int, Tensor], effect: EditEffect
 ) -> list[dict[str, Any]]:
-    """For the longest measured document of each label: how it begins, and what the model writes then, greedily."""
+    """For the longest measured document of each label: its first tokens, and the model's greedy continuation."""
     tokenizer = run.tokenizer()
     if tokenizer is None:
         return []
-    found = []
-    documents = run.documents.set_index("doc")
+    written = []
     for label in run.labels:
-        mine = effect.documents[effect.documents["label"] == label]
-        known = documents.loc[mine.loc[mine["tokens"].idxmax(), "doc"]]
-        row, bos = int(known["row"]), known["bos"]
-        prompt = run.tokens(slice(row, row + min(OPENING, int(known["tokens"]))))["token"].tolist()
-        ids = torch.tensor([[*([] if pd.isna(bos) else [int(bos)]), *prompt]], device=model.device)
-        said = []
+        measured = effect.documents[effect.documents["label"] == label]
+        doc = int(measured.loc[measured["tokens"].idxmax(), "doc"])
+        bos = int(run.geometry.bos[doc])
+        opening = run.input_ids(doc)[: bos + OPENING]
+        prompt, ids = opening[bos:].tolist(), torch.tensor(opening[None], device=model.device)
+        continuations = []
         for edits in ({}, matrices):
             with model.edit_experts(edits), torch.inference_mode():
                 out = model.generate(  # type: ignore[misc]
@@ -102,19 +105,23 @@ def _writing(
                     do_sample=False,
                     pad_token_id=model.config.eos_token_id,
                 )
-            said.append(token_pieces(tokenizer, out[0, ids.shape[1] :].tolist()))
-        found.append({"label": label, "prompt": token_pieces(tokenizer, prompt), "without": said[0], "with": said[1]})
-    return found
+            continuations.append(token_pieces(tokenizer, out[0, ids.shape[1] :].tolist()))
+        shown = token_pieces(tokenizer, prompt)
+        written.append({"label": label, "prompt": shown, "without": continuations[0], "with": continuations[1]})
+    return written
 
 
-def edit_document(run: Run, model: MonetForCausalLM, edit: ExpertEdit, name: str, *, progress: bool = False) -> Report:
-    """The report of an edit called ``name``, before it takes a form; ``model`` is the run's.
+def edit_document(
+    run: Run, model: MonetForCausalLM, edit: ExpertEdit, name: str, *, progress: bool = False
+) -> Document:
+    """The report of an edit called ``name``, before it is written in a format; ``model`` is the run's.
 
     Raises:
-        WorkbenchError: the edit names no expert or belongs to another model, or as ``measure_edit``.
+        BadInputError: the edit names no expert.
+        UnsupportedError: it belongs to another model; and all that ``measure_edit`` raises.
     """
     if not len(edit):
-        raise WorkbenchError(f"the edit {name} names no experts.")
+        raise BadInputError(f"the edit {name} names no experts.")
     effect = measure_edit(run, model, edit, progress=progress)
     experts = _experts(run, edit)
     counts = experts.groupby(["specialised", "group"], sort=True).size()
@@ -139,28 +146,43 @@ def edit_document(run: Run, model: MonetForCausalLM, edit: ExpertEdit, name: str
     table = effect.labels.copy()
     table.insert(0, "edit", name)
     table.insert(0, "run", content["origin"]["run"])
-    return Report("edit.html.j2", content, table)
+    return Document("edit.html.j2", content, table)
 
 
 def edit_report(run: Run, edit: str | Path, kind: str, out: str | Path, *, progress: bool = False) -> None:
-    """Writes the report of an edit: the run's model with it and without it.
+    """Write the report of an edit: the run's model with it and without it.
 
     Args:
         run: the opened run; its model must be where the run says it is.
         edit: file of an ``ExpertEdit``.
-        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (a row a label; Parquet's
+        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per label; Parquet's
             metadata holds the rest under ``monet.report``).
-        out: the file; one that exists is replaced.
-        progress: show tokens, rate and time left.
+        out: the file; an existing one is replaced.
+        progress: show a progress bar.
 
     Raises:
-        WorkbenchError: a file that holds no edit, or one of another model; an unknown format; a run without model, of
-            one label, or with fewer than two documents of a label; or ``out`` cannot be written.
+        NotFoundError: there is no such edit or model, or the folder of ``out`` is missing.
+        DamagedError: the file holds no edit.
+        UnsupportedError: the edit belongs to another model.
+        BadInputError: the format is unknown, the run has a single label or fewer than two documents of one, or
+            ``out`` cannot be written.
+
+    Example:
+        >>> import pandas as pd
+        >>> import torch
+        >>> from monet_model import ExpertEdit, MonetForCausalLM
+        >>> from workbench import open_run
+        >>> from workbench.report import edit_report
+        >>> run = open_run("runs/demo")
+        >>> model = MonetForCausalLM.from_pretrained(run.model_path)
+        >>> ExpertEdit.from_experts(model, {run.group_layers[0]: torch.arange(9)}).save("nine.safetensors")
+        >>> edit_report(run, "nine.safetensors", "csv", "nine.csv")
+        >>> set(pd.read_csv("nine.csv")["label"]) == set(run.labels)
+        True
     """
-    from .reading import model_of
+    from ..analysis.run_model import load_run_model
 
     check_kind(kind)
-    found = read_edit(edit)
-    save(
-        encode(edit_document(run, model_of(run, run.model_path), found, Path(edit).name, progress=progress), kind), out
-    )
+    loaded = load_edit(edit)
+    document = edit_document(run, load_run_model(run), loaded, Path(edit).name, progress=progress)
+    save(encode(document, kind), out)

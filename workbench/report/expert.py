@@ -6,11 +6,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..analysis.specialisation.shares import label_shares
+from ..errors import NotFoundError
+from ..store.address import Expert
 from .charts import used_bins
-from .files import Report, check_kind, encode, plain, records, save
+from .files import Document, encode, plain, records, save
+from .kinds import check_kind
 from .origin import analysis, origin
 
 if TYPE_CHECKING:
@@ -26,11 +31,11 @@ class Example:
 
     Attributes:
         score: routing score of the expert at the token.
-        label, source: of the document; ``source`` is empty where the corpus named none.
+        label, source: of the document; ``source`` is empty where the corpus names none.
         doc, position: number of the document, and of the token in it.
-        texts, scores: the tokens around it and the expert's score at each; 0 too where the run holds no routing.
+        texts, scores: the tokens around it and the expert's score at each; 0 also where the run keeps no routing.
         at: which of them is the token itself.
-        cut_before, cut_after: whether the window goes on past what is given.
+        cut_before, cut_after: whether the window continues beyond the tokens shown.
     """
 
     score: float
@@ -45,18 +50,18 @@ class Example:
     cut_after: bool
 
 
-def examples(run: Run, group: int, expert: int, n: int) -> list[Example]:
+def examples(run: Run, expert: Expert, n: int) -> list[Example]:
     """An expert's ``n`` highest-scoring tokens in context, best first; fewer where the run keeps fewer."""
-    return in_context(run, group, expert, run.examples(group, expert, n))
+    return in_context(run, expert, run.examples(*expert, n=n))
 
 
-def in_context(run: Run, group: int, expert: int, table: pd.DataFrame) -> list[Example]:
-    """The tokens of a table as ``Run.examples`` and ``Run.quantile_examples`` give them, in context, in its order."""
-    found = []
-    around = run.contexts(group, expert, table["row"], BEFORE, AFTER).fillna({"score": 0.0})
+def in_context(run: Run, expert: Expert, table: pd.DataFrame) -> list[Example]:
+    """The tokens of ``Run.examples`` or ``Run.examples_by_score`` in context, in the table's order."""
+    shown = []
+    around = run.contexts(*expert, table["row"], BEFORE, AFTER).fillna({"score": 0.0})
     for number, near in around.groupby("example"):
         row = table.iloc[int(number)]
-        found.append(
+        shown.append(
             Example(
                 score=float(row["score"]),
                 label=row["label"],
@@ -70,75 +75,79 @@ def in_context(run: Run, group: int, expert: int, table: pd.DataFrame) -> list[E
                 cut_after=bool(near["right"].iloc[-1]),
             )
         )
-    return found
+    return shown
 
 
 def label_use(run: Run, row: pd.Series) -> pd.DataFrame:
-    """How an expert is used for each label, the most used first.
+    """How an expert is used for each label, largest share first.
 
     Args:
         run: the run.
         row: the expert's row of ``run.experts(group)``.
 
     Returns:
-        Columns label, tokens (where it is active), mass (sum of scores), rate (mass a token of the label), and share
-        (the rate as a part of the sum of rates over the labels, so that a label's size does not count).
+        One row per label, with columns
+
+        - label
+        - tokens: at which the expert is active
+        - mass: sum of its scores
+        - rate: mass per token of the label
+        - share: rate divided by the sum of rates, see :func:`~workbench.analysis.specialisation.shares.label_shares`
     """
-    use = pd.DataFrame({"label": run.labels})
-    use["tokens"] = [int(row[f"tokens:{label}"]) for label in run.labels]
-    use["mass"] = [float(row[f"mass:{label}"]) for label in run.labels]
-    sizes = run.label_tokens.reindex(run.labels).to_numpy(dtype=float)
-    use["rate"] = (use["mass"] / sizes).where(sizes > 0, 0.0)
-    use["share"] = use["rate"] / (use["rate"].sum() or 1.0)
+    mass = np.array([row[f"mass:{label}"] for label in run.labels], np.float64)
+    sizes = run.label_tokens.reindex(run.labels).to_numpy(np.float64)
+    use = pd.DataFrame(
+        {
+            "label": run.labels,
+            "tokens": [int(row[f"tokens:{label}"]) for label in run.labels],
+            "mass": mass,
+            "rate": np.divide(mass, sizes, out=np.zeros_like(mass), where=sizes > 0),
+            "share": label_shares(mass, sizes),
+        }
+    )
     return use.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
-def mass_rank(mass: pd.Series, expert: int) -> int:
-    """Rank of an expert by mass, from 1; ties fall to the lower id. ``mass`` is indexed by expert."""
-    own = mass.loc[expert]
-    return int((mass > own).sum() + (mass.index[mass == own] < expert).sum()) + 1
+def mass_ranking(mass: pd.Series) -> NDArray[np.int64]:
+    """Ids by mass, largest first; of equal ones the lower id comes first. ``mass`` is indexed by expert, rising."""
+    ids: NDArray[np.int64] = mass.index.to_numpy()
+    return ids[np.argsort(-mass.to_numpy(), kind="stable")]
 
 
-def _content(run: Run, group: int, expert: int) -> dict[str, Any]:
-    if group not in run.groups:
-        known = ", ".join(map(str, run.groups))
-        raise WorkbenchError(f"there is no group {group} in {run.path}; it has the groups {known}.")
-    if not 0 <= expert < run.num_keys**2:
-        raise WorkbenchError(f"there is no expert {expert} in group {group}; ids run from 0 to {run.num_keys**2 - 1}.")
+def _content(run: Run, expert: Expert) -> dict[str, Any]:
+    group, number = run.check_group(expert.group), run.check_expert(expert.id)
     table = run.experts(group)
-    if expert not in table.index:
-        raise WorkbenchError(
-            f"expert {group}:{expert} is never active on this run's corpus; there is nothing to report."
-        )
-    row, derived = table.loc[expert], analysis(run, group)
-    i, j = divmod(expert, run.num_keys)
+    if number not in table.index:
+        raise NotFoundError(f"expert {expert} is never active on this run's corpus; there is nothing to report.")
+    row, derived = table.loc[number], analysis(run, group)
+    i, j = divmod(number, run.num_keys)
     return {
         "report": "expert",
         "origin": origin(run),
         "expert": {
             "group": group,
             "router_layer": run.group_layers[run.groups.index(group)],
-            "expert": expert,
+            "expert": number,
             "i": i,
             "j": j,
-            "rank_by_mass": mass_rank(table["mass"], expert),
+            "rank_by_mass": int((mass_ranking(table["mass"]) == number).argmax()) + 1,
             "active_experts": len(table),
             **{name: plain(row[name]) for name in ("mass", "mean", "max")},
             "tokens": int(row["tokens"]),
             "analysed": derived is not None,
-            "specialised": None if derived is None else derived.loc[expert, "specialised"],
-            "confirmed": None if derived is None else bool(derived.loc[expert, "confirmed"]),
-            "ratio": None if derived is None else plain(derived.loc[expert, "ratio"]),
-            "monosemanticity": None if derived is None else plain(derived.loc[expert, "score"]),
+            "specialised": None if derived is None else derived.loc[number, "specialised"],
+            "confirmed": None if derived is None else bool(derived.loc[number, "confirmed"]),
+            "ratio": None if derived is None else plain(derived.loc[number, "ratio"]),
+            "monosemanticity": None if derived is None else plain(derived.loc[number, "monosemanticity"]),
         },
         "labels": records(label_use(run, row)),
-        "histogram": records(used_bins(run.histogram(group, expert))),
-        "examples": [asdict(example) for example in examples(run, group, expert, EXAMPLES)],
+        "histogram": records(used_bins(run.histogram(*expert))),
+        "examples": [asdict(example) for example in examples(run, expert, EXAMPLES)],
     }
 
 
 def _table(content: dict[str, Any]) -> pd.DataFrame:
-    """A row an example."""
+    """One row per example."""
     expert = content["expert"]
     rows = [
         {
@@ -160,30 +169,41 @@ def _table(content: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def expert_document(run: Run, group: int, expert: int) -> Report:
-    """The report of an expert, before it takes a form.
+def expert_document(run: Run, expert: Expert) -> Document:
+    """The report of an expert, before it is written in a format.
 
     Raises:
-        WorkbenchError: the run has no such group or expert, or the expert is never active.
+        NotFoundError: the run has no such group or expert, or the expert is never active.
     """
-    content = _content(run, group, expert)
-    return Report("expert.html.j2", content, _table(content))
+    content = _content(run, expert)
+    return Document("expert.html.j2", content, _table(content))
 
 
 def expert_report(run: Run, group: int, expert: int, kind: str, out: str | Path) -> None:
-    """Writes the report of one expert.
+    """Write the report of one expert.
 
     Args:
         run: the opened run.
-        group: number of the routing group.
+        group: number of the layer group.
         expert: flat id, i * E + j.
-        kind: ``html`` (one page with everything), ``json`` (the same as data), ``csv`` or ``parquet`` (a row an
+        kind: ``html`` (one page with everything), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per
             example; Parquet's metadata holds the rest under ``monet.report``).
-        out: the file; one that exists is replaced.
+        out: the file; an existing one is replaced.
 
     Raises:
-        WorkbenchError: an unknown group, expert or format, an expert that is never active, or ``out`` cannot be
-            written.
+        NotFoundError: there is no such group or expert, the expert is never active, or the folder of ``out`` is
+            missing.
+        BadInputError: the format is unknown, or ``out`` cannot be written.
+
+    Example:
+        >>> import json
+        >>> from workbench import open_run
+        >>> from workbench.report import expert_report
+        >>> run = open_run("runs/demo")
+        >>> strongest = int(run.experts(0)["mass"].idxmax())
+        >>> expert_report(run, 0, strongest, "json", "expert.json")
+        >>> json.load(open("expert.json"))["expert"]["rank_by_mass"]
+        1
     """
     check_kind(kind)
-    save(encode(expert_document(run, group, expert), kind), out)
+    save(encode(expert_document(run, Expert(group, expert)), kind), out)

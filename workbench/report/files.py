@@ -12,13 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError, NotFoundError
 from ..store.files import replacing
+from .kinds import KINDS, check_kind
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a report says, before it takes a form.
+class Document:
+    """A report before it is written in a format.
 
     Attributes:
         template: the HTML template in ``templates/``.
@@ -31,22 +32,22 @@ class Report:
     table: pd.DataFrame
 
 
-def _html(report: Report) -> bytes:
+def _html(report: Document) -> bytes:
     from .render import render
 
     return render(report.template, report.content).encode()
 
 
-def _json(report: Report) -> bytes:
+def _json(report: Document) -> bytes:
     return (json.dumps(report.content, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _csv(report: Report) -> bytes:
-    return report.table.to_csv(index=False).encode()
+def _csv(report: Document) -> bytes:
+    return str(report.table.to_csv(index=False)).encode()
 
 
-def _parquet(report: Report) -> bytes:
-    """The table, with everything else the report holds in the file's metadata under ``monet.report``."""
+def _parquet(report: Document) -> bytes:
+    """The table; the file's metadata holds the whole report under ``monet.report``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -57,54 +58,44 @@ def _parquet(report: Report) -> bytes:
     return buffer.getvalue()
 
 
-_WRITERS: dict[str, Callable[[Report], bytes]] = {"html": _html, "json": _json, "csv": _csv, "parquet": _parquet}
-KINDS = tuple(_WRITERS)
+_WRITERS: dict[str, Callable[[Document], bytes]] = dict(zip(KINDS, (_html, _json, _csv, _parquet), strict=True))
 
 
-def check_kind(kind: str) -> None:
-    """Refuses a format there is no writer for, before anything is computed.
-
-    Raises:
-        WorkbenchError: the format is none of :data:`KINDS`.
-    """
-    if kind not in _WRITERS:
-        raise WorkbenchError(f"there is no report format {kind!r}; choose one of {', '.join(KINDS)}.")
-
-
-def encode(report: Report, kind: str) -> bytes:
+def encode(report: Document, kind: str) -> bytes:
     """The bytes of a report's file.
 
     Raises:
-        WorkbenchError: the format is none of :data:`KINDS`.
+        BadInputError: the format is none of :data:`KINDS`.
     """
     check_kind(kind)
     return _WRITERS[kind](report)
 
 
 def save(content: bytes, out: str | Path) -> None:
-    """Writes a file whole, in place of one already there, or not at all.
+    """Write a file whole, in place of any that exists, or not at all.
 
     Raises:
-        WorkbenchError: a folder is in the way, the file's own folder is missing, or it cannot be written.
+        NotFoundError: the folder of the file does not exist.
+        BadInputError: the path is a folder, or cannot be written.
     """
     path = Path(out)
     if path.is_dir():
-        raise WorkbenchError(f"{path} is a folder; name the file to write the report to.")
+        raise BadInputError(f"{path} is a folder; name the file to write the report to.")
     if not path.parent.is_dir():
-        raise WorkbenchError(f"there is no folder {path.parent} to write the report to; make it first.")
+        raise NotFoundError(f"there is no folder {path.parent} to write the report to; make it first.")
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise WorkbenchError(f"the report cannot be written to {path}: {error.strerror}.") from error
+        raise BadInputError(f"the report cannot be written to {path}: {error.strerror}.") from error
 
 
 def plain(value: Any) -> Any:
-    """A number or text of a table as JSON has it; None where it is missing."""
+    """A number or text of a table as a JSON type; None where it is missing."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as JSON has them."""
+    """The rows of a table as JSON types."""
     return [{name: plain(value) for name, value in row.items()} for row in table.to_dict("records")]

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import read_mask
-from ..errors import WorkbenchError
-from .files import Report, check_kind, encode, plain, records, save
+from ..errors import NotAnalysedError
+from .files import Document, encode, plain, records, save
+from .kinds import check_kind
 from .origin import analysis, origin
 
 if TYPE_CHECKING:
@@ -26,19 +27,23 @@ def top_tokens(run: Run, group: int, expert: int, n: int) -> list[str]:
     return list(dict.fromkeys(run.examples(group, expert, 4 * n)["token_text"]))[:n]
 
 
-def specialists(run: Run, group: int, label: str) -> pd.DataFrame:
+def specialised_experts(run: Run, group: int, label: str) -> pd.DataFrame:
     """The experts of a group that are specialised in a label, those with most mass on it first.
 
     Returns:
-        Columns group, expert, tokens, mass, mean, max, label_tokens and label_mass (its part on the label), and
-        monosemanticity.
+        One row per expert, with columns
+
+        - group, expert
+        - tokens, mass, mean, max: as ``run.experts(group)`` has them
+        - label_tokens, label_mass: the part of tokens and mass that is on the label
+        - monosemanticity
 
     Raises:
-        WorkbenchError: the run has not been analysed.
+        NotAnalysedError: the run has not been analysed.
     """
     derived = analysis(run, group)
     if derived is None:
-        raise WorkbenchError(
+        raise NotAnalysedError(
             f"{run.path} has not been analysed, so no expert has a label; run `monet analyze {run.path}`."
         )
     chosen = derived.index[derived["specialised"] == label]
@@ -46,7 +51,7 @@ def specialists(run: Run, group: int, label: str) -> pd.DataFrame:
     table = rows[["tokens", "mass", "mean", "max"]].assign(
         label_tokens=rows[f"tokens:{label}"],
         label_mass=rows[f"mass:{label}"],
-        monosemanticity=derived.loc[chosen, "score"],
+        monosemanticity=derived.loc[chosen, "monosemanticity"],
     )
     table = table.sort_values("label_mass", ascending=False, kind="stable").rename_axis("expert").reset_index()
     table.insert(0, "group", group)
@@ -54,7 +59,7 @@ def specialists(run: Run, group: int, label: str) -> pd.DataFrame:
 
 
 def mask_row(result: MaskResult, label: str) -> dict[str, Any] | None:
-    """What removing a label's experts did, as JSON types; None where the label had no part in the masking."""
+    """Effect of removing a label's experts, as JSON types; None where the label was not masked."""
     if label not in result.rows:
         return None
     at, own = result.rows.index(label), result.labels.index(label)
@@ -68,15 +73,15 @@ def mask_row(result: MaskResult, label: str) -> dict[str, Any] | None:
     }
 
 
-def label_document(run: Run, label: str) -> Report:
-    """The report of a label, before it takes a form.
+def label_document(run: Run, label: str) -> Document:
+    """The report of a label, before it is written in a format.
 
     Raises:
-        WorkbenchError: the run has no such label or has not been analysed.
+        NotFoundError: the run has no such label.
+        NotAnalysedError: the run has not been analysed.
     """
-    if label not in run.labels:
-        raise WorkbenchError(f"there is no label {label!r} in {run.path}; it has {', '.join(run.labels)}.")
-    table = pd.concat([specialists(run, group, label) for group in run.groups], ignore_index=True)
+    run.check_label(label)
+    table = pd.concat([specialised_experts(run, group, label) for group in run.groups], ignore_index=True)
     table = table.sort_values("label_mass", ascending=False, kind="stable", ignore_index=True)
     best = records(table.head(TOP_EXPERTS))
     counts = table["group"].value_counts()
@@ -92,21 +97,32 @@ def label_document(run: Run, label: str) -> Report:
     }
     table.insert(0, "label", label)
     table.insert(0, "run", content["origin"]["run"])
-    return Report("label.html.j2", content, table)
+    return Document("label.html.j2", content, table)
 
 
 def label_report(run: Run, label: str, kind: str, out: str | Path) -> None:
-    """Writes the report of one label.
+    """Write the report of one label.
 
     Args:
         run: the opened run, analysed.
         label: one of ``run.labels``.
-        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (a row for each of all its
-            specialised experts; Parquet's metadata holds the rest under ``monet.report``).
-        out: the file; one that exists is replaced.
+        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per specialised expert,
+            all of them; Parquet's metadata holds the rest under ``monet.report``).
+        out: the file; an existing one is replaced.
 
     Raises:
-        WorkbenchError: an unknown label or format, a run that has not been analysed, or ``out`` cannot be written.
+        NotFoundError: there is no such label, or the folder of ``out`` is missing.
+        NotAnalysedError: the run has not been analysed.
+        BadInputError: the format is unknown, or ``out`` cannot be written.
+
+    Example:
+        >>> import pandas as pd
+        >>> from workbench import open_run
+        >>> from workbench.report import label_report
+        >>> run = open_run("runs/demo")
+        >>> label_report(run, "python", "csv", "python.csv")
+        >>> pd.read_csv("python.csv").columns[:5].tolist()
+        ['run', 'label', 'group', 'expert', 'tokens']
     """
     check_kind(kind)
     save(encode(label_document(run, label), kind), out)

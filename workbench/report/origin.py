@@ -1,4 +1,4 @@
-"""Where a report's numbers come from: the run, the model and corpus by their hashes, and the versions at work."""
+"""Where a report's numbers come from: the run, the model and corpus by their hashes, and the programs' versions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..analysis import read_analysis
+from ..analysis.specialisation.analyze_result import has_analysis
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -17,7 +18,7 @@ VERSIONS = ("monet-workbench", "torch", "transformers", "numpy", "pandas")
 
 
 def origin(run: Run) -> dict[str, Any]:
-    """What identifies a run, as JSON types: nothing of the moment, so that the same report has the same bytes."""
+    """What identifies a run, as JSON types; no time or place, so that the same report has the same bytes."""
 
     def identity(part: str, name: str) -> dict[str, Any]:
         known = run.manifest[part] or {}
@@ -36,16 +37,16 @@ def origin(run: Run) -> dict[str, Any]:
 
 
 def is_analysed(run: Run, group: int) -> bool:
-    """Whether `monet analyze` has derived the experts' labels of a group."""
-    return bool(run.analysis_path(f"experts-group-{group}.parquet").is_file())
+    """Whether `monet analyze` has derived the labels of a group's experts."""
+    return has_analysis(run, group)
 
 
 def analysis(run: Run, group: int) -> pd.DataFrame | None:
     """What `monet analyze` derived for a group's experts, or None where it has not been run.
 
-    Where nothing was tested against chance, nothing is ``confirmed``.
+    Where nothing was tested against chance, no expert is ``confirmed``.
     """
     if not is_analysed(run, group):
         return None
-    derived = read_analysis(run, group)
+    derived = read_analysis(run, group).rename(columns={"score": "monosemanticity"})  # the name until version 0.1
     return derived if "confirmed" in derived else derived.assign(confirmed=False)

@@ -1,11 +1,11 @@
-"""Colours of labels: the Okabe-Ito palette, told apart under the common kinds of colour blindness."""
+"""Colours of labels: the Okabe-Ito palette, distinct under the common kinds of colour blindness."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-GENERALIST = "#9aa0a8"
+NO_LABEL_COLOUR = "#9aa0a8"  # of generalists, and where nothing has been analysed
 RAISES, LOWERS = "#0072B2", "#D55E00"
 
 
@@ -15,9 +15,9 @@ def _darker(colour: str, factor: float) -> str:
 
 
 def label_colours(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for each label, in the order given; past seven labels the palette comes again in darker shades.
+    """A colour for each label, in the order given; past seven labels the palette repeats in darker shades.
 
-    Colour alone never tells labels apart: the name always stands beside it.
+    Colour alone never tells labels apart: the name is always beside it.
     """
     colours = {}
     for position, label in enumerate(labels):
@@ -27,5 +27,5 @@ def label_colours(labels: Sequence[str]) -> dict[str, str]:
 
 
 def score_shade(score: float, top: float) -> str:
-    """How much of the score colour a token gets, as a CSS percentage of the ``top`` score on show."""
+    """Strength of the score colour behind a token, as a CSS percentage of the ``top`` score shown."""
     return f"{100 * min(max(score / top, 0.0), 1.0) if top > 0 else 0:.0f}%"

@@ -10,7 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..store.text import visible
 from .charts import histogram_bars, histogram_lines, histogram_ticks, interval_reach
-from .palette import GENERALIST, label_colours, score_shade
+from .glossary import GLOSSARY
+from .numbers import score_text
+from .palette import NO_LABEL_COLOUR, label_colours, score_shade
 
 
 @cache
@@ -30,7 +32,9 @@ def _environment() -> Environment:
         "histogram_lines": histogram_lines,
         "histogram_ticks": histogram_ticks,
         "score_shade": score_shade,
-        "generalist": GENERALIST,
+        "no_label_colour": NO_LABEL_COLOUR,
+        "glossary": GLOSSARY,
+        "score_text": score_text,
     }
     return made
 

@@ -1,4 +1,4 @@
-"""The report of one text: its tokens with the strongest experts of each, and what pushes the token that follows."""
+"""The report of one text: its tokens with the top experts of each, and direct logit attribution of the next token."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .files import Report, check_kind, encode, records, save
+from ..analysis.attribution.prompt import Prompt, PromptReading, read_prompt
+from ..analysis.run_model import context_length, load_run_model, run_tokenizer
+from .files import Document, encode, records, save
+from .kinds import check_kind
 from .origin import analysis, origin
-from .reading import Push, Reading, encode_text, model_of, read_push, read_text
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def specialised_in(run: Run, group: int, experts: set[int]) -> dict[int, str]:
-    """The label of each expert that has one; none where the run has not been analysed."""
+    """The label of each expert that is specialised in one; empty where the run has not been analysed."""
     derived = analysis(run, group)
     if derived is None:
         return {}
@@ -26,40 +28,35 @@ def specialised_in(run: Run, group: int, experts: set[int]) -> dict[int, str]:
     return {expert: label for expert, label in column[column.index.isin(experts)].items() if label}
 
 
-def _tokens(run: Run, reading: Reading) -> list[dict[str, Any]]:
-    labels = {
-        group: specialised_in(run, group, {expert for token in tokens for expert, _ in token})
-        for group, tokens in reading.experts.items()
-    }
-    return [
-        {
-            "position": at,
-            "text": piece,
-            "experts": {
-                str(group): [
-                    {"expert": expert, "score": score, "specialised": labels[group].get(expert, "")}
-                    for expert, score in tokens[at]
-                ]
-                for group, tokens in reading.experts.items()
-            },
-        }
-        for at, piece in enumerate(reading.pieces)
+def _tokens(run: Run, reading: PromptReading) -> list[dict[str, Any]]:
+    experts = reading.top_experts()
+    labels = {group: specialised_in(run, group, set(rows["expert"])) for group, rows in experts.groupby("group")}
+    tokens: list[dict[str, Any]] = [
+        {"position": position, "text": piece, "experts": {str(group): [] for group in run.groups}}
+        for position, piece in enumerate(reading.prompt.shown)
     ]
+    for row in records(experts):
+        label = labels[row["group"]].get(row["expert"], "")
+        expert = {"expert": row["expert"], "score": row["score"], "specialised": label}
+        tokens[row["position"]]["experts"][str(row["group"])].append(expert)
+    return tokens
 
 
-def _push(push: Push) -> dict[str, Any]:
+def _next_token_attribution(reading: PromptReading) -> dict[str, Any]:
+    attribution = reading.attribute()
+    assert isinstance(attribution.target, int)
     return {
-        "target": push.target,
-        "logit": push.logit,
-        "total": push.total,
-        "completeness": push.completeness,
-        "experts": records(push.experts),
-        "parts": records(push.parts),
+        "target": reading.prompt.token_text(attribution.target),
+        "logit": attribution.logit,
+        "total": attribution.total,
+        "completeness": attribution.completeness,
+        "experts": records(reading.top_contributions(attribution)),
+        "parts": records(attribution.summary()),
     }
 
 
 def _table(content: dict[str, Any]) -> pd.DataFrame:
-    """A row for each token, group and expert."""
+    """One row per token, group and expert."""
     rows = [
         {
             "run": content["origin"]["run"],
@@ -76,38 +73,46 @@ def _table(content: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def text_document(run: Run, model: MonetForCausalLM, text: str) -> Report:
-    """The report of a text, before it takes a form; ``model`` is the run's.
-
-    Raises:
-        WorkbenchError: the text is empty or too long, or the run has no tokenizer.
-    """
-    reading = read_text(run, model, text)
+def _document(run: Run, reading: PromptReading) -> Document:
     content = {
         "report": "text",
         "origin": origin(run),
-        "text": text,
+        "text": reading.prompt.text,
         "tokens": _tokens(run, reading),
-        "next": [{"token": piece, "probability": probability} for _, piece, probability in reading.following],
-        "push": _push(read_push(run, model, reading, reading.following[0][0])),
+        "next": [
+            {"token": row["token_text"], "probability": row["probability"]} for row in records(reading.next_tokens())
+        ],
+        "push": _next_token_attribution(reading),
     }
-    return Report("text.html.j2", content, _table(content))
+    return Document("text.html.j2", content, _table(content))
+
+
+def text_document(run: Run, model: MonetForCausalLM, text: str) -> Document:
+    """The report of a text before it is written in a format; ``model`` is the run's.
+
+    Raises:
+        BadInputError: the text is empty or longer than the model's context.
+        UnsupportedError: the run has no tokenizer.
+    """
+    prompt = Prompt.tokenise(run_tokenizer(run), text, model.config.max_position_embeddings)
+    return _document(run, read_prompt(model, prompt))
 
 
 def text_report(run: Run, text: str, kind: str, out: str | Path) -> None:
-    """Writes the report of one text, read by the run's model.
+    """Write the report of one text, read by the run's model.
 
     Args:
-        run: the opened run; its model must be where the run says it is.
-        text: what the model reads, up to 4,000 characters and 512 tokens.
-        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (a row for each token, group and
+        run: an opened run; its model must be where the run says it is.
+        text: what the model reads, at most as many tokens as its context.
+        kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per token, group and
             expert; Parquet's metadata holds the rest under ``monet.report``).
-        out: the file; one that exists is replaced.
+        out: the file; an existing one is replaced.
 
     Raises:
-        WorkbenchError: a text or format that cannot be used, a run without tokenizer or model, or ``out`` cannot be
-            written.
+        BadInputError: an unknown format, or a text that is empty or too long.
+        NotFoundError: there is no model, or no folder for ``out``.
+        UnsupportedError: the run has no tokenizer, or the model is another one.
     """
     check_kind(kind)
-    encode_text(run, text)  # says what is wrong with the text before the model is loaded
-    save(encode(text_document(run, model_of(run, run.model_path), text), kind), out)
+    prompt = Prompt.tokenise(run_tokenizer(run), text, context_length(run))  # before the model is loaded
+    save(encode(_document(run, read_prompt(load_run_model(run), prompt)), kind), out)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import BadInputError, NotFoundError
 
 
@@ -45,3 +48,9 @@ def read_expert(text: str, groups: list[int], num_keys: int, group: int | None =
     if expert >= num_keys**2:
         raise NotFoundError(f"there is no expert {expert}; ids run from 0 to {num_keys**2 - 1}.")
     return Expert(chosen, expert)
+
+
+def shared_key(experts: NDArray[np.int64], expert: int, num_keys: int) -> NDArray[np.object_]:
+    """Return which key each of ``experts`` shares with ``expert``: ``row`` (set 1), ``column`` (set 2) or ``""``."""
+    i, j = divmod(expert, num_keys)
+    return np.select([experts // num_keys == i, experts % num_keys == j], ["row", "column"], "").astype(object)

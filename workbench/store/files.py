@@ -1,4 +1,4 @@
-"""Writing a file so that a crash leaves the old one or the new one, never half of it; and what a file's content is."""
+"""Writing files so that a crash leaves the old one or the new one, never half of it; checksums of files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .schema import TEMPORARY
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; synced and renamed to it at the end, removed on an exception.
+    """Yield a temporary name to write to; it is synced and renamed to ``path`` at the end, removed on an exception.
 
-    In the mirror of a remote run, the file is then sent to where that is.
+    In the mirror of a remote run, the file is then sent to where the run is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + TEMPORARY)
@@ -35,14 +35,14 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            error.filename = str(temporary)  # of a remote run, it tells that this machine's disk is full
+            error.filename = str(temporary)  # for a remote run it shows that this machine's disk is full
         raise
     sync_folder(path.parent)
     send_on(path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames inside a folder durable, where the system can."""
+    """Make renames inside a folder durable, where the system can."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -53,13 +53,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_parquet(path: Path, table: pa.Table, **options: Any) -> None:
-    """Writes a table atomically; ``options`` are those of :func:`pyarrow.parquet.write_table`."""
+    """Write a table atomically; ``options`` are those of :func:`pyarrow.parquet.write_table`."""
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", **options)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON document atomically; numbers that do not exist become null."""
+    """Write a JSON document atomically; NaN and infinity become null."""
     with replacing(path) as temporary:
         text = json.dumps(to_json_types(value), indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The routing of a part turned around: for each key, the tokens that use it.
+"""The inverted index of a part's routing: for each key, the places (token and head) where it is active.
 
-Finding every token of an expert in routing rows would take a scan of them all. Here key i of set 1 and key j of set 2
-are one row each in a block of tokens, and expert (i, j) is active where both rows hold the same place, a token's head.
+Finding every token of an expert in the routing itself would take a scan. In the index, key i of set 1 and key j of set
+2 are one row each per block of tokens, and expert (i, j) is active at the places that both rows have in common.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 from .routing import HALVES, Side, halves
 from .rowfile import RowFile
 
-BLOCK = 2**21  # entries of routing turned around at once: bounds memory
-ENTRIES = 8_192  # about as many a row group of the index holds: one key's, or a few rare keys'
+BLOCK_ENTRIES = 2**21  # entries of routing that are inverted together: bounds memory
+ROW_GROUP_ENTRIES = 8_192  # about as many per row group of the index: those of one key, or of several rare ones
 MAX_PLACES = 2**32
 
 _PLACES = pa.large_list(pa.field("element", pa.uint32(), False))
@@ -40,9 +40,9 @@ _PARQUET: dict[str, Any] = {
 
 
 class IndexWriter:
-    """Turns a part's routing around as its rows come: blocks of them in order, in each both sides, of each every key.
+    """Inverts a part's routing as its rows come, in blocks of rows; a block has every key of set 1, then of set 2.
 
-    A context manager, which closes the file.
+    A context manager that closes the file.
     """
 
     def __init__(self, path: Path, heads: int, num_keys: int) -> None:
@@ -52,33 +52,33 @@ class IndexWriter:
         self._row = self._entries = 0
 
     def add(self, side1: Side, side2: Side) -> None:
-        """Take in the next rows.
+        """Add the next rows.
 
         Raises:
-            WorkbenchError: the part has more rows than an index counts.
+            UnsupportedError: the part has more rows than an index can count.
         """
         self._waiting.append((side1, side2))
         self._entries += len(side1.keys) + len(side2.keys)
-        if self._entries >= BLOCK:
+        if self._entries >= BLOCK_ENTRIES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits, as a block."""
+        """Write the rows added so far as a block."""
         if not self._waiting:
             return
-        sides = [Side.cat([*held]) for held in zip(*self._waiting, strict=True)]
+        sides = [Side.cat([*pieces]) for pieces in zip(*self._waiting, strict=True)]
         self._waiting, self._entries = [], 0
         if (self._row + len(sides[0])) * self.heads > MAX_PLACES:
-            raise WorkbenchError(f"a part holds at most {MAX_PLACES // self.heads:,} tokens.")
+            raise UnsupportedError(f"a part holds at most {MAX_PLACES // self.heads:,} tokens.")
         for number, side in enumerate(sides, start=1):
-            keys_a_group = max(1, ENTRIES * self.num_keys // max(len(side.keys), 1))
-            self._file.write_table(self._turned(number, side), row_group_size=keys_a_group)
+            row_group_size = max(1, ROW_GROUP_ENTRIES * self.num_keys // max(len(side.keys), 1))
+            self._file.write_table(self._inverted(number, side), row_group_size=row_group_size)
         self._row += len(sides[0])
 
-    def _turned(self, number: int, side: Side) -> pa.Table:
+    def _inverted(self, number: int, side: Side) -> pa.Table:
         head, key = np.divmod(side.keys, self.num_keys)
         row = np.repeat(np.arange(self._row, self._row + len(side)), np.diff(side.starts))
-        order = np.argsort(key, kind="stable")  # entries stand by row, then head
+        order = np.argsort(key, kind="stable")  # entries are sorted by row, then head
         starts = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=self.num_keys))])
         lists = [
             pa.LargeListArray.from_arrays(pa.array(starts), pa.array(values[order]), type=kind)
@@ -102,7 +102,7 @@ class IndexWriter:
 def find_expert(
     index: RowFile, i: int, j: int, heads: int, num_keys: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rows of the part where expert (i, j) is active, ascending, and its scores there."""
+    """Return the rows of the part where expert (i, j) is active, ascending, and its scores there."""
     blocks = np.arange(len(index) // (2 * num_keys)) * 2 * num_keys
     (place1, prob1), (place2, prob2) = (_entries(index, blocks + at) for at in (i, num_keys + j))
     dense = np.zeros(1 + max(int(place.max(initial=0)) for place in (place1, place2)), np.float32)  # a part's places

@@ -7,44 +7,81 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import WorkbenchError
+from ..errors import DamagedError, NotFoundError, UnsupportedError
 from .files import sha256, write_json
 from .remote import Place
 from .schema import MANIFEST, SCHEMA_VERSION
 
-CHECKSUM = "checksum"  # entry of a manifest
+CHECKSUM = "checksum"  # entry of a manifest: of everything else in it
+MIGRATED_FROM = "migrated_from"  # entry of a migrated run's manifest: the schema version it was written with
+RESTORE = "restore this file from a copy of the run, or export the run again"
 
 
 def read_manifest(path: Place) -> dict[str, Any]:
     """The manifest of the run at ``path``.
 
     Raises:
-        WorkbenchError: there is no run, its manifest is damaged, or it is of another schema version.
+        NotFoundError: there is no run at ``path``.
+        DamagedError: its manifest cannot be read.
+        UnsupportedError: the run has another schema version; an older one can be migrated.
     """
-    file = path / MANIFEST
-    if not path.is_dir():
-        raise WorkbenchError(f"there is no run at {path}; make one with `monet export MODEL CORPUS {path}`.")
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WorkbenchError(f"{path} is not a run: it has no {MANIFEST}.") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise WorkbenchError(f"{file} is damaged ({error}); export the run again.") from error
-    version = manifest.get("schema") if isinstance(manifest, dict) else None
-    if version != SCHEMA_VERSION:
-        raise WorkbenchError(
-            f"the run {path} has schema version {version}, and this program reads {SCHEMA_VERSION}; export it again."
+    manifest = read_any_manifest(path)
+    if manifest["schema"] < SCHEMA_VERSION:
+        check_migratable(path, manifest)
+        raise UnsupportedError(
+            f"the run {path} has schema version {manifest['schema']}, and this workbench reads {SCHEMA_VERSION}; bring "
+            f"it up to date with `monet migrate {path}`, which does not run the model again."
         )
     return manifest
 
 
-def write_manifest(path: Place, manifest: dict[str, Any]) -> None:
-    """Writes the manifest of the run at ``path``, with a checksum of all else in it."""
-    write_json(path / MANIFEST, manifest | {CHECKSUM: _checksum(manifest)})
+def check_migratable(path: Place, manifest: dict[str, Any]) -> None:
+    """Raise UnsupportedError if a run of an older schema is half-written: only complete runs can be migrated."""
+    if manifest.get("state") != "complete":
+        raise UnsupportedError(
+            f"the run {path} has schema version {manifest['schema']} and its export is unfinished; finish it with the "
+            "version of the workbench that began it and then migrate it, or export to another folder."
+        )
+
+
+def read_any_manifest(path: Place) -> dict[str, Any]:
+    """The manifest of a run of this schema version or an older one.
+
+    Raises:
+        NotFoundError: there is no run at ``path``.
+        DamagedError: its manifest cannot be read.
+        UnsupportedError: the run has a newer schema version.
+    """
+    file = path / MANIFEST
+    if not path.is_dir():
+        raise NotFoundError(f"there is no run at {path}; make one with `monet export MODEL CORPUS {path}`.")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"{path} is not a run: it has no {MANIFEST}. Name the folder that `monet export` wrote."
+        ) from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise DamagedError(f"{file} is damaged ({error}); {RESTORE}.") from error
+    version = manifest.get("schema") if isinstance(manifest, dict) else None
+    if type(version) is not int or version < 1:
+        raise DamagedError(f"{file} is damaged: it gives no schema version; {RESTORE}.")
+    if version > SCHEMA_VERSION:
+        raise UnsupportedError(
+            f"the run {path} has schema version {version}, and this workbench reads {SCHEMA_VERSION}; update the "
+            "workbench with `pip install -U monet-workbench`."
+        )
+    return manifest
+
+
+def write_manifest(path: Place, manifest: dict[str, Any], name: str = MANIFEST) -> None:
+    """Write the manifest of the run at ``path``, with a checksum of everything else in it."""
+    manifest = {entry: value for entry, value in manifest.items() if entry != CHECKSUM}
+    write_json(path / name, manifest | {CHECKSUM: _checksum(manifest)})
 
 
 def is_changed(manifest: dict[str, Any]) -> bool:
-    """Whether a manifest is not as it was written; one written before manifests had checksums cannot tell."""
+    """Whether a manifest has changed since it was written; False for one from before manifests had checksums."""
     return manifest.get(CHECKSUM) not in (None, _checksum(manifest))
 
 
@@ -59,7 +96,7 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def listed_files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every file the manifest answers for: path inside the run -> bytes and sha256."""
+    """Every file that the manifest lists: path inside the run -> bytes and sha256."""
     files = dict(manifest["files"])
     for part in manifest["parts"]:
         files |= part["files"]

@@ -1,4 +1,4 @@
-"""The active experts of a few tokens, one entry each: the product that is never kept, made where it is small."""
+"""The active experts of a few tokens, one entry per token and expert."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""One order of all token rows, and of all documents, that looks random: by it samples are chosen.
+"""A fixed order of all token rows, and of all documents, that looks random; samples are taken from its beginning.
 
-Each has a priority, the same in every run: a fixed permutation of the numbers below 2^36, so no two share one. Which
-are chosen by least priority rests on nothing but the corpus: not on batches, parts or the order in which parts are
-merged.
+A row's priority is its place in a fixed permutation of the numbers below 2^36, so it is the same in every run. Samples
+of least priority depend on the corpus alone: not on batches, parts or the order in which parts are merged.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def priority(numbers: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def number_of(priorities: NDArray[np.integer]) -> NDArray[np.int64]:
-    """What :func:`priority` was asked."""
+    """The inverse of :func:`priority`."""
     x = priorities.astype(np.uint64)
     x ^= x >> _HALF  # a shift by half the bits undoes itself
     for odd in reversed(_ODD):

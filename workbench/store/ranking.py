@@ -1,4 +1,4 @@
-"""Experts in the order of one of their statistics, filtered and paged, from the columns that asks for alone."""
+"""Experts sorted by a column of their statistics, filtered and paged; reads only the columns that this needs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import NotFoundError
 from .rowfile import RowFile
 
 Bounds = dict[str, tuple[float | None, float | None]]
 
 
 def best_experts(file: RowFile, by: str, where: Bounds, ascending: bool, offset: int, limit: int) -> pd.DataFrame:
-    """A page of the experts in ``file``, see ``Run.top_experts``."""
+    """A page of the experts in ``file``: see :meth:`Run.top_experts`."""
     known = [name for name in file.columns if name != "histogram"]
     for name in (by, *where):
         if name not in known:
-            raise WorkbenchError(f"experts have no column {name!r}; they have {', '.join(known)}.")
+            raise NotFoundError(f"experts have no column {name!r}; they have {', '.join(known)}.")
     table = file.read(columns=list(dict.fromkeys((by, *where))))
     values = table[by].to_numpy()
     kept = np.flatnonzero(_within({name: table[name].to_numpy() for name in where}, where, len(values)))
@@ -37,7 +37,7 @@ def _within(columns: dict[str, NDArray], where: Bounds, rows: int) -> NDArray[np
 
 
 def _order(values: NDArray, ascending: bool, count: int) -> NDArray[np.int64]:
-    """Places of the ``count`` first of ``values``, in order, the earlier of equals first."""
+    """Indices of the ``count`` first of ``values`` in order; of equal values, the earlier one is first."""
     falling = values if ascending else -values
     if count < len(falling):  # all that could be among the first, so that only they are sorted
         among = np.flatnonzero(falling <= np.partition(falling, count)[count])

@@ -1,11 +1,11 @@
-"""A run on any filesystem of fsspec: its files are fetched when asked for, and sent when written.
+"""A run on any filesystem of fsspec: its files are fetched on demand and sent when written.
 
 A remote run has a folder on this machine that mirrors it, for as long as the process lives. What is read whole
 (manifest, tokenizer, analyses) is fetched into it once; parts are read by ranges and leave nothing on the disk. Every
 file that is written into it, in the way all files of a run are (:func:`workbench.store.files.replacing`), is sent on.
 
-What the libraries of filesystems raise is no one's but theirs. All calls of them are in this file, and become errors
-that name the URL and say what the library said.
+All calls of filesystem libraries are in this file; what they raise becomes an error that names the URL and quotes the
+library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
-from ..errors import WorkbenchError
+from ..errors import BadInputError, NotFoundError, UnsupportedError, WorkbenchError
 from .schema import MANIFEST, TEMPORARY
 
 _URL = re.compile(r"[A-Za-z][\w+.-]*://")
@@ -34,7 +34,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 class Remote:
     """A folder on a filesystem of fsspec; ``remote / name`` is a local copy of a file in it, or of a folder.
 
-    It does what is asked of the path of a run, so that either can stand for the other. Threads may share it.
+    It supports what is done with the path of a run, so either can be used. Threads may share it.
 
     Attributes:
         url: where it is.
@@ -42,8 +42,9 @@ class Remote:
         local: the folder on this machine that mirrors it.
 
     Raises:
-        WorkbenchError: there is no such filesystem, a package that it needs is not installed, the URL names no folder,
-            or this machine has no room. All methods: the place cannot be reached, or refuses.
+        BadInputError: the URL names no folder.
+        NotFoundError: there is no such filesystem, or (all methods) the place cannot be reached, or refuses.
+        UnsupportedError: a package is not installed, or this machine has no room.
     """
 
     def __init__(self, url: str) -> None:
@@ -55,7 +56,7 @@ class Remote:
         self._root = root.rstrip("/")
         self.name = PurePosixPath(self._root).name
         if not self.name:
-            raise WorkbenchError(f"{url} names no folder; give one for the run, such as s3://bucket/run.")
+            raise BadInputError(f"{url} names no folder; give one for the run, such as s3://bucket/run.")
         self._has_folders = bool(self._files.root_marker) or self._root.startswith("/")  # or buckets, with keys in them
         try:
             self._scratch = TemporaryDirectory(prefix="monet-")
@@ -83,7 +84,7 @@ class Remote:
         return path
 
     def exists(self) -> bool:
-        """Whether there is anything."""
+        """Whether the place exists."""
         with self._reaching():
             return bool(self._files.exists(self._root))
 
@@ -93,20 +94,20 @@ class Remote:
             return bool(self._files.isdir(self._root))
 
     def sizes(self) -> dict[str, int]:
-        """Path of every file in it, and its bytes; one listing."""
+        """Path and size in bytes of every file in it, from one listing."""
         with self._reaching(), suppress(FileNotFoundError):
             found = self._files.find(self._root, detail=True)
             return {path[len(self._at("")) :]: int(entry["size"]) for path, entry in found.items()}
         return {}
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file, or None where there is none."""
+        """Size of a file in bytes, or None if it does not exist."""
         with self._reaching(), suppress(FileNotFoundError):
             return int(self._files.size(self._at(name)))
         return None
 
     def open(self, name: str, ahead: bool) -> RawIOBase:
-        """A file to read from where it is; ``ahead`` of what is asked for, or exactly that.
+        """Open a file for reading from where it is; ``ahead`` reads more than was asked for.
 
         Raises:
             FileNotFoundError: there is none.
@@ -116,14 +117,14 @@ class Remote:
         return _Reading(self, file)
 
     def send(self, path: Path) -> None:
-        """Puts a file of the mirror in its place; a crash leaves the old one or the new one.
+        """Send a file of the mirror to its place; a crash leaves the old one or the new one.
 
         Raises:
-            WorkbenchError: it is the manifest, and another process has written that.
+            UnsupportedError: it is the manifest, and another process has written that.
         """
         name = path.relative_to(self.local).as_posix()
         if name == MANIFEST and not self.is_ours():
-            raise WorkbenchError(f"another export is writing to {self}; wait for it, or choose another place.")
+            raise UnsupportedError(f"another export is writing to {self}; wait for it, or choose another place.")
         try:
             with self._reaching():
                 self._put(path, self._at(name))
@@ -142,28 +143,36 @@ class Remote:
         self._files.mv(at + TEMPORARY, at)
 
     def is_ours(self) -> bool:
-        """Whether nobody has written a manifest since this process fetched or sent it, or found none."""
+        """Whether no other process has written a manifest since this one fetched or sent it, or found none."""
         with self._reaching(), suppress(FileNotFoundError):
             return bytes(self._files.cat_file(self._at(MANIFEST))) == self._manifest
         return self._manifest is None
 
     def drop(self, names: list[str]) -> None:
-        """Gives back the room that local copies take."""
+        """Remove local copies."""
         for name in names:
             (self.local / name).unlink(missing_ok=True)
 
     def remove(self, names: list[str]) -> None:
-        """Removes files here and there."""
+        """Remove files here and there."""
         self.drop(names)
         for name in names:
             with self._reaching(), suppress(FileNotFoundError):
                 self._files.rm_file(self._at(name))
 
+    def move(self, old: str, new: str) -> None:
+        """Rename a file there, replacing one of that name; local copies of both are removed."""
+        self.drop([old, new])
+        with self._reaching():
+            if self._has_folders:
+                self._files.makedirs(self._at(new).rpartition("/")[0], exist_ok=True)
+            self._files.mv(self._at(old), self._at(new))
+
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
 
     def _fetch_all(self, name: str) -> None:
-        """Fetches the file of a name, or all in the folder of it; nothing where there is none."""
+        """Fetch the file of this name, or all files in the folder of this name, if there are any."""
         try:
             with suppress(FileNotFoundError):
                 with self._reaching(FileNotFoundError):
@@ -191,27 +200,28 @@ class Remote:
 
     @contextmanager
     def _reaching(self, *passing: type[Exception]) -> Iterator[None]:
-        """Names the place in what its library raises, whether for credentials, the network or a bucket that is not
-        there; but for exceptions of kinds that pass, and for errors of programming."""
+        """Turn what the library raises (credentials, network, missing bucket) into an error that names the place;
+        exceptions of the ``passing`` kinds and programming errors are left alone."""
         try:
             yield
         except Exception as error:
             expected = isinstance(error, _EXPECTED) or type(error).__module__ != "builtins"  # or a library's own
             if isinstance(error, (WorkbenchError, *passing)) or not expected:
                 raise
-            said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             todo = "" if isinstance(error, ImportError) else "; check the address, the credentials and the network"
-            raise WorkbenchError(f"{self.url} cannot be reached: {said}{todo}.") from error
+            kind = UnsupportedError if isinstance(error, ImportError) else NotFoundError
+            raise kind(f"{self.url} cannot be reached: {reason}{todo}.") from error
 
-    def _no_room(self, error: OSError) -> WorkbenchError:
-        return WorkbenchError(
-            f"this machine cannot hold files of {self.url} for the time being: {error}; make room, or let TMPDIR name "
-            "a folder that has some."
+    def _no_room(self, error: OSError) -> UnsupportedError:
+        return UnsupportedError(
+            f"this machine has no room for temporary files of {self.url}: {error}; free some disk space, or set "
+            "TMPDIR to a folder with more."
         )
 
 
 class _Reading(RawIOBase):
-    """A file that is read from where it is, and names that place where it cannot be."""
+    """A file that is read from where it is; errors name the place."""
 
     def __init__(self, remote: Remote, file: Any) -> None:
         self._remote, self._file = remote, file
@@ -243,7 +253,7 @@ class _Reading(RawIOBase):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a remote run, to be read from where it is, by ranges, each as it is asked for."""
+    """A file of a remote run, read from where it is by ranges, on demand."""
 
     remote: Remote
     name: str
@@ -267,33 +277,33 @@ def place(run: str | Path | Remote) -> Place:
 
 
 def send_on(path: Path) -> None:
-    """Sends a file that was written, if it stands in the mirror of a remote run."""
+    """Send a file that was written, if it is in the mirror of a remote run."""
     for folder in path.parents:
         if folder in _MIRRORS:
             _MIRRORS[folder].send(path)
 
 
 def file_sizes(run: Place) -> dict[str, int]:
-    """Path of every file in a run's folder, and its bytes."""
+    """Path and size in bytes of every file in a run's folder."""
     if isinstance(run, Remote):
         return run.sizes()
     return {path.relative_to(run).as_posix(): path.stat().st_size for path in run.rglob("*") if path.is_file()}
 
 
 def file_size(run: Place, name: str) -> int | None:
-    """Bytes of a file of a run, or None where there is none."""
+    """Size in bytes of a file of a run, or None if it does not exist."""
     if isinstance(run, Remote):
         return run.size(name)
     return (run / name).stat().st_size if (run / name).is_file() else None
 
 
 def in_ranges(run: Place, name: str) -> Path | RemoteFile:
-    """A file of a run of which only the ranges asked for are read."""
+    """A file of a run to read by ranges."""
     return RemoteFile(run, name) if isinstance(run, Remote) else run / name
 
 
 def remove_files(run: Place, names: list[str]) -> None:
-    """Removes files of a run."""
+    """Remove files of a run."""
     if isinstance(run, Remote):
         run.remove(names)
     else:
@@ -301,6 +311,15 @@ def remove_files(run: Place, names: list[str]) -> None:
             (run / name).unlink()
 
 
+def move_file(run: Place, old: str, new: str) -> None:
+    """Rename a file of a run, replacing one of that name."""
+    if isinstance(run, Remote):
+        run.move(old, new)
+    else:
+        (run / new).parent.mkdir(parents=True, exist_ok=True)
+        (run / old).replace(run / new)
+
+
 def open_whole(run: Place, name: str) -> Any:
-    """A file of a run, to be read in order."""
+    """Open a file of a run to read from beginning to end."""
     return run.open(name, ahead=True) if isinstance(run, Remote) else (run / name).open("rb")

@@ -1,8 +1,8 @@
-"""The sparse routing of tokens as Parquet rows: one row a (token, group), every active entry kept.
+"""The sparse routing of tokens as Parquet rows: one row per token and group, with every active key.
 
-Both key sets are a list of flat keys ``h * E + i``, ascending, so an entry names its head: it is a row of the router's
-weight matrix. Probabilities are stored in half precision, an approximation (3 decimal digits); an active entry is
-never rounded to 0.
+Both key sets are a list of flat keys ``h * E + i``, ascending, so an entry also names its head: it is a row of the
+router's weight matrix. Probabilities are stored in half precision (3 decimal digits); an active entry is never rounded
+to 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import UnsupportedError
 
 TINY = np.float16(6e-8)  # the smallest half-precision number above 0
 MAX_FLAT_KEYS = 2**16
@@ -53,7 +53,7 @@ class Side:
         """From (tokens, heads, k) padded lists; padding has probability 0."""
         heads = indices.shape[1]
         if heads * num_keys > MAX_FLAT_KEYS:
-            raise WorkbenchError(f"a run stores at most {MAX_FLAT_KEYS} heads x keys; got {heads} x {num_keys}.")
+            raise UnsupportedError(f"a run stores at most {MAX_FLAT_KEYS} heads x keys; got {heads} x {num_keys}.")
         active = probs > 0
         flat = indices.astype(np.uint16) + (np.arange(heads) * num_keys).astype(np.uint16)[:, None]
         return Side(flat[active], probs[active], _starts(active.sum((1, 2))))
@@ -65,7 +65,7 @@ class Side:
         return Side(np.concatenate([s.keys for s in sides]), np.concatenate([s.probs for s in sides]), _starts(counts))
 
     def only(self, kept: NDArray[np.bool_]) -> Side:
-        """The same tokens, with no entries where ``kept`` is False."""
+        """The same tokens, without entries where ``kept`` is False."""
         if kept.all():
             return self
         counts = np.diff(self.starts)
@@ -73,7 +73,7 @@ class Side:
         return Side(self.keys[entries], self.probs[entries], _starts(counts * kept))
 
     def take(self, tokens: NDArray[np.int64]) -> Side:
-        """Some tokens, in the order asked for."""
+        """The routing of chosen tokens, in the given order."""
         counts = np.diff(self.starts)[tokens]
         starts = _starts(counts)
         entries = np.arange(starts[-1]) + np.repeat(self.starts[:-1][tokens] - starts[:-1], counts)
@@ -110,7 +110,7 @@ def _starts(counts: NDArray[np.integer]) -> NDArray[np.int64]:
 HALVES = pa.large_list(pa.field("element", pa.float16(), False))
 _LISTS = {"keys": pa.large_list(pa.field("element", pa.uint16(), False)), "probs": HALVES}
 ROUTING = pa.schema([pa.field(f"{kind}{side}", _LISTS[kind], False) for side in (1, 2) for kind in ("keys", "probs")])
-ROW_GROUP = 256  # tokens a row group, what is read for one token: smaller ones cost bytes and memory
+ROW_GROUP = 256  # tokens per row group, the least that is read for one token; smaller ones cost bytes and memory
 
 # Keys as differences, as they ascend; probabilities plain, since DuckDB reads no other coding of half precision.
 PARQUET: dict[str, Any] = {

@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..errors import WorkbenchError
+from ..errors import DamagedError
 from .remote import RemoteFile
 
 
 class RowFile:
-    """Reads whole row groups, the least there is to read; several threads may share one.
+    """Reads whole row groups, the smallest unit of Parquet; threads may share one.
 
     Args:
         path: of the file, here or in a remote run, where only the ranges asked for are read.
 
     Raises:
-        WorkbenchError: the file is missing or damaged.
+        DamagedError: the file is missing, or is not Parquet.
     """
 
     def __init__(self, path: Path | RemoteFile) -> None:
@@ -50,12 +50,17 @@ class RowFile:
         return self._ends
 
     @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        return self._file.schema_arrow
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns."""
         return list(self._file.schema_arrow.names)
 
-    def _damaged(self, error: Exception) -> WorkbenchError:
-        return WorkbenchError(f"{self.path} cannot be read ({error}); `monet verify` tells what is damaged in the run.")
+    def _damaged(self, error: Exception) -> DamagedError:
+        return DamagedError(f"{self.path} cannot be read ({error}); `monet verify` lists what is damaged in the run.")
 
     def read(self, groups: NDArray[np.integer] | None = None, columns: list[str] | None = None) -> pa.Table:
         """Row groups by number, all by default."""
@@ -89,12 +94,10 @@ class RowFile:
         """Least and greatest value of a column in each row group, as the file says.
 
         Raises:
-            WorkbenchError: it does not say.
+            DamagedError: it does not say.
         """
         metadata, at = self._file.metadata, self.columns.index(column)
         statistics = [metadata.row_group(n).column(at).statistics for n in range(metadata.num_row_groups)]
         if not all(s is not None and s.has_min_max for s in statistics):
-            raise WorkbenchError(
-                f"{self.path} does not say where its rows are by {column}; it is not as it was written."
-            )
+            raise DamagedError(f"{self.path} has no statistics of {column}; it is not as the export wrote it.")
         return np.array([s.min for s in statistics]), np.array([s.max for s in statistics])

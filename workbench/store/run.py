@@ -3,106 +3,123 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
+from typing_extensions import deprecated
 
-from ..errors import WorkbenchError
-from .index import find_expert
+from ..errors import UnsupportedError
 from .manifest import read_manifest
-from .pairs import expand, neighbours
 from .ranking import best_experts
 from .remote import Place, place
-from .runfiles import Rows, RunFiles, count
-from .schema import DOCUMENTS, TOKENS, group_name, index_name, part_name
-from .text import load_tokenizer, token_pieces
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
-    from monet_model import Routing
+from .run_routing import RunRouting
+from .runfiles import check_count
+from .schema import group_name
 
 
 def open_run(path: str | Path) -> Run:
-    """Open the complete run at ``path``, a folder or a URL of fsspec; nothing big is read yet.
+    """Open a complete run; nothing large is read yet.
+
+    Args:
+        path: folder of the run, or a URL that fsspec knows, such as ``s3://bucket/run``.
 
     Raises:
-        WorkbenchError: there is no run, it is half-written, damaged, or of another schema version.
+        NotFoundError: there is no run at ``path``.
+        DamagedError: its manifest cannot be read.
+        UnsupportedError: the run is half-written, or of another schema version; an older one can be migrated.
+
+    Example:
+        >>> from workbench import open_run
+        >>> run = open_run("runs/demo")
+        >>> run.labels
+        ['cpp', 'java', 'javascript', 'lua', 'php', 'prose', 'python']
+        >>> run.groups, run.group_layers, run.num_keys**2
+        ([0, 1], [0, 2], 262144)
     """
     where = place(path)
     manifest = read_manifest(where)
     if manifest["state"] != "complete":
-        raise WorkbenchError(f"the run {where} is half-written; continue its export with --resume.")
+        raise UnsupportedError(f"the run {where} is half-written; continue its export with --resume.")
     return Run(where, manifest)
 
 
-class Run(RunFiles):
-    """An exported run. Methods read from disk what they are asked for; safe to share between threads.
+class Run(RunRouting):
+    """An exported run. Methods read what they need from disk; threads may share a run.
 
-    A token row is the global number of a counted token, in corpus order: start-of-text tokens and padding have none.
+    A token row is the number of a token in the whole run, in corpus order; start-of-text tokens and padding have none.
+    docs/run-format.md describes the files behind it.
 
     Attributes:
-        model_path: folder or hub name of the model that made it.
-        path, manifest, labels, groups, group_layers, num_keys, heads, tokens_total: see :class:`RunFiles`.
+        model_path: folder or hub name of the model that was exported.
+        path: folder of the run, or its remote place.
+        manifest: what it was made from, and its files.
+        labels: the corpus's labels, in alphabetical order.
+        groups: numbers of the routing groups.
+        group_layers: per group, the layer that owns its router.
+        num_keys: E; a group has E * E experts, and expert (i, j) has the flat id i * E + j.
+        heads: routing heads.
+        tokens_total: number of token rows.
     """
 
     def __init__(self, path: Place, manifest: dict[str, Any]) -> None:
         super().__init__(path, manifest)
         self.model_path: str = manifest["model"]["path"]
 
-    # tables
-
-    @cached_property
-    def documents(self) -> pd.DataFrame:
-        """One row a document: doc, label, source ("" where it has none), score, row (its first token row), tokens (how
-        many), window (its first context window), bos (the start-of-text token it was read with, if there was one)."""
-        names = [name for name in DOCUMENTS.names if name != "text"]
-        parts = [self._file(part_name("documents", part)).read(columns=names) for part in range(self._parts)]
-        table = pa.concat_tables(parts).to_pandas()
-        plain = {"label": table["label"].astype(str), "source": table["source"].fillna("")}
-        return table.assign(**plain, bos=table["bos"].astype("Int32"))
-
-    def text(self, doc: int) -> str | None:
-        """The text of a document, exactly; None where the corpus gave ids alone."""
-        for part in self.manifest["parts"]:
-            first, end = part["documents"]
-            if first <= doc < end:
-                table, at = self._file(part_name("documents", part["part"])).rows(np.array([doc - first]), ["text"])
-                return table["text"][int(at[0])].as_py()
-        raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
-
-    @cached_property
-    def _document_columns(self) -> dict[str, NDArray]:
-        """Columns of the documents as arrays: ``bos`` is 1 where a document has a start-of-text token, else 0, and
-        ``label`` its label's number."""
-        columns = {name: self.documents[name].to_numpy() for name in ("source", "row", "tokens", "window", "kept")}
-        label = pd.Categorical(self.documents["label"], categories=self.labels).codes.astype(np.int32)
-        return columns | {"bos": self.documents["bos"].notna().to_numpy(np.int64), "label": label}
-
-    @cached_property
-    def label_tokens(self) -> pd.Series:
-        """Token rows of each label; the index is the label."""
-        return self.documents.groupby("label")["tokens"].sum().reindex(self.labels, fill_value=0)
+    # statistics
 
     def experts(self, group: int) -> pd.DataFrame:
-        """Statistics of every expert seen; the index is ``expert``, ascending.
+        """Return the statistics of every expert of a group that was active at least once.
 
-        Columns: tokens (active tokens), mass (sum of scores), mean (over active tokens), max, then tokens:{label} and
-        mass:{label} for each label.
+        Args:
+            group: number of the group.
+
+        Returns:
+            DataFrame with one row per expert; the index ``expert`` is its flat id, ascending. Columns
+
+            - tokens: tokens where the expert is active
+            - mass: its scores summed over them
+            - mean: mass / tokens
+            - max: highest score
+            - tokens:{label}, mass:{label}: the same over the documents of each label
+
+        Raises:
+            NotFoundError: the run has no such group.
+
+        Example:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> run.experts(0).columns[:4].tolist()
+            ['tokens', 'mass', 'mean', 'max']
         """
         file = self._file(group_name("experts", self.check_group(group)))
         table = file.read(columns=[name for name in file.columns if name != "histogram"])
         return table.to_pandas().set_index("expert")
 
     def expert(self, group: int, expert: int) -> pd.Series:
-        """One row of :meth:`experts`, read without the others; 0 in all but ``mean``, which is missing, where the
-        expert was never active."""
+        """Return one row of :meth:`experts`, read without the others.
+
+        Args:
+            group: number of the group.
+            expert: flat id.
+
+        Returns:
+            Series with the columns of :meth:`experts`. Where the expert was never active, all are 0 and ``mean`` is
+            missing.
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+
+        Example:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> best = run.top_experts(0, limit=1).index[0]
+            >>> bool(run.expert(0, best)["mass"] == run.experts(0)["mass"].max())
+            True
+        """
         file = self._file(group_name("experts", self.check_group(group)))
         columns = [name for name in file.columns if name not in ("expert", "histogram")]
         table = self._of_expert("experts", group, expert, columns)
@@ -119,57 +136,141 @@ class Run(RunFiles):
         offset: int = 0,
         limit: int = 50,
     ) -> pd.DataFrame:
-        """A page of :meth:`experts` in the order of one column, equal values by id; only what it needs is read.
+        """Return a page of :meth:`experts`, sorted by one column, equal values by id; reads only what it needs.
 
         Args:
-            group: the group.
-            by: the column that orders, or ``expert``.
-            where: least and greatest value of columns, both included, None for no bound.
-            ascending: the lowest first.
-            offset, limit: experts passed over, and shown.
+            group: number of the group.
+            by: the column to sort by, or ``expert``.
+            where: lowest and highest value of columns, both inclusive; None for no bound.
+            ascending: lowest first.
+            offset: experts to skip.
+            limit: experts to return.
+
+        Returns:
+            DataFrame as :meth:`experts` returns it, in that order.
 
         Raises:
-            WorkbenchError: there is no such column, or ``offset`` or ``limit`` is negative.
+            NotFoundError: the run has no such group, or experts have no such column.
+            BadInputError: ``offset`` or ``limit`` is not a whole number from 0.
+
+        Example:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> often = run.top_experts(0, "mass:lua", where={"tokens": (100, None)}, limit=3)
+            >>> len(often), bool((often["tokens"] >= 100).all())
+            (3, True)
         """
         file = self._file(group_name("experts", self.check_group(group)))
-        return best_experts(file, by, dict(where or {}), ascending, count("offset", offset), count("limit", limit))
+        span = check_count("offset", offset), check_count("limit", limit)
+        return best_experts(file, by, dict(where or {}), ascending, *span)
 
     def histogram(self, group: int, expert: int) -> pd.DataFrame:
-        """Active tokens with low <= score < high: low, high, count; one bin an octave.
+        """Return how many of an expert's active tokens have a score in each octave (a factor of 2), exactly.
 
-        The first bin begins at 0, and the last one holds its upper edge too.
+        Args:
+            group: number of the group.
+            expert: flat id.
+
+        Returns:
+            DataFrame with one row per octave and columns
+
+            - low, high: its bounds, low <= score < high; the first one begins at 0, and the last one includes ``high``
+            - count: active tokens in it
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+
+        Example:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> best = run.top_experts(0, limit=1).index[0]
+            >>> bool(run.histogram(0, best)["count"].sum() == run.expert(0, best)["tokens"])
+            True
         """
         table = self._of_expert("experts", group, expert, ["histogram"])
         edges = self.manifest["histogram"]
         counts = table["histogram"][0].as_py() if len(table) else [0] * (len(edges) - 1)
         return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
 
-    def examples(self, group: int, expert: int, n: int) -> pd.DataFrame:
-        """The ``n`` tokens that score highest, best first; at most as many as the run keeps.
+    # highest-scoring and sampled tokens
 
-        Columns: score, token, token_text, label, doc, position, window, source, row.
+    def examples(self, group: int, expert: int, n: int) -> pd.DataFrame:
+        """Return an expert's highest-scoring tokens, highest first.
+
+        A run keeps a limited number per expert (``--examples``), and few of one document.
+
+        Args:
+            group: number of the group.
+            expert: flat id.
+            n: how many at most.
+
+        Returns:
+            DataFrame with one row per token and columns
+
+            - score: the expert's routing score, in float32
+            - token: token id
+            - token_text: its text
+            - label, doc, source: the document's label, number and source
+            - position: position in the document
+            - window: number of the context window
+            - row: the token row
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+            BadInputError: ``n`` is not a whole number from 0.
+
+        Example:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> best = run.top_experts(0, limit=1).index[0]
+            >>> run.examples(0, best, n=8)["score"].is_monotonic_decreasing
+            True
         """
-        table = self._of_expert("examples", group, expert, ["score", "row", "token"])[: count("n", n)]
+        table = self._of_expert("examples", group, expert, ["score", "row", "token"])[: check_count("n", n)]
         return self._described(table)
 
-    def quantile_examples(self, group: int, expert: int) -> pd.DataFrame:
-        """A few tokens from each octave of an expert's scores, highest octave first: what it does when it is not at its
-        best. At most three an octave; which ones is a fixed choice among its active tokens that looks random.
+    def examples_by_score(self, group: int, expert: int) -> pd.DataFrame:
+        """Return a few tokens from each octave of an expert's scores, highest octave first.
 
-        Columns: low, high, count (of active tokens with low <= score < high, exact, as :meth:`histogram` gives them),
-        then those of :meth:`examples`.
+        They show what an expert does when its score is not among the highest. There are at most three per octave, by a
+        fixed choice among the expert's active tokens that looks random.
+
+        Args:
+            group: number of the group.
+            expert: flat id.
+
+        Returns:
+            DataFrame with one row per token and columns
+
+            - low, high: bounds of the octave
+            - count: active tokens in it, as :meth:`histogram` has it
+            - the columns of :meth:`examples`
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+
+        Example:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> tokens = run.examples_by_score(0, run.top_experts(0, limit=1).index[0])
+            >>> bool((tokens["score"] >= tokens["low"]).all()), int(tokens.groupby("low").size().max())
+            (True, 3)
         """
         table = self._of_expert("intervals", group, expert, ["bin", "score", "row", "token"])
-        found = self._described(table)
-        place = table["bin"].to_numpy()
-        intervals = self.histogram(group, expert).iloc[place].reset_index(drop=True)
-        return pd.concat([intervals, found], axis=1).iloc[np.argsort(-place, kind="stable")].reset_index(drop=True)
+        octave = table["bin"].to_numpy()
+        bounds = self.histogram(group, expert).iloc[octave].reset_index(drop=True)
+        tokens = pd.concat([bounds, self._described(table)], axis=1)
+        return tokens.iloc[np.argsort(-octave, kind="stable")].reset_index(drop=True)
+
+    @deprecated("Use Run.examples_by_score: they are octaves of scores, not quantiles.")
+    def quantile_examples(self, group: int, expert: int) -> pd.DataFrame:
+        """Return :meth:`examples_by_score`."""
+        return self.examples_by_score(group, expert)
 
     def _described(self, table: pa.Table) -> pd.DataFrame:
         """Columns of :meth:`examples` for scores, rows and tokens."""
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
-        columns = self._document_columns
-        doc, position = self._place(rows)
+        doc, position = self.geometry.places(rows)
         return pd.DataFrame(
             {
                 "score": table["score"].to_numpy(),
@@ -178,247 +279,38 @@ class Run(RunFiles):
                 "label": self._labels_of(doc),
                 "doc": doc,
                 "position": position,
-                "window": columns["window"][doc] + position // self.manifest["settings"]["context"],
-                "source": columns["source"][doc],
+                "window": self.geometry.windows(doc, position)[0],
+                "source": self.documents["source"].to_numpy()[doc],
                 "row": rows,
             }
         )
 
-    def neighbours(self, group: int, expert: int, n: int = 10) -> pd.DataFrame:
-        """The ``n`` experts that are active with this one on its examples, the most alike first.
+    # results of analyses
 
-        Exact over the examples that the run keeps of the expert (its best tokens, few of one document) and holds the
-        routing of, from the stored half precision; it says nothing of other tokens.
+    def analysis_path(self, name: str) -> Path:
+        """Return where an analysis keeps the file ``name``; what is written there goes to where the run is.
 
-        Columns: expert; similarity, the cosine of both experts' scores over those tokens; shared, the tokens where both
-        are active; key, the key set whose key they have in common (1 or 2), or 0.
+        Example:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").analysis_path("mask.json").parts[-3:]
+            ('demo', 'analysis', 'mask.json')
         """
-        rows = np.sort(self._of_expert("examples", group, expert, ["row"])["row"].to_numpy())
-        pairs = expand(*self.sides(rows, group), self.heads, self.num_keys)
-        return neighbours(pairs, index(expert), self.num_keys, count("n", n))
+        return self.path / f"analysis/{name}"
 
-    def tokens(self, rows: Rows = slice(None)) -> pd.DataFrame:
-        """Token rows: row, doc, position, token, label, start, end (character offsets; missing where ids were given).
+    # deprecated
 
-        Raises:
-            WorkbenchError: a row is not one of the run's.
-        """
-        wanted = self._rows(rows)
-        table = self._token_columns(wanted, TOKENS.names).to_pandas()
-        return table.assign(label=table["label"].astype(str), row=wanted)
-
-    # routing
-
-    def routing(self, tokens: Rows, group: int = 0) -> Routing:
-        """The stored routing of token rows in a group. Indices are exact; probabilities were kept in half precision.
-
-        Raises:
-            WorkbenchError: a row or the group is not one of the run's, or the row's document is not among those whose
-                routing the run holds: see ``kept`` in :attr:`documents`.
-        """
-        docs = self._place(self._rows(tokens))[0]
-        if len(missing := docs[~self._document_columns["kept"][docs]]):
-            share = self.manifest["settings"]["keep_routing"]
-            raise WorkbenchError(
-                f"the run {self.path} does not hold the routing of document {missing[0]}: it was exported with "
-                f"--keep-routing {share:g}. Export with --keep-routing all for this."
-            )
-        return self.kept_routing(tokens, group)
-
-    def kept_routing(self, tokens: Rows, group: int = 0) -> Routing:
-        """As :meth:`routing`, but a token whose routing the run does not hold has no active key."""
-        import torch
-
-        from cuda_ext.routing import Routing
-
-        sides = self.sides(tokens, group)
-        arrays = (array for side in sides for array in side.padded(self.heads, self.num_keys))
-        return Routing(*map(torch.from_numpy, arrays), num_keys=self.num_keys)  # type: ignore[misc, arg-type]
-
-    def activations(self, group: int, expert: int) -> pd.DataFrame:
-        """Every token where an expert is active, in order: row, doc, position, token, label, score.
-
-        Which tokens they are is exact; scores come from the stored half precision. A run that holds the routing of some
-        documents alone gives those of them.
-        """
-        i, j = self._keys(expert)
-        self.check_group(group)
-        rows, scores = [], []
-        for part in range(self._parts):
-            found, score = find_expert(self._file(index_name(part, group)), i, j, self.heads, self.num_keys)
-            rows.append(found + self._part_rows[part])
-            scores.append(score)
-        row = np.concatenate(rows)
-        doc, position = self._place(row)
-        return pd.DataFrame(
-            {
-                "row": row,
-                "doc": doc,
-                "position": position.astype(np.int32),
-                "token": self._token_ids(row),
-                "label": self._labels_of(doc),
-                "score": np.concatenate(scores),
-            }
-        )
-
-    def contexts(self, group: int, expert: int, rows: Rows, before: int = 28, after: int = 14) -> pd.DataFrame:
-        """The tokens around some token rows, no further than their context windows go, read together.
-
-        Columns: example (which of ``rows``, from 0), row, position, token, text, score (the expert's, 0 where not
-        active), and left and right: how many tokens the window counts on either side of this one.
-
-        Scores come from the stored half precision, and are missing in a document whose routing the run does not hold.
-        """
-        i, j = self._keys(expert)
-        at = self._rows(rows)
-        columns, width = self._document_columns, self.manifest["settings"]["context"]
-        doc, position = self._place(at)
-        bos = columns["bos"][doc]
-        start = np.maximum(position // width * width, bos)
-        end = np.minimum((position // width + 1) * width, columns["tokens"][doc] + bos)
-        first = np.maximum(position - count("before", before), start)
-        counts = np.minimum(position + count("after", after) + 1, end) - first
-        example = np.repeat(np.arange(len(at)), counts)
-        place = np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts - first, counts)
-        wanted, back = np.unique(place + (at - position)[example], return_inverse=True)
-        score = self._score(wanted, self.check_group(group), i, j)[back]
-        token = self._token_ids(wanted)[back]
-        return pd.DataFrame(
-            {
-                "example": example,
-                "row": wanted[back],
-                "position": place,
-                "token": token,
-                "text": self.token_text(token),
-                "score": score,
-                "left": place - start[example],
-                "right": end[example] - 1 - place,
-            }
-        )
-
-    def context(self, window: int, group: int, expert: int) -> pd.DataFrame:
-        """The counted tokens of a context window: position, token, text, score (the expert's, 0 where not active).
-
-        Scores come from the stored half precision, and are missing in a document whose routing the run does not hold.
-        """
-        i, j = self._keys(expert)
-        rows, position = self._window_rows(window)
-        score = self._score(rows, self.check_group(group), i, j)
-        token = self._token_ids(rows)
-        return pd.DataFrame({"position": position, "token": token, "text": self.token_text(token), "score": score})
-
-    def input_ids(self, doc: int) -> NDArray[np.int64]:
-        """The token ids of a document as the model read them, the start-of-text token included."""
-        if not 0 <= doc < len(self.documents):
-            raise WorkbenchError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
-        document = self.documents.iloc[doc]
-        ids = self.tokens(slice(document["row"], document["row"] + document["tokens"]))["token"].to_numpy(np.int64)
-        return ids if pd.isna(document["bos"]) else np.concatenate([[document["bos"]], ids])
-
-    # other tools
-
+    @deprecated("Use workbench.interop.write_delphi(run, path, group, experts, splits).")
     def to_safetensors_coo(
         self, path: str | Path, group: int, experts: Sequence[int] | None = None, splits: int = 5
     ) -> Path:
-        """Write activations as a latent cache of EleutherAI's Delphi: triples of places, and scores in half precision.
-
-        Windows are those the model read, of the documents whose routing the run holds; scores of 1e-5 and less are left
-        out, as Delphi's own cache does, and start-of-text tokens have none. See :mod:`workbench.interop.delphi`.
-
-        Args:
-            path: folder of the cache; the group becomes a module in it, which must not exist yet.
-            group: the group.
-            experts: flat ids; all by default: then a token takes eight bytes an active expert.
-            splits: files the experts are divided over.
-
-        Returns:
-            The folder of the module.
-
-        Raises:
-            WorkbenchError: there is no such group or expert, or the folder exists.
-        """
+        """Write activations as a latent cache of EleutherAI's Delphi: see :func:`workbench.interop.write_delphi`."""
         from ..interop import write_delphi
 
-        return write_delphi(self, Path(path), self.check_group(group), experts, splits)
+        return write_delphi(self, path, group, experts, splits)
 
+    @deprecated("Use workbench.interop.write_neuronpedia(run, path, group, experts).")
     def to_neuronpedia(self, path: str | Path, group: int, experts: Sequence[int]) -> Path:
-        """Write experts as features for Neuronpedia's importer: JSON lines of their statistics and best tokens.
-
-        See :mod:`workbench.interop.neuronpedia`.
-
-        Args:
-            path: folder to write MODEL/SOURCE in, which must not exist yet.
-            group: the group; it becomes a source of its layer.
-            experts: flat ids.
-
-        Returns:
-            The folder of the source.
-
-        Raises:
-            WorkbenchError: there is no such group or expert, or the folder exists.
-        """
+        """Write experts as features for Neuronpedia: see :func:`workbench.interop.write_neuronpedia`."""
         from ..interop import write_neuronpedia
 
-        return write_neuronpedia(self, Path(path), self.check_group(group), experts)
-
-    # tokenizer and analysis
-
-    def tokenizer(self) -> PreTrainedTokenizerFast | None:
-        """The run's copy of the tokenizer, or None where the corpus came as ids and the model had none."""
-        return self._tokenizer
-
-    @cached_property
-    def _tokenizer(self) -> PreTrainedTokenizerFast | None:
-        if self.manifest["tokenizer"] is None:
-            return None
-        return load_tokenizer(self.path / "tokenizer")
-
-    def token_text(self, tokens: NDArray[np.integer]) -> list[str]:
-        """Text of each token id; its number, as #17, where the run has no tokenizer."""
-        if self._tokenizer is None:
-            return [f"#{token}" for token in tokens]
-        return self._pieces[tokens].tolist()
-
-    @cached_property
-    def _pieces(self) -> NDArray[np.object_]:
-        """The text of every token of the vocabulary."""
-        assert self._tokenizer is not None
-        return np.array(token_pieces(self._tokenizer, range(self.manifest["model"]["vocabulary"])), object)
-
-    def analysis_path(self, name: str) -> Path:
-        """Where an analysis of the run keeps ``name``; what is written there goes to where the run is."""
-        return self.path / f"analysis/{name}"
-
-    # reading
-
-    def _window_rows(self, window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The token rows of a context window, and their positions in its document."""
-        count = self.manifest["parts"][-1]["windows"][1]
-        if not 0 <= window < count:
-            raise WorkbenchError(f"the run has no context window {window}; it has 0 to {count - 1}.")
-        columns, width = self._document_columns, self.manifest["settings"]["context"]
-        doc = int(np.searchsorted(columns["window"], window, side="right")) - 1  # empty documents stand before
-        bos = columns["bos"][doc]
-        begin = (window - columns["window"][doc]) * width - bos
-        place = np.arange(max(begin, 0), min(begin + width, columns["tokens"][doc]))
-        return columns["row"][doc] + place, place + bos
-
-    def _place(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The document of each token row, and the position in it."""
-        columns = self._document_columns
-        doc = np.searchsorted(columns["row"], rows, side="right") - 1  # empty documents stand before
-        return doc, rows - columns["row"][doc] + columns["bos"][doc]
-
-    def _labels_of(self, docs: NDArray[np.int64]) -> pd.Series:
-        codes = pa.array(self._document_columns["label"][docs])
-        return pa.DictionaryArray.from_arrays(codes, pa.array(self.labels, pa.string())).dictionary_decode().to_pandas()
-
-    def _score(self, rows: NDArray[np.int64], group: int, i: int, j: int) -> NDArray[np.float32]:
-        """Score of expert (i, j) at token rows; missing where the run does not hold their routing."""
-        columns = [
-            side.column(key, self.heads, self.num_keys)
-            for side, key in zip(self.sides(rows, group), (i, j), strict=True)
-        ]
-        score = (columns[0] * columns[1]).sum(1)
-        score[~self._document_columns["kept"][self._place(rows)[0]]] = np.nan
-        return score
+        return write_neuronpedia(self, path, group, experts)

@@ -1,4 +1,4 @@
-"""The files of a run: their rows, found by number, whichever part they are in."""
+"""Rows of a run's files by number, whichever part holds them, and checks of groups, labels and experts."""
 
 from __future__ import annotations
 
@@ -11,31 +11,20 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..errors import NotFoundError, WorkbenchError
+from ..errors import BadInputError, NotFoundError
 from .remote import Place, in_ranges
 from .routing import Side, from_arrow
 from .rowfile import RowFile
 from .schema import TOKENS, group_name, part_name, routing_name
 
-OPEN_FILES = 128  # each keeps a few megabytes about its row groups
-HELD = 4096  # most rows of routing that are held
+OPEN_FILES = 128  # each holds a few megabytes of metadata
+CACHED_ROWS = 4096  # most rows of routing that are cached
 
 Rows = slice | Sequence[int] | NDArray[np.integer]
 
 
 class RunFiles:
-    """Reads rows of a run's files, and refuses numbers that are none of its own.
-
-    Attributes:
-        path: folder of the run, or what stands for it where it is remote.
-        manifest: what it was made from, and its files.
-        labels: the corpus's labels, in alphabetical order.
-        groups: numbers of the routing groups.
-        group_layers: the layer that owns each group's router.
-        num_keys: E; a group has E * E experts, and expert (i, j) has the flat id i * E + j.
-        heads: routing heads.
-        tokens_total: token rows.
-    """
+    """Reads rows of a run's files; :class:`~workbench.store.run.Run` describes its attributes."""
 
     def __init__(self, path: Place, manifest: dict[str, Any]) -> None:
         self.path, self.manifest = path, manifest
@@ -48,20 +37,34 @@ class RunFiles:
         self._parts = len(parts)
         self.tokens_total = int(self._part_rows[-1])
         self._file = lru_cache(maxsize=OPEN_FILES)(self._open)
-        # The rows of routing that were read last: an expert's neighbours are asked for after its contexts.
-        self._held: tuple[int, NDArray[np.int64], Side, Side] | None = None
+        # The rows of routing that were read last: a page shows an expert's neighbours after its contexts.
+        self._cached: tuple[int, NDArray[np.int64], Side, Side] | None = None
 
     def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
-        """The stored routing of token rows, in their order, as :meth:`routing` gives it, but flat."""
+        """Return the stored routing of token rows as flat arrays: one :class:`Side` per key set, in their order.
+
+        Args:
+            tokens: a slice or a list of token rows.
+            group: number of the group.
+
+        Raises:
+            NotFoundError: the run has no such row or group.
+
+        Example:
+            >>> from workbench import open_run
+            >>> side1, side2 = open_run("runs/demo").sides([0, 1], 0)
+            >>> len(side1), len(side2)
+            (2, 2)
+        """
         rows, group = self._rows(tokens), self.check_group(group)
-        held = self._held
-        if held is not None and held[0] == group:
-            at = np.minimum(np.searchsorted(held[1], rows), len(held[1]) - 1)
-            if (held[1][at] == rows).all():
-                return held[2].take(at), held[3].take(at)
+        cached = self._cached
+        if cached is not None and cached[0] == group:
+            at = np.minimum(np.searchsorted(cached[1], rows), len(cached[1]) - 1)
+            if (cached[1][at] == rows).all():
+                return cached[2].take(at), cached[3].take(at)
         side1, side2 = self._read_sides(rows, group)
-        if 0 < len(rows) <= HELD and (np.diff(rows) > 0).all():
-            self._held = group, rows, side1, side2
+        if 0 < len(rows) <= CACHED_ROWS and (np.diff(rows) > 0).all():
+            self._cached = group, rows, side1, side2
         return side1, side2
 
     def _read_sides(self, rows: NDArray[np.int64], group: int) -> tuple[Side, Side]:
@@ -76,30 +79,45 @@ class RunFiles:
         return side1.take(back), side2.take(back)
 
     def check_group(self, group: int) -> int:
-        """The number of a group of this run.
+        """Return ``group`` if the run has it.
 
         Raises:
             NotFoundError: the run has no such group.
+
+        Example:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").check_group(1)
+            1
         """
         if group not in self.groups:
             raise NotFoundError(f"{self.path} has no group {group}; it has {', '.join(map(str, self.groups))}.")
         return int(group)
 
     def check_label(self, label: str) -> int:
-        """The number of a label of this run: its place in :attr:`labels`.
+        """Return the number of a label: its place in :attr:`labels`.
 
         Raises:
             NotFoundError: the run has no such label.
+
+        Example:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").check_label("lua")
+            3
         """
         if label not in self.labels:
             raise NotFoundError(f"{self.path} has no label {label!r}; it has {', '.join(self.labels)}.")
         return self.labels.index(label)
 
     def check_expert(self, expert: int) -> int:
-        """The flat id of an expert, which each group of this run has.
+        """Return ``expert`` as an int if it is a flat id, which every group of the run has.
 
         Raises:
-            NotFoundError: ids do not reach that far, or it is no whole number.
+            NotFoundError: it is outside 0 .. E * E - 1, or not a whole number.
+
+        Example:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").check_expert(1234)
+            1234
         """
         try:
             known = 0 <= index(expert) < self.num_keys**2
@@ -115,19 +133,19 @@ class RunFiles:
     def _rows(self, rows: Rows) -> NDArray[np.int64]:
         if isinstance(rows, slice):
             return np.arange(*rows.indices(self.tokens_total))
-        asked = np.asarray(rows)
-        if asked.ndim != 1 or (len(asked) and asked.dtype.kind not in "iu"):
-            raise WorkbenchError(f"token rows are a slice or a list of whole numbers; got {rows!r}.")
-        wanted = asked.astype(np.int64)
+        numbers = np.asarray(rows)
+        if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
+            raise BadInputError(f"token rows are a slice or a list of whole numbers; got {rows!r}.")
+        wanted = numbers.astype(np.int64)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.tokens_total):
-            raise WorkbenchError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
+            raise NotFoundError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
         return wanted
 
     def _open(self, name: str) -> RowFile:
         return RowFile(in_ranges(self.path, name))
 
     def _by_part(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-        """Each part that holds some of the rows: its number, those rows within it, and where they stand in ``rows``."""
+        """Each part that holds some of the rows: its number, those rows within it, and their places in ``rows``."""
         parts = np.searchsorted(self._part_rows, rows, side="right") - 1
         for part in np.unique(parts):
             where = np.flatnonzero(parts == part)
@@ -154,8 +172,8 @@ class RunFiles:
         return ids
 
 
-def count(name: str, value: int) -> int:
-    """A number of things, or WorkbenchError where it is none."""
+def check_count(name: str, value: int) -> int:
+    """Return ``value``, the argument ``name``, if it is a whole number from 0; raise BadInputError otherwise."""
     if not isinstance(value, int | np.integer) or value < 0:
-        raise WorkbenchError(f"{name} is a whole number from 0; got {value!r}.")
+        raise BadInputError(f"{name} must be a whole number from 0, got {value!r}.")
     return int(value)

@@ -1,4 +1,4 @@
-"""Tokens and texts as people read them."""
+"""Tokens and texts in a form that people can read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import WorkbenchError
+from ..errors import DamagedError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -22,8 +22,8 @@ _BYTE_FALLBACK = 6  # length of <0xE2>
 def visible(text: str) -> str:
     """``text`` with blanks and controls shown: space ·, line break ↵, tab →, return ␍, others as \\x1b, \\u202e.
 
-    What Unicode calls control, format, surrogate or unassigned is escaped, so that no text can hide or turn around
-    what stands beside it. The bytes of a split character, ‹E2 82›, stay as :func:`token_pieces` writes them.
+    Control, format, surrogate and unassigned characters of Unicode are escaped, so that no text can hide or reverse
+    what is shown beside it. The bytes of a split character, ‹E2 82›, stay as :func:`token_pieces` writes them.
     """
     pieces = _SPLIT.split(text)  # text and bytes by turns
     pieces[::2] = ["".join(map(_visible, piece)) for piece in pieces[::2]]
@@ -68,7 +68,7 @@ def _piece(name: str, byte_level: bool) -> str:
 
 
 def _show(raw: bytes) -> str:
-    """UTF-8 text; bytes that are no whole character as ‹E2 82›."""
+    """UTF-8 text; bytes that are not a whole character as ‹E2 82›."""
     text, held = "", raw
     while held:
         try:
@@ -89,10 +89,10 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
-    """The fast tokenizer in a model's folder, or None where it has none.
+    """Return the fast tokenizer in a model's folder; None where it has none.
 
     Raises:
-        WorkbenchError: there is one and it cannot be read.
+        DamagedError: there is one and it cannot be read.
     """
     if not (folder / "tokenizer.json").is_file():
         return None
@@ -101,4 +101,4 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
     try:
         return PreTrainedTokenizerFast.from_pretrained(folder)
     except Exception as error:  # the library raises bare Exception for a broken file
-        raise WorkbenchError(f"the tokenizer in {folder} cannot be read: {error}") from error
+        raise DamagedError(f"the tokenizer in {folder} cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Holding a run against its manifest, every file there, whole and unchanged; and its files against each other."""
+"""Checking a run: its files against the manifest, and what they say against each other."""
 
 from __future__ import annotations
 
@@ -14,29 +14,35 @@ from .checks.manifest import check_sense, check_shape
 from .checks.problem import about
 from .files import TEMPORARY
 from .manifest import is_changed, listed_files, read_manifest
+from .migrations.staging import STAGING
 from .remote import Place, file_size, file_sizes, open_whole, place
 from .schema import MANIFEST
 
-# An export's own, where nobody else puts anything.
+# Folders that belong to the export alone.
 FOLDERS = ("tokens", "documents", "routing", "index", "experts", "examples", "intervals", "tokenizer", "state")
 MEGA = 10**6
 
 
 def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
-    """Problems of the run at ``path``, one sentence each; an empty list says that it is sound and complete.
+    """Check a run and return its problems, one sentence each; an empty list means it is sound and complete.
 
-    Sizes and checksums of all files, and the manifest's own, find whatever changed since the run was written. Were they
-    made to fit, what all files say is held against each other: see :func:`inconsistencies`.
-    A run holds neither its model nor its corpus, so whether they are the ones that the manifest's paths and hashes name
-    cannot be told from it. Nor can what then only a checksum knows: sources and quality scores of documents, ids and
-    text where the corpus gave ids, tokens of the tokenizer that no text has, settings that would have given the same
-    (the batch size, or a context longer than all documents), what the half precision of the stored routing hides, and,
-    of documents whose routing is not kept, how what they add to the statistics is divided among experts. Analyses of
-    the run are not looked at.
+    Sizes and checksums of all files, and of the manifest, reveal whatever changed since the run was written. Then the
+    contents are compared with each other, which finds damage even if checksums were made to fit: tokens are computed
+    from texts again, statistics from the routing again (see :func:`inconsistencies`).
+
+    A run contains neither its model nor its corpus, so it cannot be checked against these. Some things only a checksum
+    protects: sources and scores of documents, ids where the corpus gave ids, unused tokens of the tokenizer, settings
+    that make no difference, what half precision hides, and how documents without stored routing contribute to each
+    expert. Results of analyses are not checked.
 
     Args:
-        path: folder of the run, or its URL; a remote run is read about twice, file by file, and not kept.
-        progress: show what is done.
+        path: folder of the run, or its URL; a remote run is read about twice, file by file, and not kept here.
+        progress: show progress bars.
+
+    Example:
+        >>> from workbench import verify_run
+        >>> verify_run("runs/demo")
+        []
     """
     where = place(path)
     try:
@@ -62,8 +68,10 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
         name = left if left.isprintable() else repr(left)
         if left.endswith(TEMPORARY):
             problems.append(f"{name} was left by an interrupted export.")
+        elif left.startswith(STAGING + "/"):
+            problems.append(f"{name} was left by an interrupted migration; `monet migrate` removes it.")
         elif complete and left not in files and left.partition("/")[0] in FOLDERS:
-            problems.append(f"{name} is no file of this run.")
+            problems.append(f"{name} does not belong to this run.")
     problems += damaged
     if complete and not damaged:
         tokens = manifest["parts"][-1]["rows"][1] * len(manifest["model"]["groups"])
@@ -78,13 +86,13 @@ def damaged_files(
     read: Container[str] | None = None,
     advance: Progress = silent,
 ) -> list[str]:
-    """A sentence for each file of a manifest's list that is missing, cut or changed.
+    """One sentence for each file in a manifest's list that is missing, truncated or changed.
 
     Args:
         path: of the run.
         files: as the manifest lists them.
-        read: names of those whose content is looked at, by default all; of the others, the size.
-        advance: called with the megabytes of each file that was looked at.
+        read: names of the files to read; the others are checked by size. All by default.
+        advance: called with the megabytes of each file checked.
     """
     problems, sizes = [], file_sizes(path)
     for name, expected in files.items():

@@ -1,5 +1,5 @@
-// `accumulate` on the GPU: a warp a key i, which walks the tokens where i is active, in order, and owns the statistics
-// of the experts (i, .). Counts and masses are whole numbers, so nothing depends on who runs when.
+// `accumulate` on the GPU: one warp per key i, which goes through the tokens where i is active, in order, and owns the
+// statistics of the experts (i, .). Counts and masses are integers, so the result does not depend on scheduling.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace monet {
 constexpr int kLayThreads = 256;
 
 // Probabilities of key set 1 by key: table (keys, tokens * heads), zero before, so that a warp finds its key's tokens in
-// one stretch of memory. A thread an entry; tokens without a label are left out.
+// one stretch of memory. One thread per entry; tokens without a label are left out.
 static __global__ void __launch_bounds__(kLayThreads)
     lay_out(Side<float> one, const int64_t* labels, int64_t tokens, int64_t heads, float* table) {
   const unsigned entry = blockIdx.x * kLayThreads + threadIdx.x, width = static_cast<unsigned>(one.width);
@@ -26,7 +26,7 @@ static __global__ void __launch_bounds__(kLayThreads)
 static __device__ __forceinline__ void count_score(const Accumulate& a, int64_t expert, int64_t token, float score) {
   using Word = unsigned long long;
   const int64_t cell = expert * a.labels_count + a.labels[token];
-  // Atomics only so that nobody waits for the old value.
+  // Atomics, only so that no thread waits for the old value.
   atomicAdd(reinterpret_cast<Word*>(a.tokens + cell), Word{1});
   atomicAdd(reinterpret_cast<Word*>(a.mass + cell),
             static_cast<Word>(static_cast<int64_t>(static_cast<double>(score) * kMassUnit + 0.5)));
@@ -36,7 +36,7 @@ static __device__ __forceinline__ void count_score(const Accumulate& a, int64_t 
   enter(a, expert, score, a.rows[token], a.starts[token]);
 }
 
-// A block of one warp a key; shared memory of `keys` floats. At most 32 heads.
+// One block of one warp per key; shared memory of `keys` floats. At most 32 heads.
 static __global__ void __launch_bounds__(kWarp)
     accumulate_keys_device(Accumulate a, const float* table, int64_t tokens, int heads) {
   extern __shared__ float4 shared4[];

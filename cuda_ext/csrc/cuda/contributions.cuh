@@ -1,5 +1,5 @@
-// `contributions` on the GPU: a block a token, a warp a key i. Writes every active expert with its value; the strongest
-// are sorted out afterwards.
+// `contributions` on the GPU: one block per token, one warp per key i. Writes every active expert with its value; the
+// strongest are selected afterwards.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ namespace monet {
 constexpr int kContributeThreads = 256;
 constexpr int kContributeWarps = kContributeThreads / kWarp;
 
-// Shared memory of a block, in bytes: a sum a warp and the number of experts found; then floats: key set 1 by head, a row
-// of scores a warp, and the part of j alone.
+// Shared memory of a block, in bytes: one sum per warp and the number of experts so far; then floats: key set 1 by
+// head, a row of scores per warp, and the term in j.
 constexpr int64_t kContributeFirst = 8 * kContributeWarps + 16;
 static inline __host__ __device__ int64_t contributions_shared(const Contributions<float>& a) {
   return kContributeFirst + 4 * a.keys * (a.heads + kContributeWarps + 1);
@@ -25,8 +25,8 @@ static __device__ __forceinline__ float dot_units(const float* x, const float* y
   return sum;
 }
 
-// experts (tokens, capacity) in no order, values beside them, counts (tokens), totals (tokens). A pair of keys has one
-// place at most, so `capacity` pairs of a token's heads hold all.
+// Writes experts (tokens, capacity) in arbitrary order with their values, counts (tokens) and totals (tokens). A pair
+// of keys takes at most one slot, so a capacity of all pairs of a token's heads is enough.
 static __global__ void __launch_bounds__(kContributeThreads)
     contribute_tokens_device(Contributions<float> a, int64_t capacity, int32_t* experts, float* values, int32_t* counts) {
   extern __shared__ float4 shared4[];

@@ -1,4 +1,4 @@
-// Grids, shared memory and the choice among variants; the only file that nvcc compiles.
+// Grids, shared memory and the choice of kernel variants; the only file that nvcc compiles.
 #include "launch.h"
 
 #include "accumulate.cuh"
@@ -12,8 +12,8 @@ namespace {
 constexpr int64_t kSharedLimit = 227 * 1024;  // bytes a block may have on compute capability 9.0 and 10.0
 constexpr int64_t kSharedDefault = 48 * 1024;
 
-constexpr int64_t kMost = int64_t{1} << 31;  // entries a kernel counts in 32 bits
-constexpr const char* kTooMany = "too many tokens for one call; give fewer at a time";
+constexpr int64_t kMost = int64_t{1} << 31;  // entries that a kernel can count in 32 bits
+constexpr const char* kTooMany = "too many tokens for one call; pass fewer at a time";
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

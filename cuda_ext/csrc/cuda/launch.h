@@ -1,4 +1,4 @@
-// Launches of the kernels: what the library's C++ side knows of its CUDA side. All return nullptr, or what is wrong.
+// Kernel launches: the interface between the library's C++ and CUDA sides. All return nullptr, or an error message.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ const char* launch_route(const void* logits, bool bf16, const Rows& rows, int64_
 
 const char* launch_mix(const Mix<float>& mix, int64_t tokens, void* stream);
 
-// `table` is room for (keys, tokens * heads).
+// `table` is scratch space for (keys, tokens * heads) floats.
 const char* launch_accumulate(const Accumulate& work, const Side<float>& one, int64_t tokens, int64_t heads,
                               float* table, void* stream);
 

@@ -1,5 +1,5 @@
-// The CUDA implementations of the ops, in a library apart: on LibTorch's stable ABI of 2.13, which first tells the
-// stream. It imports without a GPU, and on a torch without CUDA.
+// The CUDA implementations of the ops, in a separate library: it needs LibTorch's stable ABI of 2.13, the first that
+// gives access to the current stream. It imports without a GPU, and on a torch without CUDA.
 #include <Python.h>
 
 #include <torch/csrc/stable/accelerator.h>
@@ -12,7 +12,7 @@
 namespace monet {
 namespace {
 
-// Makes a tensor's device the current one, and finds its stream.
+// Makes a tensor's device the current one and looks up its stream.
 class OnDevice {
  public:
   explicit OnDevice(const Tensor& t)

@@ -1,6 +1,6 @@
-// `mix` on the GPU: a block a token. Activations are read once from memory, the sums gather in shared memory, and every
-// output is written once, sixteen bytes at a time. Heads go one after another: the keys of a head are distinct, so its
-// threads meet in no sum, and sums have one order without atomics.
+// `mix` on the GPU: one block per token. Activations are read from memory once, sums build up in shared memory, and
+// every output is written once, sixteen bytes at a time. Heads are processed one after another: the keys of a head are
+// distinct, so no two of its threads add to the same sum, and sums have a fixed order without atomics.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace monet {
 
 constexpr int kMixThreads = 256;
 
-// Shared memory of a block, in floats: sums of both sides, sums of weights, and without factors the mixed units of heads.
+// Shared memory of a block, in floats: sums of both sides, sums of weights; without factors, the mixed units of heads.
 static inline __host__ __device__ int64_t mix_shared(const Mix<float>& a) {
   const int64_t sides = a.a2 ? 2 : 1;
   return sides * (a.keys * (a.units + 1) + (a.factors ? 0 : a.heads * (a.units + 1)));
@@ -29,7 +29,7 @@ struct MixSide {
   int64_t step_from, step_to;
 };
 
-// Without factors a head mixes the activations once: a warp a head, its lanes sharing the list.
+// Without factors a head mixes the activations once: one warp per head, whose lanes share the list.
 static __device__ __forceinline__ void mix_heads(const MixSide& s, int64_t token, int64_t heads, int64_t units) {
   const int lane = threadIdx.x % kWarp;
   for (int64_t head = threadIdx.x / kWarp; head < heads; head += kMixThreads / kWarp) {
@@ -45,7 +45,7 @@ static __device__ __forceinline__ void mix_heads(const MixSide& s, int64_t token
   }
 }
 
-// One head of one side, a thread a (key, unit); the unit past the last is the sum of weights.
+// One head of one side, one thread per (key, unit); the unit past the last is the sum of weights.
 static __device__ __forceinline__ void mix_head(const Mix<float>& a, const MixSide& s, int64_t token, int64_t head) {
   const int64_t row = token * a.heads + head;
   const unsigned wide = static_cast<unsigned>(a.units) + 1;

@@ -1,4 +1,4 @@
-// `route` on the GPU: a warp a row. Up to 1,024 logits stay in registers, so that they are read once and nothing of
+// `route` on the GPU: one warp per row. Up to 1,024 logits stay in registers, so that they are read once and nothing of
 // their size is written; longer rows are read three times.
 #pragma once
 
@@ -77,11 +77,11 @@ __global__ void __launch_bounds__(kRouteThreads, kVectors * 16 / sizeof(T) > 16 
     return;
   }
 
-  // The threshold by the very expression of the entries: the largest passes its own, and no row comes out empty.
+  // The threshold uses the same expression as the entries, so the largest reaches it and no row comes out empty.
   const unsigned head = static_cast<unsigned>(row) % static_cast<unsigned>(a.rows.heads);
   const float mean = a.rows.mean[head], scale = a.rows.scale[head];
   const float threshold = fminf((best - mean) * scale, a.rows.sigma);
-  unsigned marks = 0;  // a bit an entry of this lane
+  unsigned marks = 0;  // one bit per entry of this lane
   float total = 0;
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {

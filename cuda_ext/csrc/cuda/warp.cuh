@@ -1,4 +1,4 @@
-// What the kernels share: reductions over a warp. Needs nothing but the CUDA language, so that tests can run the kernels
+// Reductions over a warp, shared by the kernels. Uses nothing but the CUDA language, so that tests can run the kernels
 // on a CPU.
 #pragma once
 
@@ -14,7 +14,7 @@ static __device__ __forceinline__ float warp_max(float v) {
   return v;
 }
 
-// In one order, so that the sum has the same bits on every run.
+// In a fixed order, so that the sum has the same bits on every run.
 template <class T>
 static __device__ __forceinline__ T warp_sum(T v) {
   for (int step = kWarp / 2; step > 0; step /= 2) v += __shfl_xor_sync(kAll, v, step);

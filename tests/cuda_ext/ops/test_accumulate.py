@@ -1,4 +1,4 @@
-"""`accumulate` against counting one expert and token at a time; pieces, order, merging, documents, what is refused."""
+"""`accumulate` against counting one expert and token at a time: splits, order, merging, documents, bad input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def corpus(tokens: int, labels: int, documents: int, seed: int) -> tuple[Tensor,
 def counted_one_by_one(
     statistics: Statistics, routing: Lists, labels: Tensor, rows: Tensor, starts: Tensor, priorities: Tensor
 ) -> dict[str, Tensor]:
-    """What `statistics`, empty, should hold: every expert and token by itself, from the dense scores."""
+    """Expected contents of `statistics`, which is empty: from the dense scores, one expert and token at a time."""
     g1, g2 = routing.dense()
     scores = torch.einsum("thi,thj->tij", g1.double(), g2.double()).flatten(1).float()
     out = {name: getattr(statistics, name).clone() for name in STATE}
@@ -55,8 +55,8 @@ def counted_one_by_one(
             bin = sum(s >= edge for edge in low)
             out["histogram"][expert, bin] += 1
             sampled.setdefault(bin, []).append((priority, s))
-        for bin, found in sampled.items():
-            for n, (priority, s) in enumerate(sorted(found)[: statistics.sample_scores.shape[2]]):
+        for bin, entries in sampled.items():
+            for n, (priority, s) in enumerate(sorted(entries)[: statistics.sample_scores.shape[2]]):
                 out["sample_priorities"][expert, bin, n], out["sample_scores"][expert, bin, n] = priority, s
         best: list[tuple[float, int]] = []
         taken: dict[int, int] = {}
@@ -78,7 +78,7 @@ def assert_equal(statistics: Statistics, expected: dict[str, Tensor] | Statistic
 @pytest.mark.filterwarnings(IGNORE)
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("per_document", [1, 2, None])
-def test_equals_counting_one_by_one(seed: int, per_document: int | None, either: None) -> None:
+def test_accumulate_equals_counting_one_by_one(seed: int, per_document: int | None, either: None) -> None:
     """Probabilities are powers of two, so that sums are exact in any order and many scores tie."""
     tokens, heads, keys, labels = 24, 1 + seed % 3, 5, 3
     routing = random_routing(tokens, heads, keys, seed, even=True)
@@ -106,7 +106,7 @@ def test_equals_counting_one_by_one(seed: int, per_document: int | None, either:
     even=st.booleans(),
     seed=st.integers(0, 2**20),
 )
-def test_kernel_and_definition_agree_to_the_bit(
+def test_accumulate_kernel_and_definition_agree_to_the_bit(
     shape: tuple[int, int, int], best: int, per_document: int, sampled: int, cut: int, even: bool, seed: int
 ) -> None:
     routing = random_routing(*shape, seed, even=even)
@@ -123,7 +123,7 @@ def test_kernel_and_definition_agree_to_the_bit(
     assert_equal(*results)
 
 
-def test_merged_shards_equal_one_run_in_any_order() -> None:
+def test_merged_statistics_equal_one_run_in_any_order() -> None:
     keys, heads = 16, 3
     routing = random_routing(90, heads, keys, 1)
     everything = corpus(90, 4, 9, 1)
@@ -145,7 +145,7 @@ def test_merged_shards_equal_one_run_in_any_order() -> None:
         assert total.next_row == whole.next_row
 
 
-def test_the_same_bits_on_any_number_of_threads() -> None:
+def test_accumulate_gives_the_same_bits_on_any_number_of_threads() -> None:
     routing = random_routing(200, 4, 64, 2)
     where = corpus(200, 3, 10, 2)
     before = torch.get_num_threads()
@@ -162,7 +162,7 @@ def test_the_same_bits_on_any_number_of_threads() -> None:
 
 
 @needs_kernel
-def test_the_same_bits_on_every_instruction_set() -> None:
+def test_accumulate_gives_the_same_bits_on_every_instruction_set() -> None:
     routing = random_routing(50, 3, 40, 3)
     where = corpus(50, 3, 10, 3)
     runs = []
@@ -176,7 +176,7 @@ def test_the_same_bits_on_every_instruction_set() -> None:
 
 
 @pytest.mark.filterwarnings(IGNORE)
-def test_padding_is_not_looked_at(either: None) -> None:
+def test_accumulate_never_reads_padding(either: None) -> None:
     routing = random_routing(30, 2, 9, 7)
     padding = torch.arange(routing.probs1.shape[-1]) >= routing.counts1[..., None]
     assert padding.any()
@@ -187,7 +187,7 @@ def test_padding_is_not_looked_at(either: None) -> None:
     assert_equal(*results)
 
 
-def test_scores_that_underflow_are_not_active() -> None:
+def test_accumulate_ignores_scores_that_underflow() -> None:
     tiny = Lists(*(torch.zeros(1, 1, 1).short(), torch.full((1, 1, 1), 1e-30), torch.ones(1, 1).int()) * 2, num_keys=2)
     statistics = Statistics.empty(2, 1, 1, best=1)
     accumulate(statistics, tiny, torch.zeros(1).long(), torch.zeros(1).long())
@@ -195,7 +195,7 @@ def test_scores_that_underflow_are_not_active() -> None:
     assert statistics.best_rows.max() == -1
 
 
-def test_opcheck() -> None:
+def test_accumulate_passes_opcheck() -> None:
     routing = random_routing(6, 2, 5, 4)
     s = Statistics.empty(5, 2, 3, best=2, sampled=2)
     arguments = (*(getattr(s, name) for name in STATE), *routing.arrays, *corpus(6, 3, 2, 4), 5, s.top, 2)
@@ -239,7 +239,7 @@ ZEROS = torch.zeros(4, dtype=torch.int64)
         ({"routing": replace(GOOD, indices2=GOOD.indices2 + 5)}, IndexError, "routing.indices2 must lie in 0 .. 4"),
     ],
 )
-def test_wrong_arguments_are_named_and_change_nothing(
+def test_accumulate_names_wrong_arguments_and_changes_nothing(
     change: dict[str, Any], error: type[Exception], named: str, either: None
 ) -> None:
     statistics = Statistics.empty(5, 2, 3, best=3, per_document=2, sampled=1)
@@ -251,25 +251,25 @@ def test_wrong_arguments_are_named_and_change_nothing(
 
 
 @pytest.mark.parametrize("name", ["keys", "heads", "labels", "best", "bins", "per_document"])
-def test_statistics_of_nothing_are_refused(name: str) -> None:
+def test_statistics_refuse_sizes_below_one(name: str) -> None:
     numbers = {"keys": 2, "heads": 1, "labels": 1, "best": 1, "bins": 1, "per_document": 1} | {name: 0}
     with pytest.raises(ValueError, match=f"{name} must be at least 1"):
         Statistics.empty(**numbers)  # type: ignore[arg-type]
 
 
-def test_a_negative_sample_is_refused() -> None:
+def test_statistics_refuse_a_negative_sample() -> None:
     with pytest.raises(ValueError, match="sampled must be at least 0; got -1"):
         Statistics.empty(2, 1, 1, best=1, sampled=-1)
 
 
 @pytest.mark.parametrize("other", [{"labels": 2}, {"best": 2}, {"bins": 3}, {"sampled": 1}, {"per_document": 2}])
-def test_statistics_of_other_settings_do_not_merge(other: dict[str, int]) -> None:
+def test_statistics_with_other_settings_do_not_merge(other: dict[str, int]) -> None:
     numbers = {"labels": 1, "best": 1, "bins": 2}
-    with pytest.raises(ValueError, match="do not merge"):
+    with pytest.raises(ValueError, match="only statistics with the same settings"):
         Statistics.empty(2, 1, **numbers).merge(Statistics.empty(2, 1, **numbers | other))  # type: ignore[arg-type]
 
 
-def test_masses_beyond_what_an_int64_holds_are_carried() -> None:
+def test_statistics_carry_masses_beyond_int64() -> None:
     large, total, small = (Statistics.empty(5, 2, 3, best=1) for _ in range(3))
     large.mass[0, 0], large.mass[3, 1] = MASS_LIMIT, 7
     large.mass_bound = MASS_LIMIT
@@ -288,11 +288,11 @@ def test_masses_beyond_what_an_int64_holds_are_carried() -> None:
     torch.testing.assert_close(small.masses, expected + own, rtol=1e-15, atol=0)
 
 
-def test_more_tokens_than_a_mass_can_take_at_once_are_refused() -> None:
-    """Of arrays that stand for many tokens and hold one."""
+def test_accumulate_refuses_more_tokens_than_a_mass_can_hold() -> None:
+    """With arrays that are one token, expanded to many."""
     tokens = MASS_LIMIT // 2**36 // 2 + 1
     lists = (torch.zeros(1, 1, 0).expand(tokens, 1, 0), torch.zeros(1, 1, dtype=torch.int32).expand(tokens, 1))
     routing = Lists(lists[0].short(), *lists, lists[0].short(), *lists, num_keys=2)
     rows = torch.zeros(1, dtype=torch.int64).expand(tokens)
-    with pytest.raises(ValueError, match=f"at most {tokens - 1:,} tokens at once; got {tokens:,}"):
+    with pytest.raises(ValueError, match=f"at most {tokens - 1:,} tokens per call; got {tokens:,}"):
         accumulate(Statistics.empty(2, 1, 1, best=1), routing, rows, rows)

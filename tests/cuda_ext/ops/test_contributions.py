@@ -1,4 +1,4 @@
-"""`contributions` against the explicit expansion over all experts: values, order, sums, what is refused."""
+"""`contributions` against the explicit expansion over all experts: values, order, sums, bad input."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def expanded(hidden: Any, routing: Lists, directions: tuple[Tensor, ...], factor
     compiled=st.booleans(),
     seed=st.integers(0, 2**20),
 )
-def test_equals_the_expansion(
+def test_contributions_equal_the_expansion_over_all_experts(
     shape: tuple[int, int, int, int], vertical: bool, edited: bool, own_rows: bool, top: int, compiled: bool, seed: int
 ) -> None:
     tokens = shape[0]
@@ -81,8 +81,8 @@ def test_equals_the_expansion(
     assert experts.shape == values.shape
     assert experts.shape[1] <= min(top, max(1, expected.shape[1]))
     assert (values[~there] == 0).all()
-    found = torch.where(there, expected.gather(1, experts.clamp(min=0)), 0.0)
-    torch.testing.assert_close(values, found)
+    of_experts = torch.where(there, expected.gather(1, experts.clamp(min=0)), 0.0)
+    torch.testing.assert_close(values, of_experts)
     strongest = expected.abs().sort(1, descending=True).values[:, : values.shape[1]]
     torch.testing.assert_close(values.abs(), strongest)
     for ids in experts.tolist():
@@ -90,7 +90,7 @@ def test_equals_the_expansion(
 
 
 @needs_kernel
-def test_kernel_and_definition_choose_alike_among_equals() -> None:
+def test_contributions_kernel_and_definition_break_ties_alike() -> None:
     """Everything is a power of two: no rounding, many ties; the lower id goes first."""
     hidden, routing = torch.ones(9, 10, 2), random_routing(9, 2, 10, 3, even=True)
     directions = (torch.ones(1, 10, 2), torch.zeros(1, 10))
@@ -103,7 +103,7 @@ def test_kernel_and_definition_choose_alike_among_equals() -> None:
 
 
 @needs_kernel
-def test_a_short_list_is_the_head_of_a_long_one() -> None:
+def test_contributions_short_list_is_the_head_of_a_long_one() -> None:
     """Above 256 candidates the kernel forgets the weak ones as it goes."""
     case = problem(3, 4, 64, 8, True, 1, True, dtype=torch.float32)
     everything = contributions(*case[:3], 64 * 64, case[3])
@@ -114,7 +114,7 @@ def test_a_short_list_is_the_head_of_a_long_one() -> None:
     assert torch.equal(few[2], everything[2])
 
 
-def test_nan_comes_first_and_crashes_nothing() -> None:
+def test_contributions_list_nan_first() -> None:
     hidden, routing, directions, _ = problem(2, 2, 40, 3, False, 1, False)
     hidden[1, 7] = float("nan")
     routing.indices1[1, 0, 0], routing.counts1[1] = 7, 1
@@ -125,7 +125,7 @@ def test_nan_comes_first_and_crashes_nothing() -> None:
 
 
 @needs_kernel
-def test_the_same_bits_on_every_instruction_set() -> None:
+def test_contributions_give_the_same_bits_on_every_instruction_set() -> None:
     hidden, routing, directions, factors = problem(4, 3, 30, 9, True, 4, True, dtype=torch.float32)
     kernel = torch.ops.monet.contributions_kernel
     runs = [
@@ -136,7 +136,7 @@ def test_the_same_bits_on_every_instruction_set() -> None:
         assert all(torch.equal(a, b) for a, b in zip(other, runs[0], strict=True))
 
 
-def test_opcheck() -> None:
+def test_contributions_pass_opcheck() -> None:
     hidden, routing, (d, c), _ = problem(3, 2, 6, 4, False, 1, False)
     arguments = (hidden, None, *routing.arrays, None, None, None, d, None, None, c, 4)
     torch.library.opcheck(torch.ops.monet.contributions.default, arguments)
@@ -177,7 +177,9 @@ LISTS = random_routing(3, 2, 6, 0, torch.float64)
         ({"factors": torch.zeros(6, 5).double()}, ValueError, r"factors must have shape \(6, 6\)"),
     ],
 )
-def test_wrong_arguments_are_named(change: dict[str, Any], error: type[Exception], named: str, either: None) -> None:
+def test_contributions_name_wrong_arguments(
+    change: dict[str, Any], error: type[Exception], named: str, either: None
+) -> None:
     hidden, routing, directions, _ = problem(3, 2, 6, 4, False, 1, False)
     with pytest.raises(error, match=named):
         contributions(**({"hidden": hidden, "routing": routing, "directions": directions, "top": 3} | change))

@@ -55,7 +55,7 @@ CASES = {
 
 @settings(max_examples=80, deadline=None)
 @given(dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]), strided=st.booleans(), **CASES)
-def test_equals_the_expansion(
+def test_mix_equals_the_expansion_over_all_experts(
     shape: tuple[int, int, int, int], vertical: bool, edited: bool, seed: int, dtype: torch.dtype, strided: bool
 ) -> None:
     hidden, routing, factors = problem(*shape, vertical, edited, seed)
@@ -71,7 +71,7 @@ def test_equals_the_expansion(
 @pytest.mark.filterwarnings(IGNORE)
 @pytest.mark.parametrize("vertical", [False, True])
 @pytest.mark.parametrize("edited", [False, True])
-def test_the_definition_equals_the_expansion(vertical: bool, edited: bool, no_kernel: None) -> None:
+def test_mix_reference_equals_the_expansion(vertical: bool, edited: bool, no_kernel: None) -> None:
     hidden, routing, factors = problem(5, 3, 17, 6, vertical, edited)
     for actual, expected in zip(run(hidden, routing, factors), expanded(hidden, routing, factors), strict=True):
         torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-5)
@@ -81,7 +81,7 @@ def test_the_definition_equals_the_expansion(vertical: bool, edited: bool, no_ke
 @pytest.mark.parametrize("vertical", [False, True])
 @pytest.mark.parametrize("edited", [False, True])
 @pytest.mark.parametrize("units", [2, 4, 9])
-def test_gradients(vertical: bool, edited: bool, units: int, either: None) -> None:
+def test_mix_gradients_equal_those_of_the_expansion(vertical: bool, edited: bool, units: int, either: None) -> None:
     """Of activations, both lists of probabilities and factors, by finite differences; padding gets none."""
     hidden, _, factors = problem(2, 2, 5, units, vertical, edited)
     routing = random_routing(2, 2, 5, seed=3, dtype=torch.float64)
@@ -96,7 +96,7 @@ def test_gradients(vertical: bool, edited: bool, units: int, either: None) -> No
     assert torch.autograd.gradcheck(outputs, tuple(leaf.detach().requires_grad_() for leaf in leaves))
 
 
-def test_gradients_reach_the_dtype_of_the_activations() -> None:
+def test_mix_gradients_have_the_dtype_of_the_activations() -> None:
     hidden, routing, _ = problem(3, 2, 9, 4, True, False)
     leaves = tuple(h.bfloat16().requires_grad_() for h in hidden)
     sum(t.float().sum() for t in mix(leaves, routing)).backward()  # type: ignore[arg-type, union-attr]
@@ -105,7 +105,7 @@ def test_gradients_reach_the_dtype_of_the_activations() -> None:
 
 @pytest.mark.parametrize("edited", [False, True])
 @pytest.mark.parametrize("vertical", [False, True])
-def test_opcheck(vertical: bool, edited: bool) -> None:
+def test_mix_passes_opcheck(vertical: bool, edited: bool) -> None:
     hidden, routing, factors = problem(3, 2, 7, 4, vertical, edited)
     op = torch.ops.monet.mix_vertical if vertical else torch.ops.monet.mix_horizontal
     leaves = [t.detach().requires_grad_() for t in hidden]
@@ -113,7 +113,7 @@ def test_opcheck(vertical: bool, edited: bool) -> None:
     torch.library.opcheck(op.default, (*leaves, *arrays, factors))
 
 
-def test_compiles_in_one_graph() -> None:
+def test_mix_compiles_in_one_graph() -> None:
     hidden, routing, factors = problem(3, 2, 7, 4, True, True)
 
     def loss(a1: Tensor, a2: Tensor, factors: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def test_compiles_in_one_graph() -> None:
 @needs_kernel
 @pytest.mark.parametrize("units", [2, 3, 4, 10])
 @pytest.mark.parametrize("edited", [False, True])
-def test_the_same_bits_on_every_instruction_set(edited: bool, units: int) -> None:
+def test_mix_gives_the_same_bits_on_every_instruction_set(edited: bool, units: int) -> None:
     hidden, routing, factors = problem(6, 3, 50, units, True, edited)
     forward, backward = torch.ops.monet.mix_vertical_kernel, torch.ops.monet.mix_vertical_backward_kernel
     runs = []
@@ -140,7 +140,7 @@ def test_the_same_bits_on_every_instruction_set(edited: bool, units: int) -> Non
         assert all(torch.equal(a, b) for a, b in zip(other, runs[0], strict=True))
 
 
-def test_the_same_bits_on_any_number_of_threads() -> None:
+def test_mix_gives_the_same_bits_on_any_number_of_threads() -> None:
     hidden, routing, factors = problem(64, 4, 64, 8, True, True)
     before = torch.get_num_threads()
     try:
@@ -181,7 +181,7 @@ def good() -> dict[str, Any]:
         ({"factors": torch.zeros(7, 7, device="meta")}, ValueError, "factors is on meta"),
     ],
 )
-def test_wrong_arguments_are_named(change: dict[str, Any], error: type[Exception], named: str) -> None:
+def test_mix_names_wrong_arguments(change: dict[str, Any], error: type[Exception], named: str) -> None:
     with pytest.raises(error, match=named):
         mix(**(good() | change))
 
@@ -197,13 +197,15 @@ def test_wrong_arguments_are_named(change: dict[str, Any], error: type[Exception
         ("probs1", torch.zeros(3, 2, 7, device="meta"), ValueError, "routing.probs1 is on meta, expected cpu"),
         ("indices1", torch.zeros(3, 2, 7), TypeError, "routing.indices1 must be torch.int16"),
         ("counts1", torch.zeros(3, 2), TypeError, "routing.counts1 must be torch.int32"),
-        ("probs2", torch.zeros(3, 2, 7, dtype=torch.int32), TypeError, "routing.probs2 must be of a floating dtype"),
+        ("probs2", torch.zeros(3, 2, 7, dtype=torch.int32), TypeError, "routing.probs2 must have a floating dtype"),
         ("probs1", torch.zeros(3, 2, 6), ValueError, r"routing.probs1 must have shape \(3, 2, 7\)"),
         ("counts2", torch.zeros(3, 1, dtype=torch.int32), ValueError, r"routing.counts2 must have shape \(3, 2\)"),
         ("indices2", [1], TypeError, "routing.indices2 must be a torch.Tensor"),
     ],
 )
-def test_a_wrong_routing_is_named(field: str, value: object, error: type[Exception], named: str, either: None) -> None:
+def test_mix_names_what_is_wrong_with_a_routing(
+    field: str, value: object, error: type[Exception], named: str, either: None
+) -> None:
     arguments = good()
     full = torch.ones(3, 2, 7)
     lists = Lists(full.short(), full, full[..., 0].int(), full.short(), full, full[..., 0].int(), 7)
@@ -213,8 +215,8 @@ def test_a_wrong_routing_is_named(field: str, value: object, error: type[Excepti
 
 
 @needs_kernel
-def test_the_kernel_guards_its_memory() -> None:
-    """Whoever calls the op without `mix` gets an error for a shape, not a wild read."""
+def test_mix_kernel_guards_its_memory() -> None:
+    """Calling the op without `mix` gives an error for a wrong shape, not an out-of-bounds read."""
     hidden, routing, factors = problem(3, 2, 7, 4, True, True)
     arguments = [*hidden, *routing.arrays, factors]
     for at, value in (

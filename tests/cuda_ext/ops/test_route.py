@@ -52,7 +52,7 @@ def assert_same(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> Non
     ties=st.booleans(),
     seed=st.integers(0, 2**20),
 )
-def test_equals_the_definition(
+def test_route_equals_the_definition(
     shape: tuple[int, int, int], layout: str, dtype: torch.dtype, sigma: float, ties: bool, seed: int
 ) -> None:
     z, mean, var = problem(*shape, seed)
@@ -62,7 +62,7 @@ def test_equals_the_definition(
 
 
 @pytest.mark.parametrize("keys", [1, 7, 16, 63, 64, 65, 100, 512, 1000, 32767])
-def test_rows_and_padding(keys: int) -> None:
+def test_route_keeps_every_active_key_and_pads_with_zero(keys: int) -> None:
     indices, probs, counts = route(*problem(3, 2, keys), 1.0)
     assert indices.shape == (3, 2, int(counts.max()))
     assert counts.min() >= 1
@@ -75,7 +75,7 @@ def test_rows_and_padding(keys: int) -> None:
         assert row[n - 1] < keys
 
 
-def test_maximum_below_sigma_leaves_one_key() -> None:
+def test_route_maximum_below_sigma_leaves_one_key() -> None:
     z, mean, var = problem(50, 3, 77)
     indices, probs, counts = route(z, mean, var, 100.0)
     assert (counts == 1).all()
@@ -83,7 +83,7 @@ def test_maximum_below_sigma_leaves_one_key() -> None:
     assert torch.equal(indices[..., 0].long(), z.argmax(-1))
 
 
-def test_the_maximum_passes_its_own_threshold_under_any_rounding() -> None:
+def test_route_maximum_passes_its_own_threshold_under_any_rounding() -> None:
     """Means and variances of every magnitude: a threshold computed another way than the entries would lose rows."""
     heads = 64
     var = torch.logspace(-8, 8, heads)
@@ -94,7 +94,7 @@ def test_the_maximum_passes_its_own_threshold_under_any_rounding() -> None:
     assert_same(actual, route_reference(z, mean, var, 50.0))
 
 
-def test_ties_at_the_maximum_all_survive() -> None:
+def test_route_keeps_all_ties_at_the_maximum() -> None:
     z = torch.zeros(2, 1, 70)
     z[0, 0, [3, 64, 69]] = 2.0
     indices, probs, counts = route(z, torch.zeros(1), torch.ones(1), 9.0)
@@ -105,7 +105,7 @@ def test_ties_at_the_maximum_all_survive() -> None:
 
 
 @pytest.mark.parametrize(("tokens", "heads"), [(0, 4), (3, 0)])
-def test_nothing_to_route(tokens: int, heads: int) -> None:
+def test_route_takes_empty_logits(tokens: int, heads: int) -> None:
     indices, probs, counts = route(torch.zeros(tokens, heads, 16), torch.zeros(heads), torch.ones(heads), 1.0)
     assert indices.shape == probs.shape == (tokens, heads, 0)
     assert counts.shape == (tokens, heads)
@@ -113,7 +113,7 @@ def test_nothing_to_route(tokens: int, heads: int) -> None:
 
 
 @pytest.mark.parametrize("active", [1, 20])
-def test_a_row_of_unexpected_length_is_not_a_cut(active: int) -> None:
+def test_route_does_not_cut_a_row_of_unexpected_length(active: int) -> None:
     """One row of many, or every one, is all active: the room that lists begin with must grow."""
     z, mean, var = problem(20, 2, 512)
     z[7 : 7 + active] = mean[:, None] + 100.0
@@ -122,21 +122,21 @@ def test_a_row_of_unexpected_length_is_not_a_cut(active: int) -> None:
     assert_same(actual, route_reference(z, mean, var, 1.534))
 
 
-def test_probabilities_of_far_apart_logits_are_right_to_the_last_subnormal() -> None:
+def test_route_probabilities_are_exact_down_to_subnormals() -> None:
     z = torch.linspace(-120, 0, 4001).view(1, 1, -1)
     _, probs, counts = route(z, torch.zeros(1), torch.ones(1), -200.0)
     assert counts.item() == 4001
     torch.testing.assert_close(probs.double(), z.double().softmax(-1), rtol=1e-6, atol=3e-45)
 
 
-def test_finite_extremes_do_not_overflow() -> None:
+def test_route_does_not_overflow_at_finite_extremes() -> None:
     largest = torch.finfo(torch.float32).max
     z = torch.tensor([[[largest, -largest, 0.0]], [[-largest, -largest, -largest]]])
     args = (z, torch.zeros(1), torch.zeros(1), 1.0)
     assert_same(route(*args), route_reference(*args))
 
 
-def test_minus_infinity_masks_a_key() -> None:
+def test_route_minus_infinity_masks_a_key() -> None:
     z, mean, var = problem(4, 2, 40)
     z[..., 5:30] = float("-inf")
     actual = route(z, mean, var, -5.0)
@@ -145,7 +145,7 @@ def test_minus_infinity_masks_a_key() -> None:
 
 
 @needs_kernel
-def test_the_same_bits_on_every_instruction_set() -> None:
+def test_route_gives_the_same_bits_on_every_instruction_set() -> None:
     z, mean, var = problem(40, 4, 203)
     best = torch.ops.monet.best_level()
     assert backend() == INSTRUCTION_SETS[best]
@@ -154,7 +154,7 @@ def test_the_same_bits_on_every_instruction_set() -> None:
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
-def test_the_same_bits_on_any_number_of_threads_and_on_every_run() -> None:
+def test_route_gives_the_same_bits_on_any_number_of_threads_and_every_run() -> None:
     z, mean, var = problem(300, 8, 512)
     before = torch.get_num_threads()
     try:
@@ -168,7 +168,7 @@ def test_the_same_bits_on_any_number_of_threads_and_on_every_run() -> None:
         assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
-def test_against_the_authors_formula_only_entries_within_a_rounding_of_the_threshold_may_differ() -> None:
+def test_route_differs_from_the_authors_formula_only_within_rounding_of_the_threshold() -> None:
     """Batch normalisation as torch computes it rounds otherwise; nothing else may change."""
     z, mean, var = problem(400, 4, 512, seed=3)
     sigma = 1.534

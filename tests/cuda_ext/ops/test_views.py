@@ -76,13 +76,13 @@ def contributed(view: View) -> tuple[Tensor, ...]:
 @pytest.mark.filterwarnings("ignore:cuda_ext computes with PyTorch:RuntimeWarning")
 @pytest.mark.parametrize("view", [misaligned, strided, turned])
 @pytest.mark.parametrize("op", [routed, mixed, mixed_gradients, counted, contributed])
-def test_a_view_gives_the_bits_of_a_plain_array(op: Callable[[View], Any], view: View, either: None) -> None:
+def test_ops_give_the_same_bits_on_views(op: Callable[[View], Any], view: View, either: None) -> None:
     for actual, expected in zip(op(view), op(lambda t: t), strict=True):
         assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("view", [strided, turned])
-def test_the_views_are_what_they_say(view: View) -> None:
+def test_views_of_the_tests_are_misaligned_and_strided(view: View) -> None:
     assert misaligned(normal(3, 5)).data_ptr() % 16
     assert misaligned(normal(3, 5)).is_contiguous()
     assert not view(normal(3, 5)).is_contiguous()

@@ -25,7 +25,7 @@ def run_command(*arguments: object) -> str:
 @pytest.fixture
 def brief(monkeypatch) -> None:
     """A bench that asks less often."""
-    for name, few in (("PAGES", 3), ("RANDOM", 3), ("BUSIEST", 1), ("WARM", 1)):
+    for name, few in (("PAGES", 3), ("RANDOM", 3), ("BUSIEST", 1), ("WARM_UP", 1)):
         monkeypatch.setattr(queries, name, few)
 
 
@@ -67,6 +67,7 @@ def test_convert_takes_the_experts_with_the_most_mass(small_run, tmp_path) -> No
         (["--to", "delphi", "--expert", 1, "--top", 2], "--expert or --top, not both"),
         (["--to", "delphi", "--group", 9], "no group 9"),
         (["--to", "neuronpedia", "--expert", 999], "no expert 999"),
+        (["--to", "gephi"], "no layout is called .gephi.; choose one of delphi, neuronpedia"),
     ],
 )
 def test_what_convert_refuses(small_run, tmp_path, options, said) -> None:

@@ -1,4 +1,4 @@
-"""The commands that measure who knows what: `monet mask`, `monet curve` and `monet overlap` print what was computed."""
+"""`monet analyze`, `monet mask`, `monet curve` and `monet overlap` print what they compute and keep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from workbench import open_run
-from workbench.analysis import bootstrap_curve, bootstrap_mask, label_overlap, read_curve, read_mask
+from workbench.analysis import (
+    bootstrap_curve,
+    bootstrap_mask,
+    label_overlap,
+    read_analysis_summary,
+    read_curve,
+    read_mask,
+)
 from workbench.cli import app
 
 
@@ -39,7 +46,7 @@ def test_mask_prints_intervals_perplexity_and_accuracy(run: Path) -> None:
     assert f"{kept.perplexity[1, 0]:.1f}" in shown
     assert f"{kept.accuracy[2, 1]:.1%}" in shown
     assert f"{kept.delta_target:+.4f}" in shown
-    assert "equally active experts: target" in shown
+    assert "Activity-matched control: target" in shown
 
 
 @pytest.mark.parametrize("order", ["preference", "ratio"])
@@ -52,10 +59,10 @@ def test_curve_prints_what_the_run_keeps(run: Path, order: str) -> None:
     assert found == json.loads(json.dumps(kept.to_json() | {"intervals": bootstrap_curve(kept).to_json()}))
 
 
-def test_curve_shows_where_it_is_read(run: Path) -> None:
-    for budget, said in (("0.0001", "Where the others' loss has risen by 0.0001"), ("50", "never rises by 50")):
+def test_curve_prints_where_it_is_read(run: Path) -> None:
+    for budget, expected in (("0.0001", "Where the others' loss has risen by 0.0001"), ("50", "never rises by 50")):
         shown = invoke("curve", run, "--budget", budget)
-        assert said in shown
+        assert expected in shown
         kept = read_curve(open_run(run))
         assert kept is not None
         assert all(f"{mean:+.4f}" in shown for mean in kept.means["target"])
@@ -68,3 +75,22 @@ def test_overlap_prints_the_tables(run: Path) -> None:
     for table in (expected.jaccard, expected.shared):
         assert f"{table.iloc[0, 2]:.3f}" in shown
     assert all(str(count) in shown for count in expected.core)
+
+
+def test_commands_keep_results_under_a_name(run: Path) -> None:
+    opened = open_run(run)
+    usual = read_mask(opened)
+    found = json.loads(invoke("analyze", run, "--ratio", 4, "--permutations", 0, "--name", "strict", "--json"))
+    named = read_analysis_summary(opened, "strict")
+    assert named is not None
+    assert found == named.to_json()
+    invoke("mask", run, "--label", opened.labels[0], "--name", "strict")
+    invoke("curve", run, "--name", "strict")
+    masked, unnamed = read_mask(opened, "strict"), read_mask(opened)
+    assert masked is not None
+    assert usual is not None
+    assert unnamed is not None
+    assert masked.rows == opened.labels[:1]
+    assert unnamed.to_json() == usual.to_json()
+    assert read_curve(opened, "strict") is not None
+    assert read_curve(opened) is None

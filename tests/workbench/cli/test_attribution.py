@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from typer.testing import CliRunner
 
 from monet_model import MonetForCausalLM
 from workbench import open_run
 from workbench.analysis import attribute, attribute_corpus, attribute_gradient, compare_with_ablation, read_analysis
 from workbench.cli import app
-from workbench.errors import WorkbenchError
+from workbench.errors import UnsupportedError, WorkbenchError
+from workbench.export import export_run
 from workbench.store import Run
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "tiny-vd"
 TEXT = "def add("
 
 
@@ -45,7 +48,7 @@ def read(run: Run, text: str) -> tuple[MonetForCausalLM, torch.Tensor, Any]:
     )
 
 
-def test_a_token_and_a_difference(text_run: Run) -> None:
+def test_attribute_prints_a_token_and_a_difference(text_run: Run) -> None:
     model, ids, tokenizer = read(text_run, TEXT)
     a, b = (tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in "ab")
     one = json.loads(invoke("attribute", text_run.model_path, "--text", TEXT, "--target", "a", "--json"))
@@ -63,7 +66,7 @@ def test_a_token_and_a_difference(text_run: Run) -> None:
     assert "ablation" not in one
 
 
-def test_gradient_and_ablation(text_run: Run) -> None:
+def test_attribute_prints_gradient_and_ablation(text_run: Run) -> None:
     command = ("attribute", text_run.model_path, "--text", TEXT, "--target", "a", "--method", "gradient", "--ablate", 6)
     found = json.loads(invoke(*command, "--json", "--top", 4))
     model, ids, tokenizer = read(text_run, TEXT)
@@ -76,22 +79,23 @@ def test_gradient_and_ablation(text_run: Run) -> None:
     assert found["ablation"]["spearman"] == pytest.approx(compare_with_ablation(model, ids, target, 6).spearman)
     assert len(found["ablation"]["experts"]) == 6
     shown = invoke(*command)
-    assert "Rank correlation with the removal of 6 experts: direct" in shown
+    assert "Rank correlation with the ablation of 6 experts: direct" in shown
     assert "position" in shown
 
 
-def test_a_corpus(text_run: Run) -> None:
+def test_attribute_corpus_prints_the_mean(text_run: Run) -> None:
     found = json.loads(invoke("attribute-corpus", text_run.path, "--target", "a", "--label", "python", "--json"))
     model, _, tokenizer = read(text_run, TEXT)
     target = tokenizer("a", add_special_tokens=False)["input_ids"][0]
     expected = attribute_corpus(text_run, model, target, label="python")
     assert (found["label"], found["occurrences"]) == ("python", expected.occurrences)
     assert found["experts"][0]["expert"] == int(expected.top(1)["expert"][0])
+    everywhere = attribute_corpus(text_run, model, target).occurrences
     shown = invoke("attribute-corpus", text_run.path, "--target", "a")
-    assert "places in all documents most" in " ".join(shown.split())
+    assert f"mean of {everywhere:,} occurrences in all documents" in " ".join(shown.split())
 
 
-def test_analyze_with_coherence_from_both_views(text_run: Run) -> None:
+def test_analyze_keeps_coherence_of_both_embeddings(text_run: Run) -> None:
     """The encoder's own package, end to end: a column for each view with its verdicts."""
     options = ("--permutations", 19, "--embeddings", "residual", "--embeddings", "encoder")
     assert json.loads(invoke("analyze", text_run.path, *options, "--json"))["permutations"] == 19
@@ -112,15 +116,18 @@ def test_analyze_with_coherence_from_both_views(text_run: Run) -> None:
         (["attribute", "{model}", "--text", ""], "the text is empty"),
         (["attribute", "{model}", "--text", "x", "--ablate", "1"], "at least 2 experts"),
         (["attribute-corpus", "{run}", "--target", "ab"], "'ab' is 2 tokens"),
-        (["attribute-corpus", "{run}", "--target", "a", "--label", "perl"], "there is no label 'perl'"),
+        (["attribute-corpus", "{run}", "--target", "a", "--label", "perl"], "has no label 'perl'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(text_run: Run, arguments: list[str], said: str) -> None:
+def test_attribute_refuses_what_makes_no_sense(text_run: Run, arguments: list[str], said: str) -> None:
     places = {"model": text_run.model_path, "run": text_run.path}
     with pytest.raises(WorkbenchError, match=said):
         CliRunner().invoke(app, [argument.format(**places) for argument in arguments], catch_exceptions=False)
 
 
-def test_ids_without_text_have_no_token_of_that_name(run: Run) -> None:
-    with pytest.raises(WorkbenchError, match="holds token ids without a tokenizer"):
-        CliRunner().invoke(app, ["attribute-corpus", str(run.path), "--target", "a"], catch_exceptions=False)
+def test_attribute_corpus_needs_a_tokenizer(tmp_path: Path) -> None:
+    rows = [{"input_ids": [1, *range(10, 40)], "label": label} for label in ("ada", "lisp")]
+    Dataset.from_list(rows).to_parquet(tmp_path / "corpus.parquet")
+    export_run(GOLDEN, tmp_path / "corpus.parquet", tmp_path / "run")
+    with pytest.raises(UnsupportedError, match="has no tokenizer"):
+        CliRunner().invoke(app, ["attribute-corpus", str(tmp_path / "run"), "--target", "a"], catch_exceptions=False)

@@ -1,9 +1,8 @@
-"""`monet corpus score`, `scores`, `purge`, `structure` and `map`, as a person types them."""
+"""`monet corpus score`, `scores` and `purge`, as a person types them."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +12,11 @@ from datasets import Dataset
 from typer.testing import CliRunner
 
 from workbench import open_run
-from workbench.analysis import read_map, read_purge, read_score_summary, read_structure
+from workbench.analysis import correlate_scores, read_purge, read_score_summary
 from workbench.analysis.correlation import purge as purge_module
 from workbench.cli import app
 from workbench.corpus import load_corpus, scoring
+from workbench.errors import BadInputError
 
 
 def invoke(*arguments: object) -> str:
@@ -71,16 +71,25 @@ def test_scores_and_a_purge(scored_run: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "25 continuations of 20 tokens for each of 1 prompts, scored by profanity" in table
 
 
-def test_structure_and_a_map(bare_run_path: Path, tmp_path: Path) -> None:
-    pytest.importorskip("umap")
-    run = shutil.copytree(bare_run_path, tmp_path / "run")
-    found = json.loads(invoke("structure", run, "--json"))
-    structure = read_structure(open_run(run))
-    assert structure is not None
-    assert found == structure.to_json()
-    table = invoke("structure", run)
-    assert all(f"{row['explained']:.3f}" in table for row in found["lattice"])
-    assert all(f"{row['row']:+.3f}" in table for row in found["outputs"])
-    found = json.loads(invoke("map", run, "--experts", 40, "--json"))
-    assert [row["experts"] for row in found["groups"]] == [len(read_map(open_run(run), group)) for group in (0, 1)]
-    assert "Maps by residual" in invoke("map", run, "--experts", 31)
+def test_scores_lists_experts_that_are_significant_by_either_correlation(scored_run: Path) -> None:
+    summary = correlate_scores(open_run(scored_run))
+    shown = invoke("scores", scored_run)
+    for row in summary.strongest.itertuples(index=False):
+        assert f"{row.group}:{row.expert} " in shown
+    assert ("No expert is significant" in shown) == summary.strongest.empty
+
+
+def test_scores_of_a_corpus_without_scores_say_how_to_make_one(bare_run_path: Path) -> None:
+    with pytest.raises(BadInputError, match="has 0 documents with a score.*monet corpus score.*--column tokens"):
+        invoke("scores", bare_run_path)
+
+
+def test_scores_and_purge_keep_a_second_result_under_a_name(scored_run: Path) -> None:
+    invoke("scores", scored_run, "--name", "by-length", "--column", "tokens")
+    invoke("purge", scored_run, "--name", "by-length", "--column", "tokens", "--threshold", "0.9")
+    run = open_run(scored_run)
+    summary, result = read_score_summary(run, name="by-length"), read_purge(run, name="by-length")
+    assert summary is not None
+    assert result is not None
+    assert (summary.column, result.column) == ("tokens", "tokens")
+    assert read_score_summary(run) is read_purge(run) is None

@@ -11,7 +11,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from workbench.corpus import load_corpus
-from workbench.errors import WorkbenchError
+from workbench.errors import BadInputError, DamagedError, NotFoundError
 
 ROWS = [{"text": "print(1)", "label": "python"}, {"text": "<script>alert('é')</script>", "label": "javascript"}]
 
@@ -28,12 +28,12 @@ def _write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["c.parquet", "c.jsonl", "c.csv"])
-def test_a_file_of_each_format(tmp_path: Path, name: str) -> None:
+def test_load_corpus_reads_each_format(tmp_path: Path, name: str) -> None:
     data = load_corpus(_write(tmp_path / name, ROWS))
     assert [{"text": row["text"], "label": row["label"]} for row in data] == ROWS
 
 
-def test_a_folder_of_files_and_of_splits(tmp_path: Path) -> None:
+def test_load_corpus_reads_a_folder_of_files_or_of_splits(tmp_path: Path) -> None:
     _write(tmp_path / "files" / "a.parquet", ROWS[:1])
     _write(tmp_path / "files" / "b.parquet", ROWS[1:])
     assert load_corpus(tmp_path / "files")["label"] == ["python", "javascript"]
@@ -41,11 +41,11 @@ def test_a_folder_of_files_and_of_splits(tmp_path: Path) -> None:
     _write(tmp_path / "split" / "heldout" / "a.parquet", ROWS[:1])
     assert len(load_corpus(tmp_path / "split")) == 1
     assert len(load_corpus(tmp_path / "split", "train")) == 2
-    with pytest.raises(WorkbenchError, match="no split 'test'"):
+    with pytest.raises(NotFoundError, match="no split 'test'"):
         load_corpus(tmp_path / "split", "test")
 
 
-def test_a_folder_of_text_files_for_each_label(tmp_path: Path) -> None:
+def test_load_corpus_reads_one_folder_of_text_files_per_label(tmp_path: Path) -> None:
     for row in ROWS:
         path = tmp_path / "c" / str(row["label"]) / "x.txt"
         path.parent.mkdir(parents=True)
@@ -79,32 +79,32 @@ def test_token_ids_stand_for_text(tmp_path: Path) -> None:
 def test_a_corpus_that_cannot_be_used_says_why(tmp_path: Path, rows: list[dict[str, object]], said: str) -> None:
     path = tmp_path / "c.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
-    with pytest.raises(WorkbenchError, match=said):
+    with pytest.raises(BadInputError, match=said):
         load_corpus(path)
 
 
 def test_empty_missing_and_damaged_corpora(tmp_path: Path) -> None:
     empty = tmp_path / "empty.parquet"
     pq.write_table(pa.table({"text": pa.array([], pa.string()), "label": pa.array([], pa.string())}), empty)
-    with pytest.raises(WorkbenchError, match="is empty"):
+    with pytest.raises(BadInputError, match="is empty"):
         load_corpus(empty)
-    with pytest.raises(WorkbenchError, match="there is no corpus at"):
+    with pytest.raises(NotFoundError, match="there is no corpus at"):
         load_corpus(tmp_path / "nowhere")
-    with pytest.raises(WorkbenchError, match="there is no corpus at"):
+    with pytest.raises(NotFoundError, match="there is no corpus at"):
         load_corpus(tmp_path / "nowhere.parquet")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(WorkbenchError, match="holds no"):
+    with pytest.raises(NotFoundError, match="has no Parquet"):
         load_corpus(tmp_path / "folder")
     damaged = tmp_path / "damaged.parquet"
     damaged.write_bytes(_write(tmp_path / "c.parquet", ROWS).read_bytes()[:-20])
-    with pytest.raises(WorkbenchError, match="damaged"):
+    with pytest.raises(DamagedError, match="damaged"):
         load_corpus(damaged)
     other = tmp_path / "notes.docx"
     other.write_text("x")
-    with pytest.raises(WorkbenchError, match="is not a corpus"):
+    with pytest.raises(BadInputError, match="is not a corpus"):
         load_corpus(other)
     binary = tmp_path / "binary" / "lua"
     binary.mkdir(parents=True)
     (binary / "x.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(WorkbenchError, match="UTF-8"):
+    with pytest.raises(BadInputError, match="UTF-8"):
         load_corpus(tmp_path / "binary")

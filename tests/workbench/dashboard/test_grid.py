@@ -20,7 +20,7 @@ TABLE = pd.DataFrame(
         "mean": rng.random(SIZE),
         "max": rng.random(SIZE),
         "specialised": pd.Categorical(rng.choice(["", "lua", "c++ (a*b)"], SIZE), ["", "lua", "c++ (a*b)"]),
-        "score": np.where(rng.random(SIZE) < 0.1, np.nan, rng.random(SIZE)),
+        "monosemanticity": np.where(rng.random(SIZE) < 0.1, np.nan, rng.random(SIZE)),
     },
     index=pd.Index(np.sort(rng.choice(4096, SIZE, replace=False)), name="expert"),
 )
@@ -43,11 +43,11 @@ def test_no_request_makes_the_server_send_more_than_a_block() -> None:
 
 
 def test_sorting_by_two_columns_and_missing_numbers_last() -> None:
-    order = [{"colId": "specialised", "sort": "asc"}, {"colId": "score", "sort": "desc"}]
+    order = [{"colId": "specialised", "sort": "asc"}, {"colId": "monosemanticity", "sort": "desc"}]
     rows, _ = select(TABLE, {"sortModel": order})
-    assert rows["score"].dropna().is_monotonic_decreasing
-    rows, count = select(TABLE, {"startRow": SIZE - 5, "sortModel": [{"colId": "score", "sort": "asc"}]})
-    assert rows["score"].isna().all()
+    assert rows["monosemanticity"].dropna().is_monotonic_decreasing
+    rows, count = select(TABLE, {"startRow": SIZE - 5, "sortModel": [{"colId": "monosemanticity", "sort": "asc"}]})
+    assert rows["monosemanticity"].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_sorting_by_two_columns_and_missing_numbers_last() -> None:
         ("mass", _number("greaterThan", 0.5), TABLE["mass"] > 0.5),
         ("mass", _number("greaterThanOrEqual", 0.5), TABLE["mass"] >= 0.5),
         ("mass", _number("inRange", 0.2, 0.4), TABLE["mass"].between(0.2, 0.4)),
-        ("score", {"filterType": "number", "type": "blank"}, TABLE["score"].isna()),
-        ("score", {"filterType": "number", "type": "notBlank"}, TABLE["score"].notna()),
+        ("monosemanticity", {"filterType": "number", "type": "blank"}, TABLE["monosemanticity"].isna()),
+        ("monosemanticity", {"filterType": "number", "type": "notBlank"}, TABLE["monosemanticity"].notna()),
         ("specialised", {"filterType": "text", "type": "equals", "filter": "LUA"}, TABLE["specialised"] == "lua"),
         (
             "specialised",
@@ -93,8 +93,8 @@ def test_two_conditions_are_joined_as_asked() -> None:
 
 
 def test_answer_is_strict_json() -> None:
-    rows, count = select(TABLE, {"startRow": SIZE - 5, "sortModel": [{"colId": "score", "sort": "asc"}]})
+    rows, count = select(TABLE, {"startRow": SIZE - 5, "sortModel": [{"colId": "monosemanticity", "sort": "asc"}]})
     answer = response(rows, count)
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
     assert answer["rowCount"] == SIZE
-    assert answer["rowData"][0]["score"] is None
+    assert answer["rowData"][0]["monosemanticity"] is None

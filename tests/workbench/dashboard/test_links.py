@@ -8,7 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.dashboard.links import expert_link, label_link, overview_link, prompt_search, read_address
+from workbench.dashboard.links import (
+    EXPERT_FILE,
+    anchor,
+    expert_file,
+    expert_link,
+    expert_template,
+    explanations_link,
+    glossary_link,
+    label_link,
+    mask_link,
+    overview_link,
+    prompt_link,
+    prompt_search,
+    structure_link,
+)
+from workbench.dashboard.pages import read_address
 from workbench.errors import WorkbenchError
 from workbench.store.address import read_expert
 
@@ -26,15 +41,41 @@ def test_labels_and_prompts_survive_the_address(text: str) -> None:
     assert _read(label_link(text, 2)).query == {"group": "2"}
     assert _read(overview_link(1, text)).query == {"group": "1", "label": text}
     assert read_address("/prompt", prompt_search(text)).query == {"text": text}
+    assert _read(prompt_link(text)).query == {"text": text}
+    assert _read(explanations_link(text)).query == {"q": text}
 
 
-def test_pages_are_told_apart() -> None:
+@pytest.mark.parametrize(
+    ("link", "page"),
+    [
+        (overview_link(), "overview"),
+        (expert_link(3, 77, show="ranges"), "expert"),
+        (label_link("lua"), "label"),
+        (mask_link(perplexity=True), "mask"),
+        (structure_link(1), "structure"),
+        (explanations_link(), "explanations"),
+        (glossary_link("mass"), "glossary"),
+        (prompt_link("x"), "prompt"),
+    ],
+)
+def test_every_link_leads_to_its_page(link: str, page: str) -> None:
+    assert _read(link).page == page
+
+
+def test_read_address_tells_pages_apart() -> None:
     assert read_address("/", "").page == "overview"
     assert read_address(None, None).page == "overview"
     assert _read(expert_link(3, 77)).parts == ("3", "77")
     assert read_address("/mask/", "").page == "mask"
     for path in ("/expert/0", "/expert/0/1/2", "/labels", "/x", "//"):
-        assert read_address(path, "").page == "missing", path
+        assert read_address(path, "").page == "", path
+
+
+def test_templates_for_the_browser_agree_with_links() -> None:
+    assert expert_template(3).replace("{expert}", "77") == expert_link(3, 77)
+    assert expert_file(3, 77, "csv") == "/download/expert/3/77.csv"
+    assert EXPERT_FILE.startswith("/download/")
+    assert anchor("start-of-text token") == "start-of-text-token"
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,9 @@
-"""Runs to explain, of both golden models over ids and one of text to score on; and a server that answers as told."""
+"""Runs to explain, of both golden models over ids and one of text to score on."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +15,6 @@ from workbench.export import export_run
 from workbench.store import Run, open_run
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-WORDS = {
-    "python": ["def", "return", "self", "import", "lambda:", "yield", "None", "pass"],
-    "prose": ["evening", "river", "the", "quietly", "walked", "house", "of", "they"],
-    "html": ["<p>", "</p>", "<b>", "<br>", "</div>", "class=", "href=", "<li>"],
-}
-
 torch.set_num_threads(1)
 
 
@@ -47,61 +35,7 @@ def golden_run(
     return open_run(folder / "run"), MonetForCausalLM.from_pretrained(GOLDEN / request.param).eval()
 
 
-@pytest.fixture(scope="session")
-def text_run_path(bare_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a golden model over 32 short texts of each of three labels."""
-    folder = tmp_path_factory.mktemp("text")
-    rng = np.random.default_rng(1)
-    rows = [
-        {"text": " ".join(rng.choice(words, 9)), "label": label} for label, words in WORDS.items() for _ in range(32)
-    ]
-    Dataset.from_list(rows).to_parquet(folder / "corpus.parquet")
-    export_run(open_run(bare_run_path).model_path, folder / "corpus.parquet", folder / "run")
-    return folder / "run"
-
-
 @pytest.fixture
 def text_run(text_run_path: Path, tmp_path: Path) -> Run:
     """The run of texts, in a copy that a test may add to."""
     return open_run(shutil.copytree(text_run_path, tmp_path / "run"))
-
-
-class Server:
-    """Answers chat completions by a function of the request; keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.answer: Callable[[Any], str] = lambda body: "hello"
-        self.status, self.raw, self.delay = 200, None, 0.0
-        self.location: str | None = None
-        self.seen: list[tuple[str, dict[str, str], Any]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.seen.append((self.path, dict(self.headers), body))
-                time.sleep(outer.delay)
-                answer = {"choices": [{"message": {"role": "assistant", "content": outer.answer(body)}}]}
-                data = (json.dumps(answer) if outer.raw is None else outer.raw).encode()
-                self.send_response(outer.status)
-                if outer.location:
-                    self.send_header("Location", outer.location)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import attribute
-from workbench.errors import WorkbenchError
+from workbench.errors import NotFoundError
 from workbench.explain import logit_view
-from workbench.explain.logits import TOKENS, read_prefixes
+from workbench.explain.logits import EXAMPLE_TOKENS, read_prefixes
 from workbench.store import Run
 
 Golden = tuple[Run, MonetForCausalLM]
@@ -59,7 +59,7 @@ def brute_force(run: Run, model: MonetForCausalLM, group: int, expert: int) -> d
     i, j = divmod(expert, run.num_keys)
     layers = model.config.routing_groups[group]
     sums = {layer: torch.zeros(model.config.vocab_size, dtype=torch.float64) for layer in layers}
-    examples = run.examples(group, expert, TOKENS)
+    examples = run.examples(group, expert, EXAMPLE_TOKENS)
     with torch.no_grad():
         for doc, position, window in zip(examples["doc"], examples["position"], examples["window"], strict=True):
             start = (window - run.documents["window"][doc]) * run.manifest["settings"]["context"]
@@ -75,7 +75,7 @@ def brute_force(run: Run, model: MonetForCausalLM, group: int, expert: int) -> d
 
 
 @pytest.mark.parametrize("group", [0, 1])
-def test_equals_brute_force_in_each_layer_and_summed(golden_run: Golden, group: int) -> None:
+def test_logit_view_equals_brute_force_in_each_layer_and_summed(golden_run: Golden, group: int) -> None:
     run, model = golden_run
     expert = some_expert(run, group)
     expected = brute_force(run, model, group, expert)
@@ -88,12 +88,12 @@ def test_equals_brute_force_in_each_layer_and_summed(golden_run: Golden, group: 
         assert view["logit"].is_monotonic_decreasing
 
 
-def test_equals_direct_attribution_of_each_example(golden_run: Golden) -> None:
+def test_logit_view_equals_direct_attribution_of_each_example(golden_run: Golden) -> None:
     run, model = golden_run
     expert = some_expert(run, 1)
     view = logit_view(run, model, 1, expert, 1)
     assert list(view["token_text"]) == run.token_text(view["token"].to_numpy())
-    rows = run.examples(1, expert, TOKENS)["row"].to_numpy()
+    rows = run.examples(1, expert, EXAMPLE_TOKENS)["row"].to_numpy()
     for token, logit in zip(view["token"], view["logit"], strict=True):
         parts = []
         for ids in read_prefixes(run, rows):
@@ -103,7 +103,7 @@ def test_equals_direct_attribution_of_each_example(golden_run: Golden) -> None:
         assert logit == pytest.approx(np.mean(parts), abs=1e-9 + 1e-5 * abs(logit))
 
 
-def test_most_raised_come_first_and_most_lowered_last(golden_run: Golden) -> None:
+def test_logit_view_lists_promoted_tokens_first_and_suppressed_last(golden_run: Golden) -> None:
     run, model = golden_run
     expert = some_expert(run, 0)
     every = logit_view(run, model, 0, expert, 1000)
@@ -112,7 +112,7 @@ def test_most_raised_come_first_and_most_lowered_last(golden_run: Golden) -> Non
     assert list(some["token"]) == [*every["token"][:4], *every["token"][-4:]]
 
 
-def test_an_expert_never_seen_moves_nothing(golden_run: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logit_view_of_an_expert_never_active_is_empty(golden_run: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     run, model = golden_run
     none = run.examples(0, 0, 0)
     monkeypatch.setattr(run, "examples", lambda *_: none)
@@ -128,8 +128,8 @@ def test_an_expert_never_seen_moves_nothing(golden_run: Golden, monkeypatch: pyt
         (0, 10**6, None, "there is no expert 1000000"),
     ],
 )
-def test_what_is_not_there_is_refused(
+def test_logit_view_refuses_what_is_not_there(
     golden_run: Golden, group: int, expert: int, layer: int | None, message: str
 ) -> None:
-    with pytest.raises(WorkbenchError, match=message):
+    with pytest.raises(NotFoundError, match=message):
         logit_view(*golden_run, group, expert, layer=layer)

@@ -9,21 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.errors import WorkbenchError
+from workbench.errors import BadInputError, DamagedError, UnsupportedError
 from workbench.explain import read_explanations, search_explanations
 from workbench.explain.stored import FILE, SCHEMA, SCORES, write_explanations
 from workbench.store import Run
 from workbench.store.verify import verify_run
 
 
-def rows(*said: tuple[int, int, str, str, str]) -> pd.DataFrame:
+def rows(*sentences: tuple[int, int, str, str, str]) -> pd.DataFrame:
     """Rows of group, expert, kind, author and text, without scores."""
-    blank = {"judge": "", "active": 0, "silent": 0} | dict.fromkeys(SCORES, np.nan)
+    blank = {"judge": "", "active": 0, "negatives": 0} | dict.fromkeys(SCORES, np.nan)
     names = ("group", "expert", "kind", "author", "text")
-    return pd.DataFrame([dict(zip(names, one, strict=True)) | blank for one in said])
+    return pd.DataFrame([dict(zip(names, one, strict=True)) | blank for one in sentences])
 
 
-SAID = [
+SENTENCES = [
     (0, 5, "template", "monet", "Fires at “return”."),
     (0, 5, "person", "Ada", "The end of functions"),
     (1, 2, "template", "monet", "Fires at commas, RETURNING nothing."),
@@ -37,14 +37,14 @@ class Initials:
         return np.array([[text[0].upper() == c for c in "FTX"] for text in texts], np.float32)
 
 
-def test_nothing_yet(text_run: Run) -> None:
-    assert list(read_explanations(text_run)) == SCHEMA.names
+def test_read_explanations_is_empty_at_first(text_run: Run) -> None:
+    assert list(read_explanations(text_run)) == [*SCHEMA.names, "silent"]
     assert read_explanations(text_run).empty
     assert search_explanations(text_run, "x").empty
 
 
-def test_each_author_has_one_for_each_expert(text_run: Run) -> None:
-    write_explanations(text_run, rows(*SAID))
+def test_write_explanations_keeps_one_per_expert_and_author(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SENTENCES))
     write_explanations(text_run, rows((0, 5, "person", "Ada", "How functions end"), (0, 1, "self", "m", "a word")))
     found = read_explanations(text_run)
     assert list(zip(found["group"], found["expert"], found["author"], strict=True)) == [
@@ -58,44 +58,62 @@ def test_each_author_has_one_for_each_expert(text_run: Run) -> None:
     assert verify_run(text_run.path) == []
 
 
-def test_the_order_of_writing_leaves_the_same_bytes(text_run: Run) -> None:
+def test_write_explanations_in_any_order_gives_the_same_bytes(text_run: Run) -> None:
     path = text_run.analysis_path(FILE)
-    write_explanations(text_run, rows(*SAID))
+    write_explanations(text_run, rows(*SENTENCES))
     together = path.read_bytes()
     path.unlink()
-    for one in reversed(SAID):
+    for one in reversed(SENTENCES):
         write_explanations(text_run, rows(one))
     assert path.read_bytes() == together
 
 
-def test_no_writer_is_lost(text_run: Run) -> None:
+def test_write_explanations_of_many_threads_loses_none(text_run: Run) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: write_explanations(text_run, rows((0, n, "person", "A", f"{n}"))), range(16)))
     assert list(read_explanations(text_run)["text"]) == [str(n) for n in range(16)]
 
 
-def test_a_damaged_file_is_named(text_run: Run) -> None:
-    write_explanations(text_run, rows(*SAID))
+def test_read_explanations_names_a_damaged_file(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SENTENCES))
     text_run.analysis_path(FILE).write_bytes(b"PAR1")
-    with pytest.raises(WorkbenchError, match=r"explanations\.parquet is damaged"):
+    with pytest.raises(DamagedError, match=r"explanations\.parquet is damaged"):
         read_explanations(text_run)
-    with pytest.raises(WorkbenchError, match="damaged"):
-        write_explanations(text_run, rows(*SAID))
+    with pytest.raises(DamagedError, match="damaged"):
+        write_explanations(text_run, rows(*SENTENCES))
 
 
-def test_search_by_text_alone(text_run: Run) -> None:
-    write_explanations(text_run, rows(*SAID))
+def test_read_explanations_of_an_older_file_renames_its_columns(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SENTENCES).assign(negatives=7))
+    path = text_run.analysis_path(FILE)
+    pd.read_parquet(path).rename(columns={"negatives": "silent"}).to_parquet(path)
+    assert read_explanations(text_run)["negatives"].tolist() == [7, 7, 7]
+    assert read_explanations(text_run)["silent"].tolist() == [7, 7, 7]  # for a release
+    write_explanations(text_run, rows((1, 9, "self", "m", "a word")))
+    assert read_explanations(text_run)["negatives"].tolist() == [7, 7, 7, 0]
+
+
+def test_read_explanations_refuses_a_file_that_lacks_columns(text_run: Run) -> None:
+    path = text_run.analysis_path(FILE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"group": [0], "expert": [1], "text": ["old"]}).to_parquet(path)
+    with pytest.raises(UnsupportedError, match="lacks the columns active, author, .* another version wrote it"):
+        read_explanations(text_run)
+
+
+def test_search_explanations_by_text_alone(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SENTENCES))
     found = search_explanations(text_run, "return")
     assert list(found["expert"]) == [5, 2]
     assert found["contains"].all()
     assert found["similarity"].isna().all()
     assert search_explanations(text_run, "monad").empty
-    with pytest.raises(WorkbenchError, match="the query is empty"):
+    with pytest.raises(BadInputError, match="the query is empty"):
         search_explanations(text_run, " ")
 
 
-def test_search_by_meaning_after_text(text_run: Run) -> None:
-    write_explanations(text_run, rows(*SAID))
+def test_search_explanations_by_meaning_after_text(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SENTENCES))
     found = search_explanations(text_run, "the end", encoder=Initials())  # type: ignore[arg-type]
     assert list(found["contains"]) == [True, False, False]
     assert list(found["similarity"]) == [1, 0, 0]

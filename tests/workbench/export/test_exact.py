@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from workbench.export import export_run, finish
-from workbench.store import verify_run
+from workbench.export import export_run
+from workbench.store import expert_files, verify_run
 from workbench.store.priority import priority
 
 CLOSE = {"rtol": 2e-4, "atol": 1e-9}  # float32 scores, batched here and one window at a time there
@@ -74,11 +74,11 @@ def test_examples_of_every_expert(exported, counted) -> None:
         np.testing.assert_allclose(scores, expected, **CLOSE)
 
 
-def test_quantile_examples_are_a_seeded_choice_from_every_octave(exported, counted) -> None:
+def test_examples_by_score_are_a_seeded_choice_from_every_octave(exported, counted) -> None:
     group, dense = counted
     run = exported.run
     for expert in run.experts(group).index[::5]:
-        table, histogram = run.quantile_examples(group, expert), run.histogram(group, expert)
+        table, histogram = run.examples_by_score(group, expert), run.histogram(group, expert)
         scores, rows = dense.scores[:, expert], table["row"].to_numpy()
         np.testing.assert_allclose(table["score"], scores[rows], **CLOSE)
         assert (table["low"].diff()[1:] <= 0).all()
@@ -183,8 +183,8 @@ def test_tokens_of_chosen_rows(exported, rows) -> None:
 
 @pytest.mark.parametrize("at_once", [1, 300])
 def test_closing_files_hold_the_same_however_they_are_cut(exported, tmp_path, monkeypatch, id_corpus, at_once) -> None:
-    monkeypatch.setattr(finish, "AT_ONCE", at_once)
-    monkeypatch.setattr(finish, "ROW_GROUP", 7)
+    monkeypatch.setattr(expert_files, "PIECE_NUMBERS", at_once)
+    monkeypatch.setattr(expert_files, "EXPERTS_ROW_GROUP", 7)
     again, numbers = tmp_path / "run", exported.run.manifest["settings"]
     export_run(exported.model, id_corpus(tmp_path / "corpus.parquet", exported.documents), again, **numbers)
     for folder in ("experts", "examples", "intervals"):

@@ -125,7 +125,7 @@ def test_an_interrupt_is_heeded_while_workers_read(cluster, corpus, tmp_path, mo
 
 
 def test_a_place_that_workers_do_not_share(cluster, corpus) -> None:
-    with pytest.raises(WorkbenchError, match="a worker wrote .* to memory://ray/run, and it is not here"):
+    with pytest.raises(WorkbenchError, match="a worker wrote .* to memory://ray/run, which this process does not see"):
         export_run(MODEL, corpus, "memory://ray/run", ray="local", workers=1, **SETTINGS)
 
 

@@ -186,10 +186,13 @@ def test_resuming_a_damaged_run(corpus, half_run, name) -> None:
     _refused(f"{name} has changed", MODEL, corpus, half_run, part_tokens=9, resume=True)
 
 
-def test_resuming_a_run_of_another_schema(corpus, half_run) -> None:
+@pytest.mark.parametrize(
+    ("schema", "message"), [(1, "schema version 1 and its export is unfinished"), (99, "has schema version 99")]
+)
+def test_resuming_a_run_of_another_schema_is_refused(corpus, half_run, schema, message) -> None:
     manifest = json.loads((half_run / "manifest.json").read_text())
-    (half_run / "manifest.json").write_text(json.dumps(manifest | {"schema": 0}))
-    _refused("has schema version 0", MODEL, corpus, half_run, part_tokens=9, resume=True)
+    (half_run / "manifest.json").write_text(json.dumps(manifest | {"schema": schema}))
+    _refused(message, MODEL, corpus, half_run, part_tokens=9, resume=True)
 
 
 def test_two_exports_into_one_run(corpus, half_run) -> None:

@@ -50,7 +50,7 @@ def test_killed_right_after_the_run_was_declared_complete(corpus, settings, unbr
     run = Path(shutil.copytree(unbroken, tmp_path / "run"))
     (run / "state").mkdir()
     (run / "state" / "part-00012-group-0.npz").write_bytes(b"")
-    assert verify_run(run) == ["state/part-00012-group-0.npz is no file of this run."]
+    assert verify_run(run) == ["state/part-00012-group-0.npz does not belong to this run."]
     export_run(MODEL, corpus, run, resume=True, **settings)
     assert verify_run(run) == []
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from cuda_ext import accumulate
 from cuda_ext.ops.accumulate import MASS_LIMIT, STATE
 from monet_model import Routing
-from workbench.export.finish import sampled_tokens
 from workbench.export.state import Totals
+from workbench.store.expert_files import sampled_tokens
 from workbench.store.priority import number_of, priority
 from workbench.store.schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES, histogram_edges
 

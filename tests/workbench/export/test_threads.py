@@ -169,4 +169,4 @@ def test_batches_in_memory_are_bounded(corpus, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(export, "_reporting", lambda *_: nullcontext(report))
     export_run(MODEL, corpus, tmp_path / "run", **SETTINGS)
     assert begun == taken
-    assert threads < most <= pipeline.AHEAD * threads + 1  # and the one that is handed over
+    assert threads < most <= pipeline.BATCHES_AHEAD * threads + 1  # and the one that is handed over

@@ -22,6 +22,7 @@ from workbench.report.edit import edit_document
 from workbench.report.expert import expert_document
 from workbench.report.files import encode
 from workbench.report.label import label_document
+from workbench.store.address import Expert
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +192,7 @@ def test_same_report_has_the_same_bytes(run: Run, model: MonetForCausalLM, edit:
     def written() -> list[bytes]:
         fresh = open_run(run.path)
         reports = [
-            expert_document(fresh, 0, expert),
+            expert_document(fresh, Expert(0, expert)),
             label_document(fresh, "lua"),
             edit_document(fresh, model, edit, "no lua"),
             comparison_document(fresh, fresh),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from workbench import Run, open_run
 from workbench.analysis import read_analysis, read_mask
 from workbench.errors import WorkbenchError
 from workbench.report import KINDS, expert_report, label_report, text_report
+from workbench.report.text import text_document
 
 TEXT = "print(1)\n<script>window.hacked = 1</script>"
 
@@ -161,6 +163,11 @@ def test_text_report_agrees_with_a_dense_pass(run: Run, tmp_path: Path) -> None:
     assert len(table) == sum(len(experts) for token in said["tokens"] for experts in token["experts"].values())
 
 
+def test_text_document_is_one_forward_pass(run: Run, count_passes: Callable[[], int]) -> None:
+    text_document(run, MonetForCausalLM.from_pretrained(run.model_path).eval(), TEXT)
+    assert count_passes() == 1
+
+
 def test_run_without_analysis(bare_run_path: Path, tmp_path: Path) -> None:
     run = open_run(bare_run_path)
     expert = int(run.experts(1)["mass"].idxmax())
@@ -211,12 +218,11 @@ def test_where_it_cannot_be_written(run: Run, strongest: int, tmp_path: Path) ->
     ("text", "said"),
     [
         ("", "empty"),
-        ("x" * 100_000, "100,000 characters; the limit is 4,000"),
-        ("x" * 600, "601 tokens; the limit is 512"),
-        ("x" * 100, "101 tokens; the model reads 64"),
+        ("x" * 100_000, "100,001 tokens; the model reads at most 64"),
+        ("x" * 100, "101 tokens; the model reads at most 64"),
         ("\ud800", "not Unicode"),
     ],
-    ids=["empty", "characters", "tokens", "context", "surrogate"],
+    ids=["empty", "very-long", "long", "surrogate"],
 )
 def test_text_that_cannot_be_read_is_refused(run: Run, text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(WorkbenchError, match=said):

@@ -14,9 +14,10 @@ from workbench import open_run
 from workbench.report.comparison import comparison_document
 from workbench.report.edit import edit_document
 from workbench.report.expert import expert_document
-from workbench.report.files import Report
+from workbench.report.files import Document
 from workbench.report.label import label_document
 from workbench.report.text import text_document
+from workbench.store.address import Expert
 
 ROOT = Path(__file__).parents[3]
 VALUES = {
@@ -43,12 +44,12 @@ def _fields(content: Any, inside: str = "") -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def reports(run_path: Path) -> dict[str, Report]:
+def reports(run_path: Path) -> dict[str, Document]:
     run = open_run(run_path)
     model = MonetForCausalLM.from_pretrained(run.model_path).eval()
     edit = ExpertEdit.from_experts(model, {run.group_layers[0]: torch.arange(9)})
     return {
-        "expert G:ID": expert_document(run, 0, int(run.experts(0)["mass"].idxmax())),
+        "expert G:ID": expert_document(run, Expert(0, int(run.experts(0)["mass"].idxmax()))),
         "label L": label_document(run, "lua"),
         "text T": text_document(run, model, "x = 1"),
         "edit FILE": edit_document(run, model, edit, "nine"),
@@ -57,7 +58,7 @@ def reports(run_path: Path) -> dict[str, Report]:
 
 
 @pytest.mark.parametrize("name", ["expert G:ID", "label L", "text T", "edit FILE", "against RUN"])
-def test_every_field_is_in_the_documentation(reports: dict[str, Report], name: str, run_path: Path) -> None:
+def test_every_field_is_in_the_documentation(reports: dict[str, Document], name: str, run_path: Path) -> None:
     everywhere, *sections = (ROOT / "docs" / "reports.md").read_text().split("\n## ")
     said = next(section for section in sections if section.startswith(f"`--{name}`"))
     common = everywhere + next(section for section in sections if section.startswith("In every report"))

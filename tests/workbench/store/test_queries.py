@@ -133,11 +133,11 @@ def test_a_column_that_is_not_there_is_refused_by_name(run) -> None:
 @pytest.mark.parametrize(
     ("said", "ask"),
     [
-        ("n is a whole number from 0; got -1", lambda run: run.examples(0, 3, -1)),
-        ("n is a whole number from 0; got 2.0", lambda run: run.neighbours(0, 3, 2.0)),
-        ("limit is a whole number from 0; got -5", lambda run: run.top_experts(0, limit=-5)),
-        ("offset is a whole number from 0; got None", lambda run: run.top_experts(0, offset=None)),
-        ("before is a whole number from 0; got -2", lambda run: run.contexts(0, 3, [1], -2)),
+        ("n must be a whole number from 0, got -1", lambda run: run.examples(0, 3, -1)),
+        ("n must be a whole number from 0, got 2.0", lambda run: run.neighbours(0, 3, 2.0)),
+        ("limit must be a whole number from 0, got -5", lambda run: run.top_experts(0, limit=-5)),
+        ("offset must be a whole number from 0, got None", lambda run: run.top_experts(0, offset=None)),
+        ("before must be a whole number from 0, got -2", lambda run: run.contexts(0, 3, [1], -2)),
         ("there is no expert 3.5; ids run from 0 to 255", lambda run: run.activations(0, 3.5)),
         ("there is no expert nan", lambda run: run.expert(0, float("nan"))),
         ("there is no expert None", lambda run: run.histogram(0, None)),

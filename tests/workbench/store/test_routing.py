@@ -82,7 +82,7 @@ def test_more_flat_keys_than_16_bits_are_refused() -> None:
 
 @pytest.mark.parametrize(("tokens", "piece", "block"), [(1, 1, 1), (300, 7, 50), (300, 300, 2**22), (9000, 1000, 9000)])
 def test_index_finds_every_activation(tmp_path, monkeypatch, tokens, piece, block) -> None:
-    monkeypatch.setattr(index_module, "BLOCK", block)
+    monkeypatch.setattr(index_module, "BLOCK_ENTRIES", block)
     dense = [dense_probs(seed, tokens, 0.2) for seed in (1, 2)]
     sides = [side_of(probs) for probs in dense]
     with IndexWriter(tmp_path / "index.parquet", HEADS, KEYS) as writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -81,3 +82,15 @@ def test_threads_share_a_run(sound_run) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda expert: shared.activations(0, expert), experts * 4))
     assert all(got.equals(want) for got, want in zip(found, expected * 4, strict=True))
+
+
+def test_quantile_examples_still_works_with_a_warning(sound_run) -> None:
+    run = open_run(sound_run)
+    with pytest.warns(DeprecationWarning, match="examples_by_score"):
+        old = run.quantile_examples(0, 3)
+    pd.testing.assert_frame_equal(old, run.examples_by_score(0, 3))
+
+
+def test_document_labels_are_places_in_labels(sound_run) -> None:
+    run = open_run(sound_run)
+    assert [run.labels[n] for n in run.document_labels] == run.documents["label"].tolist()

@@ -171,13 +171,15 @@ def test_a_package_that_is_not_installed(monkeypatch) -> None:
 
 def test_this_machine_has_no_room_for_what_is_fetched(url) -> None:
     _fail(OSError(errno.ENOSPC, "No space left on device"), "get")
-    with pytest.raises(WorkbenchError, match=f"this machine cannot hold files of {url} .*No space left.*TMPDIR"):
+    with pytest.raises(
+        WorkbenchError, match=f"this machine has no room for temporary files of {url}.*No space left.*TMPDIR"
+    ):
         open_run(url)
 
 
 def test_this_machine_has_no_temporary_folder(url, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(WorkbenchError, match=f"this machine cannot hold files of {url} .*TMPDIR"):
+    with pytest.raises(WorkbenchError, match=f"this machine has no room for temporary files of {url}.*TMPDIR"):
         open_run(url)
 
 

@@ -127,12 +127,12 @@ def test_a_file_that_cannot_be_read(run_copy, monkeypatch) -> None:
 def test_a_file_too_many(run_copy, name) -> None:
     (run_copy / name).parent.mkdir(exist_ok=True)
     (run_copy / name).write_bytes(b"")
-    assert verify_run(run_copy) == [f"{name} is no file of this run."]
+    assert verify_run(run_copy) == [f"{name} does not belong to this run."]
 
 
 def test_a_file_too_many_whose_name_would_break_the_screen(run_copy) -> None:
     (run_copy / "tokens" / "\x1b[2J\udcff").write_bytes(b"")
-    assert verify_run(run_copy) == [r"'tokens/\x1b[2J\udcff' is no file of this run."]
+    assert verify_run(run_copy) == [r"'tokens/\x1b[2J\udcff' does not belong to this run."]
 
 
 def test_what_people_keep_beside_a_run_is_left_alone(run_copy) -> None:

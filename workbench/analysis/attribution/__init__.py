@@ -1,1 +1,1 @@
-"""Which experts made a logit: exact direct attribution, gradients, ablation, over a prompt or a corpus."""
+"""Attribution of logits to experts: exact and direct, by gradient and by ablation, for one prompt or over a corpus."""

@@ -1,4 +1,16 @@
-"""Which experts made a logit: exact direct logit attribution over every active expert of every layer."""
+"""Direct logit attribution: which experts, attention heads and embedding wrote a logit, exactly.
+
+1. Run the model once over the prompt and record what every layer read, wrote and routed to.
+2. Find the direction in the residual stream that the target logit reads at the last position: the target's row of the
+   unembedding, times the final norm's weight and its scale there, held at its value.
+3. Project what each part of the model wrote on that direction. An active expert (i, j) contributes
+   ``S[i, j] G[i, j] (direction . E_ij(x))``, where G is its routing score and S its factor under an edit; each
+   attention head and the embedding contribute likewise.
+4. All contributions sum to the logit, up to rounding: ``Attribution.completeness`` is what is left.
+
+Experts: Park et al. 2024, "Monet", section 3 (https://arxiv.org/abs/2412.04139). Direct logit attribution: Elhage et
+al. 2021, "A Mathematical Framework for Transformer Circuits" (https://transformer-circuits.pub/2021/framework).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +33,7 @@ from .target import LinearTarget, Target, check_ids
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
-Where = tuple[Tensor, Tensor]
+Places = tuple[Tensor, Tensor]  # windows of a batch (n,) and positions in them (n,)
 
 
 @dataclass(frozen=True)
@@ -29,13 +41,34 @@ class Attribution:
     """The parts of a logit at the last position of a prompt.
 
     Attributes:
-        target: the token id, or pair of token ids; None where a function of the logits was given.
+        target: the token id, or pair of token ids; None for a function of the logits.
         logit: what the model computed: the logit, the difference of a pair, or the linearised function (see
             :func:`attribute`).
-        experts: one row an active expert of a layer: layer, position (the last), expert (flat id), contribution.
-            Sorted by layer, then expert.
-        rest: what no expert wrote: component, contribution. Components are ``embed``, ``L{layer}H{head}`` for each
-            attention head, and ``L{layer}bias`` where the attention's output projection has a bias.
+        experts: one row per active expert of a layer, sorted by layer, then expert:
+
+            - layer: the layer.
+            - position: the last position of the prompt.
+            - expert: flat expert id ``i * E + j``.
+            - contribution: what it adds to ``logit``.
+        rest: one row per component other than experts:
+
+            - component: ``embed``; ``L{layer}H{head}`` for each attention head; ``L{layer}bias`` where the attention's
+              output projection has a bias.
+            - contribution: what it adds to ``logit``.
+
+    Example:
+        >>> from monet_model import MonetForCausalLM
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.analysis import attribute
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+        >>> a = attribute(model, tokenizer("public static void", return_tensors="pt").input_ids)
+        >>> a.top(5).columns.tolist()
+        ['layer', 'position', 'expert', 'contribution']
+        >>> a.summary()["component"].tolist()
+        ['all experts', 'attention', 'embedding']
+        >>> bool(abs(a.total - a.logit) < 1e-4)
+        True
     """
 
     target: int | tuple[int, int] | None
@@ -50,16 +83,31 @@ class Attribution:
 
     @property
     def completeness(self) -> float:
-        """``|total - logit|``: what the attribution misses. Rounding of the model's own arithmetic, no more."""
+        """``|total - logit|``, what the attribution misses: the model's own rounding and nothing else."""
         return abs(self.total - self.logit)
 
     def top(self, n: int) -> pd.DataFrame:
-        """The ``n`` experts of largest absolute contribution, largest first; columns of ``experts``."""
+        """The ``n`` rows of ``experts`` with the largest absolute contribution, largest first."""
         order = self.experts["contribution"].abs().sort_values(ascending=False, kind="stable").index
         return self.experts.loc[order[:n]].reset_index(drop=True)
 
+    def summary(self) -> pd.DataFrame:
+        """The contributions in three rows: all experts, attention and embedding.
+
+        Returns:
+            - component: ``all experts``, ``attention`` (heads and biases of all layers) or ``embedding``.
+            - contribution: their sum.
+        """
+        rest = self.rest.set_index("component")["contribution"]
+        return pd.DataFrame(
+            {
+                "component": ["all experts", "attention", "embedding"],
+                "contribution": [self.experts["contribution"].sum(), rest.drop("embed").sum(), rest["embed"]],
+            }
+        )
+
     def to_json(self, n: int = 50) -> dict[str, Any]:
-        """JSON-ready: the figures, the top ``n`` experts and all other components."""
+        """Target, logit, total and completeness, the top ``n`` experts and all other components, ready for JSON."""
         return {
             "target": self.target,
             "logit": self.logit,
@@ -71,71 +119,126 @@ class Attribution:
         }
 
 
-@torch.no_grad()
-def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None = None) -> Attribution:
-    """Direct logit attribution: what every active expert, attention head and the embedding add to a target logit.
+@dataclass(frozen=True)
+class ForwardPass:
+    """One recorded forward pass over one prompt. The logit of any target can be attributed from it, without another.
 
-    The logits at the last position are linear in the residual stream there once the final norm's scale is held at its
-    value. So expert (i, j) of a layer contributes exactly ``G[i, j] (direction . E_ij(x))``, where ``direction`` is the
-    target's row of the unembedding times the norm's weight and scale, and all contributions sum to the logit. What an
-    expert does to later layers, or at earlier positions through attention, counts as part of those. Edits of experts in
-    force count.
+    Attributes:
+        model: the model, whose edits in force during the pass are part of ``record``.
+        ids: (1, tokens) the prompt.
+        record: what every layer read and wrote.
+        logits: (vocabulary,) at the last position.
+    """
+
+    model: MonetForCausalLM
+    ids: Tensor
+    record: Record
+    logits: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def run(cls, model: MonetForCausalLM, input_ids: Tensor) -> ForwardPass:
+        """Run the model over a prompt. Arguments and errors as of :func:`attribute`."""
+        ids = check_ids(model, input_ids)
+        record, out = record_pass(model, lambda: model(ids, logits_to_keep=1, use_cache=False))
+        return cls(model, ids, record, out.logits[0, -1])
+
+    @torch.no_grad()
+    def attribute(self, target: Target | None = None) -> Attribution:
+        """Direct logit attribution of a target, as :func:`attribute` defines it."""
+        linear = LinearTarget.at(int(self.logits.argmax()) if target is None else target, self.logits)
+        position = self.ids.shape[1] - 1
+        last = torch.tensor([0]), torch.tensor([position])
+        direction = linear.direction(self.model, self.record.final[last])
+        layers = [
+            {"layer": layer, "position": position, "expert": expert, "contribution": contribution}
+            for layer, (_, expert, contribution) in enumerate(expert_parts(self.model, self.record, last, direction))
+        ]
+        names, values = rest_parts(self.model, self.record, last, direction)
+        return Attribution(
+            target=linear.target,
+            logit=float(linear.value(self.logits)),
+            experts=pd.concat(map(pd.DataFrame, layers), ignore_index=True),
+            rest=pd.DataFrame({"component": names, "contribution": values[0].numpy(force=True)}),
+        )
+
+
+def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None = None) -> Attribution:
+    """Return the exact direct logit attribution of a target: what every expert, attention head and the embedding add.
+
+    The logits at the last position are linear in the residual stream there, once the final norm's scale is held at its
+    value. So the contributions of all active experts, all attention heads and the embedding sum to the logit. What an
+    expert does to later layers, or from earlier positions through attention, counts as part of those;
+    :func:`attribute_gradient` follows it through the whole model. Edits of experts in force count.
 
     Args:
         model: a Monet model in evaluation mode.
-        input_ids: (1, tokens) token ids.
-        target: a token id; a pair (a, b), for the difference of their logits, a - b; or a differentiable function of
-            the last position's logits (vocabulary,) that returns a scalar. A function f is linearised at the model's
-            logits z: what is attributed, and ``Attribution.logit``, is ``grad f(z) . z``, which is f(z) where f is
-            linear. By default the token of highest logit.
+        input_ids: (1, tokens) integer token ids, at most the model's context.
+        target: a token id; a pair (a, b) for the difference of their logits, a - b; or a differentiable function from
+            the last position's logits (vocabulary,) to a scalar. A function f is linearised at the model's logits z:
+            what is attributed, and ``Attribution.logit``, is ``grad f(z) . z``, which equals f(z) where f is linear.
+            Default: the token of highest logit.
+
+    Returns:
+        An :class:`Attribution`.
 
     Raises:
-        WorkbenchError: ids of another shape or type, no ids, too many of them, ids or a target outside the vocabulary,
-            a function that is not differentiable or not scalar, or a model in training mode.
+        BadInputError: ids of another shape or type, no ids or too many, ids or a target outside the vocabulary, a
+            function that is not differentiable or not scalar, or a model in training mode.
+
+    Source: Park et al. 2024, arXiv 2412.04139, section 3 (experts); Elhage et al. 2021 (direct logit attribution).
+
+    Example:
+        >>> import torch
+        >>> from monet_model import MonetForCausalLM
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.analysis import attribute
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+        >>> ids = tokenizer("public static void", return_tensors="pt").input_ids
+        >>> a = attribute(model, ids)
+        >>> tokenizer.decode([a.target])
+        ' get'
+        >>> bool(a.completeness < 1e-4)
+        True
+        >>> get, main = tokenizer.encode(" get main", add_special_tokens=False)[:2]
+        >>> attribute(model, ids, (get, main)).target == (get, main)  # why " get" rather than the other token
+        True
+        >>> entropy = attribute(model, ids, lambda logits: torch.special.entr(logits.softmax(-1)).sum())
+        >>> entropy.target is None
+        True
     """
-    ids = check_ids(model, input_ids)
-    record, out = record_pass(model, lambda: model(ids, logits_to_keep=1, use_cache=False))
-    logits = out.logits[0, -1]
-    linear = LinearTarget.read(int(logits.argmax()) if target is None else target, logits)
-    last = torch.tensor([0]), torch.tensor([ids.shape[1] - 1])
-    direction = linear.direction(model, record.final[last])
-    layers = [
-        {"layer": layer, "position": ids.shape[1] - 1, "expert": expert, "contribution": contribution}
-        for layer, (_, expert, contribution) in enumerate(expert_parts(model, record, last, direction))
-    ]
-    names, values = rest_parts(model, record, last, direction)
-    return Attribution(
-        target=linear.name,
-        logit=float(linear.value(logits)),
-        experts=pd.concat(map(pd.DataFrame, layers), ignore_index=True),
-        rest=pd.DataFrame({"component": names, "contribution": values[0].numpy(force=True)}),
-    )
+    return ForwardPass.run(model, input_ids).attribute(target)
 
 
 def expert_parts(
-    model: MonetForCausalLM, record: Record, where: Where, direction: Tensor
+    model: MonetForCausalLM, record: Record, where: Places, direction: Tensor
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """What every active expert of each layer adds along a direction, at some places of a forward pass.
+    """Yield, for each layer, what its active experts add along a direction at n places of a forward pass.
 
     Args:
-        model, record: the model, and what it read and wrote.
-        where: n places, as (windows of the batch (n,), positions (n,)).
-        direction: (n, hidden) at each of them.
+        model: the model.
+        record: what it read and wrote.
+        where: the places: windows of the batch (n,), and positions (n,).
+        direction: (n, hidden) float64, one at each place.
 
     Yields:
-        For each layer: place, flat expert id and contribution, sorted by place, then expert.
+        Number of the place, flat expert id and contribution, each (rows,), sorted by place, then expert.
     """
     for layer, seen in zip(model.model.layers, record.layers, strict=True):
-        here = seen.x[where], seen.g1[where], seen.g2[where]
-        parts = expert_contributions(layer.moe, *here, direction, seen.factors)
+        parts = expert_contributions(layer.moe, seen.x[where], seen.routing_at(where), direction, seen.factors)
         place, expert, contribution = (values.numpy(force=True) for values in parts)
         yield place, expert, contribution
 
 
-def rest_parts(model: MonetForCausalLM, record: Record, where: Where, direction: Tensor) -> tuple[list[str], Tensor]:
-    """What all else adds along a direction: names of the components, and (n, components) contributions.
+def rest_parts(model: MonetForCausalLM, record: Record, where: Places, direction: Tensor) -> tuple[list[str], Tensor]:
+    """Return what everything but the experts adds along a direction.
 
-    Arguments as of :func:`expert_parts`; components as ``Attribution.rest`` names them.
+    Args:
+        model, record, where, direction: as of :func:`expert_parts`.
+
+    Returns:
+        Names of the components, as in ``Attribution.rest``, and contributions (n, components).
     """
     names, values = ["embed"], [(record.embedded[where].double() * direction).sum(-1, keepdim=True)]
     for number, (layer, seen) in enumerate(zip(model.model.layers, record.layers, strict=True)):

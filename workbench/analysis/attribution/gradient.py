@@ -1,4 +1,13 @@
-"""Experts' effects through the whole model: gradient attribution, and true ablation to hold it to."""
+"""Experts' effects through the whole model: gradient attribution, and the true ablation it is compared with.
+
+1. Run the model over the prompt with gradients and record what every expert layer read and wrote.
+2. Differentiate the target by the output y of every expert layer at every position.
+3. An active expert contributes ``S[i, j] G[i, j] (dt/dy . E_ij(x))``: the derivative of the target t by the expert's
+   factor. Its negative is the first-order estimate of what zero-ablating the expert does to t.
+4. To see how good the estimate is, ablate the top experts one at a time, measure, and correlate ranks.
+
+Attribution patching with zero-ablation as the patch: Syed et al. 2023 (https://arxiv.org/abs/2310.10348).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from monet_model.record import Record, record_pass
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError, NotFoundError
 from .contributions import expert_contributions
 from .direct import attribute
 from .target import LinearTarget, Target, check_ids
@@ -22,41 +32,65 @@ from .target import LinearTarget, Target, check_ids
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
-GROUP = ["layer", "expert"]
+MIN_RANKED = 2  # experts that a rank correlation needs
 
 
 def attribute_gradient(
     model: MonetForCausalLM, input_ids: Tensor, target: Target, layers: Iterable[int] | None = None
 ) -> pd.DataFrame:
-    """Gradient attribution to the experts of any layer, at every position of a prompt.
+    """Return the gradient attribution of a target to the experts of any layer, at every position of a prompt.
 
-    An expert's contribution is ``G[i, j] (dt/dy . E_ij(x))``, y being the output of its layer at that position and t
-    the target: the derivative of t by the expert's factor, through everything that follows, routing included. Its
-    negative is the first-order estimate of what removing the expert there does (attribution patching with removal as
-    the patch: Syed et al. 2023, arXiv 2310.10348).
+    A contribution is the derivative of the target by the expert's factor at that position, through everything that
+    follows, routing included. Unlike :func:`attribute` it is a first-order estimate of an effect and sums to nothing in
+    particular; :func:`compare_with_ablation` tells how well it predicts true ablation.
 
     Args:
-        model, input_ids, target: as :func:`workbench.analysis.attribute` takes them; a function of the logits is
-            differentiated, which is exact.
-        layers: the layers wanted; all by default.
+        model: a Monet model in evaluation mode.
+        input_ids: (1, tokens) integer token ids, at most the model's context.
+        target: a token id; a pair (a, b) for the difference of their logits; or a differentiable function from the
+            last position's logits (vocabulary,) to a scalar, which is differentiated as it is.
+        layers: the layers wanted. Default: all.
 
     Returns:
-        One row an active expert of a layer at a position: layer, position, expert, contribution; sorted by these.
+        One row per active expert of a layer at a position, sorted by these:
+
+        - layer: the layer.
+        - position: token position in the prompt.
+        - expert: flat expert id ``i * E + j``.
+        - contribution: derivative of the target by the expert's factor there.
 
     Raises:
-        WorkbenchError: as ``attribute``, and for a layer that the model does not have.
+        BadInputError: as :func:`attribute`.
+        NotFoundError: the model has no such layer.
+
+    Source: Syed et al. 2023, arXiv 2310.10348, with zero-ablation as the patch.
+
+    Example:
+        >>> from monet_model import MonetForCausalLM
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.analysis import attribute_gradient
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+        >>> ids = tokenizer("public static void", return_tensors="pt").input_ids
+        >>> (token,) = tokenizer.encode(" get", add_special_tokens=False)
+        >>> rows = attribute_gradient(model, ids, token, layers=[2, 3])
+        >>> rows.columns.tolist()
+        ['layer', 'position', 'expert', 'contribution']
+        >>> last = rows["position"] == ids.shape[1] - 1  # after the last layer, no attention moves other positions
+        >>> bool((rows.loc[~last & (rows["layer"] == 3), "contribution"] == 0).all())
+        True
     """
     ids = check_ids(model, input_ids)
     count = model.config.num_hidden_layers
     chosen = list(range(count)) if layers is None else sorted(set(layers))
     if wrong := [layer for layer in chosen if not 0 <= layer < count]:
-        raise WorkbenchError(f"there is no layer {wrong[0]}; the model has the layers 0 to {count - 1}.")
+        raise NotFoundError(f"there is no layer {wrong[0]}; the model has the layers 0 to {count - 1}.")
     # Inputs that ask for a gradient give a graph even to a model whose parameters are frozen.
     embedded = model.model.embed_tokens(ids).detach().requires_grad_()
     with torch.enable_grad():
         record, out = record_pass(model, lambda: model(inputs_embeds=embedded, logits_to_keep=1, use_cache=False))
         logits = out.logits[0, -1]
-        value = LinearTarget.read(target, logits).value(logits)
+        value = LinearTarget.at(target, logits).value(logits)
         gradients = torch.autograd.grad(value, [record.layers[layer].output for layer in chosen])
     return pd.concat(
         [_layer_table(model, record, layer, gradient) for layer, gradient in zip(chosen, gradients, strict=True)],
@@ -69,7 +103,7 @@ def _layer_table(model: MonetForCausalLM, record: Record, layer: int, gradient: 
     seen: Any = record.layers[layer]
     moe = model.model.layers[layer].moe
     position, expert, contribution = expert_contributions(
-        moe, seen.x[0], seen.g1[0], seen.g2[0], gradient[0].double(), seen.factors
+        moe, seen.x[0], seen.routing, gradient[0].double(), seen.factors
     )
     columns = {"position": position, "expert": expert, "contribution": contribution}
     return pd.DataFrame({"layer": layer} | {name: values.numpy(force=True) for name, values in columns.items()})
@@ -78,74 +112,137 @@ def _layer_table(model: MonetForCausalLM, record: Record, layer: int, gradient: 
 @torch.no_grad()
 def ablate(
     model: MonetForCausalLM, input_ids: Tensor, target: Target, experts: Iterable[tuple[int, int]]
-) -> np.ndarray:
-    """What removing an expert does to a target: its change, for one expert at a time.
+) -> NDArray[np.float64]:
+    """Return how much a target changes when an expert is zero-ablated, one expert at a time.
 
-    The expert is removed in every layer of its group and at every position, by ``edit_experts``.
+    The expert is removed from every layer of its group and at every position, by ``model.edit_experts``, on top of
+    edits in force. Takes one forward pass per expert and one without.
 
     Args:
-        model, input_ids, target: as :func:`workbench.analysis.attribute` takes them; a function is evaluated as it is.
+        model: a Monet model in evaluation mode.
+        input_ids: (1, tokens) integer token ids, at most the model's context.
+        target: as of :func:`attribute`; a function of the logits is evaluated as it is.
         experts: pairs (layer that owns the group's router, flat expert id).
 
     Returns:
-        (experts,) float64: the target without the expert less the target with it.
+        (experts,) the target without the expert minus the target with it, in logits, in the order of ``experts``.
+
+    Raises:
+        BadInputError: as :func:`attribute`, or an expert id outside the model.
+        ValueError: a layer owns no router.
+
+    Example:
+        >>> from monet_model import MonetForCausalLM
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.analysis import ablate, attribute
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+        >>> ids = tokenizer("public static void", return_tensors="pt").input_ids
+        >>> best = attribute(model, ids).experts.query("layer == 3").nlargest(1, "contribution").iloc[0]
+        >>> change = ablate(model, ids, attribute(model, ids).target, [(2, int(best["expert"]))])  # layers 2 and 3
+        >>> change.shape, bool(change[0] < 0)
+        ((1,), True)
     """
     ids = check_ids(model, input_ids)
+    keys = model.config.moe_experts
 
     def measure() -> float:
         logits = model(ids, logits_to_keep=1, use_cache=False).logits[0, -1]
-        return float(target(logits) if callable(target) else LinearTarget.read(target, logits).value(logits))
+        return float(target(logits) if callable(target) else LinearTarget.at(target, logits).value(logits))
 
-    plain, changes = measure(), []
-    factors = torch.ones(model.config.moe_experts, model.config.moe_experts, device=model.device)
+    intact, changes = measure(), []
+    factors = torch.ones(keys, keys, device=model.device)
     for layer, expert in experts:
+        if not 0 <= expert < keys**2:
+            raise BadInputError(f"there is no expert {expert}; ids run from 0 to {keys**2 - 1}.")
         factors.view(-1)[expert] = 0
         with model.edit_experts({layer: factors}):
-            changes.append(measure() - plain)
+            changes.append(measure() - intact)
         factors.view(-1)[expert] = 1
     return np.asarray(changes, np.float64)
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """How well two attributions foretell true ablation.
+    """How well two attributions predict true ablation.
 
     Attributes:
-        table: one row an expert: layer (that owns its group's router), expert; ``direct`` and ``gradient``, the effects
-            of removal that the attributions foretell, summed over the group's layers (and positions); ``ablation``, the
-            true effect. Largest foretold by gradient first.
-        spearman: ``direct`` and ``gradient`` -> rank correlation with the true effects.
+        table: one row per expert, in falling order of the effect that gradients predict:
+
+            - layer: the layer that owns the router of the expert's group.
+            - expert: flat expert id ``i * E + j``.
+            - direct: effect of ablation that :func:`attribute` predicts, summed over the group's layers, in logits.
+            - gradient: effect that :func:`attribute_gradient` predicts, summed over layers and positions.
+            - ablation: the true effect, of :func:`ablate`.
+        spearman: rank correlation of ``direct`` and of ``gradient`` with ``ablation``, under these names.
+
+    Example:
+        >>> import torch
+        >>> from monet_model import MonetForCausalLM
+        >>> from workbench.analysis import compare_with_ablation
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> compared = compare_with_ablation(model, torch.tensor([[0, 500, 600]]), 700, n=4)
+        >>> len(compared.table), list(compared.spearman)
+        (4, ['direct', 'gradient'])
     """
 
     table: pd.DataFrame
     spearman: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Correlations and rows, ready for JSON."""
         return {"spearman": self.spearman, "experts": self.table.to_dict("records")}
 
 
 def compare_with_ablation(model: MonetForCausalLM, input_ids: Tensor, target: Target, n: int = 50) -> Faithfulness:
-    """Ablates the ``n`` experts of largest gradient attribution and ranks the attributions against the truth.
+    """Zero-ablate the ``n`` experts of largest gradient attribution, and compare both attributions with the truth.
 
     Args:
-        model, input_ids, target: as :func:`workbench.analysis.attribute` takes them.
-        n: experts to ablate; a forward pass each.
+        model: a Monet model in evaluation mode.
+        input_ids: (1, tokens) integer token ids, at most the model's context.
+        target: as of :func:`attribute`.
+        n: experts to ablate; one forward pass each.
+
+    Returns:
+        A :class:`Faithfulness`.
 
     Raises:
-        WorkbenchError: as ``attribute``, or fewer than two experts to rank.
+        BadInputError: as :func:`attribute`, or fewer than two experts to rank.
+
+    Example:
+        >>> from monet_model import MonetForCausalLM
+        >>> from transformers import AutoTokenizer
+        >>> from workbench.analysis import compare_with_ablation
+        >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+        >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+        >>> ids = tokenizer("public static void", return_tensors="pt").input_ids
+        >>> (token,) = tokenizer.encode(" get", add_special_tokens=False)
+        >>> compared = compare_with_ablation(model, ids, token, n=8)
+        >>> compared.table.columns.tolist()
+        ['layer', 'expert', 'direct', 'gradient', 'ablation']
+        >>> compared.spearman["gradient"] > compared.spearman["direct"]  # direct attribution sees no later layers
+        True
     """
-    owners = np.repeat([g.start for g in model.config.routing_groups], [len(g) for g in model.config.routing_groups])
+    gradient = attribute_gradient(model, input_ids, target)
+    return rank_against_ablation(model, input_ids, target, attribute(model, input_ids, target).experts, gradient, n)
+
+
+def rank_against_ablation(
+    model: MonetForCausalLM, input_ids: Tensor, target: Target, direct: pd.DataFrame, gradient: pd.DataFrame, n: int
+) -> Faithfulness:
+    """As :func:`compare_with_ablation`, of attributions that are known: rows of ``Attribution.experts``, and of
+    :func:`attribute_gradient`."""
+    groups = model.config.routing_groups
+    owners = np.array([groups[group].start for group in model.config.layer_groups])
 
     def removal(rows: pd.DataFrame) -> pd.Series:
-        return -rows.assign(layer=owners[rows["layer"]]).groupby(GROUP)["contribution"].sum()
+        return -rows.assign(layer=owners[rows["layer"]]).groupby(["layer", "expert"])["contribution"].sum()
 
-    gradient = removal(attribute_gradient(model, input_ids, target))
-    direct = removal(attribute(model, input_ids, target).experts)
-    chosen = gradient.index[np.argsort(-gradient.abs().to_numpy(), kind="stable")[:n]]
-    if len(chosen) < 2:
-        raise WorkbenchError(f"a rank correlation needs at least 2 experts, got {len(chosen)}.")
-    table = pd.DataFrame({"direct": direct.reindex(chosen, fill_value=0.0), "gradient": gradient[chosen]})
+    by_direct, by_gradient = removal(direct), removal(gradient)
+    chosen = by_gradient.index[np.argsort(-by_gradient.abs().to_numpy(), kind="stable")[:n]]
+    if len(chosen) < MIN_RANKED:
+        raise BadInputError(f"a rank correlation needs at least {MIN_RANKED} experts, got {len(chosen)}.")
+    table = pd.DataFrame({"direct": by_direct.reindex(chosen, fill_value=0.0), "gradient": by_gradient[chosen]})
     table["ablation"] = ablate(model, input_ids, target, chosen)
     spearman = {name: float(spearmanr(table[name], table["ablation"]).statistic) for name in ("direct", "gradient")}
     return Faithfulness(table.reset_index(), spearman)

@@ -1,4 +1,4 @@
-"""What every expert did in each document or at each token of a choice of documents, read in bounded memory."""
+"""Values of every expert per document or per token, over a choice of documents, read in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError
 from ...progress import Progress, silent
-from ..activations import ROUTING_ROWS, active_pairs, within
+from ..activations import ROUTING_ROWS, active_pairs
 from ..specialisation.shares import Floats
 from .coefficients import Cells, Ints
 
@@ -21,9 +21,13 @@ UNITS = ("mean", "max", "token")
 
 
 def check_unit(unit: str) -> None:
-    """Raises WorkbenchError unless ``unit`` is one of :data:`UNITS`."""
+    """Check that ``unit`` is one of :data:`UNITS`.
+
+    Raises:
+        BadInputError: it is not.
+    """
     if unit not in UNITS:
-        raise WorkbenchError(f"the unit must be one of {', '.join(UNITS)}, got {unit!r}.")
+        raise BadInputError(f"the unit must be one of {', '.join(UNITS)}, got {unit!r}.")
 
 
 def read_cells(
@@ -34,13 +38,14 @@ def read_cells(
     keys: tuple[int, int],
     advance: Progress = silent,
 ) -> Iterator[Cells]:
-    """Cells of the experts of a range of first keys, in blocks of whole documents, in order.
+    """Yield the cells of the experts of a range of first keys, in order, in blocks of whole documents.
 
     Args:
-        run, group: where the experts are.
+        run: an opened run.
+        group: of the experts.
         documents: columns row and tokens; none may be empty.
-        unit: ``mean``: documents are the units, and an expert's value is its score's mean over all tokens of one;
-            ``max``: likewise, its largest score; ``token``: tokens are the units, with their scores.
+        unit: what one unit is: ``mean``: a document, in which an expert's value is its mean score over all tokens;
+            ``max``: a document, and the largest score; ``token``: a token, and its score.
         keys: first key of set 1, and the one after the last.
         advance: called with the tokens read since its last call.
     """
@@ -51,15 +56,15 @@ def read_cells(
     while first < len(documents):
         done = ends[first] - tokens[first]
         last = max(first + 1, int(np.searchsorted(ends, done + ROUTING_ROWS, side="right")))
-        some = documents[first:last]
+        block = documents[first:last]
         rows = np.concatenate(
-            [np.arange(row, row + size) for row, size in zip(some["row"], some["tokens"], strict=True)]
+            [np.arange(row, row + size) for row, size in zip(block["row"], block["tokens"], strict=True)]
         )
         document = np.repeat(np.arange(first, last), tokens[first:last])
         pieces: list[tuple[Ints, Ints, Floats]] = []
         for start in range(0, len(rows), ROUTING_ROWS):
             part = slice(start, start + ROUTING_ROWS)
-            for expert, token, score in active_pairs(within(run.routing(rows[part], group), low, high)):
+            for expert, token, score in active_pairs(run.routing(rows[part], group).first_keys(low, high)):
                 pieces.append((expert - low * run.num_keys, start + token, score.astype(np.float64)))
         expert, token, score = (np.concatenate(column) for column in zip(*pieces, strict=True))
         if unit == "token":

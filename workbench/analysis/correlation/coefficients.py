@@ -1,4 +1,4 @@
-"""How each expert goes with a number that texts carry: exact correlations from sparse activations, and intervals."""
+"""Exact Pearson and Spearman correlations from sparse activations, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LEVEL_Z = 1.959963984540054  # normal quantile of a 95 % interval
 
 @dataclass(frozen=True)
 class Cells:
-    """What the experts of a range did in consecutive units, documents or tokens: one cell an active (expert, unit).
+    """Values of a range of experts in consecutive units (documents or tokens): one cell per active (expert, unit).
 
     Attributes:
-        units: the units covered, by number; all others of the range's experts are 0 there.
+        units: numbers of the units covered; an expert without a cell in one is 0 there.
         expert: (n,) expert, counted from the first of its range.
         unit: (n,) unit.
         value: (n,) float64 above 0.
@@ -32,14 +32,14 @@ class Cells:
 
 @dataclass
 class PearsonSums:
-    """Moments of all experts of a range with several targets, gathered from cells block by block.
+    """Running moments of a range of experts with several targets, updated block by block.
 
-    Means and sums of squares are those of deviations, merged as Chan, Golub & LeVeque 1983 do (covariances: Pébay
-    2008), so nothing is lost to cancellation and the result does not depend, but for the last digits, on the blocks.
+    Means and sums of squared deviations are merged as in Chan, Golub & LeVeque 1983 (covariances: Pébay 2008), so that
+    nothing is lost to cancellation, and the blocks affect no more than the last digits.
 
     Args:
-        experts: how many there are.
-        targets: (targets, units) what experts are correlated with.
+        experts: number of experts.
+        targets: (targets, units) values that experts are correlated with.
     """
 
     experts: int
@@ -57,16 +57,16 @@ class PearsonSums:
         self.target_mean = np.zeros(len(self.targets))
 
     def add(self, cells: Cells) -> None:
-        """Takes a block of units into account; each unit once."""
+        """Add a block of units; each unit must be added once."""
         size = len(cells.units)
         if not size:
             return
         targets = self.targets[:, cells.units.start : cells.units.stop]
         target_mean = targets.mean(1)
         mean = np.bincount(cells.expert, cells.value, self.experts) / size
-        silent = size - np.bincount(cells.expert, minlength=self.experts)
+        inactive = size - np.bincount(cells.expert, minlength=self.experts)
         deviation = np.square(cells.value - mean[cells.expert])
-        square = np.bincount(cells.expert, deviation, self.experts) + silent * np.square(mean)
+        square = np.bincount(cells.expert, deviation, self.experts) + inactive * np.square(mean)
         total = self.count + size
         weight = self.count * size / total
         away, target_away = mean - self.mean, target_mean - self.target_mean
@@ -80,32 +80,32 @@ class PearsonSums:
         self.count = total
 
     def correlations(self) -> Floats:
-        """Pearson's r, (targets, experts); NaN where an expert or the target is constant."""
+        """Return Pearson's r, (targets, experts); NaN where an expert or the target is constant."""
         spread = np.square(self.targets).sum(1)
         return _ratio(self.product, np.sqrt(spread[:, None] * self.square))
 
 
 def _centred(targets: Floats) -> Floats:
-    """Targets less their means; twice, since rounding of the first mean leaves a rest where it is large."""
+    """Subtract the mean of each target, twice: where it is large, rounding leaves a remainder the first time."""
     once = targets - targets.mean(1, keepdims=True)
     return once - once.mean(1, keepdims=True)
 
 
 def rank_correlations(cells: Cells, experts: int, target_ranks: Floats) -> Floats:
-    """Spearman's rho, (targets, experts): Pearson's r of average ranks, with every tie counted.
+    """Return Spearman's rho, Pearson's r of average ranks, with every tie accounted for.
 
-    Of n units, an expert is 0 in all but its a active ones; these zeros tie on the rank ``(n - a + 1) / 2``, so the sum
-    over all units is one over the active ones: ``sum (R - R_0) (S - S_mean)``. The ranks' sum of squares is
-    ``(n^3 - n - sum (t^3 - t)) / 12`` over all groups of t equal values, the zeros among them (Kendall & Gibbons 1990,
+    Of n units, an expert is 0 in all but its a active ones; these zeros tie at rank ``(n - a + 1) / 2``, so the sum
+    over all units reduces to one over the active ones: ``sum (R - R_0) (S - S_mean)``. The ranks' sum of squares is
+    ``(n^3 - n - sum (t^3 - t)) / 12`` over all groups of t equal values, including the zeros (Kendall & Gibbons 1990,
     chapter 3).
 
     Args:
         cells: of all units.
-        experts: how many there are.
-        target_ranks: (targets, units) average ranks, as :func:`scipy.stats.rankdata` gives them.
+        experts: number of experts.
+        target_ranks: (targets, units) average ranks, as :func:`scipy.stats.rankdata` computes them.
 
     Returns:
-        NaN where an expert or the target is constant.
+        (targets, experts); NaN where an expert or the target is constant.
     """
     n = len(cells.units)
     order = np.lexsort([cells.value, cells.expert])
@@ -117,7 +117,7 @@ def rank_correlations(cells: Cells, experts: int, target_ranks: Floats) -> Float
     owner = expert[tie]
     zeros = n - active
     average = zeros[owner] + tie - begin[owner] + (size + 1) / 2
-    above = np.repeat(average - (zeros[owner] + 1) / 2, size)  # rank over that of the zeros
+    above = np.repeat(average - (zeros[owner] + 1) / 2, size)  # rank minus that of the zeros
     tied = np.bincount(owner, _cube(size), experts) + _cube(zeros)
     spread = (_cube(np.array(n)) - tied) / 12
     centred = target_ranks - (n + 1) / 2
@@ -132,22 +132,22 @@ def _cube(t: NDArray[np.integer]) -> Floats:
 
 
 def _ratio(products: Floats, spreads: Floats) -> Floats:
-    found = np.divide(products, spreads, out=np.full(products.shape, np.nan), where=spreads > 0)
-    return np.clip(found, -1.0, 1.0)
+    ratio = np.divide(products, spreads, out=np.full(products.shape, np.nan), where=spreads > 0)
+    return np.clip(ratio, -1.0, 1.0)
 
 
 def pearson_interval(r: Floats, n: int) -> tuple[Floats, Floats]:
-    """Ends of the 95 % interval by Fisher's z, ``tanh(atanh r -+ 1.96 / sqrt(n - 3))``, for n independent units."""
+    """Return the ends of the 95 % interval of r by Fisher's z: ``tanh(atanh r -+ 1.96 / sqrt(n - 3))``."""
     return _interval(r, np.full_like(r, 1 / (n - 3)))
 
 
 def spearman_interval(rho: Floats, n: int) -> tuple[Floats, Floats]:
-    """The same for Spearman's rho, whose z has the variance ``(1 + rho^2 / 2) / (n - 3)`` (Bonett & Wright 2000)."""
+    """Return those of Spearman's rho, whose z has variance ``(1 + rho^2 / 2) / (n - 3)`` (Bonett & Wright 2000)."""
     return _interval(rho, (1 + np.square(rho) / 2) / (n - 3))
 
 
 def _interval(r: Floats, variance: Floats) -> tuple[Floats, Floats]:
     with np.errstate(divide="ignore"):
         z = np.arctanh(r)
-    wide = LEVEL_Z * np.sqrt(variance)
-    return np.tanh(z - wide), np.tanh(z + wide)
+    half = LEVEL_Z * np.sqrt(variance)
+    return np.tanh(z - half), np.tanh(z + half)

@@ -1,155 +1,187 @@
-"""`monet scores`: how each expert goes with a number that the texts carry, such as their toxicity."""
+"""Correlation of routing scores with a per-document score, such as toxicity, for every expert (paper, 5.3 and D.3)."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError
 from ...progress import Progress, job, silent
-from ...store.files import write_json, write_parquet
 from ..activations import key_edges
+from ..results import group_file, write_result, write_table
 from ..significance import benjamini_hochberg, pooled_p
 from .cells import check_unit, read_cells
-from .coefficients import Cells, Floats, PearsonSums, pearson_interval, rank_correlations, spearman_interval
+from .coefficients import Cells, Floats, Ints, PearsonSums, pearson_interval, rank_correlations, spearman_interval
+from .correlate_result import KINDS, STRONGEST_COLUMNS, ScoreSummary
+from .defaults import COLUMN, CORRELATE_UNIT, FDR, MIN_DOCUMENTS
 
 if TYPE_CHECKING:
     from ...store import Run
 
 SHUFFLES = 10  # of the scores among documents: the null, pooled over experts
-MIN_DOCUMENTS = 10
-FDR = 0.05
-SHOWN = 10  # experts at either end in the summary
-LEAST = 4  # documents that an interval needs
-RESULT = "scores.json"
-KINDS = ("pearson", "spearman")
+STRONGEST = 10  # experts at either end of the summary
+INTERVAL_DOCUMENTS = 4  # an interval's variance is 1 / (documents - 3)
 
 
 @dataclass(frozen=True)
-class ScoreSummary:
-    """What `monet scores` found.
+class ScoredDocuments:
+    """Documents that have a score.
 
     Attributes:
-        column: of the documents that was correlated.
-        unit: as :func:`correlate_scores` took it.
-        documents: how many have a number.
-        min_documents, fdr, seed: as :func:`correlate_scores` took them.
-        groups: one row a group: group, seen (experts active in these documents), tested, and for each kind of
-            correlation ``{kind}:positive`` and ``{kind}:negative``, experts significant at ``fdr``.
-        strongest: the experts of largest and of smallest Pearson correlation among the significant ones: group, expert,
-            documents, pearson, spearman and ``q:pearson``.
+        table: their rows of ``run.documents``, numbered from 0.
+        scores: (documents,) their scores.
     """
 
-    column: str
-    unit: str
-    documents: int
-    min_documents: int
-    fdr: float
-    seed: int
-    groups: pd.DataFrame
-    strongest: pd.DataFrame
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready: the attributes, tables as lists of rows."""
-        names = ("column", "unit", "documents", "min_documents", "fdr", "seed")
-        tables = {name: getattr(self, name).to_dict("records") for name in ("groups", "strongest")}
-        return {name: getattr(self, name) for name in names} | tables
+    table: pd.DataFrame
+    scores: Floats
 
 
-def scored_documents(run: Run, column: str) -> pd.DataFrame:
-    """The documents that have tokens, kept routing and a finite number in ``column``, which is then called ``y``.
+@dataclass(frozen=True)
+class GroupCorrelations:
+    """Correlations of a group's experts with several targets.
+
+    Attributes:
+        expert: (n,) flat ids of the experts active in these documents, ascending.
+        documents: (n,) documents each is active in.
+        pearson: (targets, n); NaN where an expert or the target is constant.
+        spearman: (targets, n), or None where ranks were not asked for.
+    """
+
+    expert: Ints
+    documents: Ints
+    pearson: Floats
+    spearman: Floats | None
+
+
+def scored_documents(run: Run, column: str) -> ScoredDocuments:
+    """Return the documents that have tokens, kept routing and a finite number in ``column``.
 
     Raises:
-        WorkbenchError: no such column of numbers, fewer than :data:`LEAST` such documents, or one number for all.
+        BadInputError: there is no such column of numbers, fewer than :data:`INTERVAL_DOCUMENTS` such documents, or the
+            same number in all of them.
     """
     documents = run.documents[(run.documents["tokens"] > 0) & run.documents["kept"]]
     numbers = list(documents.select_dtypes("number"))
     if column not in numbers:
-        raise WorkbenchError(f"{run.path} has no numbers {column!r} of documents; it has {', '.join(numbers)}.")
-    y = documents[column].to_numpy(np.float64)
-    chosen = documents[np.isfinite(y)].assign(y=y[np.isfinite(y)]).reset_index(drop=True)
-    if len(chosen) < LEAST or chosen["y"].nunique() < 2:
-        raise WorkbenchError(
-            f"{run.path} has {len(chosen)} documents with a {column} and {chosen['y'].nunique()} different ones; a "
-            f"correlation needs {LEAST} and 2. `monet corpus score` gives the texts of a corpus a score, before export."
+        raise BadInputError(
+            f"{run.path} has no column of numbers {column!r} in its documents; it has {', '.join(numbers)}."
         )
-    return chosen
+    scores = documents[column].to_numpy(np.float64)
+    finite = np.isfinite(scores)
+    distinct = len(np.unique(scores[finite]))
+    if finite.sum() < INTERVAL_DOCUMENTS or distinct < 2:
+        counted = f"{finite.sum()} documents" if finite.sum() != 1 else "one document"
+        raise BadInputError(
+            f"{run.path} has {counted} with a {column}, {distinct} of them different; a correlation needs at least "
+            f"{INTERVAL_DOCUMENTS} documents and 2 different values. In a scored corpus each text has a number, such "
+            "as its toxicity, in a column `score`. Make one with `monet corpus score CORPUS SCORED.parquet --with "
+            "profanity`, or add the column yourself, and export that corpus; or correlate with another number of the "
+            "documents, such as their length: `--column tokens`."
+        )
+    return ScoredDocuments(documents[finite].reset_index(drop=True), scores[finite])
 
 
 def correlate_scores(
     run: Run,
     *,
-    column: str = "score",
-    unit: str = "mean",
+    column: str = COLUMN,
+    unit: str = CORRELATE_UNIT,
     min_documents: int = MIN_DOCUMENTS,
     fdr: float = FDR,
     seed: int = 0,
+    name: str | None = None,
     progress: bool = False,
 ) -> ScoreSummary:
-    """Pearson's and Spearman's correlation of every expert with a number of the texts; written to ``RUN/analysis``.
+    """Correlate every expert's routing score with a per-document score, by Pearson and by Spearman.
 
-    The paper (5.3, D.3) correlates over tokens, each with its text's toxicity: ``unit="token"``. Tokens of one text are
-    no independent observations, though, so by default documents are the units, and an expert's value is its mean
-    routing score over all tokens of a document, or its largest. Everything is computed exactly from the routing as it
-    was stored, in float64.
+    The paper (5.3, D.3) correlates over tokens, each with the toxicity of its text: ``unit="token"``. Tokens of one
+    text are not independent observations, though, so by default documents are the observations, and an expert's value
+    in a document is its mean routing score over all tokens (or its largest). Everything is computed exactly from the
+    stored routing, in float64.
 
-    Intervals are for as many independent units as there are documents, whatever the unit. p-values come from scores
-    shuffled among the documents: the correlations, without their sign, are held against those of experts active in
-    about as many documents (:func:`~workbench.analysis.significance.pooled_p`), since those of rare experts, nearly all
-    zeros, spread as no textbook distribution does.
-    Where the texts of some labels score higher than others, the experts of these labels go with the score as well: that
-    is a correlation, and no more.
+    Intervals assume as many independent observations as there are documents, whatever the unit. p-values come from
+    scores shuffled among the documents: an expert's absolute correlation is compared with those of experts active in
+    about as many documents (:func:`~workbench.analysis.significance.pooled_p`), because the correlations of rare
+    experts, which are 0 nearly everywhere, follow no textbook distribution. Where texts of some labels score higher
+    than others, the experts of those labels correlate with the score too; a correlation says no more than that.
+
+    Written to ``RUN/analysis``: ``scores.json``, which :func:`read_score_summary` reads, and for each group
+    ``scores-group-{group}.parquet``, which :func:`read_scores` reads.
 
     Args:
         run: an opened run.
-        column: of ``run.documents``: the corpus's ``score``, or another number, such as ``tokens``.
-        unit: ``mean``, ``max`` or ``token``.
+        column: column of ``run.documents``: the corpus's ``score``, or another number, such as ``tokens``.
+        unit: what one observation is: ``mean`` or ``max`` over a document, or ``token``.
         min_documents: documents an expert must be active in to be tested.
-        fdr: false discovery rate over a group's experts.
+        fdr: false discovery rate over a group's experts (Benjamini & Hochberg 1995).
         seed: of the shuffles.
-        progress: show tokens, rate and time left.
+        name: keep the result under this name, beside the unnamed one, which otherwise it replaces.
+        progress: show a progress bar.
+
+    Returns:
+        The summary; :func:`read_scores` returns the correlations of single experts.
 
     Raises:
-        WorkbenchError: no such numbers or too few of them, or a setting makes no sense.
+        BadInputError: too few documents have such a number, or a setting is out of range.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import correlate_scores
+        >>> run = open_run("runs/demo")  # its texts have no score, but each has a length
+        >>> summary = correlate_scores(run, column="tokens", name="by-length")
+        >>> summary.groups.columns[:4].tolist()
+        ['group', 'seen', 'tested', 'pearson:positive']
+        >>> bool((summary.groups["tested"] <= summary.groups["seen"]).all())
+        True
     """
     check_unit(unit)
     if min_documents < 1:
-        raise WorkbenchError(f"min_documents must be at least 1, got {min_documents}.")
+        raise BadInputError(f"min_documents must be at least 1, got {min_documents}.")
     if not 0 < fdr < 1:
-        raise WorkbenchError(f"fdr must lie between 0 and 1, got {fdr}.")
+        raise BadInputError(f"fdr must lie between 0 and 1, got {fdr}.")
     documents = scored_documents(run, column)
-    y = documents["y"].to_numpy()
     rng = np.random.default_rng(seed)
-    targets = np.stack([y, *(rng.permutation(y) for _ in range(SHUFFLES))])
-    rows, strongest = [], []
+    targets = np.stack([documents.scores, *(rng.permutation(documents.scores) for _ in range(SHUFFLES))])
+    rows, tables = [], []
     for group in run.groups:
-        with job(f"scores of group {group}", _reads(run, group, documents), "tokens", progress) as advance:
-            table = correlate_group(run, group, documents, targets, unit, ranks=True, advance=advance)
-        table = _with_verdicts(table, len(documents), min_documents)
-        write_parquet(run.analysis_path(_name(group)), pa.Table.from_pandas(table.reset_index(), preserve_index=False))
+        with job(f"scores of group {group}", _reads(run, group, documents.table), "tokens", progress) as advance:
+            correlations = correlate_group(run, group, documents.table, targets, unit, ranks=True, advance=advance)
+        table = _with_verdicts(correlations, len(documents.table), min_documents)
+        write_table(run, ScoreSummary, group_file(ScoreSummary, group), table, name)
         rows.append({"group": group} | _counts(table, fdr))
-        strongest.append(table[table["q:pearson"] <= fdr].reset_index().assign(group=group))
-    columns = ["group", "expert", "documents", *KINDS, "q:pearson"]
-    found = pd.concat(strongest)[columns].sort_values(["pearson", "group", "expert"], ascending=[False, True, True])
-    ends = pd.concat([found[found["pearson"] > 0].head(SHOWN), found[found["pearson"] < 0].tail(SHOWN)])
+        tables.append(table.reset_index().assign(group=group))
     summary = ScoreSummary(
-        column, unit, len(documents), min_documents, fdr, seed, pd.DataFrame(rows), ends.reset_index(drop=True)
+        column=column,
+        unit=unit,
+        documents=len(documents.table),
+        min_documents=min_documents,
+        fdr=fdr,
+        seed=seed,
+        groups=pd.DataFrame(rows),
+        strongest=_strongest(pd.concat(tables), fdr),
     )
-    write_json(run.analysis_path(RESULT), summary.to_json())
+    write_result(run, summary, name)
     return summary
 
 
+def _strongest(table: pd.DataFrame, fdr: float) -> pd.DataFrame:
+    """The table of :attr:`ScoreSummary.strongest`, from those of all groups."""
+    significant = {kind: table[kind].where(table[f"q:{kind}"] <= fdr, 0.0) for kind in KINDS}  # 0: not significant
+    pearson, spearman = significant["pearson"], significant["spearman"]
+    table = table.assign(stronger=pearson.where(pearson.abs() >= spearman.abs(), spearman))
+    table = table.sort_values(["stronger", "group", "expert"], ascending=[False, True, True])
+    positive, negative = table[table["stronger"] > 0].head(STRONGEST), table[table["stronger"] < 0].tail(STRONGEST)
+    return pd.concat([positive, negative])[list(STRONGEST_COLUMNS)].reset_index(drop=True)
+
+
 def _reads(run: Run, group: int, documents: pd.DataFrame) -> int:
-    """Tokens that are read: all of them once for each range of keys."""
+    """Number of tokens read: all of them once per range of keys."""
     return int(documents["tokens"].sum()) * (len(key_edges(run, group)) - 1)
 
 
@@ -162,110 +194,82 @@ def correlate_group(
     *,
     ranks: bool = False,
     advance: Progress = silent,
-) -> pd.DataFrame:
-    """Correlations of a group's experts with several targets, over some documents.
+) -> GroupCorrelations:
+    """Correlate a group's experts with several targets over a choice of documents.
 
-    Pearson's are streamed: one pass over the routing for all experts, which holds their sums and nothing else. Ranks
-    need all values of an expert side by side, so with them the routing is read once for each range of experts that
-    memory holds (:func:`~workbench.analysis.activations.key_edges`).
+    Pearson's are streamed: one pass over the routing for all experts, which holds nothing but their sums. Ranks need
+    all values of an expert side by side, so with them the routing is read once per range of experts that memory holds
+    (:func:`~workbench.analysis.activations.key_edges`).
 
     Args:
-        run, group: where the experts are.
+        run: an opened run.
+        group: of the experts.
         documents: columns row and tokens; none may be empty.
         targets: (targets, documents).
         unit: one of :data:`~workbench.analysis.correlation.cells.UNITS`.
-        ranks: correlate ranks too.
+        ranks: correlate ranks (Spearman) too.
         advance: called with the tokens read since its last call.
-
-    Returns:
-        Index ``expert``, those active in these documents; columns documents (it is active in), ``pearson:{t}`` for each
-        target, and with ``ranks`` ``spearman:{t}``.
     """
     tokens = documents["tokens"].to_numpy()
     document_of = np.repeat(np.arange(len(documents)), tokens) if unit == "token" else np.arange(len(documents))
     by_unit = targets[:, document_of]
     unit_ranks = rankdata(by_unit, axis=1)
-    tables = []
+    expert, active_documents, pearson, spearman = [], [], [], []
     for low, high in pairwise(key_edges(run, group) if ranks else [0, run.num_keys]):
         experts = (high - low) * run.num_keys
-        sums, active, kept = PearsonSums(experts, by_unit), np.zeros(experts, np.int64), []
+        sums, count, blocks = PearsonSums(experts, by_unit), np.zeros(experts, np.int64), []
         for cells in read_cells(run, group, documents, unit, (low, high), advance):
             sums.add(cells)
-            active += _documents(cells, document_of, experts)
+            count += _documents(cells, document_of, experts)
             if ranks:
-                kept.append(cells)
-        found = {f"pearson:{t}": r for t, r in enumerate(sums.correlations())}
+                blocks.append(cells)
+        active = np.flatnonzero(count)
+        expert.append(low * run.num_keys + active)
+        active_documents.append(count[active])
+        pearson.append(sums.correlations()[:, active])
         if ranks:
-            everything = _joined(kept, len(document_of))
-            found |= {f"spearman:{t}": r for t, r in enumerate(rank_correlations(everything, experts, unit_ranks))}
-        ids = pd.RangeIndex(low * run.num_keys, high * run.num_keys, name="expert")
-        tables.append(pd.DataFrame({"documents": active} | found, ids)[active > 0])
-    return pd.concat(tables)
+            spearman.append(rank_correlations(_joined(blocks, len(document_of)), experts, unit_ranks)[:, active])
+    return GroupCorrelations(
+        expert=np.concatenate(expert),
+        documents=np.concatenate(active_documents),
+        pearson=np.concatenate(pearson, 1),
+        spearman=np.concatenate(spearman, 1) if ranks else None,
+    )
 
 
 def _documents(cells: Cells, document_of: NDArray[np.int64], experts: int) -> NDArray[np.int64]:
-    """How many of the block's documents each expert is active in."""
+    """Number of the block's documents that each expert is active in, (experts,)."""
     owner = cells.expert * len(document_of) + document_of[cells.unit]
     return np.bincount(np.unique(owner) // len(document_of), minlength=experts)
 
 
-def _joined(kept: list[Cells], units: int) -> Cells:
-    """All cells as one block."""
-    columns = ((cells.expert, cells.unit, cells.value) for cells in kept)
+def _joined(blocks: list[Cells], units: int) -> Cells:
+    """All blocks as one."""
+    columns = ((cells.expert, cells.unit, cells.value) for cells in blocks)
     return Cells(range(units), *(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
-def _with_verdicts(table: pd.DataFrame, documents: int, min_documents: int) -> pd.DataFrame:
-    """The table that :func:`read_scores` describes."""
-    sizes = table["documents"].to_numpy(np.float64)
+def _with_verdicts(correlations: GroupCorrelations, documents: int, min_documents: int) -> pd.DataFrame:
+    """The table that :func:`read_scores` describes; the first target is the score, the others are its shuffles."""
+    assert correlations.spearman is not None
+    sizes = correlations.documents.astype(np.float64)
     tested = sizes >= min_documents
-    columns: dict[str, Any] = {"documents": table["documents"]}
+    columns: dict[str, Ints | Floats] = {"documents": correlations.documents}
+    by_kind = {"pearson": correlations.pearson, "spearman": correlations.spearman}
     for kind, interval in zip(KINDS, (pearson_interval, spearman_interval), strict=True):
-        true, *null = (table[f"{kind}:{t}"].to_numpy() for t in range(1 + SHUFFLES))
+        true = by_kind[kind][0]
         low, high = interval(true, documents)
-        scores = [np.where(tested, np.abs(values), np.nan) for values in (true, *null)]
-        p = pooled_p(scores[0], sizes, np.concatenate(scores[1:]), np.tile(sizes, SHUFFLES))
+        absolute = np.where(tested, np.abs(by_kind[kind]), np.nan)  # (1 + shuffles, experts)
+        p = pooled_p(absolute[0], sizes, np.concatenate(absolute[1:]), np.tile(sizes, SHUFFLES))
         columns |= {kind: true, f"{kind}:low": low, f"{kind}:high": high}
         columns |= {f"p:{kind}": p, f"q:{kind}": benjamini_hochberg(p)}
-    return pd.DataFrame(columns, table.index)
+    return pd.DataFrame(columns, pd.Index(correlations.expert, name="expert"))
 
 
 def _counts(table: pd.DataFrame, fdr: float) -> dict[str, int]:
-    """A row of :attr:`ScoreSummary.groups`."""
-    found = {"seen": len(table), "tested": int(table["p:pearson"].notna().sum())}
+    """A row of :attr:`ScoreSummary.groups`, without the group."""
+    counts = {"seen": len(table), "tested": int(table["p:pearson"].notna().sum())}
     for kind in KINDS:
         significant = table[table[f"q:{kind}"] <= fdr][kind]
-        found |= {f"{kind}:positive": int((significant > 0).sum()), f"{kind}:negative": int((significant < 0).sum())}
-    return found
-
-
-def read_scores(run: Run, group: int) -> pd.DataFrame:
-    """What the last :func:`correlate_scores` found of a group: a row for each expert active, index ``expert``.
-
-    Columns: documents (it is active in); for pearson and spearman the correlation, ``{kind}:low`` and ``{kind}:high``
-    (the ends of its 95 % interval), ``p:{kind}`` and ``q:{kind}``, the false discovery rate at which it is significant.
-    A correlation is NaN for an expert that is the same everywhere; p and q are for those seen in too few documents.
-
-    Raises:
-        WorkbenchError: the run has no such group, or its scores have not been correlated.
-    """
-    if group not in run.groups:
-        raise WorkbenchError(f"there is no group {group}; {run.path} has the groups {', '.join(map(str, run.groups))}.")
-    path = run.analysis_path(_name(group))
-    if not path.is_file():
-        raise WorkbenchError(f"no scores of {run.path} have been correlated; run `monet scores {run.path}`.")
-    return pq.read_table(path).to_pandas().set_index("expert")
-
-
-def read_score_summary(run: Run) -> ScoreSummary | None:
-    """The summary of the last :func:`correlate_scores`; None where there is none."""
-    path = run.analysis_path(RESULT)
-    if not path.is_file():
-        return None
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    tables = {name: pd.DataFrame(stored.pop(name)) for name in ("groups", "strongest")}
-    return ScoreSummary(**stored, **tables)
-
-
-def _name(group: int) -> str:
-    return f"scores-group-{group}.parquet"
+        counts |= {f"{kind}:positive": int((significant > 0).sum()), f"{kind}:negative": int((significant < 0).sum())}
+    return counts

@@ -1,4 +1,4 @@
-"""Intervals for what masking and curves measured: documents drawn anew, with replacement, within each label."""
+"""Confidence intervals of masking and trade-off curves: bootstrap over documents, within each label."""
 
 from __future__ import annotations
 
@@ -8,26 +8,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from typing_extensions import deprecated
 
+from ...errors import BadInputError
+from ...store.files import to_json_types
+from ..defaults import LEVEL, SAMPLES
 from .curve_result import CHOSEN, RemovalCurve, column
 from .mask_result import MaskResult
 
 Floats = NDArray[np.float64]
-SAMPLES = 2000
-LEVEL = 0.95
+
+
+def check_bootstrap(level: float, samples: int) -> None:
+    """Raise BadInputError where these make no interval."""
+    if not 0 < level < 1:
+        raise BadInputError(f"level must lie between 0 and 1, got {level}.")
+    if samples < 1:
+        raise BadInputError(f"samples must be at least 1, got {samples}.")
 
 
 @dataclass(frozen=True)
 class MaskIntervals:
-    """Percentile intervals of a :class:`~workbench.analysis.MaskResult`; each has the low end first.
+    """Percentile intervals of a :class:`~workbench.analysis.MaskResult`, nats per token; low end first.
 
     Attributes:
-        level: part of the draws inside.
-        samples, seed: of the draws.
+        level: of confidence, such as 0.95.
+        samples, seed: of the bootstrap.
         matrix: (2, R, L) of the rises in loss.
-        control, equal: (2, R, L) of the controls'.
+        control: (2, R, L) of those under the random control.
+        activity_matched: (2, R, L) of those under the activity-matched control.
         delta_target, delta_others: (2,) of the means.
-        selectivity: (2,) of their ratio; a draw in which the others do not rise counts as infinite.
+        selectivity: (2,) of their ratio; a draw in which the others' loss does not rise counts as infinite.
     """
 
     level: float
@@ -35,58 +46,80 @@ class MaskIntervals:
     seed: int
     matrix: Floats
     control: Floats
-    equal: Floats
+    activity_matched: Floats
     delta_target: Floats
     delta_others: Floats
     selectivity: Floats
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready; an infinite end is null."""
-
-        def plain(values: Floats) -> Any:
-            found = values.astype(object)
-            found[~np.isfinite(values)] = None
-            return found.tolist()
-
-        names = ("matrix", "control", "equal", "delta_target", "delta_others", "selectivity")
-        return {"level": self.level, "samples": self.samples, "seed": self.seed} | {
-            name: plain(getattr(self, name)) for name in names
+        """Return it in JSON types; an infinite end is None, and the activity-matched control has the key ``equal``."""
+        intervals = {
+            "matrix": self.matrix,
+            "control": self.control,
+            "equal": self.activity_matched,
+            "delta_target": self.delta_target,
+            "delta_others": self.delta_others,
+            "selectivity": self.selectivity,
         }
+        settings = {"level": self.level, "samples": self.samples, "seed": self.seed}
+        return settings | {name: to_json_types(values) for name, values in intervals.items()}
+
+    @property
+    @deprecated("MaskIntervals.equal is now MaskIntervals.activity_matched", category=DeprecationWarning)
+    def equal(self) -> Floats:
+        """(2, R, L) ``activity_matched`` under its old name."""
+        return self.activity_matched
 
 
 def resampled_means(documents: pd.DataFrame, sums: list[str], labels: list[str], samples: int, seed: int) -> Floats:
-    """Means a token, by label, on documents drawn anew with replacement within each label, (samples, sums, labels).
+    """(samples, sums, labels) means per token, on documents drawn with replacement within each label.
 
     Args:
-        documents: one row a document: label, tokens, and the columns ``sums`` to take the mean of.
+        documents: one row per document: label, tokens, and the columns ``sums``.
+        sums: columns to take the mean per token of.
+        labels: in the order of the last dimension.
+        samples, seed: of the draws.
     """
     rng = np.random.default_rng(seed)
     means = np.empty((samples, len(sums), len(labels)))
     for number, label in enumerate(labels):
-        mine = documents[documents["label"] == label]
-        drawn = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), samples).astype(np.float64)
-        tokens = drawn @ mine["tokens"].to_numpy()
-        means[:, :, number] = (drawn @ mine[sums].to_numpy()) / tokens[:, None]
+        of_label = documents[documents["label"] == label]
+        size = len(of_label)
+        drawn = rng.multinomial(size, np.full(size, 1 / size), samples).astype(np.float64)
+        tokens = drawn @ of_label["tokens"].to_numpy()
+        means[:, :, number] = (drawn @ of_label[sums].to_numpy()) / tokens[:, None]
     return means
 
 
 def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = SAMPLES, seed: int = 0) -> MaskIntervals:
-    """Percentile bootstrap over documents (Efron 1979): what another sample of documents might have shown.
+    """Return confidence intervals of a mask result: percentile bootstrap over documents (Efron 1979).
 
-    A draw takes as many documents of each label as were measured, with replacement, and computes everything anew from
-    their sums, so each rise compares the model with and without experts on the same documents. Experts stay as they
-    were chosen.
+    A draw takes as many documents of each label as were measured, with replacement, and recomputes everything from
+    their sums, so each rise compares the model with and without the experts on the same documents. The choice of
+    experts stays fixed.
 
     Args:
-        result: of ``mask_labels``.
-        level: part of the draws inside the interval.
-        samples: draws.
+        result: of :func:`mask_labels`.
+        level: of confidence, between 0 and 1.
+        samples: number of draws.
         seed: of the draws.
+
+    Raises:
+        BadInputError: level or samples is out of range.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import bootstrap_mask, read_mask
+        >>> result = read_mask(open_run("runs/demo"))
+        >>> low, high = bootstrap_mask(result, level=0.9).delta_target
+        >>> bool(low <= result.delta_target <= high)
+        True
     """
+    check_bootstrap(level, samples)
     sums = ["loss", *(f"{kind}:{row}" for kind in ("loss", "control", "equal") for row in result.rows)]
     means = resampled_means(result.documents, sums, result.labels, samples, seed)
     rises = means[:, 1:] - means[:, :1]
-    matrix, control, equal = np.split(rises, 3, axis=1)
+    matrix, control, activity_matched = np.split(rises, 3, axis=1)
     target = matrix[:, result.own].mean(1)
     others = matrix[:, ~result.own].mean(1)
     ratio = np.divide(target, others, out=np.full(samples, np.inf), where=others > 0)
@@ -97,7 +130,7 @@ def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = S
         seed=seed,
         matrix=np.quantile(matrix, ends, axis=0),
         control=np.quantile(control, ends, axis=0),
-        equal=np.quantile(equal, ends, axis=0),
+        activity_matched=np.quantile(activity_matched, ends, axis=0),
         delta_target=np.quantile(target, ends),
         delta_others=np.quantile(others, ends),
         selectivity=np.quantile(ratio, ends, method="nearest"),
@@ -106,14 +139,14 @@ def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = S
 
 @dataclass(frozen=True)
 class CurveIntervals:
-    """Percentile intervals of a :class:`~workbench.analysis.RemovalCurve`, means over labels; low end first.
+    """Percentile intervals of the means over labels of a :class:`~workbench.analysis.RemovalCurve`; low end first.
 
     Attributes:
-        level: part of the draws inside.
-        samples, seed: of the draws.
-        points: index kind and threshold, as ``RemovalCurve.means``; columns target_low, target_high, others_low and
-            others_high, nats.
-        at_budget: (2,) rise of the target where that of the others reaches the budget.
+        level: of confidence, such as 0.95.
+        samples, seed: of the bootstrap.
+        points: index kind and threshold, as ``RemovalCurve.means``; columns ``target_low``, ``target_high``,
+            ``others_low`` and ``others_high``, nats per token.
+        at_budget: (2,) rise in the target's loss, nats per token, where that of the others reaches the budget.
     """
 
     level: float
@@ -123,25 +156,39 @@ class CurveIntervals:
     at_budget: Floats
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready."""
-        given = {"level": self.level, "samples": self.samples, "seed": self.seed}
-        return given | {"at_budget": self.at_budget.tolist(), "points": self.points.reset_index().to_dict("records")}
+        """Return it in JSON types."""
+        settings = {"level": self.level, "samples": self.samples, "seed": self.seed}
+        return settings | {"at_budget": self.at_budget.tolist(), "points": self.points.reset_index().to_dict("records")}
 
 
 def bootstrap_curve(
     curve: RemovalCurve, *, level: float = LEVEL, samples: int = SAMPLES, seed: int = 0
 ) -> CurveIntervals:
-    """Percentile bootstrap over documents of a curve of removal, drawn as :func:`bootstrap_mask` draws them.
+    """Return confidence intervals of a trade-off curve: percentile bootstrap over documents, as :func:`bootstrap_mask`.
 
-    Each draw is read at the budget on its own curve. One that ends below the budget is read at its end, which is less
-    than the target would rise to.
+    Each draw is read at the budget on its own curve. One that ends below the budget is read at its end, which
+    underestimates the target's rise.
 
     Args:
-        curve: of ``removal_curve``.
-        level: part of the draws inside the interval.
-        samples: draws.
+        curve: of :func:`removal_curve`.
+        level: of confidence, between 0 and 1.
+        samples: number of draws.
         seed: of the draws.
+
+    Raises:
+        BadInputError: level or samples is out of range.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import bootstrap_curve, removal_curve
+        >>> from workbench.checkpoint import load_model
+        >>> run = open_run("runs/demo")
+        >>> curve = removal_curve(run, load_model("monet_model/demo"), thresholds=[8], name="example")
+        >>> intervals = bootstrap_curve(curve, samples=200)
+        >>> intervals.points.columns.tolist()
+        ['target_low', 'target_high', 'others_low', 'others_high']
     """
+    check_bootstrap(level, samples)
     labels = curve.labels
     steps = list(curve.means.index)
     names = [column(kind, threshold, label) for kind, threshold in steps for label in labels]
@@ -155,13 +202,13 @@ def bootstrap_curve(
         columns[f"{name}_low"], columns[f"{name}_high"] = np.quantile(values, ends, axis=0)
     chosen = [number for number, (kind, _) in enumerate(steps) if kind == CHOSEN]
     nothing = np.zeros((samples, 1))
-    read = _at(np.hstack([nothing, others[:, chosen]]), np.hstack([nothing, target[:, chosen]]), curve.budget)
+    read = _target_at(np.hstack([nothing, others[:, chosen]]), np.hstack([nothing, target[:, chosen]]), curve.budget)
     points = pd.DataFrame(columns, index=curve.means.index)
     return CurveIntervals(level, samples, seed, points, np.quantile(read, ends))
 
 
-def _at(others: Floats, target: Floats, budget: float) -> Floats:
-    """Target, (samples,), where others first reach the budget, interpolated; both (samples, steps) from 0 on."""
+def _target_at(others: Floats, target: Floats, budget: float) -> Floats:
+    """(samples,) interpolated target where others first reach the budget; both arrays (samples, steps), from 0 on."""
     rows = np.arange(len(others))
     past = others >= budget
     last = np.where(past.any(1), past.argmax(1), others.shape[1] - 1)

@@ -1,21 +1,26 @@
-"""Which experts to remove: those that prefer a label by some rule, and controls; from sums over the choosing part."""
+"""Which experts to ablate: those that prefer a label, in some order, and controls; from sums over the choosing part.
+
+:data:`ORDERS` is the registry of orders: a new one is one function here and one line there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError
 from ..specialisation.shares import label_shares, specialised_label
-from ..sums import LabelSums
+from ..sums import LabelSums, smoothing
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Ids = NDArray[np.int64]  # flat ids of experts of one group, ascending
 Scores = NDArray[np.float64]
-STRATA = 256
+MASS_STRATA = 256  # of the activity-matched control
 
 
 def specialists(sums: LabelSums, ratio: float, min_tokens: int) -> list[Ids]:
@@ -25,23 +30,23 @@ def specialists(sums: LabelSums, ratio: float, min_tokens: int) -> list[Ids]:
     return [np.flatnonzero(chosen == label) for label in range(len(shares))]
 
 
-def preference(sums: LabelSums, label: int) -> NDArray[np.float64]:
-    """An expert's rate for a label over its mean rate for the others, (E * E,).
+def preference(sums: LabelSums, label: int) -> Scores:
+    """(E * E,) an expert's rate for a label over its mean rate for the others, both smoothed.
 
-    Both rates, mass over tokens of the label, are smoothed as though each label had one more active token of the
-    expert's mean score: an expert seen little has no extreme preference. 1 for an expert never seen.
+    Smoothing (:func:`~workbench.analysis.sums.smoothing`) keeps experts active at few tokens from extreme preferences.
+    1 for an expert that was never active.
     """
     rate = sums.mass / sums.label_tokens[:, None]
     active = sums.tokens.sum(0)
-    extra = sums.mass.sum(0) / np.maximum(active, 1) / sums.label_tokens.mean()
+    extra = smoothing(sums.mass, sums.tokens, sums.label_tokens)
     others = (rate.sum(0) - rate[label]) / (len(rate) - 1)
     return np.divide(rate[label] + extra, others + extra, out=np.ones(len(active)), where=active > 0)
 
 
-def rule_ratio(sums: LabelSums, label: int) -> NDArray[np.float64]:
-    """An expert's rate for a label over its highest rate for another, (E * E,); infinite for an expert of one label.
+def rule_ratio(sums: LabelSums, label: int) -> Scores:
+    """(E * E,) an expert's rate for a label over its highest rate for another; infinite for an expert of one label.
 
-    At 2 or more, an expert passes the paper's rule (5.1), as :func:`specialists` has it. 0 for one never seen.
+    At 2 or more, an expert passes the paper's rule (5.1), as in :func:`specialists`. 0 for one that was never active.
     """
     rate = sums.mass / sums.label_tokens[:, None]
     second = np.delete(rate, label, 0).max(0)
@@ -49,58 +54,60 @@ def rule_ratio(sums: LabelSums, label: int) -> NDArray[np.float64]:
         return np.where(rate[label] > 0, rate[label] / second, 0.0)
 
 
-ORDERS: dict[str, Callable[[LabelSums, int], NDArray[np.float64]]] = {"preference": preference, "ratio": rule_ratio}
+ORDERS: dict[str, Callable[[LabelSums, int], Scores]] = {"preference": preference, "ratio": rule_ratio}
 
 
 def order_scores(sums: LabelSums, order: str, min_tokens: int) -> Scores:
-    """Scores (labels, E * E) by which experts are removed, highest first; -inf where one was seen too little.
+    """(labels, E * E) scores by which experts are ablated, highest first; -inf for those active at too few tokens.
 
     Args:
         sums: of the choosing part.
-        order: ``preference`` (:func:`preference`) or ``ratio`` (:func:`rule_ratio`).
-        min_tokens: active tokens an expert needs to be removed.
+        order: a key of :data:`ORDERS`.
+        min_tokens: active tokens that an expert needs to be ablated.
 
     Raises:
-        WorkbenchError: an unknown order.
+        BadInputError: an unknown order.
     """
     if order not in ORDERS:
-        raise WorkbenchError(f"there is no order {order!r}; there are {', '.join(ORDERS)}.")
+        raise BadInputError(f"there is no order {order!r}; there are {', '.join(ORDERS)}.")
     scores = np.stack([ORDERS[order](sums, label) for label in range(len(sums.mass))])
     return np.where(sums.tokens.sum(0) >= min_tokens, scores, -np.inf)
 
 
 def random_experts(sums: LabelSums, count: int, rng: np.random.Generator) -> Ids:
-    """``count`` different experts drawn from those active."""
+    """Random control: ``count`` different experts drawn from the active ones."""
     return np.sort(rng.choice(np.flatnonzero(sums.tokens.sum(0)), count, replace=False))
 
 
 def equally_active(sums: LabelSums, experts: Ids, rng: np.random.Generator) -> Ids:
-    """As many other experts, drawn so that they are about as active.
+    """Activity-matched control: as many other experts, drawn to be about as active.
 
-    Active experts are cut into :data:`STRATA` strata by their mass; each gives as many of those that are not in
-    ``experts`` as it holds of those that are. What a stratum is short of comes from the next less active one, and what
-    the last is short of from the least active that are left.
+    Active experts are cut into :data:`MASS_STRATA` strata by mass; each gives as many experts outside ``experts`` as it
+    holds inside. What a stratum is short of comes from the next less active one, and what the last is short of from the
+    least active that are left.
     """
     active = np.flatnonzero(sums.tokens.sum(0))
     active = active[np.argsort(-sums.mass.sum(0)[active], kind="stable")]
-    given = np.isin(active, experts)
+    inside = np.isin(active, experts)
     drawn, short = [np.zeros(0, np.int64)], 0
-    for stratum, taken in zip(np.array_split(active, STRATA), np.array_split(given, STRATA), strict=True):
+    for stratum, taken in zip(np.array_split(active, MASS_STRATA), np.array_split(inside, MASS_STRATA), strict=True):
         free, wanted = stratum[~taken], short + int(taken.sum())
         drawn.append(rng.choice(free, min(wanted, len(free)), replace=False))
         short = wanted - len(drawn[-1])
-    left = active[~given & ~np.isin(active, np.concatenate(drawn))]
+    left = active[~inside & ~np.isin(active, np.concatenate(drawn))]
     return np.sort(np.concatenate([*drawn, left[len(left) - short :]]))
 
 
 def removal(layers: Sequence[int], experts: Sequence[Ids], num_keys: int) -> dict[int, Tensor]:
-    """Edit that removes experts, as ``edit_experts`` takes it; groups that lose none have no entry.
+    """The edit that ablates experts, as ``edit_experts`` takes it; groups that lose none have no entry.
 
     Args:
         layers: the layer that owns each group's router.
-        experts: flat ids to remove in each group.
+        experts: flat ids to ablate in each group.
         num_keys: E.
     """
+    import torch
+
     edits = {}
     for layer, ids in zip(layers, experts, strict=True):
         if len(ids):

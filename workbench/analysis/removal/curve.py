@@ -1,4 +1,4 @@
-"""`monet curve`: remove what each label prefers, in order, and measure every label each time."""
+"""`monet curve`: ablate what each label prefers, in order, and measure every label at each step."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError
 from ...progress import job
 from ..checks import check_same_model
-from ..specialisation.shares import MIN_TOKENS
-from ..sums import LabelSums
+from ..defaults import BUDGET, MIN_TOKENS, ORDER
+from ..results import check_name, write_result
 from .choose import Ids, Scores, equally_active, order_scores, random_experts, removal
-from .curve_result import CHOSEN, RemovalCurve, column, write_curve
+from .curve_result import ACTIVITY_MATCHED, CHOSEN, CONTROLS, RANDOM, RemovalCurve, column
 from .heldout import HeldOut
-from .losses import Losses, document_losses
+from .losses import DocumentLosses, document_losses
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ...store import Run
+    from ..sums import LabelSums
 
 THRESHOLDS = (64.0, 32.0, 16.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.2)
-BUDGET = 0.02
-ORDER = "preference"
-CONTROLS = ("random", "equal")
 
 
 def removal_curve(
@@ -38,39 +36,63 @@ def removal_curve(
     budget: float = BUDGET,
     min_tokens: int = MIN_TOKENS,
     seed: int = 0,
+    name: str | None = None,
     progress: bool = False,
 ) -> RemovalCurve:
-    """Removes the experts of each label in order, those that prefer it most first, and measures every label each time.
+    """Return the forget/retain trade-off curve: ablate the experts of each label in order, measuring every label.
 
     Experts are ordered by their score for a label, computed on one part of the run's documents
-    (:func:`~workbench.analysis.removal.choose.order_scores` has the orders); losses are measured on the other, as by
-    :func:`~workbench.analysis.mask_labels`. Thresholds fall until the others' mean rise passes the budget. At the two
-    thresholds around it, as many experts are removed as controls: drawn from all active ones, and from others about as
-    active. The result is kept in ``RUN/analysis``, for :func:`~workbench.analysis.read_curve`.
+    (:data:`~workbench.analysis.removal.choose.ORDERS`); losses are measured on the other, as by :func:`mask_labels`.
+    The threshold falls until the others' mean rise passes the budget. At the two thresholds around it, as many experts
+    are ablated as controls: drawn from all active ones, and from others about as active.
 
     Args:
         run: an opened run.
         model: the model it was exported from, in evaluation mode.
-        order: the name of an order.
-        thresholds: scores down to which experts are removed.
-        budget: the rise of the others, nats, at which the curve is read.
-        min_tokens: active tokens, in the choosing part, that an expert needs to be removed.
+        order: ``preference``, the rate for the label over the mean rate for the others; or ``ratio``, over the highest
+            other rate, which is the paper's rule.
+        thresholds: experts with at least this score are ablated; tried from the highest down.
+        budget: rise in the others' loss, nats per token, at which the curve is read.
+        min_tokens: active tokens, in the choosing part, that an expert needs to be ablated.
         seed: of the split and of the controls.
+        name: keep the curve under this name, beside the unnamed one.
         progress: show tokens, rate and time left.
 
+    Returns:
+        The curve. Sets in the run:
+
+        - ``RUN/analysis/curve.json``, ``curve-points.parquet`` and ``curve-documents.parquet``; :func:`read_curve`
+          reads them.
+
+        With a name, they lie in ``RUN/analysis/NAME``. An earlier curve of the same name is replaced.
+
     Raises:
-        WorkbenchError: an unknown order; no thresholds, or one that is not positive, or such a budget; another model;
-            a run with one label or fewer than two documents of a label.
+        BadInputError: an unknown order; no thresholds, or one that is not positive, or such a budget; a run with one
+            label or fewer than two documents of a label.
+        UnsupportedError: the model is not the one the run was exported from.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import removal_curve
+        >>> from workbench.checkpoint import load_model
+        >>> run = open_run("runs/demo")
+        >>> curve = removal_curve(run, load_model("monet_model/demo"), thresholds=[8], name="example")
+        >>> curve.points["kind"].unique().tolist()
+        ['chosen', 'random', 'equal']
+        >>> bool(curve.means.loc[("chosen", 8), "target"] > curve.means.loc[("random", 8), "target"])
+        True
     """
     check_steps(thresholds, budget)
+    if name is not None:
+        check_name(name)
     check_same_model(run, model)
     heldout = HeldOut.split(run, seed)
     windows = heldout.measuring_windows()
     sums = [heldout.choosing_sums(group) for group in run.groups]
-    scores = [order_scores(some, order, min_tokens) for some in sums]
+    scores = [order_scores(of_group, order, min_tokens) for of_group in sums]
     with job("removal curve", windows.predicted * passes(len(run.labels), thresholds), "tokens", progress) as advance:
 
-        def measure(experts: Sequence[Ids]) -> Losses:
+        def measure(experts: Sequence[Ids]) -> DocumentLosses:
             return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys), advance)
 
         curve = trace_curve(
@@ -84,20 +106,20 @@ def removal_curve(
             min_tokens=min_tokens,
             seed=seed,
         )
-    write_curve(run, curve)
+    write_result(run, curve, name)
     return curve
 
 
 def check_steps(thresholds: Sequence[float], budget: float) -> None:
-    """Raises WorkbenchError where no curve can be made of these."""
+    """Raise BadInputError where no curve can be made of these."""
     if not len(thresholds) or not min(thresholds) > 0:
-        raise WorkbenchError(f"thresholds must be positive numbers, at least one; got {list(thresholds)}.")
+        raise BadInputError(f"thresholds must be positive numbers, at least one; got {list(thresholds)}.")
     if not budget > 0:
-        raise WorkbenchError(f"the budget is a rise in nats above 0, got {budget}.")
+        raise BadInputError(f"the budget is a rise in nats above 0, got {budget}.")
 
 
 def passes(labels: int, thresholds: Sequence[float]) -> int:
-    """How often :func:`trace_curve` measures at most."""
+    """The most often that :func:`trace_curve` measures."""
     return 1 + labels * (len(thresholds) + len(CONTROLS) * min(2, len(thresholds)))
 
 
@@ -105,7 +127,7 @@ def trace_curve(
     heldout: HeldOut,
     sums: Sequence[LabelSums],
     scores: Sequence[Scores],
-    measure: Callable[[Sequence[Ids]], Losses],
+    measure: Callable[[Sequence[Ids]], DocumentLosses],
     order: str,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
@@ -113,19 +135,21 @@ def trace_curve(
     min_tokens: int = MIN_TOKENS,
     seed: int = 0,
 ) -> RemovalCurve:
-    """The curve of any model whose units can be removed; arguments as in :func:`removal_curve`, and
+    """The curve of any model whose units (experts, neurons, features) can be ablated.
 
     Args:
         heldout: the documents.
-        sums: what the units of each place (a group of experts, a layer of neurons) did on the choosing part.
-        scores: (labels, units) of the units of each place; -inf for one that is not to be removed.
-        measure: losses of the measuring part with such units of each place removed.
-        order: the name of these scores.
+        sums: activity of the units of each place (a group of experts, a layer of neurons) on the choosing part.
+        scores: (labels, units) for each place; -inf for a unit that is never ablated.
+        measure: losses of the measuring part with these units of each place ablated.
+        order: the name of the scores.
+        thresholds, budget, min_tokens, seed: as for :func:`removal_curve`.
     """
     labels, documents = heldout.run.labels, heldout.measuring
     label_of = documents["label"].to_numpy()
     plain = measure([np.empty(0, np.int64)] * len(sums))
     baseline = plain.mean_loss(label_of)
+    controls = list(CONTROLS)
     points: list[dict[str, Any]] = []
     losses: dict[str, Any] = {
         "doc": documents["doc"],
@@ -135,30 +159,30 @@ def trace_curve(
     }
 
     def add(kind: str, threshold: float) -> float:
-        """Adds a point for each label; the mean rise of the others."""
+        """Add a point for each label; returns the mean rise of the others."""
         for number, label in enumerate(labels):
-            rng = np.random.default_rng([seed, number, CONTROLS.index(kind) if kind in CONTROLS else 0])
+            rng = np.random.default_rng([seed, number, controls.index(kind) if kind in CONTROLS else 0])
             units = []
-            for some, score in zip(sums, scores, strict=True):
+            for of_place, score in zip(sums, scores, strict=True):
                 chosen = np.flatnonzero(score[number] >= threshold)
-                if kind == "random":
-                    chosen = random_experts(some, len(chosen), rng)
-                elif kind == "equal":
-                    chosen = equally_active(some, chosen, rng)
+                if kind == RANDOM:
+                    chosen = random_experts(of_place, len(chosen), rng)
+                elif kind == ACTIVITY_MATCHED:
+                    chosen = equally_active(of_place, chosen, rng)
                 units.append(chosen)
-            found = measure(units) if any(map(len, units)) else plain
-            rise = found.mean_loss(label_of) - baseline
+            edited = measure(units) if any(map(len, units)) else plain
+            rise = edited.mean_loss(label_of) - baseline
             point = {"threshold": threshold, "kind": kind, "label": label, "removed": sum(map(len, units))}
             points.append(point | {"target": rise[number], "others": np.delete(rise, number).mean()})
-            losses[column(kind, threshold, label)] = found.loss
+            losses[column(kind, threshold, label)] = edited.loss
         return float(np.mean([point["others"] for point in points[-len(labels) :]]))
 
-    taken = []
+    tried = []
     for threshold in sorted(set(thresholds), reverse=True):
-        taken.append(threshold)
+        tried.append(threshold)
         if add(CHOSEN, threshold) >= budget:
             break
     for kind in CONTROLS:
-        for threshold in taken[-2:]:
+        for threshold in tried[-2:]:
             add(kind, threshold)
     return RemovalCurve(list(labels), order, budget, pd.DataFrame(points), pd.DataFrame(losses), min_tokens, seed)

@@ -1,41 +1,49 @@
-"""The price of unlearning: what a label loses against what the others lose; the result, and where a run keeps it."""
+"""The result of `monet curve`: the forget/retain trade-off of ablating experts in order."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ...store.files import write_json, write_parquet
+from ..results import Result, read_result
 
 if TYPE_CHECKING:
     from ...store import Run
 
-CHOSEN = "chosen"  # the kind of point that is no control
-RESULT, POINTS, DOCUMENTS = "curve.json", "curve-points.parquet", "curve-documents.parquet"
-_GIVEN = ("labels", "order", "budget", "min_tokens", "seed")
+CHOSEN, RANDOM, ACTIVITY_MATCHED = "chosen", "random", "equal"  # kinds of point, as they are stored
+CONTROLS = {RANDOM: "random control", ACTIVITY_MATCHED: "activity-matched control"}
+SETTINGS = ("labels", "order", "budget", "min_tokens", "seed")
 
 
 @dataclass(frozen=True)
-class RemovalCurve:
-    """Delta Target against Delta Others as experts, or other units of a model, are removed in order.
+class RemovalCurve(Result):
+    """Rise in loss of the target label against that of the others, as experts (or other units) are ablated in order.
 
     Attributes:
-        labels: the labels removed and measured.
-        order: by which units are removed, see :func:`~workbench.analysis.removal_curve`.
-        budget: the rise of the others, nats, at which the curve is read.
-        points: one row a label, threshold and kind: threshold, kind (``chosen``, or the controls ``random`` and
-            ``equal``), label, removed (units), target (rise in its own loss, nats) and others (mean rise of the
-            others).
-        documents: one row a measured document: doc, label, tokens (predicted), loss (sum, nats), and for each point
-            its sum under the name that :func:`column` gives.
-        min_tokens, seed: as :func:`~workbench.analysis.removal_curve` took them.
+        labels: the labels ablated and measured.
+        order: that units are ablated in, see :func:`~workbench.analysis.removal_curve`.
+        budget: rise in the others' loss, nats per token, at which the curve is read.
+        points: one row per label, threshold and kind. Columns:
+
+            - ``threshold``: units whose score is at least this are ablated;
+            - ``kind``: ``chosen``, or a control of as many units: ``random``, or ``equal`` (activity-matched);
+            - ``label``: the target, whose units are ablated;
+            - ``removed``: units ablated;
+            - ``target``: rise in the target's loss, nats per token;
+            - ``others``: mean rise in the other labels' loss, nats per token.
+
+        documents: one row per measured document. Columns ``doc``, ``label``, ``tokens`` (predicted), ``loss`` (sum over
+            them for the unedited model, nats), and the same sum for each point, named by :func:`column`.
+        min_tokens, seed: as for :func:`~workbench.analysis.removal_curve`.
     """
+
+    kind: ClassVar[str] = "curve"
+    version: ClassVar[int] = 1
+    command: ClassVar[str] = "monet curve"
+    tables: ClassVar[tuple[str, ...]] = ("points", "documents")
 
     labels: list[str]
     order: str
@@ -47,15 +55,18 @@ class RemovalCurve:
 
     @property
     def means(self) -> pd.DataFrame:
-        """Means over labels: index kind and threshold, falling; columns removed, target, others."""
+        """Means over labels: index kind and threshold, falling; columns ``removed``, ``target``, ``others``."""
         means = self.points.groupby(["kind", "threshold"])[["removed", "target", "others"]].mean()
         return means.sort_index(level="threshold", ascending=False, sort_remaining=False)
 
     def at_budget(self) -> dict[str, dict[str, float]] | None:
-        """Removed, target and others, by kind, where the mean rise of the others reaches the budget.
+        """Read the curve where the mean rise of the others reaches the budget.
 
-        Between the thresholds on either side, or nothing removed, everything is interpolated linearly by the others'
-        rise when the chosen experts are removed. None where the curve ends below the budget.
+        Between the thresholds on either side (or no ablation at all), everything is interpolated linearly by the rise
+        of the others when the chosen units are ablated.
+
+        Returns:
+            kind -> ``removed``, ``target`` and ``others`` there; None where the curve ends below the budget.
         """
         chosen = self.means.loc[CHOSEN]
         past = np.flatnonzero(chosen["others"].to_numpy() >= self.budget)
@@ -64,45 +75,53 @@ class RemovalCurve:
         last = past[0]
         below = chosen.iloc[last - 1]["others"] if last else 0.0
         part = (self.budget - below) / (chosen.iloc[last]["others"] - below)
-        found = {}
+        values = {}
         for kind, means in self.means.groupby("kind"):
             by_threshold = means.droplevel("kind")
             ends = [by_threshold.loc[chosen.index[last - 1]] if last else 0.0, by_threshold.loc[chosen.index[last]]]
-            found[str(kind)] = (ends[0] + part * (ends[1] - ends[0])).to_dict()
-        return found
+            values[str(kind)] = (ends[0] + part * (ends[1] - ends[0])).to_dict()
+        return values
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, without the documents."""
+        """Return all but the documents, in JSON types."""
         return {
-            **{name: getattr(self, name) for name in _GIVEN},
+            **{name: getattr(self, name) for name in SETTINGS},
             "at_budget": self.at_budget(),
             "means": self.means.reset_index().to_dict("records"),
             "points": self.points.to_dict("records"),
         }
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
+        """The curve that :meth:`to_json` and the tables describe."""
+        return cls(**{name: stored[name] for name in SETTINGS}, **tables)
+
+    @classmethod
+    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 0 had no header; the oldest of its files lack the order, which a KeyError tells later."""
+        return stored
+
 
 def column(kind: str, threshold: float, label: str) -> str:
-    """Where ``RemovalCurve.documents`` holds the losses of a point."""
+    """Name of the column of ``RemovalCurve.documents`` that holds the losses of a point."""
     return f"{kind}:{threshold:g}:{label}"
 
 
-def write_curve(run: Run, curve: RemovalCurve) -> None:
-    """Keeps a result in ``RUN/analysis``; the JSON comes last, and :func:`read_curve` looks for it first."""
-    for name, table in ((POINTS, curve.points), (DOCUMENTS, curve.documents)):
-        write_parquet(run.analysis_path(name), pa.Table.from_pandas(table, preserve_index=False))
-    write_json(run.analysis_path(RESULT), curve.to_json())
+def read_curve(run: Run, name: str | None = None) -> RemovalCurve | None:
+    """Return the stored result of :func:`~workbench.analysis.removal_curve`; None where there is none.
 
+    Args:
+        run: an opened run.
+        name: that the curve was kept under; None for the unnamed one.
 
-def read_curve(run: Run) -> RemovalCurve | None:
-    """The result of the last :func:`~workbench.analysis.removal_curve` of a run; None where there is none.
+    Raises:
+        DamagedError: the file is cut or changed.
+        UnsupportedError: the file is of a version that cannot be read, or belongs to another run.
 
-    One that an older version kept, without the documents, counts as none.
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import read_curve
+        >>> read_curve(open_run("runs/demo"), name="never-made") is None
+        True
     """
-    path = run.analysis_path(RESULT)
-    if not path.is_file():
-        return None
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if not stored.keys() >= {*_GIVEN}:
-        return None
-    points, documents = (pq.read_table(run.analysis_path(name)).to_pandas() for name in (POINTS, DOCUMENTS))
-    return RemovalCurve(**{name: stored[name] for name in _GIVEN}, points=points, documents=documents)
+    return read_result(run, RemovalCurve, name)

@@ -1,4 +1,4 @@
-"""Edits of a run's model: the removal of a label's experts, and what any edit does to every label's held-out loss."""
+"""Edits of a run's model: the ablation of a label's experts, and the effect of any edit on held-out loss."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError, UnsupportedError
 from ...progress import job
 from ..checks import check_rule, check_same_model
-from ..specialisation.shares import MIN_TOKENS, RATIO
-from .bootstrap import LEVEL, SAMPLES, resampled_means
+from ..defaults import LEVEL, MIN_TOKENS, RATIO, SAMPLES
+from .bootstrap import check_bootstrap, resampled_means
 from .choose import specialists
 from .heldout import HeldOut
 from .losses import document_losses
@@ -29,11 +29,18 @@ class EditEffect:
     """Held-out losses of a model with and without an edit.
 
     Attributes:
-        labels: one row a label: documents, tokens (predicted), loss and edited_loss (nats a token), rise, low and high
-            (its bootstrap interval over documents), perplexity and edited_perplexity, accuracy and edited_accuracy
-            (share of tokens ranked first).
-        documents: one row a measured document: doc, label, tokens, loss and edited_loss (sums, nats).
-        level: of the intervals.
+        labels: one row per label. Columns:
+
+            - ``label``: the label;
+            - ``documents``, ``tokens``: measured documents, and predicted tokens in them;
+            - ``loss``, ``edited_loss``: without and with the edit, nats per token;
+            - ``rise``: their difference; ``low`` and ``high``: its bootstrap interval over documents;
+            - ``perplexity``, ``edited_perplexity``: exp of the losses;
+            - ``accuracy``, ``edited_accuracy``: fraction of tokens ranked first.
+
+        documents: one row per measured document: ``doc``, ``label``, ``tokens``, ``loss`` and ``edited_loss`` (sums
+            over its predicted tokens, nats).
+        level: of confidence of the intervals.
         samples, seed: of the bootstrap; ``seed`` also split the documents.
     """
 
@@ -44,7 +51,7 @@ class EditEffect:
     seed: int
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, without the documents."""
+        """Return all but the documents, in JSON types."""
         return {
             "level": self.level,
             "samples": self.samples,
@@ -62,32 +69,46 @@ def label_edit(
     min_tokens: int = MIN_TOKENS,
     seed: int = 0,
 ) -> ExpertEdit:
-    """The removal of a label's specialised experts, as :func:`~workbench.analysis.mask_labels` removes them.
+    """Return the edit that ablates a label's specialised experts, as :func:`mask_labels` does.
 
-    Experts are chosen on the documents that neither it nor :func:`measure_edit` measures on.
+    Experts are chosen on the documents that neither :func:`mask_labels` nor :func:`measure_edit` measures on. Keeps
+    nothing in the run.
 
     Args:
         run: an opened run.
         model: the model it was exported from.
         label: one of ``run.labels``.
-        ratio: first rate over second rate.
+        ratio: first label share over second, from which an expert is specialised; at least 1.
         min_tokens: active tokens, in the choosing part, that an expert needs to be chosen.
         seed: of the split of the documents.
 
+    Returns:
+        The edit, for ``model.edit_experts(edit)``, ``edit.save(file)`` or :func:`measure_edit`.
+
     Raises:
-        WorkbenchError: an unknown label, or one without specialised experts; a rule that makes no sense; another model;
-            a run with one label, or fewer than two documents of a label.
+        NotFoundError: an unknown label.
+        BadInputError: the label has no specialised experts; the rule makes no sense; the run has one label, or fewer
+            than two documents of a label.
+        UnsupportedError: the model is not the one the run was exported from.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import label_edit
+        >>> from workbench.checkpoint import load_model
+        >>> run, model = open_run("runs/demo"), load_model("monet_model/demo")
+        >>> edit = label_edit(run, model, run.labels[0])
+        >>> sorted(edit.matrices()) == sorted(run.group_layers)  # one matrix of factors per routing group
+        True
     """
     from monet_model import ExpertEdit
 
     check_rule(ratio, min_tokens)
-    if label not in run.labels:
-        raise WorkbenchError(f"there is no label {label!r} in {run.path}; it has {', '.join(run.labels)}.")
+    number = run.check_label(label)
     check_same_model(run, model)
-    heldout, number = HeldOut.split(run, seed), run.labels.index(label)
+    heldout = HeldOut.split(run, seed)
     chosen = [specialists(heldout.choosing_sums(group), ratio, min_tokens)[number] for group in run.groups]
     if not sum(map(len, chosen)):
-        raise WorkbenchError(f"no expert of {run.path} is specialised in {label!r} at a ratio of {ratio:g}.")
+        raise BadInputError(f"no expert of {run.path} is specialised in {label!r} at a ratio of {ratio:g}.")
     return ExpertEdit.from_experts(model, dict(zip(run.group_layers, map(torch.from_numpy, chosen), strict=True)))
 
 
@@ -101,7 +122,9 @@ def measure_edit(
     seed: int = 0,
     progress: bool = False,
 ) -> EditEffect:
-    """Measures an edit on the documents of a run that :func:`~workbench.analysis.mask_labels` measures on.
+    """Return what an edit does to the loss of every label, on the documents that :func:`mask_labels` measures on.
+
+    Keeps nothing in the run.
 
     They are about a quarter of the run's documents, the same ones for the same seed, so an edit whose experts were
     chosen on the others is measured on text that had no part in it.
@@ -110,18 +133,31 @@ def measure_edit(
         run: an opened run.
         model: the model it was exported from, in evaluation mode.
         edit: an edit of this model.
-        level, samples: of the percentile bootstrap over documents.
+        level: of confidence of the percentile bootstrap over documents.
+        samples: bootstrap draws.
         seed: of the split and of the bootstrap.
         progress: show tokens, rate and time left.
 
     Raises:
-        WorkbenchError: the edit belongs to another model; or the run has one label, or a label of fewer than two
-            documents.
+        BadInputError: the run has one label, or fewer than two documents of a label; level or samples out of range.
+        UnsupportedError: the model is not the one the run was exported from, or the edit belongs to another model.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import label_edit, measure_edit
+        >>> from workbench.checkpoint import load_model
+        >>> run, model = open_run("runs/demo"), load_model("monet_model/demo")
+        >>> label = run.labels[0]
+        >>> effect = measure_edit(run, model, label_edit(run, model, label))
+        >>> effect.labels.set_index("label")["rise"].idxmax() == label  # hurts the label it was made for most
+        True
     """
+    check_bootstrap(level, samples)
+    check_same_model(run, model)
     try:
         edit.check(model)
     except ValueError as error:
-        raise WorkbenchError(str(error)) from error
+        raise UnsupportedError(str(error)) from error
     heldout = HeldOut.split(run, seed)
     windows, label_of = heldout.measuring_windows(), heldout.measuring["label"].to_numpy()
     with job("edit", windows.predicted * 2, "tokens", progress) as advance:

@@ -1,4 +1,4 @@
-"""Two disjoint parts of a run's documents: experts are chosen on one and their removal is measured on the other."""
+"""A run's documents in two disjoint parts: experts are chosen on one, and their ablation is measured on the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError
 from ..checks import check_labels
 from ..sums import LEFT_OUT, LabelSums, label_sums
 from ..windows import Windows, read_windows
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     from ...store import Run
 
-CHOOSING = 3  # tokens that choose for each that measures: a rule needs more evidence than a mean loss does
+CHOOSING_TOKENS = 3  # per measuring token: choosing experts takes more evidence than measuring a mean loss
 ROUTING_ROWS = 4096  # token rows of sparse routing read at once
 
 
 def split_documents(label: NDArray[np.integer], tokens: NDArray[np.integer], seed: int) -> NDArray[np.bool_]:
-    """Which documents measure; the others choose.
+    """(documents,) True for documents of the measuring part, False for those of the choosing part.
 
-    The documents of each label are shuffled and dealt, one by one: the first chooses, and each later one measures where
-    the measuring part has fewer than a third of the choosing part's tokens so far. So each part has documents of every
-    label that has two, and the measuring part has about a quarter of the label's tokens.
+    The documents of each label are shuffled and dealt one by one: the first goes to the choosing part, and each later
+    one to the measuring part if that has fewer than a third of the choosing part's tokens so far. So each part has
+    documents of every label that has two, and the measuring part about a quarter of the label's tokens.
 
     Args:
         label: (documents,) label numbers.
-        tokens: (documents,) their tokens.
+        tokens: (documents,) tokens.
         seed: of the shuffle.
     """
     measures = np.zeros(len(label), bool)
@@ -41,7 +41,7 @@ def split_documents(label: NDArray[np.integer], tokens: NDArray[np.integer], see
     dealt: dict[int, list[int]] = {}
     for document in order:
         parts = dealt.setdefault(int(label[document]), [0, 0])
-        part = int(CHOOSING * parts[1] < parts[0])
+        part = int(CHOOSING_TOKENS * parts[1] < parts[0])
         parts[part] += int(tokens[document])
         measures[document] = bool(part)
     return measures
@@ -49,7 +49,7 @@ def split_documents(label: NDArray[np.integer], tokens: NDArray[np.integer], see
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A run's documents, split.
+    """A run's documents, split into a choosing and a measuring part.
 
     Attributes:
         run: the run.
@@ -62,21 +62,19 @@ class HeldOut:
 
     @classmethod
     def split(cls, run: Run, seed: int) -> HeldOut:
-        """Splits a run's documents, those whose routing it holds, as :func:`split_documents` does.
+        """Split the documents whose routing the run keeps, as :func:`split_documents` does.
 
         Raises:
-            WorkbenchError: the run has one label, or a label has fewer than two such documents with two tokens or more.
+            BadInputError: the run has one label, or a label has fewer than two such documents of two tokens or more.
         """
         check_labels(run)
         table = run.documents.query("tokens > 1 and kept").reset_index(drop=True)
-        numbers = {label: number for number, label in enumerate(run.labels)}
-        label = table["label"].astype(object).map(numbers).to_numpy(np.int64)
-        for name, number in numbers.items():
+        label = table["label"].astype(object).map(run.check_label).to_numpy(np.int64)
+        for number, name in enumerate(run.labels):
             if (label == number).sum() < 2:
-                raise WorkbenchError(
+                raise BadInputError(
                     f"label {name!r} of {run.path} has fewer than two documents of two tokens or more with routing "
-                    "kept: one part of them chooses experts and another measures. Export more documents, or keep more "
-                    "routing."
+                    "kept, one to choose experts on and one to measure on. Export more documents, or keep more routing."
                 )
         measures = split_documents(label, table["tokens"].to_numpy(), seed)
         return cls(run, table[["doc", "row", "tokens", "bos"]].assign(label=label, measures=measures))

@@ -1,10 +1,10 @@
-"""Next-token losses of documents, under an edit or without one."""
+"""Next-token losses of documents, for a model as it is or under an edit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,15 +16,17 @@ from ...progress import Progress, silent
 from ..windows import Windows
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from monet_model import MonetForCausalLM
 
 
 @dataclass(frozen=True)
-class Losses:
-    """How well a model predicts documents.
+class DocumentLosses:
+    """How well a model predicts each of a number of documents.
 
     Attributes:
-        loss: (documents,) sum of the cross entropy of its predicted tokens, in nats.
+        loss: (documents,) sum of the cross entropy over its predicted tokens, nats.
         hits: (documents,) predicted tokens that the model ranks first.
         tokens: (documents,) predicted tokens.
     """
@@ -34,17 +36,17 @@ class Losses:
     tokens: NDArray[np.float64]
 
     def mean_loss(self, label: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Loss by label, (labels,), in nats a predicted token, for the label number of each document."""
+        """(labels,) loss per label, nats per token, for the label number of each document."""
         return np.bincount(label, self.loss) / np.bincount(label, self.tokens)
 
     def accuracy(self, label: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Share of predicted tokens ranked first, by label, (labels,)."""
+        """(labels,) fraction of predicted tokens ranked first, for the label number of each document."""
         return np.bincount(label, self.hits) / np.bincount(label, self.tokens)
 
 
 @torch.inference_mode()
-def window_losses(model: Any, windows: Windows, advance: Progress = silent) -> Losses:
-    """Next-token losses of documents.
+def window_losses(model: PreTrainedModel, windows: Windows, advance: Progress = silent) -> DocumentLosses:
+    """Next-token losses of documents under a model as it is.
 
     Args:
         model: a causal language model of transformers, in evaluation mode.
@@ -62,7 +64,7 @@ def window_losses(model: Any, windows: Windows, advance: Progress = silent) -> L
         for row, values in enumerate((loss, hit, real)):
             sums[row].index_add_(0, batch.document, torch.where(real, values.double(), 0.0).sum(1))
         advance(int(real.sum()))
-    return Losses(*(row.numpy() for row in sums))
+    return DocumentLosses(*(row.numpy() for row in sums))
 
 
 def document_losses(
@@ -70,7 +72,7 @@ def document_losses(
     windows: Windows,
     edits: Mapping[int, Tensor],
     advance: Progress = silent,
-) -> Losses:
+) -> DocumentLosses:
     """Next-token losses of documents under an edit of experts.
 
     Args:

@@ -1,4 +1,4 @@
-"""`monet mask`: drop the experts of one label, measure every label; the paper's Table 3 in loss and perplexity."""
+"""`monet mask`: ablate the experts of each label, measure every label; the paper's Table 3 in loss and perplexity."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ...errors import WorkbenchError
 from ...progress import job
 from ..checks import check_rule, check_same_model
-from ..specialisation.shares import MIN_TOKENS, RATIO
+from ..defaults import MIN_TOKENS, RATIO
+from ..results import check_name, write_result
 from .choose import Ids, equally_active, random_experts, removal, specialists
 from .heldout import HeldOut
-from .losses import Losses, document_losses
-from .mask_result import MaskResult, write_mask
+from .losses import DocumentLosses, document_losses
+from .mask_result import MaskResult
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ...store import Run
+
+KINDS = ("loss", "control", "equal")  # prefixes of the columns of documents: chosen experts, and the two controls
 
 
 def mask_labels(
@@ -31,80 +33,105 @@ def mask_labels(
     ratio: float = RATIO,
     min_tokens: int = MIN_TOKENS,
     seed: int = 0,
+    name: str | None = None,
     progress: bool = False,
 ) -> MaskResult:
-    """Removes each label's specialised experts in turn and measures the loss of every label (paper, 5.2 and D.2).
+    """Ablate each label's specialised experts in turn and measure the loss of every label (Monet paper, 5.2 and D.2).
 
     The run's documents are split in two (:func:`~workbench.analysis.removal.heldout.split_documents`). The rule of
-    :func:`specialised_label` chooses experts by their routing over one part; losses are
-    measured on the other. A removed expert scores 0 in every layer of its group; nothing is renormalised. Two controls
-    remove as many experts of each group: drawn at random from those active in the choosing part, and from others about
-    as active there (:func:`~workbench.analysis.removal.choose.equally_active`).
-
-    A result for all labels is kept in ``RUN/analysis``, for :func:`read_mask`; one for some labels is only returned.
+    :func:`specialised_label` chooses experts by their routing over one part; losses are measured on the other. An
+    ablated expert scores 0 in every layer of its group; nothing is renormalised. Two controls ablate as many experts of
+    each group: drawn at random from those active in the choosing part, and from others about as active there
+    (:func:`~workbench.analysis.removal.choose.equally_active`).
 
     Args:
         run: an opened run.
         model: the model it was exported from, in evaluation mode.
-        labels: the labels to remove; all by default.
-        ratio: first rate over second rate.
+        labels: the labels whose experts are ablated. Default: all.
+        ratio: first label share over second, from which an expert is specialised; at least 1.
         min_tokens: active tokens, in the choosing part, that an expert needs to be chosen.
         seed: of the split and of the controls.
+        name: keep the result under this name, beside the unnamed one.
         progress: show tokens, rate and time left.
 
+    Returns:
+        The rises in loss. Sets in the run, unless only some labels were asked for and no name was given:
+
+        - ``RUN/analysis/mask.json`` and ``RUN/analysis/mask-documents.parquet``; :func:`read_mask` reads them.
+
+        With a name, both lie in ``RUN/analysis/NAME``. An earlier result of the same name is replaced.
+
     Raises:
-        WorkbenchError: an unknown label, a rule that makes no sense, a model of another shape, or a run with one label
-            or fewer than two documents of a label.
+        NotFoundError: an unknown label.
+        BadInputError: the rule makes no sense, or the run has one label or fewer than two documents of a label.
+        UnsupportedError: the model is not the one the run was exported from.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import mask_labels, read_mask
+        >>> from workbench.checkpoint import load_model
+        >>> run = open_run("runs/demo")
+        >>> label = run.labels[0]
+        >>> result = mask_labels(run, load_model("monet_model/demo"), labels=[label], ratio=3, name="example")
+        >>> result.matrix.shape == (1, len(run.labels))
+        True
+        >>> read_mask(run, "example").rows == [label]
+        True
     """
     check_rule(ratio, min_tokens)
+    if name is not None:
+        check_name(name)
     rows = list(run.labels if labels is None else dict.fromkeys(labels))
-    for label in rows:
-        if label not in run.labels:
-            raise WorkbenchError(f"there is no label {label!r} in {run.path}; it has {', '.join(run.labels)}.")
+    numbers = [run.check_label(label) for label in rows]
     check_same_model(run, model)
     heldout = HeldOut.split(run, seed)
     windows = heldout.measuring_windows()
     sums = [heldout.choosing_sums(group) for group in run.groups]
-    chosen = [specialists(some, ratio, min_tokens) for some in sums]
-    removed, control, equal, counts = [], [], [], []
-    with job("mask", windows.predicted * (1 + 3 * len(rows)), "tokens", progress) as advance:
+    chosen = [specialists(of_group, ratio, min_tokens) for of_group in sums]
+    losses: dict[str, list[DocumentLosses]] = {kind: [] for kind in KINDS}
+    counts = []
+    with job("mask", windows.predicted * (1 + len(KINDS) * len(rows)), "tokens", progress) as advance:
         plain = document_losses(model, windows, {}, advance)
 
-        def measure(experts: list[Ids]) -> Losses:
+        def measure(experts: list[Ids]) -> DocumentLosses:
             edits = removal(run.group_layers, experts, run.num_keys)
             return document_losses(model, windows, edits, advance)
 
-        for label in rows:
-            number = run.labels.index(label)
+        for number in numbers:
             experts = [by_label[number] for by_label in chosen]
             counts.append([len(ids) for ids in experts])
-            removed.append(measure(experts))
             rng = np.random.default_rng([seed, number])
-            control.append(measure([random_experts(some, n, rng) for some, n in zip(sums, counts[-1], strict=True)]))
-            equal.append(measure([equally_active(some, ids, rng) for some, ids in zip(sums, experts, strict=True)]))
+            losses["loss"].append(measure(experts))
+            drawn = [random_experts(of_group, len(ids), rng) for of_group, ids in zip(sums, experts, strict=True)]
+            losses["control"].append(measure(drawn))
+            matched = [equally_active(of_group, ids, rng) for of_group, ids in zip(sums, experts, strict=True)]
+            losses["equal"].append(measure(matched))
     label_of = heldout.measuring["label"].to_numpy()
-    columns = {"loss": plain.loss}
-    columns |= {f"loss:{label}": losses.loss for label, losses in zip(rows, removed, strict=True)}
-    columns |= {f"control:{label}": losses.loss for label, losses in zip(rows, control, strict=True)}
-    columns |= {f"equal:{label}": losses.loss for label, losses in zip(rows, equal, strict=True)}
     baseline = plain.mean_loss(label_of)
+    rise = {kind: np.stack([one.mean_loss(label_of) for one in losses[kind]]) - baseline for kind in KINDS}
+    by_document = {
+        "doc": heldout.measuring["doc"],
+        "label": np.array(run.labels)[label_of],
+        "tokens": plain.tokens,
+        "loss": plain.loss,
+    }
+    for kind in KINDS:
+        by_document |= {f"{kind}:{row}": one.loss for row, one in zip(rows, losses[kind], strict=True)}
     result = MaskResult(
         labels=list(run.labels),
         rows=rows,
         baseline=baseline,
-        matrix=np.stack([losses.mean_loss(label_of) for losses in removed]) - baseline,
-        control=np.stack([losses.mean_loss(label_of) for losses in control]) - baseline,
-        equal=np.stack([losses.mean_loss(label_of) for losses in equal]) - baseline,
+        matrix=rise["loss"],
+        control=rise["control"],
+        activity_matched=rise["equal"],
         baseline_accuracy=plain.accuracy(label_of),
-        accuracy=np.stack([losses.accuracy(label_of) for losses in removed]),
+        accuracy=np.stack([one.accuracy(label_of) for one in losses["loss"]]),
         removed_by_group=counts,
-        documents=pd.DataFrame(
-            {"doc": heldout.measuring["doc"], "label": np.array(run.labels)[label_of], "tokens": plain.tokens} | columns
-        ),
+        documents=pd.DataFrame(by_document),
         ratio=ratio,
         min_tokens=min_tokens,
         seed=seed,
     )
-    if rows == run.labels:
-        write_mask(run, result)
+    if name is not None or rows == run.labels:
+        write_result(run, result, name)
     return result

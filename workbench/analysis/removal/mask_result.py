@@ -1,56 +1,72 @@
-"""What removing the experts of each label did: the result of `monet mask`, and where a run keeps it."""
+"""The result of `monet mask`: what ablating the experts of each label does to the loss of every label."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from typing_extensions import deprecated
 
-from ...store.files import write_json, write_parquet
+from ..results import Result, read_result
 
 if TYPE_CHECKING:
     from ...store import Run
 
 Floats = NDArray[np.float64]
-RESULT, DOCUMENTS = "mask.json", "mask-documents.parquet"
-_ARRAYS = ("baseline", "matrix", "control", "equal", "baseline_accuracy", "accuracy")
-_GIVEN = ("labels", "rows", "removed_by_group", "ratio", "min_tokens", "seed")
+ARRAYS = {  # attribute -> key of the document
+    "baseline": "baseline",
+    "matrix": "matrix",
+    "control": "control",
+    "activity_matched": "equal",
+    "baseline_accuracy": "baseline_accuracy",
+    "accuracy": "accuracy",
+}
+SETTINGS = ("labels", "rows", "removed_by_group", "ratio", "min_tokens", "seed")
 
 
 @dataclass(frozen=True)
-class MaskResult:
-    """What removing the experts of each label does to every label, on documents that had no part in choosing them.
+class MaskResult(Result):
+    """What ablating each label's specialised experts does to every label, on documents held out from choosing them.
 
-    Losses are means over the predicted tokens of a label, in nats. R is the number of labels removed, L that of labels.
+    Losses are means over the predicted tokens of a label, in nats per token. R is the number of labels ablated, L the
+    number of labels. Two controls ablate as many experts of each group.
 
     Attributes:
         labels: the labels measured.
-        rows: the labels removed; all of them unless some were asked for.
+        rows: the labels ablated; all of them by default.
         baseline: (L,) loss of the unedited model.
-        matrix: (R, L) rise in loss; row: label removed, column: label measured.
-        control: (R, L) the same where as many random active experts a group are removed.
-        equal: (R, L) the same where as many others are removed that are about as active.
-        baseline_accuracy, accuracy: (L,) and (R, L) share of tokens that the model, edited for the latter, ranks first.
-        removed: experts removed for each row, over all groups.
-        removed_by_group: (R, groups) the same, by group.
-        documents: one row a measured document: doc, label, tokens (predicted), loss (sum), and for each row
-            ``loss:{label}``, ``control:{label}`` and ``equal:{label}`` (sums with its experts, as many random or as
-            many equally active ones removed).
-        ratio, min_tokens, seed: how experts were chosen, see :func:`mask_labels`.
+        matrix: (R, L) rise in loss; row: label ablated, column: label measured.
+        control: (R, L) rise in loss under the random control: experts drawn from all active ones.
+        activity_matched: (R, L) rise in loss under the activity-matched control: others about as active.
+        baseline_accuracy: (L,) fraction of tokens that the unedited model ranks first.
+        accuracy: (R, L) the same for the ablated model.
+        removed_by_group: (R, groups) experts ablated.
+        documents: one row per measured document. Columns:
+
+            - ``doc``: number of the document;
+            - ``label``: its label;
+            - ``tokens``: its predicted tokens;
+            - ``loss``: sum over them of the unedited model's loss, nats;
+            - ``loss:{row}``, ``control:{row}``, ``equal:{row}``: the same with the label's experts, the random control
+              or the activity-matched control ablated.
+
+        ratio, min_tokens, seed: as for :func:`mask_labels`.
     """
+
+    kind: ClassVar[str] = "mask"
+    version: ClassVar[int] = 1
+    command: ClassVar[str] = "monet mask"
+    tables: ClassVar[tuple[str, ...]] = ("documents",)
 
     labels: list[str]
     rows: list[str]
     baseline: Floats
     matrix: Floats
     control: Floats
-    equal: Floats
+    activity_matched: Floats
     baseline_accuracy: Floats
     accuracy: Floats
     removed_by_group: list[list[int]]
@@ -60,8 +76,14 @@ class MaskResult:
     seed: int
 
     @property
+    @deprecated("MaskResult.equal is now MaskResult.activity_matched", category=DeprecationWarning)
+    def equal(self) -> Floats:
+        """(R, L) ``activity_matched`` under its old name."""
+        return self.activity_matched
+
+    @property
     def removed(self) -> list[int]:
-        """Experts removed for each row, over all groups."""
+        """(R,) experts ablated for each row, over all groups."""
         return [sum(counts) for counts in self.removed_by_group]
 
     @property
@@ -71,32 +93,35 @@ class MaskResult:
 
     @property
     def perplexity(self) -> Floats:
-        """(R, L) perplexity of each label with the experts of another removed: exp of the loss."""
+        """(R, L) perplexity of each label (column) with the experts of another (row) ablated: exp of the loss."""
         return np.exp(self.baseline + self.matrix)
 
     @property
     def own(self) -> NDArray[np.bool_]:
-        """(R, L) True where the label removed is the one measured."""
+        """(R, L) True where the label ablated is the one measured."""
         return np.array(self.rows)[:, None] == np.array(self.labels)
 
     @property
     def delta_target(self) -> float:
-        """Mean rise of the labels whose experts are removed."""
+        """Mean rise in loss, nats per token, of the labels whose experts are ablated."""
         return float(self.matrix[self.own].mean())
 
     @property
     def delta_others(self) -> float:
-        """Mean rise of the other labels."""
+        """Mean rise in loss, nats per token, of the other labels."""
         return float(self.matrix[~self.own].mean())
 
     @property
     def selectivity(self) -> float:
-        """``delta_target / delta_others``; NaN where the others do not rise, for then a ratio says nothing."""
+        """``delta_target / delta_others``; NaN where the others' loss does not rise, as a ratio then means nothing."""
         return self.delta_target / self.delta_others if self.delta_others > 0 else float("nan")
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready, without the documents; ``selectivity`` is null where it is NaN."""
-        controls = {"control": self.control, "equal": self.equal}
+        """Return all but the documents, in JSON types; ``selectivity`` is None where it is NaN.
+
+        The activity-matched control has the keys ``equal``, ``equal_target`` and ``equal_others``.
+        """
+        controls = {"control": self.control, "equal": self.activity_matched}
         return {
             "labels": self.labels,
             "rows": self.rows,
@@ -119,24 +144,37 @@ class MaskResult:
             "seed": self.seed,
         }
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
+        """The result that :meth:`to_json` and the documents describe."""
+        fields: dict[str, Any] = {name: stored[name] for name in SETTINGS}
+        fields |= {name: np.array(stored[key], np.float64) for name, key in ARRAYS.items()}
+        return cls(**fields, documents=tables["documents"])
 
-def write_mask(run: Run, result: MaskResult) -> None:
-    """Keeps a result in ``RUN/analysis``; the JSON comes last, and :func:`read_mask` looks for it first."""
-    write_parquet(run.analysis_path(DOCUMENTS), pa.Table.from_pandas(result.documents, preserve_index=False))
-    write_json(run.analysis_path(RESULT), result.to_json())
+    @classmethod
+    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 0 had no header; the oldest of its files lack the activity-matched control, a KeyError later."""
+        return stored
 
 
-def read_mask(run: Run) -> MaskResult | None:
-    """The result of the last :func:`mask_labels` over all labels of a run; None where there is none.
+def read_mask(run: Run, name: str | None = None) -> MaskResult | None:
+    """Return the stored result of :func:`mask_labels`; None where there is none.
 
-    One that an older version kept, with fewer controls, counts as none.
+    Args:
+        run: an opened run.
+        name: that the result was kept under; None for the unnamed one, which is over all labels.
+
+    Raises:
+        DamagedError: the file is cut or changed.
+        UnsupportedError: the file is of a version that cannot be read, or belongs to another run.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import read_mask
+        >>> result = read_mask(open_run("runs/demo"))
+        >>> result.matrix.shape == (len(result.rows), len(result.labels))
+        True
+        >>> result.delta_target > result.delta_others  # ablation hurts the label itself most
+        True
     """
-    path = run.analysis_path(RESULT)
-    if not path.is_file():
-        return None
-    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not stored.keys() >= {*_GIVEN, *_ARRAYS}:
-        return None
-    fields: dict[str, Any] = {name: stored[name] for name in _GIVEN}
-    fields |= {name: np.array(stored[name]) for name in _ARRAYS}
-    return MaskResult(**fields, documents=pq.read_table(run.analysis_path(DOCUMENTS)).to_pandas())
+    return read_result(run, MaskResult, name)

@@ -1,50 +1,53 @@
-"""Could chance have made an expert prefer a label? A permutation null over documents."""
+"""Permutation test of label preference: labels are shuffled among documents."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...progress import Progress, silent
-from ..activations import CrossTable
-from .shares import Floats, advantage, class_selectivity, label_information, label_shares, monosemanticity
+from .scores import SCORES, LabelCounts, LabelScore, scores_of_kind
+from .shares import Floats, label_shares
 
-SCORES = ("ratio", "score", "selectivity", "information")
+if TYPE_CHECKING:
+    from ..activations import CrossTable
+
 FIRST_LOOK = 50  # permutations after which experts that are clearly like chance are let go
 LET_GO = 10  # as many of them at least as far out
-BLOCK = 2048  # experts worked on at once
-CHUNK = 25  # permutations worked on at once
+EXPERTS_AT_ONCE = 2048  # bounds memory
+PERMUTATIONS_AT_ONCE = 25  # bounds memory
+ROUNDING = 1e-5  # relative; so that rounding does not make an equal score a smaller one
 
 
 def label_scores(mass: Floats, tokens: Floats, label_tokens: Floats) -> dict[str, Floats]:
-    """The scores that compare labels, by their name in :data:`SCORES`, all larger where an expert prefers one label.
+    """Every registered :class:`~workbench.analysis.specialisation.scores.LabelScore` of some experts, by name.
 
     Args:
         mass, tokens: (labels, ...) sums of routing scores and active tokens.
         label_tokens: (labels,) or (labels, ...) tokens of each label.
+
+    Returns:
+        For each score, (...).
     """
-    shares = label_shares(mass, label_tokens)
-    return {
-        "ratio": advantage(shares),
-        "score": monosemanticity(shares),
-        "selectivity": class_selectivity(shares),
-        "information": label_information(tokens, label_tokens),
-    }
+    counts = LabelCounts(label_shares(mass, label_tokens), tokens, label_tokens)
+    return {name: score.compute(counts) for name, score in scores_of_kind(LabelScore).items()}
 
 
 class LabelNull:
-    """The labels of documents, and as many random reorderings of them.
+    """The labels of documents, and random permutations of them.
 
-    Documents keep their text and only swap labels, so what makes an expert fire again and again within a document, its
-    topic or its repeated words, is in the null too; tokens shuffled one by one would make nearly every expert
+    Whole documents swap labels, so what makes an expert active again and again within a document, its topic or its
+    repeated words, is in the null too. Shuffling the labels of single tokens would make nearly every expert
     significant.
 
     Args:
         label: (documents,) label number of each document.
         doc_tokens: (documents,) its tokens.
         labels: how many labels there are.
-        permutations: reorderings.
-        seed: of the reorderings.
+        permutations: how many.
+        seed: of the permutations.
     """
 
     def __init__(
@@ -59,11 +62,11 @@ class LabelNull:
     def p_values(
         self, table: CrossTable, experts: NDArray[np.int64], advance: Progress = silent
     ) -> dict[str, NDArray[np.float64]]:
-        """How often a reordering takes an expert at least as far as the true labels do, by score.
+        """How often permuted labels give an expert a score at least as extreme as the true labels do.
 
-        ``p = (1 + r) / (1 + n)``, r of n reorderings being at least as far out (Phipson & Smyth 2010). An expert for
-        which :data:`LET_GO` or more of the first :data:`FIRST_LOOK` are, for every score, is let go with the p it has
-        then: such a p is above :data:`LET_GO` / :data:`FIRST_LOOK`, so stopping there makes no p-value too small.
+        ``p = (1 + r) / (1 + n)``, r of n permutations being at least as extreme (Phipson & Smyth 2010). An expert for
+        which :data:`LET_GO` or more of the first :data:`FIRST_LOOK` are, for every score, gets no more permutations:
+        its p is then above :data:`LET_GO` / :data:`FIRST_LOOK`, so stopping there makes no p-value too small.
 
         Args:
             table: mass and active tokens by document.
@@ -71,15 +74,15 @@ class LabelNull:
             advance: called with the number of experts done since its last call.
 
         Returns:
-            For each of :data:`SCORES`, (n,) p-values.
+            For each registered label score, (n,) p-values.
         """
-        found = {name: np.ones(len(experts)) for name in SCORES}
-        for start in range(0, len(experts), BLOCK):
-            block = experts[start : start + BLOCK]
-            for name, p in self._block(table, block).items():
-                found[name][start : start + BLOCK] = p
+        p = {name: np.ones(len(experts)) for name in scores_of_kind(LabelScore)}
+        for start in range(0, len(experts), EXPERTS_AT_ONCE):
+            block = experts[start : start + EXPERTS_AT_ONCE]
+            for name, values in self._block(table, block).items():
+                p[name][start : start + EXPERTS_AT_ONCE] = values
             advance(len(block))
-        return found
+        return p
 
     def _block(self, table: CrossTable, experts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         begin, end = np.searchsorted(table.expert, [experts[0], experts[-1] + 1])
@@ -89,25 +92,32 @@ class LabelNull:
         cell = table.number[begin:end][known], slice(None), row[known]
         dense[cell] = np.stack([table.mass[begin:end][known], table.tokens[begin:end][known]], axis=1)
         true = self._scores(dense, 0, 1)
-        exceeded = {name: np.zeros(len(experts), np.int64) for name in SCORES}
+        exceeded = {name: np.zeros(len(experts), np.int64) for name in true}
         done = np.zeros(len(experts), np.int64)
         going = np.arange(len(experts))
-        for first in range(1, self.permutations + 1, CHUNK):
-            last = min(first + CHUNK, self.permutations + 1)
+        for first in range(1, self.permutations + 1, PERMUTATIONS_AT_ONCE):
+            last = min(first + PERMUTATIONS_AT_ONCE, self.permutations + 1)
             for name, scores in self._scores(dense, first, last).items():
-                far = true[name][:, going] * (1 - 1e-5)  # rounding must not make an equal case a smaller one
-                exceeded[name][going] += (scores >= far).sum(0)
+                exceeded[name][going] += self._as_extreme(name, scores, true[name][:, going]).sum(0)
             done[going] += last - first
             if first <= FIRST_LOOK < last:
-                clear = np.min([exceeded[name][going] for name in SCORES], axis=0) >= LET_GO
+                clear = np.min([exceeded[name][going] for name in true], axis=0) >= LET_GO
                 going = going[~clear]
                 if not len(going):
                     break
                 dense = np.take(dense, np.flatnonzero(~clear), axis=-1)
-        return {name: (1 + exceeded[name]) / (1 + done) for name in SCORES}
+        return {name: (1 + exceeded[name]) / (1 + done) for name in true}
+
+    @staticmethod
+    def _as_extreme(name: str, scores: Floats, true: Floats) -> NDArray[np.bool_]:
+        """Where permuted labels give at least as pure a score as the true labels."""
+        higher = SCORES[name].higher_is_purer
+        slack = ROUNDING if higher else -ROUNDING
+        bound = true * np.where(true > 0, 1 - slack, 1 + slack).astype(true.dtype)
+        return scores >= bound if higher else scores <= bound
 
     def _scores(self, dense: NDArray[np.float32], first: int, last: int) -> dict[str, Floats]:
-        """Scores under some of the orders, each (orders, experts)."""
+        """Scores under the label orders ``first`` to ``last``, each (orders, experts)."""
         orders, labels, documents = self.one_hot[first:last].shape
         by_label = self.one_hot[first:last].reshape(-1, documents) @ dense.reshape(documents, -1)
         mass, tokens = by_label.reshape(orders, labels, 2, -1).transpose(2, 1, 0, 3)

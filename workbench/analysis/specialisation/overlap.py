@@ -1,4 +1,4 @@
-"""How far the labels of a run share their experts: Jaccard index of their core experts, and the mass they share."""
+"""How far labels share experts: Jaccard index of their core experts, and the mass they put on the same experts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError
+from ..defaults import COVERAGE
 
 if TYPE_CHECKING:
     from ...store import Run
 
-COVERAGE = 0.5
-
 
 @dataclass(frozen=True)
 class Overlap:
-    """How far labels share experts, over all groups; each table has the labels as index and columns.
+    """How far labels share experts, over all groups. Tables have the labels as index and columns.
 
     Attributes:
         coverage: part of a label's mass that its core experts hold.
-        core: (labels,) how many they are.
-        jaccard: core experts that two labels share, over those that either has.
-        shared: part of the mass that two labels put on the same experts.
+        core: (labels,) number of core experts of each label.
+        jaccard: core experts that two labels have in common, over those that either has; 1 on the diagonal.
+        shared: part of their mass that two labels put on the same experts; 1 on the diagonal.
     """
 
     coverage: float
@@ -34,7 +33,7 @@ class Overlap:
     shared: pd.DataFrame
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return it in JSON types; tables as nested lists in the order of ``labels``."""
         return {
             "coverage": self.coverage,
             "labels": list(self.core.index),
@@ -45,9 +44,9 @@ class Overlap:
 
 
 def label_overlap(run: Run, coverage: float = COVERAGE) -> Overlap:
-    """Shared experts of every pair of labels.
+    """Return how far every pair of labels shares experts. Keeps nothing in the run.
 
-    The sets that the 2x rule gives are disjoint by construction, so the Jaccard index compares the core of each label:
+    The sets of specialised experts are disjoint by construction, so the Jaccard index compares the core of each label:
     the fewest experts that hold ``coverage`` of its mass. ``shared`` needs no threshold: with a label's mass scaled to
     sum 1 over the experts of all groups, it is ``sum_e min(m_a(e), m_b(e))``, 1 less the total variation distance.
 
@@ -56,10 +55,20 @@ def label_overlap(run: Run, coverage: float = COVERAGE) -> Overlap:
         coverage: part of a label's mass, above 0 and at most 1.
 
     Raises:
-        WorkbenchError: coverage is out of range.
+        BadInputError: coverage is out of range.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import label_overlap
+        >>> run = open_run("runs/demo")
+        >>> overlap = label_overlap(run)
+        >>> overlap.shared.shape == (len(run.labels), len(run.labels))
+        True
+        >>> bool((overlap.jaccard.to_numpy() <= 1).all())
+        True
     """
     if not 0 < coverage <= 1:
-        raise WorkbenchError(f"coverage must lie above 0 and be at most 1, got {coverage}.")
+        raise BadInputError(f"coverage must lie above 0 and be at most 1, got {coverage}.")
     columns = [f"mass:{label}" for label in run.labels]
     mass = np.concatenate([run.experts(group)[columns].to_numpy(np.float64) for group in run.groups]).T
     total = mass.sum(1, keepdims=True)

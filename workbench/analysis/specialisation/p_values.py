@@ -1,4 +1,4 @@
-"""Scores of experts that need the run's routing or texts, and for every score a null, p-values and a verdict."""
+"""Scores that need a run's routing or texts, and p-values and verdicts for every score."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from ...progress import job
 from ..activations import read_activations
 from ..significance import benjamini_hochberg, pooled_p
-from .label_null import SCORES, LabelNull
-from .scores.coherence import Embeddings, read_examples, weighted_coherence
-from .scores.vocabulary_entropy import vocabulary_entropy
+from .label_null import LabelNull
+from .scores import ContextScore, Embeddings, LabelScore, Score, TextScore, scores_of_kind
+from .scores.coherence import read_examples
 
 if TYPE_CHECKING:
     from ...store import Run
 
-SHIFTS = 2  # how often the text is slid under the activations
+SHIFTS = 2  # how often the text is shifted against the routing
 
 
 def shifts(run: Run, seed: int) -> list[int]:
@@ -34,101 +34,109 @@ def routing_evidence(
     min_tokens: int,
     permutations: int,
     seed: int,
-    shown: bool,
+    progress: bool,
 ) -> pd.DataFrame:
-    """What needs the run's routing: vocabulary entropy, and p-values of it and of the scores that compare labels.
+    """Every :class:`TextScore`, and p-values of these and of every :class:`LabelScore`, from the run's routing.
 
-    Labels are shuffled by document (:class:`LabelNull`). They have no part in the
-    vocabulary, so its null slides the text under the activations instead: each token's routing stands on the token
-    some distance on, which keeps what experts do from token to token and breaks only its tie to the text. Entropies
-    are held against those of experts seen about as often.
+    Labels are shuffled among documents (:class:`LabelNull`). Text scores do not depend on labels, so their null shifts
+    the text against the routing: each token's routing is paired with the token some distance on, which keeps how
+    experts behave from token to token and breaks only their tie to the text. An expert's score is compared with the
+    null scores of experts active at about as many tokens.
 
     Args:
         run, group: where the experts are.
-        experts: as ``Run.experts`` gives them.
-        min_tokens: experts active at fewer tokens whose routing is kept are not scored and tested; they have NaN.
+        experts: as ``Run.experts`` returns them.
+        min_tokens: experts active at fewer tokens whose routing is kept are neither scored nor tested: NaN.
         permutations: of the labels; 0 for no tests.
         seed: of the shuffles and distances.
-        shown: show progress.
+        progress: show a progress bar.
 
     Returns:
-        Index as of ``experts``; columns vocabulary_entropy, and with tests ``p:{score}``.
+        Index as of ``experts``; columns ``{score}`` for text scores and, with tests, ``p:{score}`` for both kinds.
     """
     null = _label_null(run, permutations, seed) if permutations else None
+    text_scores = scores_of_kind(TextScore)
     kept = np.cumsum(run.documents["kept"].to_numpy()) - 1  # number of a document among those kept
     document = np.repeat(kept, run.documents["tokens"])
     token = run.tokens()["token"].to_numpy(np.int64)
     texts = [token, *(np.roll(token, -distance) for distance in (shifts(run, seed) if permutations else []))]
-    entropies = [pd.Series(np.nan, experts.index) for _ in texts]
-    seen = np.zeros(run.num_keys**2)  # active tokens whose routing is kept
-    p = pd.DataFrame(np.nan, experts.index, [f"p:{name}" for name in SCORES] if null else [])
-    with job(f"routing of group {group}", int(experts["tokens"].sum()), "activations", shown) as advance:
+    values = {name: [pd.Series(np.nan, experts.index) for _ in texts] for name in text_scores}
+    active = np.zeros(run.num_keys**2)  # tokens whose routing is kept
+    p = pd.DataFrame(np.nan, experts.index, [f"p:{name}" for name in scores_of_kind(LabelScore)] if null else [])
+    with job(f"routing of group {group}", int(experts["tokens"].sum()), "activations", progress) as advance:
         for activations in read_activations(run, group, advance):
-            found, counts = np.unique(activations.expert, return_counts=True)
-            seen[found] = counts
-            here = found[counts >= min_tokens]
-            if not len(here):
+            ids, counts = np.unique(activations.expert, return_counts=True)
+            active[ids] = counts
+            tested = ids[counts >= min_tokens]
+            if not len(tested):
                 continue
-            for entropy, text in zip(entropies, texts, strict=True):
-                entropy[here] = vocabulary_entropy(*activations.counts(text)).reindex(here).to_numpy()
+            for number, text in enumerate(texts):
+                vocabulary = activations.counts(text)
+                for name, score in text_scores.items():
+                    values[name][number][tested] = score.compute(*vocabulary).reindex(tested).to_numpy()
             if null is not None:
-                for name, values in null.p_values(activations.by(document), here).items():
-                    p.loc[here, f"p:{name}"] = values
-    if permutations:
-        scores = [-entropy.to_numpy() for entropy in entropies]
-        p["p:vocabulary_entropy"] = _pooled(scores, seen[experts.index])
-    return p.assign(vocabulary_entropy=entropies[0])
+                for name, of_score in null.p_values(activations.by(document), tested).items():
+                    p.loc[tested, f"p:{name}"] = of_score
+    columns = {}
+    for name, score in text_scores.items():
+        if permutations:
+            columns[f"p:{name}"] = _pooled(score, [one.to_numpy() for one in values[name]], active[experts.index])
+        columns[name] = values[name][0].to_numpy()
+    return p.assign(**columns)
 
 
 def _label_null(run: Run, permutations: int, seed: int) -> LabelNull:
-    number = {label: n for n, label in enumerate(run.labels)}
     kept = run.documents[run.documents["kept"]]
-    label = kept["label"].map(number).to_numpy(np.int64)
+    label = kept["label"].map(run.check_label).to_numpy(np.int64)
     return LabelNull(label, kept["tokens"].to_numpy(), len(run.labels), permutations, seed)
 
 
-def coherence_evidence(
+def context_evidence(
     run: Run,
     group: int,
     experts: pd.DataFrame,
     tested: NDArray[np.bool_],
-    name: str,
+    score: ContextScore,
     embeddings: Embeddings,
     seed: int | None,
-    shown: bool,
+    progress: bool,
 ) -> pd.DataFrame:
-    """Weighted coherence of experts' best examples, and with a seed its p-value: columns ``coherence:{name}``, ``p:``.
+    """A :class:`ContextScore` of experts' best examples and, with a seed, its p-value.
 
-    The null gives each example the context of the token some distance on, as :func:`routing_evidence` does; scores are
-    held against those of experts with as many examples.
+    The null gives each example the context of the token some distance on, as in :func:`routing_evidence`; scores are
+    compared with those of experts with as many examples.
 
     Args:
-        run, group, experts, shown: as :func:`routing_evidence` takes them.
+        run, group, experts, progress: as for :func:`routing_evidence`.
         tested: (experts,) those to score and test; the others have NaN.
-        name: of the embeddings.
-        embeddings: of the run's tokens.
+        score: the score.
+        embeddings: of the run's tokens, in the score's view.
         seed: of the distances; None for no test.
+
+    Returns:
+        Index as of ``experts``; columns ``{score}`` and ``p:{score}``.
     """
     examples = read_examples(run, group)
     expert, weight, row = (examples[column].to_numpy() for column in ("expert", "score", "row"))
     ids, sizes = np.unique(expert, return_counts=True)
     distances = [0, *([] if seed is None else shifts(run, seed))]
-    found = []
-    with job(f"coherence by {name}, group {group}", len(row) * len(distances), "examples", shown) as advance:
+    values = []
+    with job(f"{score.title}, group {group}", len(row) * len(distances), "examples", progress) as advance:
         for distance in distances:
-            scores = weighted_coherence(expert, weight, (row + distance) % run.tokens_total, embeddings)
-            found.append(pd.Series(scores, ids).reindex(experts.index).where(tested).to_numpy())
+            of_examples = score.compute(expert, weight, (row + distance) % run.tokens_total, embeddings)
+            values.append(pd.Series(of_examples, ids).reindex(experts.index).where(tested).to_numpy())
             advance(len(row))
-    columns = {f"coherence:{name}": found[0]}
+    columns = {score.name: values[0]}
     if seed is not None:
         size = pd.Series(sizes.astype(float), ids).reindex(experts.index, fill_value=0).to_numpy()
-        columns[f"p:coherence:{name}"] = _pooled(found, size)
+        columns[f"p:{score.name}"] = _pooled(score, values, size)
     return pd.DataFrame(columns, index=experts.index)
 
 
-def _pooled(found: list[NDArray[np.float64]], size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p-values of the first scores under the null of the others."""
-    return pooled_p(found[0], size, np.concatenate(found[1:]), np.tile(size, len(found) - 1))
+def _pooled(score: Score, values: list[NDArray[np.float64]], size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p-values of the first values under the null of the others."""
+    true, *null = values if score.higher_is_purer else [-one for one in values]
+    return pooled_p(true, size, np.concatenate(null), np.tile(size, len(null)))
 
 
 def add_verdicts(table: pd.DataFrame, fdr: float) -> pd.DataFrame:

@@ -1,4 +1,8 @@
-"""The standing committee: experts that are among the most active whatever a text is about."""
+"""The standing committee: the experts that are among the most active in every label.
+
+The term is from Wang et al. 2026 (arXiv 2601.03425), who call the experts of a mixture-of-experts model that are routed
+to in every domain its standing committee.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError
+from .defaults import TOP
 
 if TYPE_CHECKING:
     from ...store import Run
 
-TOP = 0.01
-
 
 def standing_committee(run: Run, group: int, top: float = TOP) -> NDArray[np.int64]:
-    """The experts that are among the part ``top`` of a group that is active at most tokens, in every label.
+    """Return the experts of a group that are among its most active in every label.
 
-    Wang et al. 2026 (arXiv 2601.03425) call the experts that are routed to in every domain a standing committee; theirs
-    are a handful of a few dozen. Of a label's experts, as many as ``top`` of E * E count, and those that tie with the
-    last of them.
+    In each label, the ``top`` fraction of the E * E experts with the most active tokens count, and those that tie with
+    the last of them; the committee is their intersection. Wang et al. 2026 (arXiv 2601.03425), who coined the term,
+    find a committee of a handful among a few dozen experts.
 
     Args:
-        run, group: where the experts are.
-        top: part of all experts of the group.
+        run: an opened run.
+        group: number of the group.
+        top: fraction of the group's experts that count as most active in a label, between 0 and 1.
 
     Returns:
-        Flat ids, ascending.
+        Flat ids ``i * E + j``, ascending.
 
     Raises:
-        WorkbenchError: ``top`` is out of range.
+        NotFoundError: the run has no such group.
+        BadInputError: ``top`` is out of range.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import standing_committee
+        >>> run = open_run("runs/demo")
+        >>> committee = standing_committee(run, 0, top=0.01)
+        >>> everywhere = run.experts(0).loc[committee, [f"tokens:{label}" for label in run.labels]]
+        >>> bool((everywhere > 0).all(axis=None))  # they are active in every label
+        True
+        >>> len(standing_committee(run, 0, top=0.001)) <= len(committee)
+        True
     """
     if not 0 < top < 1:
-        raise WorkbenchError(f"top must be a part between 0 and 1, got {top}.")
+        raise BadInputError(f"top must be a fraction between 0 and 1, got {top}.")
     experts = run.experts(group)
     seats = max(1, round(top * run.num_keys**2))
     member = np.ones(len(experts), bool)
@@ -45,12 +61,15 @@ def standing_committee(run: Run, group: int, top: float = TOP) -> NDArray[np.int
 
 
 def committee_row(run: Run, group: int, top: float) -> dict[str, float | int]:
-    """The committee of a group in numbers.
+    """Measure the standing committee of a group.
 
     Returns:
-        group; experts in it; chance (how many there would be, were the labels' most active experts drawn apart from one
-        another); mass (their part of all routing mass) and least (their part of a label's mass, where that is least);
-        everywhere (experts active in every label at all).
+        - group: number of the group.
+        - experts: experts in the committee.
+        - chance: experts expected if each label's most active experts were drawn independently.
+        - mass: the committee's fraction of all routing mass.
+        - least: its fraction of a label's mass, in the label where that is smallest.
+        - everywhere: experts active at least once in every label.
     """
     experts = run.experts(group)
     members = standing_committee(run, group, top)

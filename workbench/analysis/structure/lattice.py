@@ -1,4 +1,4 @@
-"""Is an expert what its row means and what its column means? A test of the product of keys, group by group."""
+"""Two-way (row x column) ANOVA of label preference: how far an expert's two keys explain which labels it prefers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import WorkbenchError
+from ...errors import BadInputError
 from ...progress import Progress, silent
 from ..activations import ROUTING_ROWS
 from ..specialisation.shares import MIN_TOKENS, Floats, label_shares
-from ..sums import LEFT_OUT, LabelSums, label_sums
+from ..sums import LEFT_OUT, LabelSums, label_sums, smoothing
 
 if TYPE_CHECKING:
     from cuda_ext.routing import Routing
@@ -23,10 +23,10 @@ MODELS = ("sum", "product")
 
 
 class TwoWay:
-    """Least squares of ``a_i + b_j`` over some cells (i, j) of the lattice, each once; any of them may be missing.
+    """Least-squares fit of ``a_i + b_j`` over the cells (i, j) of a lattice, any of which may be missing.
 
     Args:
-        experts: (n,) flat ids of the cells.
+        experts: (n,) flat ids of the cells present.
         keys: E.
     """
 
@@ -39,42 +39,41 @@ class TwoWay:
         self.inverse = np.linalg.pinv(normal, hermitian=True)
 
     def fitted(self, values: Floats) -> Floats:
-        """The fit of each row of (m, n) values by itself."""
+        """Return the fit of each row of (m, n) values separately."""
         effects = self._sums(values) @ self.inverse
         return effects[:, self.row] + effects[:, self.keys + self.column]
 
     def explained(self, values: Floats) -> float:
-        """Sum of the squares of all fits, which need not be formed for it."""
+        """Return the sum of squares of all fits, without computing the fits."""
         sums = self._sums(values)
         return float(((sums @ self.inverse) * sums).sum())
 
     def _sums(self, values: Floats) -> Floats:
         """Sums over rows, then columns, of the lattice: (m, 2 E)."""
-        sums = [[np.bincount(place, some, self.keys) for place in (self.row, self.column)] for some in values]
+        sums = [[np.bincount(place, row, self.keys) for place in (self.row, self.column)] for row in values]
         return np.array(sums, np.float64).reshape(len(values), -1)
 
 
 def label_preference(mass: Floats, tokens: Floats, label_tokens: NDArray[np.int64], model: str) -> Floats:
-    """How experts prefer labels, in the form in which row and column would add up.
+    """Return how experts prefer labels, in the form in which row and column effects would add.
 
-    ``sum``: the shares of the labels (:func:`label_shares`). ``product``: the logarithm
-    of the rate of each label, less its mean over labels (the centred log-ratio of Aitchison 1982), so that rates that
-    are products of row and column become sums. Rates are smoothed as though each label had one more active token of the
-    expert's mean score.
+    ``sum``: label shares (:func:`~workbench.analysis.specialisation.shares.label_shares`). ``product``: the log of each
+    label's rate minus its mean over labels (the centred log-ratio of Aitchison 1982), so that rates that are a product
+    of a row and a column factor become sums. Rates are smoothed (:func:`~workbench.analysis.sums.smoothing`).
 
     Args:
-        mass, tokens: (labels, experts) sums of scores and active tokens.
-        label_tokens: (labels,).
+        mass: (labels, experts) sums of routing scores.
+        tokens: (labels, experts) active tokens.
+        label_tokens: (labels,) tokens per label.
         model: one of :data:`MODELS`.
 
     Returns:
-        (labels, experts), less the mean over experts.
+        (labels, experts), with the mean over experts subtracted.
     """
     if model == "sum":
         preference = label_shares(mass, label_tokens)
     else:
-        extra = mass.sum(0) / tokens.sum(0) / label_tokens.mean()
-        logs = np.log(mass / label_tokens[:, None] + extra)
+        logs = np.log(mass / label_tokens[:, None] + smoothing(mass, tokens, label_tokens))
         preference = logs - logs.mean(0)
     return preference - preference.mean(1, keepdims=True)
 
@@ -82,40 +81,50 @@ def label_preference(mass: Floats, tokens: Floats, label_tokens: NDArray[np.int6
 def lattice_test(
     run: Run, group: int, permutations: int, seed: int, advance: Progress = silent
 ) -> list[dict[str, Any]]:
-    """How far the label preference of a group's experts is a row effect plus a column effect.
+    """Test how far the label preference of a group's experts is a row effect plus a column effect.
 
-    For each of :data:`MODELS`, ``y_l(i, j) = a_l(i) + b_l(j) + rest`` is fitted by least squares for every label l,
-    over the experts with :data:`MIN_TOKENS` active tokens in both halves of the
-    documents. The null gives experts each other's place in the lattice, whole label vectors at a time.
+    For each of :data:`MODELS`, ``y_l(i, j) = a_l(i) + b_l(j) + residual`` is fitted by least squares per label l, over
+    the experts with at least :data:`MIN_TOKENS` active tokens in both halves of the documents. The null permutes the
+    experts over the lattice, whole label vectors at a time.
 
-    What is left over is part interaction, the expert's own meaning, and part chance, since experts are seen at few
-    tokens. The halves tell them apart: chance is independent between them, so the sum of the products of one half's
-    values with the other's counts what both have, and that of their rests what both have beyond row and column.
+    The residual is part interaction, which is specific to the pair of keys, and part noise, since experts are seen at
+    few tokens. The halves separate the two: noise is independent between them, so the sum of products of both halves'
+    values measures what they have in common, and the sum of products of their residuals what they have in common beyond
+    row and column.
 
     Args:
-        run, group: where the experts are.
-        permutations: of the null.
-        seed: of the halves and of the null.
+        run: an opened run.
+        group: number of the group.
+        permutations: of the null; with 0, ``null`` is NaN, and both p-values are 1.
+        seed: of the halves and the null.
         advance: called with the tokens read since its last call.
 
     Returns:
-        For each model, a row: group, model, experts; explained (part of the variance that the fit explains), null (the
-        same by chance, on average) and p; reliable (correlation of the halves' values); keys and interaction (parts of
-        what the halves have in common that row and column effects make, and that they do not; they sum to 1) and
-        interaction_p (how often the rests of shuffled experts have as much in common).
+        For each model, a row:
+
+        - group, model: number of the group; ``sum`` or ``product``.
+        - experts: experts that the model was fitted to.
+        - explained: fraction of the variance that the fit explains.
+        - null: the mean of that over the permutations.
+        - p: fraction of the permutations, the data among them, that explain as much.
+        - reliable: correlation between the two halves' values.
+        - keys, interaction: of what the halves have in common, the fraction that row and column effects explain, and
+          the fraction that they do not; these sum to 1.
+        - interaction_p: fraction of permutations whose residuals have as much in common.
+
+    Raises:
+        BadInputError: too few experts are active enough in both halves, or a label has no text in one of them.
     """
     sums = _half_sums(run, group, seed, advance)
     kept = np.flatnonzero(np.min([half.tokens.sum(0) for half in sums], axis=0) >= MIN_TOKENS)
     if len(kept) < 2 * run.num_keys:
-        raise WorkbenchError(
-            f"group {group} of {run.path} has {len(kept)} experts active at {MIN_TOKENS} tokens or more of both halves "
-            f"of its documents; to tell rows from columns takes {2 * run.num_keys}. Export more text."
+        raise BadInputError(
+            f"group {group} of {run.path} has {len(kept)} experts that are active at {MIN_TOKENS} or more tokens in "
+            f"both halves of the documents; separating rows from columns needs {2 * run.num_keys}. Export more text."
         )
     if not min(half.label_tokens.min() for half in sums):
-        raise WorkbenchError(
-            f"a label of {run.path} has text in one half of the documents only; it takes two documents."
-        )
-    fit, found = TwoWay(kept, run.num_keys), []
+        raise BadInputError(f"each label of {run.path} needs at least two documents with text; export more text.")
+    fit, rows = TwoWay(kept, run.num_keys), []
     for model in MODELS:
         rng = np.random.default_rng([seed, 1])
         first, second = (_preference(half, kept, model) for half in sums)
@@ -125,24 +134,24 @@ def lattice_test(
             fit.explained(whole[:, order]) / total
             for order in [np.arange(len(kept)), *(rng.permutation(len(kept)) for _ in range(permutations))]
         )
-        rest1, rest2 = first - fit.fitted(first), second - fit.fitted(second)
-        common, left = float((first * second).sum()), float((rest1 * rest2).sum())
-        chance = [float((rest1 * rest2[:, rng.permutation(len(kept))]).sum()) for _ in range(permutations)]
-        found.append(
+        residual1, residual2 = first - fit.fitted(first), second - fit.fitted(second)
+        common, beyond_keys = float((first * second).sum()), float((residual1 * residual2).sum())
+        chance = [float((residual1 * residual2[:, rng.permutation(len(kept))]).sum()) for _ in range(permutations)]
+        rows.append(
             {
                 "group": group,
                 "model": model,
                 "experts": len(kept),
                 "explained": explained,
-                "null": float(np.mean(null)),
+                "null": float(np.mean(null)) if null else float("nan"),
                 "p": _p_value(explained, null),
                 "reliable": common / float(np.sqrt(np.square(first).sum() * np.square(second).sum())),
-                "keys": 1 - left / common,
-                "interaction": left / common,
-                "interaction_p": _p_value(left, chance),
+                "keys": 1 - beyond_keys / common,
+                "interaction": beyond_keys / common,
+                "interaction_p": _p_value(beyond_keys, chance),
             }
         )
-    return found
+    return rows
 
 
 def _p_value(value: float, null: list[float]) -> float:
@@ -159,17 +168,16 @@ def _added(sums: list[LabelSums]) -> LabelSums:
 
 
 def _half_sums(run: Run, group: int, seed: int, advance: Progress) -> list[LabelSums]:
-    """Sums by label over either half of the documents whose routing is kept.
+    """Sums by label over each half of the documents whose routing is kept.
 
-    Each label's documents are dealt in turn, in random order.
+    Each label's documents go to the halves alternately, in random order.
     """
-    number = {label: at for at, label in enumerate(run.labels)}
-    label = run.documents["label"].map(number).to_numpy(np.int64)
+    label = np.array([run.check_label(label) for label in run.documents["label"]])
     order = np.random.default_rng(seed).permutation(len(label))
     half = np.zeros(len(label), np.int64)
     for at in range(len(run.labels)):
-        mine = order[(label[order] == at) & run.documents["kept"].to_numpy()[order]]
-        half[mine] = np.arange(len(mine)) % 2
+        of_label = order[(label[order] == at) & run.documents["kept"].to_numpy()[order]]
+        half[of_label] = np.arange(len(of_label)) % 2
     cell = np.where(run.documents["kept"], half * len(run.labels) + label, LEFT_OUT)
     cell = np.repeat(cell, run.documents["tokens"])
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from monet_model.experts import HorizontalExperts
+from monet_model.experts import OutputPart
 from monet_model.record import record_pass
 
 from ...errors import WorkbenchError
 from ...progress import Progress, silent
+from ...store.address import shared_key
 from ..checks import check_same_model
 from ..windows import read_windows
-from .coactivation import shared_key
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -26,41 +26,6 @@ if TYPE_CHECKING:
     from ...store import Run
 
 TOKENS = 20_000  # that the hidden units are averaged over, at most one document more
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some of the output units of a layer's experts: ``base_a + read_a @ other_b``, a and b being an expert's keys.
-
-    Attributes:
-        base: (keys, out) what the key a writes by itself.
-        read: (keys, out, units) how it reads the hidden units of the other key.
-        other: (keys, units) their mean activation.
-        by_row: whether a is the key of set 1 and b that of set 2, or the other way round.
-    """
-
-    base: Tensor
-    read: Tensor
-    other: Tensor
-    by_row: bool
-
-    def vector(self, i: int, j: int) -> Tensor:
-        """Output (out,) of expert (i, j)."""
-        a, b = (i, j) if self.by_row else (j, i)
-        return self.base[a] + self.read[a] @ self.other[b]
-
-    def dots(self, target: Tensor) -> Tensor:
-        """Product of every expert's output with a target (out,): (keys, keys), by (i, j)."""
-        found = (self.base @ target)[:, None] + torch.einsum("aou,o->au", self.read, target) @ self.other.T
-        return found if self.by_row else found.T
-
-    def squares(self) -> Tensor:
-        """Squared length of every expert's output: (keys, keys), by (i, j)."""
-        cross = torch.einsum("ao,aou->au", self.base, self.read) @ self.other.T
-        gram = torch.einsum("aou,aov->auv", self.read, self.read).flatten(1)
-        pairs = torch.einsum("bu,bv->buv", self.other, self.other).flatten(1)
-        found = self.base.square().sum(1)[:, None] + 2 * cross + gram @ pairs.T
-        return found if self.by_row else found.T
 
 
 @dataclass(frozen=True)
@@ -77,7 +42,7 @@ class OutputDirections:
         used: (keys, keys) whether both keys of an expert were used at the tokens read.
     """
 
-    parts: list[Part]
+    parts: list[OutputPart]
     squares: Tensor
     used: Tensor
 
@@ -122,14 +87,13 @@ def output_directions(
         advance: called with the tokens read since its last call.
 
     Raises:
-        WorkbenchError: no such group, or another model.
+        NotFoundError: the run has no such group.
+        UnsupportedError: the model is not the run's.
     """
-    if group not in run.groups:
-        raise WorkbenchError(f"there is no group {group}; {run.path} has the groups {', '.join(map(str, run.groups))}.")
+    first = run.group_layers[run.check_group(group)]
     check_same_model(run, model)
     drawn = run.documents[run.documents["tokens"] > 0].sample(frac=1, random_state=seed)
     drawn = drawn[drawn["tokens"].cumsum() - drawn["tokens"] < TOKENS]
-    first = run.group_layers[group]
     layers = range(first, min(first + model.config.moe_groups, model.config.num_hidden_layers))
     keys = run.num_keys
     totals: dict[tuple[int, int], Tensor] = {}  # sums of a layer's activations at the keys of a set
@@ -138,40 +102,19 @@ def output_directions(
         record, _ = record_pass(model, partial(model.model, batch.ids.to(model.device), use_cache=False))
         counted = batch.row >= 0
         for layer in layers:
-            told = record.layers[layer]
-            used = [g[counted].sum(1).double() for g in (told.g1, told.g2)]  # (tokens, keys)
-            for side, units in enumerate(_hidden(model.model.layers[layer].moe, told.x[counted])):
+            seen = record.layers[layer]
+            used = [g.sum(1).double() for g in seen.routing_at(counted).dense()]  # (tokens, keys)
+            hidden = model.model.layers[layer].moe.hidden(seen.x[counted])
+            for side, units in enumerate([hidden] if isinstance(hidden, Tensor) else hidden):
                 sums = torch.einsum("tk,tku->ku", used[side], units.double())
                 totals[layer, side] = totals.get((layer, side), 0) + sums
             if layer == first:
-                weights += torch.stack([some.sum(0) for some in used])
+                weights += torch.stack([g.sum(0) for g in used])
         advance(int(counted.sum()))
     parts = []
     for layer in layers:
         moe = model.model.layers[layer].moe
         means = [totals[at] / weights[at[1], :, None].clamp(min=1e-30) for at in sorted(totals) if at[0] == layer]
-        parts += _parts(moe, means, keys)
+        parts += moe.output_parts(means)
     squares = torch.stack([part.squares() for part in parts]).sum(0)
     return OutputDirections(parts, squares, (weights[0] > 0)[:, None] & (weights[1] > 0))
-
-
-def _hidden(moe: Any, x: Tensor) -> tuple[Tensor, ...]:
-    """Activations (tokens, keys, units) of the hidden units of key set 1 and, where it has any, of set 2."""
-    hidden = moe.hidden(x)
-    return (hidden,) if isinstance(moe, HorizontalExperts) else hidden
-
-
-def _parts(moe: Any, means: list[Tensor], keys: int) -> list[Part]:
-    def table(projection: nn.Linear) -> Tensor:
-        """(keys, out, units)"""
-        return projection.weight.double().unflatten(1, (keys, -1)).transpose(0, 1)
-
-    if isinstance(moe, HorizontalExperts):
-        return [Part(moe.b.double(), table(moe.v), means[0], by_row=False)]
-
-    def own(projection: nn.Linear, mean: Tensor, bias: Tensor) -> Tensor:
-        return bias.double() + torch.einsum("kou,ku->ko", table(projection), mean)
-
-    left = Part(own(moe.v11, means[0], moe.b1), table(moe.v12), means[1], by_row=True)
-    right = Part(own(moe.v22, means[1], moe.b2), table(moe.v21), means[0], by_row=False)
-    return [left, right]

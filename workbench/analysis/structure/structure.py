@@ -1,58 +1,28 @@
-"""`monet structure`: how experts stand to their keys, to one another's outputs, and to all labels at once."""
+"""How experts relate to their keys, to each other's outputs, and to all labels at once."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ...progress import job
-from ...store.files import write_json
+from ...store.address import shared_key
 from ..checks import check_labels
-from .coactivation import shared_key
-from .committee import TOP, committee_row
+from ..results import write_result
+from .committee import committee_row
+from .defaults import PERMUTATIONS, TOP
 from .lattice import lattice_test
 from .output_similarity import output_directions
+from .structure_result import Structure
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ...store import Run
 
-PERMUTATIONS = 100
-PROBES = 64  # experts whose outputs are compared with all others
-RESULT = "structure.json"
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What `monet structure` found; each table has rows of a group.
-
-    Attributes:
-        lattice: :func:`~workbench.analysis.structure.lattice.lattice_test` of every group and model.
-        committee: :func:`~workbench.analysis.structure.committee.committee_row` of every group.
-        outputs: mean cosine of :data:`PROBES` experts' outputs with those of others that share their ``row``, their
-            ``column`` or neither (``other``); None without a model.
-        top, permutations, seed: as :func:`analyze_structure` took them.
-    """
-
-    lattice: pd.DataFrame
-    committee: pd.DataFrame
-    outputs: pd.DataFrame | None
-    top: float
-    permutations: int
-    seed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready: the attributes, tables as lists of rows."""
-        tables = {
-            name: None if table is None else table.to_dict("records")
-            for name, table in (("lattice", self.lattice), ("committee", self.committee), ("outputs", self.outputs))
-        }
-        return tables | {"top": self.top, "permutations": self.permutations, "seed": self.seed}
+PROBES = 64  # experts per group whose outputs are compared with all others
 
 
 def analyze_structure(
@@ -62,20 +32,39 @@ def analyze_structure(
     top: float = TOP,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
+    name: str | None = None,
     progress: bool = False,
 ) -> Structure:
-    """Tests the product of keys and measures the standing committee, for every group; kept in ``RUN/analysis``.
+    """Test, for every group, whether an expert is the sum or product of its two keys, and measure the committee.
+
+    Per group: a two-way (row x column) ANOVA of label preference
+    (:func:`~workbench.analysis.structure.lattice.lattice_test`); the standing committee, the experts that are among the
+    most active whatever the label (:func:`standing_committee`); and, with a model, whether experts that share a key
+    have more similar outputs.
+
+    Written to ``RUN/analysis``: ``structure.json``, which :func:`read_structure` reads.
 
     Args:
         run: an opened run.
-        model: the model it was exported from; with it, outputs are compared too.
-        top: part of a group's experts that are a label's most active.
-        permutations: of the lattice test's null.
+        model: the model it was exported from; without one, outputs are not compared.
+        top: fraction of a group's experts that count as most active in a label, between 0 and 1.
+        permutations: of the ANOVA's null; with 0 there is no null, and p-values mean nothing.
         seed: of everything random.
-        progress: show tokens, rate and time left.
+        name: keep the result under this name, beside the unnamed one, which otherwise it replaces.
+        progress: show a progress bar.
 
     Raises:
-        WorkbenchError: fewer than two labels, too little text, ``top`` out of range, or another model.
+        BadInputError: the run has fewer than two labels or too little text, or ``top`` is out of range.
+        UnsupportedError: the model is not the run's.
+
+    Example:
+        >>> from workbench import open_run
+        >>> from workbench.analysis import analyze_structure
+        >>> structure = analyze_structure(open_run("runs/demo"), permutations=0, name="quick")
+        >>> structure.lattice["model"].unique().tolist()
+        ['sum', 'product']
+        >>> (structure.lattice["keys"] + structure.lattice["interaction"]).round(6).unique().tolist()
+        [1.0]
     """
     check_labels(run)
     committee = [committee_row(run, group, top) for group in run.groups]
@@ -84,9 +73,9 @@ def analyze_structure(
         for group in run.groups:
             lattice += lattice_test(run, group, permutations, seed, advance)
     outputs = None if model is None else pd.DataFrame([_outputs(run, model, group, seed) for group in run.groups])
-    found = Structure(pd.DataFrame(lattice), pd.DataFrame(committee), outputs, top, permutations, seed)
-    write_json(run.analysis_path(RESULT), found.to_json())
-    return found
+    structure = Structure(pd.DataFrame(lattice), pd.DataFrame(committee), outputs, top, permutations, seed)
+    write_result(run, structure, name)
+    return structure
 
 
 def _outputs(run: Run, model: MonetForCausalLM, group: int, seed: int) -> dict[str, float | int]:
@@ -99,20 +88,7 @@ def _outputs(run: Run, model: MonetForCausalLM, group: int, seed: int) -> dict[s
         others = used[used != probe]
         cosine = pd.Series(directions.cosines(int(probe))[others])
         means.append(cosine.groupby(shared_key(others, int(probe), run.num_keys)).mean())
-    found = pd.DataFrame(means).mean()
+    mean = pd.DataFrame(means).mean()
     return {"group": group, "probes": len(probes)} | {
-        name: float(found[key]) for name, key in (("row", "row"), ("column", "column"), ("other", ""))
+        column: float(mean[key]) for column, key in (("row", "row"), ("column", "column"), ("other", ""))
     }
-
-
-def read_structure(run: Run) -> Structure | None:
-    """The result of the last :func:`analyze_structure` of a run; None where there is none."""
-    path = run.analysis_path(RESULT)
-    if not path.is_file():
-        return None
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    tables = {
-        name: None if stored[name] is None else pd.DataFrame(stored[name])
-        for name in ("lattice", "committee", "outputs")
-    }
-    return Structure(**stored | tables)

@@ -8,25 +8,32 @@ window.dash_clientside.monet = {
       if (link.pathname === window.location.pathname) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
+    const named = window.location.hash.slice(1); // drawn after the browser looked for it
+    if (named) requestAnimationFrame(() => document.getElementById(decodeURIComponent(named))?.scrollIntoView());
   },
   hover(data, facts) {
     const unchanged = window.dash_clientside.no_update;
     if (!data || !facts) return [false, unchanged, unchanged];
     const { x, y, z, bbox } = data.points[0]; // z: -1 never active, 0 a generalist, then the labels
-    return [true, bbox, `expert ${facts.group}:${y * facts.keys + x} · i ${y}, j ${x} · ${facts.labels[z + 1]}`];
+    return [true, bbox, `expert ${facts.group}:${y * facts.keys + x} · keys ${y}, ${x} · ${facts.labels[z + 1]}`];
   },
   open(click, facts) {
     const unchanged = window.dash_clientside.no_update;
     if (!click || !facts) return [unchanged, unchanged];
     const { x, y } = click.points[0];
-    return [`/expert/${facts.group}/${y * facts.keys + x}`, ""];
+    return [expertAddress(facts.address, y * facts.keys + x), ""];
   },
-  openPoint(click, group) {
+  openPoint(click, address) {
     const unchanged = window.dash_clientside.no_update;
     if (!click) return [unchanged, unchanged];
-    return [`/expert/${group}/${click.points[0].customdata[0]}`, ""];
+    return [expertAddress(address, click.points[0].customdata[0]), ""];
   },
 };
+
+// The address of an expert from the template that links.py writes.
+function expertAddress(template, expert) {
+  return template.replace("{expert}", expert);
+}
 
 // A tree of elements that Dash knows as one component: see freeze.py. Text is always a child, never parsed as markup.
 window.workbench = {
@@ -42,7 +49,7 @@ function grow(node) {
 function visit(address) {
   window.history.pushState({}, "", address);
   window.dispatchEvent(new PopStateEvent("popstate"));
-  window.scrollTo(0, 0);
+  if (!address.includes("#")) window.scrollTo(0, 0);
 }
 
 // Links to pages of the dashboard change the address without loading it all again.
@@ -57,7 +64,7 @@ const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentF
 
 cells.ExpertLink = function (params) {
   if (params.value == null) return null;
-  return React.createElement("a", { href: `/expert/${params.context.group}/${params.value}` }, String(params.value));
+  return React.createElement("a", { href: expertAddress(params.context.address, params.value) }, String(params.value));
 };
 
 cells.LabelSwatch = function (params) {
@@ -70,7 +77,14 @@ cells.LabelSwatch = function (params) {
 const grids = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
 
 grids.openExpert = function ({ event, data, context }) {
-  if (event.key === "Enter" && data) visit(`/expert/${context.group}/${data.expert}`);
+  if (event.key === "Enter" && data) visit(expertAddress(context.address, data.expert));
+};
+
+// As score_text in report/numbers.py.
+grids.scoreText = function (value) {
+  if (value == null) return "–";
+  if (value !== 0 && Math.abs(value) < 0.095) return String(Number(value.toPrecision(2)));
+  return value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 };
 
 grids.monetTheme = function (quartz) {

@@ -1,1 +1,37 @@
-"""One module a page: `layout(context, address)` draws it, `register(app, context)` adds what it answers to."""
+"""The pages, one module each. A new page is a module that declares ``PAGE`` and its name in :data:`MODULES`.
+
+docs/adding-a-page.md walks through one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from urllib.parse import parse_qs, unquote
+
+from ..links import Address
+from ..page import Page
+
+MODULES = (  # in the order of the menu
+    "overview",
+    "prompt",
+    "mask",
+    "structure",
+    "explanations",
+    "scores",
+    "glossary",
+    "expert",
+    "label",
+)
+PAGES: tuple[Page, ...] = tuple(import_module(f"{__name__}.{name}").PAGE for name in MODULES)
+
+
+def read_address(pathname: str | None, search: str | None, pages: Sequence[Page] = PAGES) -> Address:
+    """The page that an address names, ``Address.page`` being "" for an unknown one."""
+    path = pathname or "/"
+    query = {name: values[-1] for name, values in parse_qs((search or "").lstrip("?"), keep_blank_values=True).items()}
+    for page in pages:
+        parts = page.match(path)
+        if parts is not None:
+            return Address(page.name, parts, query)
+    return Address("", (unquote(path),), query)

@@ -7,88 +7,105 @@ from typing import Any
 
 import dash_mantine_components as dmc
 import pandas as pd
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import Dash, Input, Output, dcc, html
 
 from ...errors import WorkbenchError
-from ...explain import logit_view, read_explanations
+from ...explain import read_explanations
 from ...report.charts import used_bins
 from ...report.expert import Example, examples, in_context, label_use
+from ...report.numbers import number, score_text
 from ...report.palette import score_shade
-from ...store.address import read_expert
+from ...store.address import Expert, read_expert, shared_key
 from ...store.text import visible
 from .. import figures
 from ..context import Context
+from ..explained import NUMERIC, cells, heading, note
+from ..failures import kind_of, message_or
 from ..freeze import freeze
-from ..links import Address, expert_file, expert_link, overview_link
-from ..parts import aria, bar, fact, facts, files, label_mark, message, number, panel, picture, table, unanalysed
-from .explanations import HEAD, NOTE, said
+from ..links import EXPERT_PATH, Address, expert_file, expert_link, overview_link
+from ..page import Page
+from ..parts import (
+    aria,
+    bar,
+    command,
+    fact,
+    facts,
+    files,
+    label_mark,
+    message,
+    panel,
+    picture,
+    table,
+    tabs,
+    term,
+    unanalysed,
+)
 
 EXAMPLES = 16
 NEIGHBOURS = 10
 LOGITS = 10
+WEAK = 0.1  # an expert that never scores higher has little weight in the model
 
 
-def _neighbours(ctx: Context, group: int, expert: int) -> tuple[int | None, int | None, int | None]:
+def _read(ctx: Context, address: Address) -> Expert:
+    group, expert = address.parts
+    return read_expert(f"{group}:{expert}", ctx.run.groups, ctx.run.num_keys)
+
+
+def _neighbours(ctx: Context, expert: Expert) -> tuple[int | None, Expert | None, Expert | None]:
     """Rank by mass (from 1) of an expert, and the experts one rank above and below it."""
-    order = ctx.ranking(group)
-    found = (order == expert).nonzero()[0]
-    if not len(found):
+    order = ctx.ranking(expert.group)
+    at = (order == expert.id).nonzero()[0]
+    if not len(at):
         return None, None, None
-    at = int(found[0])
-    above = int(order[at - 1]) if at else None
-    below = int(order[at + 1]) if at + 1 < len(order) else None
-    return at + 1, above, below
+    rank = int(at[0])
+    above = Expert(expert.group, int(order[rank - 1])) if rank else None
+    below = Expert(expert.group, int(order[rank + 1])) if rank + 1 < len(order) else None
+    return rank + 1, above, below
 
 
-def _step(text: str, group: int, expert: int | None, name: str) -> Any:
+def _step(text: str, expert: Expert | None) -> Any:
     if expert is None:
-        return html.Span(text, className="button disabled", **aria(label=f"no {name} expert"))
-    return html.A(
-        text,
-        href=expert_link(group, expert),
-        className="button",
-        **aria(label=f"{name} expert by mass: {group}:{expert}"),
-    )
+        return html.Span(text, className="button disabled", **aria(disabled="true"))
+    return html.A(text, href=expert_link(*expert), className="button", title=f"expert {expert}")
 
 
-def _navigation(group: int, expert: int, above: int | None, below: int | None) -> html.Nav:
-    steps = [_step("← more mass", group, above, "previous"), _step("less mass →", group, below, "next")]
-    report = files("Report", lambda kind: expert_file(group, expert, kind))
-    return html.Nav([*steps, report], className="expert-nav", **aria(label="other experts and report"))
+def _navigation(expert: Expert, above: Expert | None, below: Expert | None) -> html.Nav:
+    steps = [_step("← more mass", above), _step("less mass →", below)]
+    report = files("Report", lambda kind: expert_file(*expert, kind))
+    return html.Nav([*steps, report], className="expert-nav", **aria(label="neighbours by mass, and report"))
 
 
-def _label_table(ctx: Context, row: pd.Series) -> html.Table:
+def _label_table(ctx: Context, row: pd.Series) -> html.Div:
     rows = [
         [
             label_mark(use.label, ctx.colour(use.label)),
             bar(use.share, ctx.colour(use.label)),
             f"{100 * use.share:.1f} %",
-            f"{use.mass:,.2f}",
+            score_text(use.mass),
             f"{use.tokens:,}",
         ]
         for use in label_use(ctx.run, row).itertuples(index=False)
     ]
-    head = ["label", "", "share", "mass", "tokens"]
-    return table(head, rows, "The expert's use by label", numeric=2)
+    head = ["label", None, term("share"), term("mass"), "active tokens"]
+    return table(head, rows, "How the expert is used for each label", numeric=2)
 
 
 def _token(text: str, score: float, top: float, chosen: bool) -> html.Span:
     shown = visible(text)
+    if score <= 0:
+        return html.Span(shown, className="token")
+    shade = {"--shade": score_shade(score, top)}
     if chosen:
-        number = html.Span(f"{score:.2f}", className="score")
-        return html.Span([shown, number], className="token top", style={"--shade": score_shade(score, top)})
-    if score > 0:
-        return html.Span(
-            shown, className="token", style={"--shade": score_shade(score, top)}, title=f"score {score:.3f}"
-        )
-    return html.Span(shown, className="token")
+        return html.Span([shown, html.Span(score_text(score), className="score")], className="token top", style=shade)
+    return html.Span(shown, className="token", style=shade, title=f"score {score:.2g}")
 
 
 def example_line(ctx: Context, example: Example, top: float) -> html.Li:
-    """One example: where it stands, then its tokens, each shaded by the expert's score against ``top``."""
+    """One example: its document, then its tokens, each shaded by the expert's score relative to ``top``."""
     tokens = [
-        _token(text, score, top, number == example.at)
-        for number, (text, score) in enumerate(zip(example.texts, example.scores, strict=True))
+        _token(text, score, top, at == example.at)
+        for at, (text, score) in enumerate(zip(example.texts, example.scores, strict=True))
     ]
     where = [
         label_mark(example.label, ctx.colour(example.label)),
@@ -105,192 +122,196 @@ def example_line(ctx: Context, example: Example, top: float) -> html.Li:
     )
 
 
-def _explained(ctx: Context, group: int, expert: int) -> Any:
-    found = read_explanations(ctx.run, group, expert).to_dict("records")
-    if not found:
-        command = f"monet explain {ctx.run.path} --expert {group}:{expert}"
-        return html.P(["Nobody has explained it yet: ", html.Code(command)], className="note")
-    return panel("Explanations", table(HEAD, map(said, found), "Explanations of the expert", numeric=2), note=NOTE)
+def _explained(ctx: Context, expert: Expert) -> Any:
+    stored = read_explanations(ctx.run, *expert).to_dict("records")
+    if not stored:
+        line = command("explain", ctx.run.path, "--expert", expert)
+        drawn: Any = html.P(["None yet. To add one, run ", html.Code(line, className="command")], className="note")
+        return panel("Explanations", drawn)
+    drawn = table(heading(), map(cells, stored), "Explanations of the expert", numeric=NUMERIC)
+    return panel("Explanations", drawn, note=note())
 
 
-def _near(ctx: Context, group: int, expert: int) -> Any:
-    found = ctx.run.neighbours(group, expert, NEIGHBOURS)
-    if not len(found):
-        return panel("Fires with", html.P("The run holds no routing of its best tokens.", className="note"))
-    labels = ctx.experts(group)["specialised"]
-    keys = {0: "", 1: "row", 2: "column"}
+def _coactivating(ctx: Context, expert: Expert) -> Any:
+    near = ctx.run.neighbours(*expert, NEIGHBOURS)
+    if not len(near):
+        return panel(
+            "Co-activating experts",
+            html.P("The run does not keep the routing of this expert's best tokens.", className="note"),
+        )
+    labels = ctx.experts(expert.group)["specialised"]
+    keys = shared_key(near["expert"].to_numpy(), expert.id, ctx.run.num_keys)
     rows = [
         [
-            html.A(f"{group}:{row.expert}", href=expert_link(group, row.expert)),
+            html.A(f"{expert.group}:{row.expert}", href=expert_link(expert.group, row.expert)),
             label_mark(labels[row.expert], ctx.colour(labels[row.expert]), ctx.without_label),
-            keys[row.key],
+            key,
             f"{row.similarity:.3f}",
         ]
-        for row in found.itertuples(index=False)
+        for row, key in zip(near.itertuples(index=False), keys, strict=True)
     ]
     return panel(
-        "Fires with",
-        table(["expert", "label", "same key", "similarity"], rows, "Experts active on the same tokens", numeric=3),
-        note="Experts active on its best tokens: the cosine of the scores there.",
+        "Co-activating experts",
+        table(["expert", "label", term("key", "same key"), "similarity"], rows, "Co-activating experts", numeric=3),
+        note="Cosine similarity of their scores with this expert's, over its best tokens.",
     )
 
 
-def _logits(ctx: Context, group: int, expert: int) -> Any:
+def _logits(ctx: Context, expert: Expert) -> Any:
     try:
-        view = logit_view(ctx.run, ctx.model(), group, expert, LOGITS)
+        view = ctx.logit_view(*expert, LOGITS)
     except WorkbenchError as error:
-        return message("Not shown", str(error), "warning")
+        return message(kind_of(error).heading, str(error), "warning")
     half = len(view) // 2
-    raised, lowered = view.iloc[:half], view.iloc[half:].iloc[::-1]
+    promoted, suppressed = view.iloc[:half], view.iloc[half:].iloc[::-1]
     rows = [
         [html.Span(visible(up.token_text), className="chip"), f"{up.logit:+.3f}"]
         + [html.Span(visible(down.token_text), className="chip"), f"{down.logit:+.3f}"]
-        for up, down in zip(raised.itertuples(index=False), lowered.itertuples(index=False), strict=False)
+        for up, down in zip(promoted.itertuples(index=False), suppressed.itertuples(index=False), strict=False)
     ]
-    return table(["raises", "logit", "lowers", "logit"], rows, "Next tokens that the expert raises and lowers")
+    return table(["promoted", "logit", "suppressed", "logit"], rows, "Top promoted and suppressed tokens")
 
 
 def _kept(ctx: Context) -> int:
-    """Examples that the run keeps of an expert."""
+    """Examples that the run keeps per expert."""
     return int(ctx.run.manifest["settings"]["examples"])
 
 
-def _examples(ctx: Context, group: int, expert: int, count: int) -> list[Any]:
-    found = examples(ctx.run, group, expert, count)
-    top = max(example.score for example in found)
-    more = None
-    if len(found) == count < (kept := _kept(ctx)):
-        more = html.A(f"Show up to {kept}", href=f"{expert_link(group, expert)}?n={kept}")
-    return [html.Ol([example_line(ctx, example, top) for example in found], className="examples"), more]
+def _best(ctx: Context, expert: Expert, count: int) -> list[Any]:
+    """The tokens of highest score; a note says where the run holds fewer than the expert has, or many tie."""
+    shown = examples(ctx.run, expert, count)
+    top, active = max(example.score for example in shown), int(ctx.experts(expert.group).loc[expert.id, "tokens"])
+    more: Any = None
+    if len(shown) == count < (kept := _kept(ctx)):
+        more = html.A(f"Show up to {kept}", href=expert_link(*expert, n=kept))
+    elif len(shown) < active:
+        more = html.P(
+            f"The run keeps {len(shown)} of its {active:,} active tokens here: at most {kept} per expert, and only a "
+            "few per document.",
+            className="note",
+        )
+    tied = sum(example.score == top for example in shown)
+    ties = html.P(f"{tied} tokens tie for the highest score; they are in the order of the corpus.", className="note")
+    return [
+        ties if tied > 1 else None,
+        html.Ol([example_line(ctx, example, top) for example in shown], className="examples"),
+        more,
+    ]
 
 
-def _ranges(ctx: Context, group: int, expert: int) -> list[Any]:
-    """A few tokens from every range of the expert's scores, highest range first."""
-    table = ctx.run.quantile_examples(group, expert)
-    found = in_context(ctx.run, group, expert, table)
-    top, parts = float(table["score"].max()), []
-    for (low, high, count), rows in table.groupby(["low", "high", "count"], sort=False).groups.items():
-        lines = [example_line(ctx, found[row], top) for row in rows]
+def _by_range(ctx: Context, expert: Expert) -> list[Any]:
+    """A few tokens from each range of the expert's scores, highest range first."""
+    sample = ctx.run.examples_by_score(*expert)
+    shown = in_context(ctx.run, expert, sample)
+    top, parts = float(sample["score"].max()), []
+    for (low, high, count), rows in sample.groupby(["low", "high", "count"], sort=False).groups.items():
+        lines = [example_line(ctx, shown[row], top) for row in rows]
         parts += [html.H3(f"{low:.2g} to {high:.2g}: {count:,} tokens"), html.Ol(lines, className="examples")]
     return parts
 
 
-def _which(group: int, expert: int, ranges: bool) -> html.Nav:
-    views = [("Best", expert_link(group, expert), not ranges)]
-    views.append(("From every range of scores", f"{expert_link(group, expert)}?show=ranges", ranges))
-    links = [
-        html.A(
-            name,
-            href=href,
-            className="group-link" + (" chosen" if chosen else ""),
-            **aria(current="true" if chosen else None),
-        )
-        for name, href, chosen in views
-    ]
-    return html.Nav(links, className="group-links", **aria(label="which tokens are shown"))
-
-
 def _stats(ctx: Context, row: pd.Series, rank: int, active: int) -> html.Dl:
     label = row["specialised"]
+    confirmed = term("confirmed") if row["confirmed"] else [html.Span("not "), term("confirmed")] if label else None
     known = [
-        fact("label", label_mark(label, ctx.colour(label)), "confirmed against chance" if row["confirmed"] else None),
-        fact("ratio", number(row["ratio"], 2), "first share over second"),
-        fact("monosemanticity", number(row["score"], 3)),
+        fact(term("specialised", "label"), label_mark(label, ctx.colour(label)), confirmed),
+        fact(term("ratio"), number(row["ratio"], 2), "largest label share over second"),
+        fact(term("monosemanticity"), number(row["monosemanticity"], 3)),
     ]
     share = 100 * row["tokens"] / ctx.run.tokens_total
     return facts(
         [
             *(known if ctx.analysed else ()),
-            fact("rank by mass", f"{rank:,}", f"of {active:,} active"),
-            fact("active tokens", f"{int(row['tokens']):,}", f"{share:.2f} % of the corpus"),
-            fact("mass", f"{row['mass']:,.2f}", "sum of scores"),
-            fact("mean score", f"{row['mean']:.4f}", "where active"),
-            fact("highest score", f"{row['max']:.4f}"),
+            fact("rank by mass", f"{rank:,}", f"of {active:,} active experts"),
+            fact(term("density", "active tokens"), f"{int(row['tokens']):,}", f"{share:.2g} % of the corpus"),
+            fact(term("mass"), score_text(row["mass"]), "sum of scores"),
+            fact(term("mean score"), score_text(row["mean"]), "where active"),
+            fact(term("routing score", "highest score"), score_text(row["max"]), "weak" if row["max"] < WEAK else None),
         ]
     )
+
+
+def _side(ctx: Context, expert: Expert, row: pd.Series) -> list[Any]:
+    described = f"Histogram of the routing scores of expert {expert} over its {int(row['tokens']):,} active tokens."
+    drawn = dcc.Graph(
+        figure=figures.histogram(used_bins(ctx.run.histogram(*expert))),
+        config={"displayModeBar": False},
+        className="histogram",
+    )
+    share = [term("share", "Share"), ": mean score over the label's tokens, relative to the other labels."]
+    return [
+        panel("Labels", _label_table(ctx, row), note=share),
+        panel(
+            "Distribution of routing scores", picture(drawn, described), note="Active tokens in each range of scores."
+        ),
+        panel(
+            "Top promoted and suppressed tokens",
+            [
+                dcc.Store(id="expert-chosen", data=list(expert)),
+                dcc.Loading(dmc.Box(id="expert-logits", className="logits"), delay_show=200),
+            ],
+            note=[term("logit effect", "Logit effect"), ", averaged over the expert's best tokens."],
+        ),
+        *message_or(_coactivating, ctx, expert),
+    ]
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
     """The page.
 
     Raises:
-        WorkbenchError: the run has no such group or expert.
+        NotFoundError: the run has no such group or expert.
+        BadInputError: the address names no expert.
     """
-    group_text, expert_text = address.parts
-    group, expert = read_expert(f"{group_text}:{expert_text}", ctx.run.groups, ctx.run.num_keys)
+    expert = _read(ctx, address)
     asked = address.query.get("n", "")
     count = min(int(asked), _kept(ctx)) if re.fullmatch(r"[1-9]\d{0,3}", asked) else EXAMPLES
-    rank, above, below = _neighbours(ctx, group, expert)
-    i, j = divmod(expert, ctx.run.num_keys)
-    title = html.H1(
-        [f"Expert {group}:{expert}", html.Small(f"layer group {group}, key i {i} of set 1, key j {j} of set 2")]
-    )
+    rank, above, below = _neighbours(ctx, expert)
+    i, j = divmod(expert.id, ctx.run.num_keys)
+    keys = html.Small(f"layer group {expert.group}, key {i} of set 1, key {j} of set 2")
+    title = html.H1([f"Expert {expert}", keys])
     if rank is None:
         return [
             title,
             message("Never active", "No token of this corpus activates this expert, so there is nothing to show."),
-            html.A("To the experts that are", href=overview_link(group)),
+            html.A("Browse the active experts", href=overview_link(expert.group)),
         ]
-    experts = ctx.experts(group)
-    row = experts.loc[expert]
-    described = f"Histogram of the scores of expert {group}:{expert} over its {int(row['tokens']):,} active tokens."
-    drawn = dcc.Graph(
-        figure=figures.histogram(used_bins(ctx.run.histogram(group, expert))),
-        config={"displayModeBar": False},
-        className="histogram",
-    )
-    side = [
-        panel(
-            "Labels", _label_table(ctx, row), note="Share: mean score a token of the label, against the other labels."
-        ),
-        panel("Scores", picture(drawn, described), note="Numbers over the bars: tokens in each range."),
-        panel(
-            "What it writes",
-            [
-                dcc.Store(id="expert-chosen", data=[group, expert]),
-                dcc.Loading(dmc.Box(id="expert-logits", className="logits"), delay_show=200),
-            ],
-            note="Next tokens whose logit it raises and lowers most where it fires: the mean over its best tokens.",
-        ),
-        _near(ctx, group, expert),
-    ]
+    experts = ctx.experts(expert.group)
+    row = experts.loc[expert.id]
     ranges = address.query.get("show") == "ranges"
+    views = [
+        ("Highest scores", expert_link(*expert), not ranges),
+        ("By score range", expert_link(*expert, show="ranges"), ranges),
+    ]
     main = panel(
-        "Tokens in context",
+        "Active tokens in context",
         [
-            _which(group, expert, ranges),
-            *(_ranges(ctx, group, expert) if ranges else _examples(ctx, group, expert, count)),
+            tabs("which tokens are shown", views),
+            *(_by_range(ctx, expert) if ranges else _best(ctx, expert, count)),
         ],
-        note="The stronger a token's colour, the higher its score; point at one for its number.",
+        note="The stronger a token's colour, the higher its score, relative to this expert's highest. Point at a token "
+        "to see its score. · is a space, ↵ a line break, → a tab.",
     )
     return [
         title,
-        _navigation(group, expert, above, below),
+        _navigation(expert, above, below),
         None if ctx.analysed else unanalysed(ctx.run.path),
         _stats(ctx, row, rank, len(experts)),
-        _explained(ctx, group, expert),
-        html.Div([html.Div(side, className="side"), main], className="side-and-main"),
+        *message_or(_explained, ctx, expert),
+        html.Div([html.Div(_side(ctx, expert, row), className="side"), main], className="side-and-main"),
     ]
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """What the expert writes, which takes the model; the go-to box in the header."""
+    """The logit effect, which takes the model."""
 
     @app.callback(Output("expert-logits", "children"), Input("expert-chosen", "data"))
     def logits(chosen: list[int]) -> Any:
-        return freeze(_logits(ctx, *chosen))
+        return freeze(_logits(ctx, Expert(*chosen)))
 
-    @app.callback(
-        Output("url", "pathname", allow_duplicate=True),
-        Output("url", "search", allow_duplicate=True),
-        Output("go-to", "error"),
-        Input("go-to", "n_submit"),
-        State("go-to", "value"),
-        prevent_initial_call=True,
-    )
-    def go_to(_: int, text: str | None) -> tuple[Any, Any, str | None]:
-        try:
-            group, expert = read_expert(text or "", ctx.run.groups, ctx.run.num_keys)
-        except WorkbenchError as error:
-            return no_update, no_update, str(error)
-        return expert_link(group, expert), "", None
+
+def _title(ctx: Context, address: Address) -> str:
+    return f"Expert {_read(ctx, address)}"
+
+
+PAGE = Page("expert", EXPERT_PATH, _title, layout, register=register)

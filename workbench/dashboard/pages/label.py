@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from dash import Dash, Input, Output, State, dcc, html
 
-from ...errors import WorkbenchError
 from ...report.label import top_tokens
 from ...store.text import visible
 from .. import grid
 from ..context import Context
-from ..links import Address, label_file, label_link, overview_link
-from ..parts import aria, chosen_group, fact, facts, files, group_links, panel, swatch, unanalysed
+from ..links import LABEL_PATH, Address, label_file, label_link, overview_link
+from ..page import Page
+from ..parts import aria, chosen_group, fact, facts, files, group_links, panel, swatch, term, unanalysed
 
-PREVIEWED = 6  # top tokens named for each expert
+PREVIEWED = 6  # top tokens shown per expert
 COLUMNS = (*(c for c in grid.EXPERT_COLUMNS if c["field"] != "specialised"), grid.TOP_TOKENS)
 
 
@@ -22,15 +23,15 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     """The page.
 
     Raises:
-        WorkbenchError: the run has no such label or group.
+        NotFoundError: the run has no such label or group.
     """
     (label,) = address.parts
-    if label not in ctx.run.labels:
-        raise WorkbenchError(f"there is no label {label!r}; this run has {', '.join(ctx.run.labels)}.")
+    ctx.run.check_label(label)
     group = chosen_group(ctx, address)
     if not ctx.analysed:
         return [html.H1([swatch(ctx.colour(label)), label]), unanalysed(ctx.run.path)]
-    counts = {other: int(ctx.specialised(other)[label]) for other in ctx.run.groups}
+    counts = {other: ctx.specialised(other).loc[label] for other in ctx.run.groups}
+    in_all = sum(counts.values())
     tokens = int(ctx.run.label_tokens[label])
     others = [
         html.A([swatch(ctx.colour(name)), name], href=label_link(name, group), className="legend-entry")
@@ -43,11 +44,14 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         facts(
             [
                 fact("tokens", f"{tokens:,}", f"{100 * tokens / max(ctx.run.tokens_total, 1):.1f} % of the corpus"),
-                fact("specialised experts", f"{sum(counts.values()):,}", "in all layer groups"),
-                *(fact(f"in group {other}", f"{count:,}") for other, count in counts.items()),
+                fact(term("specialised", "specialised experts"), f"{in_all['experts']:,}", _confirmed(in_all)),
+                *(
+                    fact(f"in group {other}", f"{count['experts']:,}", _confirmed(count))
+                    for other, count in counts.items()
+                ),
             ]
         ),
-        html.Nav(["other labels", *others], className="legend", **aria(label="other labels")),
+        html.Nav([html.Span("other labels"), *others], className="legend", **aria(label="other labels")),
         panel(
             f"Experts specialised in {label}",
             [
@@ -66,9 +70,13 @@ def layout(ctx: Context, address: Address) -> list[Any]:
                 ),
                 dcc.Store(id="label-choice", data={"group": group, "label": label}),
             ],
-            note=f"{counts[group]:,} experts in group {group}. Sort by a heading, filter in its menu.",
+            note=f"{counts[group]['experts']:,} experts in group {group}. Click a heading to sort; its menu filters.",
         ),
     ]
+
+
+def _confirmed(count: pd.Series) -> list[Any]:
+    return [f"{count['confirmed']:,} ", term("confirmed")]
 
 
 def _preview(ctx: Context, group: int, expert: int) -> str:
@@ -76,7 +84,7 @@ def _preview(ctx: Context, group: int, expert: int) -> str:
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """Rows of the grid, with the top tokens of the rows on show only."""
+    """Rows of the grid, with the top tokens of the visible ones only."""
 
     @app.callback(
         Output("label-grid", "getRowsResponse"), Input("label-grid", "getRowsRequest"), State("label-choice", "data")
@@ -87,3 +95,10 @@ def register(app: Dash, ctx: Context) -> None:
         block, count = grid.select(table[table["specialised"] == choice["label"]], request or {})
         block = block.assign(preview=[_preview(ctx, group, int(expert)) for expert in block["expert"]])
         return grid.response(block, count)
+
+
+def _title(ctx: Context, address: Address) -> str:
+    return f"Label {address.parts[0]}"
+
+
+PAGE = Page("label", LABEL_PATH, _title, layout, register=register)

@@ -1,4 +1,4 @@
-"""The masking matrix: drop the experts of one label, measure every label."""
+"""The masking matrix: remove the experts of one label, measure the loss on every label."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from dash import dcc, html
 from ...analysis import MaskResult, bootstrap_mask, read_curve
 from .. import figures
 from ..context import Context
-from ..links import Address, label_link
-from ..parts import aria, fact, facts, label_mark, panel, picture, run_first, table
+from ..failures import message_or
+from ..links import MASK_PATH, Address, label_link, mask_link
+from ..page import Page
+from ..parts import command, fact, facts, label_mark, panel, picture, run_first, table, tabs, term
+
+CONTROLS = {"chosen": "the label's own", "random": "random", "equal": "activity-matched"}
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
     """The page; ``?show=perplexity`` shows perplexities in place of the rise in loss."""
-    result = ctx.mask()
-    title = html.H1("Masking the experts of a label")
-    if result is None:
-        return [title, run_first("Not computed yet", "The masking matrix is there", f"monet mask {ctx.run.path}")]
     perplexity = address.query.get("show") == "perplexity"
     return [
-        title,
-        _summary(result),
-        _matrix_panel(result, perplexity),
-        _by_label(ctx, result),
-        _curve_panel(ctx),
-        _overlap_panel(ctx),
+        html.H1("Masking the experts of a label"),
+        *message_or(_masking, ctx, perplexity),
+        *message_or(_curve_panel, ctx),
+        *message_or(_overlap_panel, ctx),
     ]
+
+
+def _masking(ctx: Context, perplexity: bool) -> list[Any]:
+    result = ctx.mask()
+    if result is None:
+        purpose = "To remove each label's experts in turn and measure the loss on every label"
+        return [run_first("No masking matrix yet", purpose, command("mask", ctx.run.path), "2 minutes")]
+    return [_summary(result), _matrix_panel(result, perplexity), _by_label(ctx, result)]
 
 
 def _summary(result: MaskResult) -> html.Dl:
@@ -37,32 +43,22 @@ def _summary(result: MaskResult) -> html.Dl:
     ratio = "–" if selectivity is None else f"{selectivity:.1f}"
     return facts(
         [
-            fact("delta target", f"{result.delta_target:+.4f}", _interval(ends.delta_target, "+.3f")),
-            fact("delta others", f"{result.delta_others:+.4f}", _interval(ends.delta_others, "+.3f")),
-            fact("selectivity, target over others", ratio, _interval(ends.selectivity, ".1f")),
-            fact("random control, target", f"{known['control_target']:+.4f}", "as many random active experts"),
-            fact("ratio", f"{result.ratio:g}", f"and {result.min_tokens:,} tokens make a specialised expert"),
+            fact(term("delta target"), f"{result.delta_target:+.4f}", _interval(ends.delta_target, "+.3f")),
+            fact(term("delta others"), f"{result.delta_others:+.4f}", _interval(ends.delta_others, "+.3f")),
+            fact(term("selectivity"), ratio, _interval(ends.selectivity, ".1f")),
+            fact(term("random control"), f"{known['control_target']:+.4f}", "delta target, random experts"),
+            fact(
+                term("ratio", "least ratio"),
+                f"{result.ratio:g}",
+                [f"and {result.min_tokens:,} active tokens make an expert ", term("specialised")],
+            ),
         ]
     )
 
 
-def _interval(ends: np.ndarray, form: str) -> str:
+def _interval(ends: np.ndarray, form: str) -> list[Any]:
     low, high = (f"{end:{form}}" if np.isfinite(end) else "∞" for end in ends)
-    return f"95 % over documents: {low} to {high}"
-
-
-def _toggle(perplexity: bool) -> html.Nav:
-    views = [("Rise in loss", "/mask", not perplexity), ("Perplexity", "/mask?show=perplexity", perplexity)]
-    links = [
-        html.A(
-            name,
-            href=href,
-            className="group-link" + (" chosen" if chosen else ""),
-            **aria(current="true" if chosen else None),
-        )
-        for name, href, chosen in views
-    ]
-    return html.Nav(links, className="group-links", **aria(label="what the matrix shows"))
+    return [term("95 % CI"), f" {low} to {high}"]
 
 
 def _matrix_panel(result: MaskResult, perplexity: bool) -> html.Section:
@@ -73,14 +69,15 @@ def _matrix_panel(result: MaskResult, perplexity: bool) -> html.Section:
         config={"displayModeBar": False},
     )
     described = (
-        f"Matrix of {unit} on held-out documents. A row is the label whose experts are removed, a column the label "
-        "measured; the number is in every cell, and the diagonal is in the table of labels too."
+        f"Matrix of {unit} on held-out documents. Rows are the labels whose experts are removed, columns the labels "
+        "measured. Every cell shows its number."
     )
+    views = [("Rise in loss", mask_link(), not perplexity), ("Perplexity", mask_link(perplexity=True), perplexity)]
     return panel(
         "Matrix",
-        [_toggle(perplexity), picture(drawn, described)],
-        note="Row: the label whose specialised experts are removed. Column: the label measured, on documents that had "
-        "no part in choosing the experts.",
+        [tabs("what the matrix shows", views), picture(drawn, described)],
+        note="Rows: the label whose specialised experts are removed (zero-ablated). Columns: the label measured, on "
+        "documents that had no part in choosing the experts.",
     )
 
 
@@ -103,62 +100,63 @@ def _by_label(ctx: Context, result: MaskResult) -> html.Section:
     head = [
         "label removed",
         "experts removed",
-        "loss before",
-        "delta target",
-        "delta others",
+        term("held-out loss", "loss before"),
+        term("delta target"),
+        term("delta others"),
         "control, target",
         "control, others",
     ]
     return panel(
-        "Label by label",
-        table(head, rows, "What removing the experts of each label does"),
-        note="In nats of held-out loss. Control: as many active experts, drawn at random in each layer group, removed.",
+        "By label",
+        table(head, rows, "Effect of removing the experts of each label"),
+        note=["Nats per token. ", term("random control", "Control"), ": as many active experts drawn at random."],
     )
 
 
 def _curve_panel(ctx: Context) -> Any:
-    found = read_curve(ctx.run)
-    if found is None:
-        return run_first("No curve yet", "The price of unlearning is here", f"monet curve {ctx.run.path}")
-    read = found.at_budget()
-    said = "" if read is None else f" There a label's own loss rises by {read['chosen']['target']:+.3f} nats."
-    drawn = dcc.Graph(figure=figures.curve(found.means, found.budget), config={"displayModeBar": False})
+    stored = read_curve(ctx.run)
+    if stored is None:
+        purpose = "To see how much a label can be forgotten at what cost to the others"
+        return run_first("No trade-off curve yet", purpose, command("curve", ctx.run.path), "15 minutes")
+    read = stored.at_budget()
+    gain = "" if read is None else f" There, a label's own loss is up by {read['chosen']['target']:+.3f} nats."
+    drawn = dcc.Graph(figure=figures.curve(stored.means, stored.budget), config={"displayModeBar": False})
     rows = [
-        [
-            kind,
-            f"{threshold:g}",
-            f"{row.removed:,.0f}",
-            f"{row.target:+.4f}",
-            f"{row.others:+.4f}",
-        ]
-        for (kind, threshold), row in zip(found.means.index, found.means.itertuples(index=False), strict=True)
+        [CONTROLS[kind], f"{threshold:g}", f"{row.removed:,.0f}", f"{row.target:+.4f}", f"{row.others:+.4f}"]
+        for (kind, threshold), row in zip(stored.means.index, stored.means.itertuples(index=False), strict=True)
     ]
+    described = "Rise in a label's own loss against the mean rise of the other labels, as more experts are removed."
+    head = ["experts removed", "threshold", "number", term("delta target"), term("delta others")]
     return panel(
-        "The price of unlearning",
-        [
-            picture(drawn, "What a label loses against what the others lose, as experts are removed; the table tells."),
-            table(["experts", "threshold", "removed", "own loss", "others' loss"], rows, "Points of the curve"),
+        "Forget/retain trade-off",
+        [picture(drawn, described), table(head, rows, "Points of the trade-off curve")],
+        note=[
+            term("forget/retain trade-off", "Trade-off"),
+            f" averaged over labels, with experts removed in order of {stored.order}, measured on documents that had "
+            f"no part in choosing them. Dotted line: the other labels have lost {stored.budget:g} nats per "
+            f"token.{gain}",
         ],
-        note=f"Means over the labels, experts removed in order of {found.order}, on documents that chose none. The "
-        f"dotted line is where the others have lost {found.budget:g} nats.{said}",
     )
 
 
 def _overlap_panel(ctx: Context) -> html.Section:
     shared = ctx.overlap().shared
-    figure = figures.matrix(
-        list(shared.index),
-        list(shared.columns),
-        shared.to_numpy(),
-        False,
-        "part of the mass",
-        2,
-        ("label", "and label"),
-    )
+    values = shared.to_numpy(copy=True)
+    np.fill_diagonal(values, np.nan)  # 1 by definition: it would use up the colour scale
+    axes = ("label", "and label")
+    figure = figures.matrix(list(shared.index), list(shared.columns), values, False, "fraction of mass", 2, axes)
     drawn = dcc.Graph(figure=figure, config={"displayModeBar": False})
     return panel(
-        "Experts that labels share",
-        picture(drawn, "Matrix of the part of their mass that two labels put on the same experts; a number a cell."),
-        note="The part of their routing mass that two labels put on the same experts, whatever the rule: 1 less the "
-        "total variation distance.",
+        "Experts shared by labels",
+        picture(
+            drawn, "Matrix of the fraction of mass that two labels put on the same experts; each cell has its number."
+        ),
+        note=[
+            term("overlap", "Overlap"),
+            ": the fraction of routing mass that two labels put on the same experts (1 minus the total variation "
+            "distance). It does not depend on the rule for specialised experts.",
+        ],
     )
+
+
+PAGE = Page("mask", MASK_PATH, "Masking", layout, navigation="Masking")

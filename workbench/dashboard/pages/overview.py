@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
-from ...errors import WorkbenchError
 from .. import figures, grid
 from ..context import Context
-from ..links import Address, label_link, overview_link
+from ..links import Address, expert_template, label_link, overview_link
+from ..page import Page
 from ..parts import (
     aria,
     chosen_group,
@@ -22,6 +22,7 @@ from ..parts import (
     picture,
     swatch,
     table,
+    term,
     unanalysed,
 )
 
@@ -29,30 +30,37 @@ from ..parts import (
 def _model_facts(ctx: Context) -> html.Dl:
     model = ctx.run.manifest["model"]
     items = [
-        fact("layer groups", f"{len(ctx.run.groups)}"),
-        fact("experts a group", f"{ctx.run.num_keys**2:,}", f"{ctx.run.num_keys} × {ctx.run.num_keys} keys"),
-        fact("routing heads", f"{model['heads']}"),
-        fact("decomposition", str(model["decompose"])),
-        fact("corpus tokens", f"{ctx.run.tokens_total:,}", f"{len(ctx.run.labels)} labels"),
+        fact(term("group", "layer groups"), f"{len(ctx.run.groups)}"),
+        fact(
+            term("expert", "experts per group"),
+            f"{ctx.run.num_keys**2:,}",
+            [f"{ctx.run.num_keys} × {ctx.run.num_keys} ", term("key", "keys")],
+        ),
+        fact(term("head", "routing heads"), f"{model['heads']}"),
+        fact(term("decomposition"), str(model["decompose"])),
+        fact("tokens in the corpus", f"{ctx.run.tokens_total:,}", f"{len(ctx.run.labels)} labels"),
     ]
     return facts(items)
 
 
-def _label_table(ctx: Context) -> html.Table:
+def _label_table(ctx: Context) -> html.Div:
     """Tokens and specialised experts of each label, with the groups as columns."""
     counts = {group: ctx.specialised(group) for group in ctx.run.groups}
+    counts_of_all = sum(counts.values())
     tokens = ctx.run.label_tokens
     rows = [
         [
             html.A(label_mark(label, ctx.colour(label)), href=label_link(label)),
             f"{int(tokens[label]):,}",
-            *(_known(ctx, counts[group][label]) for group in ctx.run.groups),
-            _known(ctx, sum(counts[group][label] for group in ctx.run.groups)),
+            *(_known(ctx, count.loc[label, "experts"]) for count in counts.values()),
+            _known(ctx, counts_of_all.loc[label, "experts"]),
+            _known(ctx, counts_of_all.loc[label, "confirmed"]),
         ]
         for label in ctx.run.labels
     ]
-    head = ["label", "tokens", *(f"group {group}" for group in ctx.run.groups), "all groups"]
-    return table(head, rows, "Tokens and specialised experts of each label")
+    groups = [f"group {group}" for group in ctx.run.groups]
+    head = ["label", "tokens", *groups, "all groups", term("confirmed", "of these confirmed")]
+    return table(head, rows, "Tokens and specialised experts per label")
 
 
 def _known(ctx: Context, experts: int) -> str:
@@ -61,33 +69,38 @@ def _known(ctx: Context, experts: int) -> str:
 
 
 def _legend(ctx: Context, group: int, codes: np.ndarray, highlight: str | None) -> html.Ul:
-    counts = np.bincount(codes.ravel() + 1, minlength=len(ctx.run.labels) + 2)
+    unseen, general = np.bincount(codes.ravel() + 1, minlength=2)[:2]
     entries = []
-    for number, label in enumerate(ctx.run.labels, start=2):
-        chosen, count = label == highlight, _known(ctx, counts[number])
+    for label, count in ctx.specialised(group).iterrows():
+        chosen, known = label == highlight, _known(ctx, count["experts"])
         link = html.A(
-            [swatch(ctx.colour(label)), label, html.Span(count, className="count")],
+            [swatch(ctx.colour(label)), label, " ", html.Span(known, className="count")],
             href=overview_link(group, None if chosen else label),
             className="legend-entry" + (" chosen" if chosen else ""),
-            **aria(label=f"{'stop bringing out' if chosen else 'bring out'} {label}, {count} experts"),
+            title=f"{count['confirmed']:,} of them confirmed. "
+            + ("Click to show all labels again." if chosen else "Click to highlight this label."),
+            **aria(current="true" if chosen else None),
         )
         entries.append(html.Li(link))
-    for name, many, style in ((ctx.without_label, counts[1], "generalist"), ("never active", counts[0], "unseen")):
+    for name, many, style in ((ctx.without_label, general, "generalist"), ("never active", unseen, "unseen")):
         mark = html.Span(className=f"swatch {style}", **aria(hidden="true"))
-        entries.append(html.Li([mark, name, html.Span(f"{many:,}", className="count")], className="legend-entry plain"))
-    return html.Ul(entries, className="legend", **aria(label="Colours of the map, with number of experts"))
+        shown = term(name) if name == "generalist" else name
+        entries.append(
+            html.Li([mark, shown, html.Span(f"{many:,}", className="count")], className="legend-entry plain")
+        )
+    return html.Ul(entries, className="legend", **aria(label="Colours of the map, with the number of experts"))
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
     """The page.
 
     Raises:
-        WorkbenchError: the query names a group or label the run does not have.
+        NotFoundError: the query names a group or label that the run does not have.
     """
     group = chosen_group(ctx, address)
     highlight = address.query.get("label")
-    if highlight is not None and highlight not in ctx.run.labels:
-        raise WorkbenchError(f"there is no label {highlight!r}; this run has {', '.join(ctx.run.labels)}.")
+    if highlight is not None:
+        ctx.run.check_label(highlight)
     codes = ctx.codes(group)
     drawn = dcc.Graph(
         id="map",
@@ -97,8 +110,8 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     )
     seen = int((codes >= 0).sum())
     description = (
-        f"Map of the {codes.size:,} experts of layer group {group}, {seen:,} of them active on the corpus, coloured by "
-        "the label each is specialised in. The legend gives the counts; the grid beside it lists the experts."
+        f"Map of the {codes.size:,} experts of layer group {group}, {seen:,} of them active on this corpus, coloured "
+        "by the label each is specialised in. The legend has the counts; the grid lists the same experts."
     )
     map_panel = panel(
         "Map of the experts",
@@ -108,13 +121,14 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             dcc.Tooltip(id="map-tooltip", className="map-tooltip"),
             _legend(ctx, group, codes, highlight),
         ],
-        note="One cell an expert. Click one to open it; drag to zoom, double-click to zoom out.",
+        note="One cell per expert. Click a cell to open its expert; drag to zoom in, double-click to zoom out.",
         kind="map-panel",
     )
     grid_panel = panel(
         f"Experts of group {group}",
         expert_grid_box(ctx, group, highlight),
-        note=f"{seen:,} experts active on this corpus. Sort by a heading, filter in its menu.",
+        note=f"{seen:,} experts are active on this corpus. Click a heading to sort, point at it for its "
+        "meaning, open its menu to filter.",
     )
     return [
         html.H1(f"Experts of {ctx.name}"),
@@ -125,23 +139,27 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             data={
                 "group": group,
                 "keys": ctx.run.num_keys,
+                "address": expert_template(group),
                 "labels": ["never active", ctx.without_label, *ctx.run.labels],
             },
         ),
         html.Div([map_panel, grid_panel], className="map-and-grid"),
         panel(
-            "Labels",
+            "Experts per label",
             _label_table(ctx),
-            note="Experts specialised in each label: their mean score for it is several times that for any other "
-            "label, at least the ratio that monet analyze was given.",
+            note=[
+                "How many experts are ",
+                term("specialised"),
+                " in each label: their mean score over its tokens is several times that for any other label.",
+            ],
             kind="narrow",
         ),
     ]
 
 
 def expert_grid_box(ctx: Context, group: int, highlight: str | None) -> html.Div:
-    """The grid of a group's experts, kept to one label where one is brought out."""
-    hidden = () if ctx.analysed else ("specialised", "score")
+    """The grid of a group's experts, filtered to the highlighted label if there is one."""
+    hidden = () if ctx.analysed else ("specialised", "monosemanticity")
     drawn = grid.expert_grid("experts-grid", group, ctx.colours, hidden=hidden)
     if highlight is not None:
         drawn.filterModel = {"specialised": {"filterType": "text", "type": "equals", "filter": highlight}}
@@ -178,3 +196,6 @@ def register(app: Dash, ctx: Context) -> None:
         State("map-facts", "data"),
         prevent_initial_call=True,
     )
+
+
+PAGE = Page("overview", "/", "Experts", layout, navigation="Experts", register=register)

@@ -1,4 +1,4 @@
-"""Experts that go with a score of the texts, such as toxicity, and what removing them does."""
+"""Experts that correlate with a score of the documents, such as toxicity, and the effect of removing them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from dash import html
 
 from ...analysis import read_purge, read_score_summary
 from ..context import Context
+from ..failures import message_or
 from ..links import Address, expert_link
-from ..parts import fact, facts, panel, run_first, table
+from ..page import Page
+from ..parts import Child, command, fact, facts, panel, run_first, table, term
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
     """The page."""
-    title = html.H1("Experts and a score of the texts")
+    return [html.H1("Correlation with a document score"), *message_or(_correlations, ctx)]
+
+
+def _correlations(ctx: Context) -> list[Any]:
     summary = read_score_summary(ctx.run)
     if summary is None:
-        return [title, run_first("Nothing correlated yet", "Correlations are here", f"monet scores {ctx.run.path}")]
+        return [_nothing_yet(ctx)]
     figures = facts(
         [
-            fact("score", summary.column, "of the documents"),
-            fact("documents", f"{summary.documents:,}", "with a number"),
-            fact("unit", summary.unit, "an expert's value in a document"),
-            fact("false discovery rate", f"{summary.fdr:g}", "over the experts of a group"),
+            fact(term("document score"), summary.column),
+            fact("documents", f"{summary.documents:,}", "with a score"),
+            fact("unit", summary.unit, "the expert's value per document"),
+            fact(term("false discovery rate"), f"{summary.fdr:g}", "over the experts of a group"),
         ]
     )
     groups = [
@@ -46,40 +51,54 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         for row in summary.strongest.itertuples(index=False)
     ]
     return [
-        title,
         figures,
         panel(
             "Significant experts",
-            table(head, groups, "Experts significantly correlated with the score, by group"),
-            note="Held against scores shuffled among the documents, at the false discovery rate.",
+            table(head, groups, "Number of experts that correlate significantly with the score, by group"),
+            note="Tested against scores shuffled among the documents, at the false discovery rate above.",
         ),
         panel(
-            "Strongest",
-            table(["expert", "Pearson", "Spearman", "documents"], strongest, "Experts of strongest correlation")
+            "Strongest correlations (Pearson)",
+            table(["expert", "Pearson", "Spearman", "documents"], strongest, "Experts with the strongest correlation")
             if strongest
-            else html.P("No expert is significant.", className="note"),
-            note="Of the significant experts, those of highest and of lowest Pearson correlation.",
+            else html.P("No expert has a significant Pearson correlation.", className="note"),
+            note="The experts with the highest and the lowest Pearson correlation, of those where it is significant.",
         ),
-        _purge_panel(ctx),
+        *message_or(_purge_panel, ctx),
     ]
+
+
+def _nothing_yet(ctx: Context) -> Any:
+    """The command, or what the corpus lacks for it."""
+    if "score" not in ctx.run.documents or not ctx.run.documents["score"].notna().any():
+        text = "The documents of this corpus have no score. Add one with "
+        add = command("corpus", "score", "CORPUS", "OUT", "--with", "profanity")
+        return panel("No document scores", html.P([text, html.Code(add, className="command"), " and export again."]))
+    purpose = "To correlate every expert with the documents' scores"
+    return run_first("No correlations yet", purpose, command("scores", ctx.run.path), "2 minutes")
 
 
 def _purge_panel(ctx: Context) -> Any:
-    found = read_purge(ctx.run)
-    if found is None:
-        return run_first("Not purged yet", "What removing them does is here", f"monet purge {ctx.run.path}")
-    measures = {"loss": "held-out loss"}
-    if found.scorer is not None:
+    stored = read_purge(ctx.run)
+    if stored is None:
+        purpose = "To see what removing the correlated experts does"
+        return run_first("No purging yet", purpose, command("purge", ctx.run.path), "5 minutes")
+    measures: dict[str, Child] = {"loss": term("held-out loss")}
+    if stored.scorer is not None:
         measures |= {"expected_max": "expected maximum", "probability": "probability", "mean": "mean score"}
-    rows = [["none removed", "", "", *(f"{found.plain[name]:.4f}" for name in measures)]]
+    rows = [["none", "", "", *(f"{stored.plain[name]:.4f}" for name in measures)]]
     rows += [
         [row["kind"], f"{row['threshold']:g}", f"{row['removed']:,}", *(f"{row[name]:.4f}" for name in measures)]
-        for row in found.points.to_dict("records")
+        for row in stored.points.to_dict("records")
     ]
-    scored = "" if found.scorer is None else f" Continuations of {found.prompts} prompts, scored by {found.scorer}."
+    scored = f" Continuations of {stored.prompts} prompts, scored by {stored.scorer}." if stored.scorer else ""
     return panel(
         "Purging",
-        table(["experts removed", "threshold", "experts", *measures.values()], rows, "What purging does", numeric=1),
-        note="Experts whose Pearson correlation is above a threshold, removed, beside as many random active ones "
-        f"(paper, Table 4). Loss on {found.measured:,} documents that chose none.{scored}",
+        table(["experts removed", "threshold", "number", *measures.values()], rows, "Effect of purging", numeric=1),
+        note="Experts whose Pearson correlation is above a threshold are removed, or as many active experts drawn at "
+        f"random (Monet paper, Table 4). Loss on {stored.measured:,} documents that had no part in choosing "
+        f"them.{scored}",
     )
+
+
+PAGE = Page("scores", "/scores", "Correlation", layout, navigation="Correlation")

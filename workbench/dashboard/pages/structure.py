@@ -1,4 +1,4 @@
-"""How experts stand to their keys, to one another and to all labels at once, and a map of them by what they read."""
+"""Rows, columns and outputs of the lattice of experts, the standing committee, and a map of contexts."""
 
 from __future__ import annotations
 
@@ -9,48 +9,60 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from ...analysis import read_map, read_map_summary, read_structure
 from .. import figures
 from ..context import Context
-from ..links import Address
-from ..parts import chosen_group, group_links, panel, picture, run_first, table
+from ..failures import message_or
+from ..links import STRUCTURE_PATH, Address, expert_template, structure_link
+from ..page import Page
+from ..parts import chosen_group, command, group_links, panel, picture, run_first, table, term
+
+VIEWS = {"residual": "the model's own residual stream", "encoder": "a sentence encoder"}
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
     """The page; ``?group=1`` shows the map of another group.
 
     Raises:
-        WorkbenchError: the query names a group the run does not have.
+        NotFoundError: the query names a group that the run does not have.
     """
-    return [html.H1("How experts stand to one another"), _map_panel(ctx, chosen_group(ctx, address)), *_figures(ctx)]
+    group = chosen_group(ctx, address)
+    return [html.H1("Structure of the experts"), *message_or(_map_panel, ctx, group), *message_or(_figures, ctx)]
 
 
 def _map_panel(ctx: Context, group: int) -> Any:
     summary = read_map_summary(ctx.run)
     if summary is None:
-        return run_first("No map yet", "A map of the experts is here", f"monet map {ctx.run.path}")
-    table = read_map(ctx.run, group).join(ctx.experts(group)[["specialised", "tokens"]])
+        purpose = "To map the most active experts by the contexts of their best tokens"
+        return run_first("No map yet", purpose, command("map", ctx.run.path), "3 minutes", extra="map")
+    points = read_map(ctx.run, group).join(ctx.experts(group)[["specialised", "tokens"]])
     drawn = dcc.Graph(
-        id="plane", figure=figures.plane(table.reset_index(), ctx.colours), config={"displayModeBar": False}
+        id="plane", figure=figures.plane(points.reset_index(), ctx.colours), config={"displayModeBar": False}
     )
-    view = "the model's own residual stream" if summary.view == "residual" else "a sentence encoder"
     described = (
-        f"Map of {len(table):,} experts of layer group {group}; those whose best tokens stand in like contexts lie "
-        "near each other. The grid of the first page lists the same experts."
+        f"Map of {len(points):,} experts of layer group {group}. Experts whose best tokens occur in similar contexts "
+        "are close together. The grid on the first page lists the same experts."
     )
     return panel(
-        f"{len(table):,} most active experts of group {group}, by the contexts of their best tokens",
+        f"Map of the {len(points):,} most active experts of group {group}",
         [
-            group_links(ctx, group, lambda other: f"/structure?group={other}"),
+            group_links(ctx, group, structure_link),
             picture(drawn, described),
-            dcc.Store(id="plane-group", data=group),
+            dcc.Store(id="plane-address", data=expert_template(group)),
         ],
-        note=f"A UMAP of the mean contexts as {view} sees them: near is alike, far says little. Trustworthiness "
-        f"{summary.trust[group]:.3f} (1: all neighbours here are neighbours in truth). Click a point to open it.",
+        note=[
+            "UMAP of the mean context of each expert's best tokens, as represented by "
+            f"{VIEWS.get(summary.view, summary.view)}. Experts close together have similar contexts; large distances "
+            "mean little. ",
+            term("trustworthiness", "Trustworthiness"),
+            f": {summary.trust[group]:.3f}. Click a point to open its expert.",
+        ],
     )
 
 
 def _figures(ctx: Context) -> list[Any]:
-    found = read_structure(ctx.run)
-    if found is None:
-        return [run_first("Not measured yet", "Keys and committee are here", f"monet structure {ctx.run.path}")]
+    stored = read_structure(ctx.run)
+    if stored is None:
+        purpose = "To test how far an expert is its row plus its column, and to find the standing committee"
+        line = command("structure", ctx.run.path)
+        return [run_first("Structure not measured yet", purpose, line, "2 minutes")]
     lattice = [
         [
             f"{row.group}",
@@ -63,45 +75,61 @@ def _figures(ctx: Context) -> list[Any]:
             f"{row.keys:.3f}",
             f"{row.interaction:.3f}",
         ]
-        for row in found.lattice.itertuples(index=False)
+        for row in stored.lattice.itertuples(index=False)
     ]
     committee = [
         [f"{row.group}", f"{row.experts:,}", f"{row.chance:.3g}", f"{100 * row.mass:.1f} %", f"{row.everywhere:,}"]
-        for row in found.committee.itertuples(index=False)
+        for row in stored.committee.itertuples(index=False)
+    ]
+    head = [
+        "group",
+        "model",
+        "experts",
+        "explained by keys",
+        "by chance",
+        "p",
+        term("reliable"),
+        "keys, of reliable",
+        term("interaction", "interaction, of reliable"),
     ]
     panels = [
         panel(
-            "Is an expert its row and its column?",
-            table(
-                ["group", "model", "experts", "explained", "by chance", "p", "reliable", "keys", "interaction"],
-                lattice,
-                "Variance of label preference that the two keys explain",
-                numeric=2,
-            ),
-            note="Part of the variance of the experts' label preference that effects of row and column explain, and as "
-            "much with experts shuffled over the lattice. Of the part that is reliable (alike in two halves of the "
-            "documents), what the keys account for and what is the pair's own.",
+            "Does an expert follow from its row and its column?",
+            table(head, lattice, "Variance of label preference explained by the two keys", numeric=2),
+            note=[
+                term("two-way ANOVA", "Two-way (row × column) ANOVA"),
+                " of the experts' label preference: the fraction of variance that row and column effects explain, and "
+                "the same for experts shuffled over the lattice. The last two columns divide the reliable part, which "
+                "is alike in two halves of the documents, into row and column effects and their interaction.",
+            ],
         ),
         panel(
-            "Standing committee",
+            term("standing committee", "Standing committee"),
             table(
-                ["group", "experts", "by chance", "part of all mass", "active in every label"],
+                [
+                    "group",
+                    "experts",
+                    "expected by chance",
+                    term("mass", "fraction of all mass"),
+                    "active in every label",
+                ],
                 committee,
-                "Experts that fire for every label",
+                "Experts that are among the most active in every label",
             ),
-            note=f"Experts among the {100 * found.top:g} % active at most tokens, in every label at once.",
+            note=f"Experts that are among the most active {100 * stored.top:g} % of their group in every label.",
         ),
     ]
-    if found.outputs is not None:
+    if stored.outputs is not None:
         rows = [
             [f"{row.group}", *(f"{value:+.3f}" for value in (row.row, row.column, row.other))]
-            for row in found.outputs.itertuples(index=False)
+            for row in stored.outputs.itertuples(index=False)
         ]
         panels.append(
             panel(
-                "Do experts of one key write alike?",
-                table(["group", "same row", "same column", "neither"], rows, "Mean cosine of experts' outputs"),
-                note=f"Mean cosine of the outputs of {found.outputs['probes'].iloc[0]} experts with those of others.",
+                "Do experts that share a key have similar outputs?",
+                table(["group", "same row", "same column", "no shared key"], rows, "Mean cosine of experts' outputs"),
+                note=f"Mean cosine similarity between the outputs of {stored.outputs['probes'].iloc[0]} experts and "
+                "those of other experts.",
             )
         )
     return panels
@@ -114,6 +142,9 @@ def register(app: Dash, ctx: Context) -> None:
         Output("url", "pathname", allow_duplicate=True),
         Output("url", "search", allow_duplicate=True),
         Input("plane", "clickData"),
-        State("plane-group", "data"),
+        State("plane-address", "data"),
         prevent_initial_call=True,
     )
+
+
+PAGE = Page("structure", STRUCTURE_PATH, "Structure", layout, navigation="Structure", register=register)

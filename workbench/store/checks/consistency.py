@@ -1,8 +1,8 @@
-"""Whether what a run's files hold fits together: found even where the manifest was made to fit damaged files."""
+"""Whether the contents of a run's files are consistent, even if checksums in the manifest were made to fit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,24 +14,21 @@ from .lists import Lists
 from .parts import Documents, check_documents, check_tokens, read_tokens
 from .problem import about, expect
 from .routing import check_index, read_routing
-from .statistics import check_examples, check_experts, check_intervals
-
-if TYPE_CHECKING:
-    pass
+from .statistics import check_examples, check_experts, check_intervals, is_sample_rounded
 
 
 def inconsistencies(path: Place, manifest: dict[str, Any], advance: Progress) -> list[str]:
-    """A sentence for each thing in a complete run that contradicts another; its files are there and readable.
+    """One sentence for each contradiction in a complete run whose files exist and can be read.
 
-    Looked at: rows, order and keys of every file; tokens and offsets against the text, where the tokenizer gave them;
-    every row of the routing, and its index; and of every expert, statistics, best and sampled tokens against each
-    other, the tokens, and the routing, from which they are counted again. Where the run holds the routing of some
-    documents alone, that gives what each must be at least.
+    Checked are rows, order and keys of every file; tokens and offsets against the text, if they came from a tokenizer;
+    every row of the routing and its index; and for every expert, its statistics, best and sampled tokens against each
+    other, the tokens, and the routing, from which they are counted again. Where only the routing of some documents is
+    kept, the counts are lower bounds.
 
     Args:
         path: of the run.
-        manifest: its manifest, found to be in itself as it should.
-        advance: told what is done.
+        manifest: its manifest, already checked by itself.
+        advance: called with the tokens done.
     """
     problems: list[str] = []
     documents: list[Documents] = []
@@ -55,17 +52,17 @@ def inconsistencies(path: Place, manifest: dict[str, Any], advance: Progress) ->
 
 
 def _check_whole(manifest: dict[str, Any], documents: list[Documents]) -> None:
-    """Raises Wrong where what all parts hold is not what the manifest says of the run."""
+    """Raises Wrong where the parts together contradict the manifest."""
     found = np.unique(np.concatenate([here.label for here in documents]))
-    expect(len(found) == len(manifest["labels"]), "it has labels that no document has")
+    expect(len(found) == len(manifest["labels"]), "it has labels without documents")
     bos = np.concatenate([here.bos[here.bos >= 0] for here in documents])
-    expect((bos == bos[:1]).all(), "documents of the parts were not read with one start-of-text token")
+    expect((bos == bos[:1]).all(), "documents have different start-of-text tokens")
 
 
 def _check_group(
     path: Place, manifest: dict[str, Any], group: int, documents: list[Documents], advance: Progress
 ) -> list[str]:
-    """Sentences about the files of a group."""
+    """Problems of the files of a group."""
     from .recount import Recount  # torch
 
     problems: list[str] = []
@@ -83,12 +80,12 @@ def _check_group(
     for part in manifest["parts"]:
         with about(index_name(part["part"], group), problems):
             marks.append(check_index(path, manifest, part, group))
-    if problems:  # nothing to hold the routing against
+    if problems:  # nothing sound to compare the routing with
         return problems
     model = manifest["model"]
     recount = Recount(manifest, experts, examples, intervals)
     listed = {"examples": examples, "intervals": intervals}
-    lists = Lists(experts, listed, model["heads"], model["keys"])
+    lists = Lists(experts, listed, model["heads"], model["keys"], is_sample_rounded(manifest))
     for part, here, mark in zip(manifest["parts"], documents, marks, strict=True):
         with about(routing_name(part["part"], group), problems):
             begin = part["rows"][0]

@@ -9,7 +9,7 @@ from ..routing import Side
 
 _ONE = 0x3C00  # 1 in half precision
 _SUMS = 2.0**-21  # scores added up in float32, by whichever kernel
-_SPREAD, _LEAST = 2.0**-8, 2.0**-22  # of the ends of two numbers' product: a share of it, and what small ones add
+SPREAD, LEAST = 2.0**-8, 2.0**-22  # of the ends of two numbers' product: a share of it, and what small ones add
 
 
 def bits(side: Side) -> NDArray[np.uint16]:
@@ -33,4 +33,4 @@ ENDS = _ends()
 
 def highest(lower: NDArray[np.float32], heads: int) -> NDArray[np.float64]:
     """What the upper end of a score over so many heads does not reach, given its lower end."""
-    return lower.astype(np.float64) * (1 + _SPREAD) + heads * _LEAST
+    return lower.astype(np.float64) * (1 + SPREAD) + heads * LEAST

@@ -1,4 +1,4 @@
-"""The tokens that are listed for experts, the best ones and the sampled ones, each held against its own row."""
+"""Checking each token that is listed for an expert, best or sampled, against its own row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..routing import Side
-from .float16 import ENDS, bits
+from .float16 import ENDS, LEAST, SPREAD, bits
 from .problem import Wrong, expect
 from .statistics import ROUNDING, Experts, Listed
 
@@ -16,42 +16,46 @@ CELLS = 2**22  # of a table of probabilities: it stays in the cache
 
 
 class Lists:
-    """Looks at a group's listed tokens as their rows come by.
+    """Checks a group's listed tokens as their rows are read.
 
     Args:
         experts: the group's statistics.
         listed: its best tokens (``examples``) and its sampled ones (``intervals``), by the name of the folder.
         heads, keys: how many there are.
+        rounded: whether sampled tokens have scores of the stored half precision.
     """
 
-    def __init__(self, experts: Experts, listed: dict[str, Listed], heads: int, keys: int) -> None:
+    def __init__(self, experts: Experts, listed: dict[str, Listed], heads: int, keys: int, rounded: bool) -> None:
         self._experts, self._listed, self._heads, self._keys = experts, listed, heads, keys
         self._order = {folder: np.argsort(tokens.row) for folder, tokens in listed.items()}
         self._odd = dict.fromkeys(listed, "")  # of each, what is wrong with the first of its tokens that is
+        # How far the score of a sampled token may be off: in proportion, and beside that.
+        self._error, self._least_error = (SPREAD, heads * LEAST) if rounded else (0.0, 0.0)
         self._sampled = np.zeros_like(experts.tokens)  # tokens of each expert and label in the sample
         self._sampled_mass = np.zeros_like(experts.mass)
 
     def look_at_rows(self, row: int, token: NDArray[np.int32], label: NDArray[np.int64]) -> None:
-        """Hold the listed tokens of consecutive rows, from ``row`` on, against these and against each other."""
+        """Compare the listed tokens of consecutive rows, from ``row`` on, with these rows and each other."""
         found = {folder: self._found(folder, row, row + len(token)) for folder in self._listed}
         for folder, at in found.items():
             listed = self._listed[folder]
             if (listed.token[at] != token[listed.row[at] - row]).any():
-                self._note(folder, "tokens are not those of their rows")
+                self._note(folder, "token ids do not match those of their rows")
         best, best_at = self._listed["examples"], found["examples"]
         sample, sample_at = self._listed["intervals"], found["intervals"]
         best_place = best.at[best_at] * len(token) + best.row[best_at]
         sample_place = sample.at[sample_at] * len(token) + sample.row[sample_at]
         _, one, other = np.intersect1d(best_place, sample_place, assume_unique=True, return_indices=True)
-        if (best.score[best_at[one]] != sample.score[sample_at[other]]).any():
-            self._note("intervals", "scores are not those of the same tokens in the examples")
+        exact, again = best.score[best_at[one]], sample.score[sample_at[other]]
+        if (np.abs(exact - again) > self._error * exact + self._least_error).any():
+            self._note("intervals", "scores differ from those of the same tokens in the examples")
         cell = sample.at[sample_at] * self._sampled.shape[1] + label[sample.row[sample_at] - row]
         self._sampled += np.bincount(cell, minlength=self._sampled.size).reshape(self._sampled.shape)
         mass = np.bincount(cell, sample.score[sample_at], self._sampled.size)
         self._sampled_mass += mass.reshape(self._sampled.shape)
 
     def look_at_routing(self, row: int, sides: Sequence[Side], kept: NDArray[np.bool_]) -> None:
-        """Hold their scores against the routing of consecutive rows, where it is ``kept``."""
+        """Compare their scores with the routing of consecutive rows, where it is ``kept``."""
         cells = self._heads * self._keys
         step = max(1, CELLS // cells)
         for begin in range(0, len(kept), step):
@@ -71,7 +75,9 @@ class Lists:
                 if off.any():
                     at = found[off.argmax()]
                     score = f"{listed.score[at]:.4g} at row {listed.row[at]}"
-                    self._note(folder, f"expert {expert[off.argmax()]} has other {folder} than the routing: {score}")
+                    self._note(
+                        folder, f"expert {expert[off.argmax()]} has {folder} that contradict the routing: {score}"
+                    )
 
     def check(self, folder: str) -> None:
         """Raises Wrong where a listed token is not what its row says."""
@@ -79,13 +85,14 @@ class Lists:
 
     def check_sums(self) -> None:
         """Raises Wrong where statistics are less than those of the sampled tokens, or more than those of all tokens."""
-        experts, slack = self._experts, ROUNDING * self._sampled
+        experts = self._experts
+        slack = (ROUNDING + self._least_error) * self._sampled + self._error * experts.mass
         few = self._sampled <= experts.tokens
         low = self._sampled_mass <= experts.mass + slack
         whole = (self._sampled.sum(1) == experts.tokens.sum(1))[:, None]  # all tokens are in the sample
         exact = ~whole | ((self._sampled == experts.tokens) & (self._sampled_mass >= experts.mass - slack))
         if len(wrong := np.flatnonzero(~(few & low & exact).all(1))):
-            raise Wrong(f"expert {experts.expert[wrong[0]]} has other statistics than its sampled tokens")
+            raise Wrong(f"expert {experts.expert[wrong[0]]} has statistics that contradict its sampled tokens")
 
     def _found(self, folder: str, begin: int, end: int) -> NDArray[np.int64]:
         """Places of the listed tokens of some rows."""

@@ -1,4 +1,4 @@
-"""The manifest by itself: everything in it there, of its kind, and in keeping with the rest."""
+"""Checking the manifest by itself: complete, of the right types, and consistent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..manifest import CHECKSUM
+from ..manifest import CHECKSUM, MIGRATED_FROM
 from ..routing import MAX_FLAT_KEYS
 from ..schema import group_name, histogram_edges, index_name, part_name, routing_name
 from .problem import expect
@@ -17,7 +17,7 @@ MOST = 2**48  # more than any number in a manifest
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of value: how it is called, and whether something is one."""
+    """A kind of value: its name, and a test for it."""
 
     name: str
     holds: Callable[[Any], bool]
@@ -58,7 +58,9 @@ _MANIFEST: dict[str, Any] = {
         "hash": _Each(_HASH, r"[\w.-]+"),
         "heads": _POSITIVE,
         "keys": _POSITIVE,
-        "decompose": _Kind("vertical or horizontal", lambda value: value in ("vertical", "horizontal")),
+        "decompose": _Kind(
+            "the name of a decomposition", lambda value: isinstance(value, str) and value.isidentifier()
+        ),
         "groups": [_COUNT],
         "layers": _POSITIVE,
         "topk": _POSITIVE,
@@ -84,10 +86,12 @@ _MANIFEST: dict[str, Any] = {
 
 
 def check_shape(manifest: dict[str, Any]) -> None:
-    """Raises Wrong unless it holds all that a manifest does, nothing else, and every value of its kind."""
+    """Raises Wrong unless it has exactly the entries of a manifest, each of its kind."""
     kinds = _MANIFEST
     if CHECKSUM in manifest:  # older ones have none
         kinds = kinds | {CHECKSUM: _HASH}
+    if MIGRATED_FROM in manifest:
+        kinds = kinds | {MIGRATED_FROM: _POSITIVE}
     if manifest.get("tokenizer", "") is None:  # the corpus gave ids
         kinds = kinds | {"tokenizer": _Kind("null", lambda value: value is None)}
     _check("", manifest, kinds)
@@ -108,21 +112,21 @@ def _check(name: str, value: Any, kind: Any) -> None:
         for entry in dict.fromkeys([*kinds, *value]):
             inside = f"{name}.{entry}" if name else entry
             expect(entry in value, f"it lacks {inside}")
-            expect(entry in kinds, f"it has {inside!r}, which no manifest has")
+            expect(entry in kinds, f"it has an unknown entry {inside!r}")
             _check(inside, value[entry], kinds[entry])
 
 
 def check_sense(manifest: dict[str, Any]) -> None:
-    """Raises Wrong unless the values of a complete run's manifest fit together."""
+    """Raises Wrong unless the values of a complete run's manifest are consistent."""
     model, labels = manifest["model"], manifest["labels"]
     groups = model["groups"]
-    expect(groups[:1] == [0] and groups == sorted(set(groups)), "model.groups are not layers that ascend from 0")
-    expect(groups[-1] < model["layers"], "model.groups has layers that model.layers lacks")
-    expect(model["heads"] * model["keys"] <= MAX_FLAT_KEYS, "model.heads and model.keys are more than a run holds")
+    expect(groups[:1] == [0] and groups == sorted(set(groups)), "model.groups are not ascending layers from 0")
+    expect(groups[-1] < model["layers"], "model.groups has layers beyond model.layers")
+    expect(model["heads"] * model["keys"] <= MAX_FLAT_KEYS, "model.heads and model.keys are more than a run can store")
     expect(model["topk"] <= model["keys"], "model.topk is more than model.keys")
     expect("config.json" in model["hash"] and len(model["hash"]) > 1, "model.hash lacks config.json or weights")
     expect(manifest["histogram"] == histogram_edges(model["heads"]), "the histogram's edges are not those of the heads")
-    expect(labels and labels == sorted(set(labels)), "labels are not in order, each once")
+    expect(labels and labels == sorted(set(labels)), "labels are not sorted and unique")
     _check_parts(manifest)
     _check_listed(manifest)
 
@@ -132,8 +136,11 @@ def _check_parts(manifest: dict[str, Any]) -> None:
     expect(parts and [part["part"] for part in parts] == list(range(len(parts))), "parts are not numbered 0, 1, …")
     for name in ("documents", "rows", "windows"):
         ends = [0, *(part[name][1] for part in parts)]
-        expect([part[name][0] for part in parts] == ends[:-1], f"{name} of the parts do not follow on one another")
-    expect(parts[-1]["documents"][1] == manifest["corpus"]["documents"], "parts do not hold the corpus's documents")
+        expect([part[name][0] for part in parts] == ends[:-1], f"{name} of the parts are not consecutive")
+    expect(
+        parts[-1]["documents"][1] == manifest["corpus"]["documents"],
+        "the parts do not have all documents of the corpus",
+    )
     expect(all(part["documents"][0] < part["documents"][1] for part in parts), "a part has no documents")
     expect(parts[-1]["rows"][1] > 0, "the run has no tokens")
 
@@ -149,6 +156,4 @@ def _check_listed(manifest: dict[str, Any]) -> None:
     expect(sorted(manifest["files"]) == sorted(names + tokenizer), "the files of the whole run are not all listed")
     there = "tokenizer/tokenizer.json" in tokenizer
     hashed = "tokenizer.json" in (manifest["tokenizer"] or {"hash": {}})["hash"]
-    expect(
-        there == hashed == (manifest["tokenizer"] is not None), "tokenizer and the tokenizer's files do not go together"
-    )
+    expect(there == hashed == (manifest["tokenizer"] is not None), "tokenizer and the tokenizer's files do not match")

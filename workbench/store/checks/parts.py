@@ -1,4 +1,4 @@
-"""Tokens and documents of a part: against the manifest, each other, and the text they were read from."""
+"""Checking tokens and documents of a part against the manifest, each other, and the text they came from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ..priority import BITS, priority
 from ..remote import Place, in_ranges
 from ..rowfile import RowFile
 from ..schema import DOCUMENTS, TOKENS, part_name
+from ..window_geometry import WindowGeometry
 from .problem import expect
 from .table import read
 
-READ = 64  # documents tokenised at once
+DOCUMENTS_AT_ONCE = 64  # tokenised together
 
 
 @dataclass(frozen=True)
@@ -56,28 +57,29 @@ def check_documents(path: Place, manifest: dict[str, Any], part: dict[str, Any])
     table = read(path, part_name("documents", part["part"]), DOCUMENTS, rows=end - begin, optional=optional)
     doc, row, tokens, window, kept = (table[name].to_numpy() for name in ("doc", "row", "tokens", "window", "kept"))
     expect((doc == np.arange(begin, end)).all(), "its documents are not those of the manifest")
-    expect((tokens >= 0).all(), "a document has fewer tokens than none")
+    expect((tokens >= 0).all(), "a document has a negative number of tokens")
     ends = part["rows"][0] + np.cumsum(tokens)
-    expect(ends[-1] == part["rows"][1], "its tokens are not as many as its rows")
-    expect((row == ends - tokens).all(), "its documents do not follow on one another")
+    expect(ends[-1] == part["rows"][1], "its documents do not have as many tokens as it has rows")
+    expect((row == ends - tokens).all(), "its documents are not consecutive")
     last = part is manifest["parts"][-1]
     before = ends[-1] - tokens[-1] - part["rows"][0]
     wanted = settings["part_tokens"]
     expect(
-        before < wanted and (last or ends[-1] - part["rows"][0] >= wanted), "it was not cut after part_tokens tokens"
+        before < wanted and (last or ends[-1] - part["rows"][0] >= wanted), "it does not end after part_tokens tokens"
     )
     bos = table["bos"].fill_null(-1).to_numpy().astype(np.int64)
     known = bos[bos != -1]
     expect(((known >= 0) & (known < manifest["model"]["vocabulary"])).all(), "it has a bos beyond the vocabulary")
-    expect((known == known[:1]).all(), "its start-of-text tokens are not one and the same")
-    spans = -(-(tokens + (bos >= 0)) // settings["context"])
-    windows = part["windows"][0] + np.cumsum(spans)
-    expect((window == windows - spans).all(), "its context windows do not follow on one another")
-    expect(windows[-1] == part["windows"][1], "its context windows are not as many as the manifest says")
+    expect((known == known[:1]).all(), "its start-of-text tokens differ")
+    opens = (bos >= 0).astype(np.int64)
+    geometry = WindowGeometry(row, tokens, opens, settings["context"], part["windows"][0])
+    expect((window == geometry.window).all(), "its context windows are not consecutive")
+    windows = geometry.window[-1] + geometry.window_counts[-1]
+    expect(windows == part["windows"][1], "its number of context windows differs from the manifest's")
     asked = priority(doc) < settings["keep_routing"] * 2**BITS
     expect((kept == asked).all(), "the documents whose routing is kept are not those that keep_routing asks for")
     label = _label_numbers(table["label"], manifest["labels"])
-    expect((label >= 0).all(), "it has labels that the manifest lacks")
+    expect((label >= 0).all(), "it has labels that the manifest does not have")
     return Documents(row, tokens, label, kept, bos), table["text"]
 
 
@@ -94,7 +96,7 @@ def check_tokens(
     table = read(path, part_name("tokens", part["part"]), TOKENS, rows=end - begin, optional=("start", "end"))
     doc, position, token = (table[name].to_numpy() for name in ("doc", "position", "token"))
     numbers = np.arange(*part["documents"])
-    expect((doc == documents.of_rows(numbers)).all(), "its rows are other documents'")
+    expect((doc == documents.of_rows(numbers)).all(), "its rows belong to other documents")
     first = documents.of_rows(documents.first - (documents.bos >= 0))
     expect((position == np.arange(begin, end) - first).all(), "positions do not count up within documents")
     vocabulary = manifest["model"]["vocabulary"]
@@ -106,12 +108,12 @@ def check_tokens(
     expect(not np.isin(opens, documents.bos[documents.bos >= 0]).any(), "a start-of-text token is counted as a token")
     if table["start"].null_count == table["end"].null_count == len(table):  # the corpus gave ids
         ids = int((documents.tokens + (documents.bos >= 0)).sum())
-        expect(not len(table) or part["size"] == ids, "its ids are not as many as the manifest's size says")
+        expect(not len(table) or part["size"] == ids, "its number of ids differs from the manifest's size")
     else:
         expect(not table["start"].null_count and not table["end"].null_count, "some rows have no offsets, others do")
         _check_text(documents, numbers, text, token, table, tokenizer)
         size = pc.sum(pc.utf8_length(text)).as_py()
-        expect(part["size"] == size, "the text of its documents is not as long as the manifest's size says")
+        expect(part["size"] == size, "the length of its texts differs from the manifest's size")
 
 
 def read_tokens(path: Place, part: dict[str, Any]) -> NDArray[np.int32]:
@@ -138,12 +140,12 @@ def _check_text(
     tokenizer: Any,
 ) -> None:
     """Reads every document's text again."""
-    expect(tokenizer is not None, "it has offsets, and the run has no tokenizer that could have given them")
+    expect(tokenizer is not None, "it has offsets, and the run has no tokenizer")
     expect(not text.null_count, "it has offsets into documents that have no text")
     start, end = (table[name].to_numpy() for name in ("start", "end"))
     at = 0
-    for begin in range(0, len(documents), READ):
-        texts = text[begin : begin + READ].to_pylist()
+    for begin in range(0, len(documents), DOCUMENTS_AT_ONCE):
+        texts = text[begin : begin + DOCUMENTS_AT_ONCE].to_pylist()
         encoded = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
         for n, (ids, offsets) in enumerate(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True), begin):
             name = f"document {numbers[n]}"

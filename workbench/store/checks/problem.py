@@ -1,4 +1,4 @@
-"""How a check says what is wrong."""
+"""How a check reports a problem."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...errors import WorkbenchError
 
 
 class Wrong(Exception):
-    """A sentence about what does not fit, without the file's name and the full stop."""
+    """What is wrong, as a sentence without the file's name and the full stop."""
 
 
 def expect(right: Any, sentence: str) -> None:
@@ -21,12 +21,12 @@ def expect(right: Any, sentence: str) -> None:
 
 @contextmanager
 def about(name: str, problems: list[str]) -> Iterator[None]:
-    """Enters what is found wrong inside into ``problems``, as a sentence about the file ``name``."""
+    """Add what goes wrong inside to ``problems``, as a sentence about the file ``name``."""
     try:
         yield
     except Wrong as wrong:
         problems.append(f"{name}: {wrong}.")
     except WorkbenchError as error:
         problems.append(f"{name} cannot be read: {error.__cause__ or error}.")
-    except Exception as error:  # whatever libraries raise about content that nobody foresaw: the file is damaged
-        problems.append(f"{name} does not hold what it should: {error!r}.")
+    except Exception as error:  # whatever libraries raise on unforeseen content: the file is damaged
+        problems.append(f"{name} is malformed: {error!r}.")

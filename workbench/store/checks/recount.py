@@ -1,4 +1,4 @@
-"""What a group's experts did, counted again from the stored routing.
+"""Counting a group's statistics again from the stored routing.
 
 A stored probability is in half precision and stands for all numbers that round to it. Everything is therefore counted
 twice, from the lower end of each and from its upper end. No score, sum, or count of scores above a bound falls when a
@@ -16,19 +16,20 @@ import torch
 from numpy.typing import NDArray
 
 from cuda_ext import Statistics, accumulate
+from cuda_ext.routing import Routing
 
 from ..priority import priority
 from ..routing import Side
 from ..schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
 from .float16 import ENDS, bits, highest
 from .problem import Wrong
-from .statistics import ROUNDING, Experts, Listed
+from .statistics import ROUNDING, Experts, Listed, is_sample_rounded
 
 LAST = np.iinfo(np.int64).max  # a priority after all others
 
 
 class Recount:
-    """Counts one group's routing and holds it against what is written.
+    """Counts one group's routing and compares it with what is written.
 
     Args:
         manifest: of the run.
@@ -47,14 +48,13 @@ class Recount:
             Statistics.empty(self._keys, self._heads, len(manifest["labels"]), bins=HISTOGRAM_BINS, **kept)
             for kept in (lists, {"best": 1})  # a listed token's own row says how high its score is at most
         )
+        self._rounded = is_sample_rounded(manifest)
         self._edges = np.array([*manifest["histogram"][1:-1], np.inf])
         self._other_rows = np.zeros(len(manifest["labels"]), np.int64)  # those whose routing is not kept, by label
 
     def take(self, row: int, sides: Sequence[Side], labels: NDArray, starts: NDArray, kept: NDArray) -> None:
         """Count the routing of consecutive rows: their first number, label numbers, documents' first rows, and which
         of them have routing."""
-        from monet_model import Routing
-
         rows = np.arange(row, row + len(kept))
         self._other_rows += np.bincount(labels[~kept], minlength=len(self._other_rows))
         padded = []
@@ -74,7 +74,7 @@ class Recount:
         unseen = low.tokens.numpy().sum(1)
         unseen[seen] = 0
         if unseen.any():
-            raise Wrong(f"expert {unseen.argmax()} is active in the routing and has no row")
+            raise Wrong(f"expert {unseen.argmax()} is active in the routing and has no statistics")
         others = self._other_rows
         least, most = (s.tokens.numpy()[seen] for s in (low, high))
         self._within(experts.tokens, least, most + others, "active tokens")
@@ -107,6 +107,9 @@ class Recount:
         there = there.reshape(low.shape)
         surely = (low >= 0) & (highest(scores, self._heads) < self._edges[:, None])
         missing = surely & (low[..., None] != there[..., None, :]).all(-1) & (low < there[..., -1:])
+        if self._rounded:  # where rounding may have moved a token to another octave, it may have displaced this one
+            moved = self._low.histogram.numpy() != self._high.histogram.numpy()
+            missing &= ~moved[self._experts.expert][..., None]
         self._none(missing.any((1, 2)), "intervals")
 
     def _within(self, written: NDArray, least: NDArray, most: NDArray | float, what: str) -> None:
@@ -115,4 +118,4 @@ class Recount:
     def _none(self, wrong: NDArray[np.bool_], what: str) -> None:
         """Raises Wrong, with the first expert that is wrong, if one is."""
         if wrong.any():
-            raise Wrong(f"expert {self._experts.expert[wrong.argmax()]} has other {what} than the routing")
+            raise Wrong(f"expert {self._experts.expert[wrong.argmax()]} has {what} that contradict the routing")

@@ -1,4 +1,4 @@
-"""The files that close a run, each by itself: statistics, best tokens and sampled tokens of a group's experts."""
+"""Checking a group's statistics, best tokens and sampled tokens, each file by itself."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..manifest import MIGRATED_FROM
 from ..priority import priority
 from ..remote import Place
-from ..schema import EXAMPLES, HISTOGRAM_BINS, INTERVAL_EXAMPLES, INTERVALS, group_name
+from ..schema import EXAMPLES, HISTOGRAM_BINS, INTERVAL_EXAMPLES, INTERVALS, expert_schema, group_name
 from .problem import expect
 from .table import read
 
@@ -61,14 +62,15 @@ class Listed:
     token: NDArray[np.int32]
 
 
+def is_sample_rounded(manifest: dict[str, Any]) -> bool:
+    """Whether sampled tokens have scores of the stored half precision: those of runs migrated from schema 1 do."""
+    return manifest.get(MIGRATED_FROM) == 1
+
+
 def check_experts(path: Place, manifest: dict[str, Any], group: int, rows: NDArray[np.int64]) -> Experts:
     """A group's statistics; ``rows`` are the run's tokens by label. Raises Wrong where they contradict themselves."""
     labels, heads = manifest["labels"], manifest["model"]["heads"]
-    columns: dict[str, pa.DataType] = {"expert": pa.int32(), "tokens": pa.int64()}
-    columns |= {"mass": pa.float64(), "mean": pa.float64(), "max": pa.float32()}
-    columns |= {f"tokens:{label}": pa.int64() for label in labels} | {f"mass:{label}": pa.float64() for label in labels}
-    columns["histogram"] = pa.list_(pa.int64(), HISTOGRAM_BINS)
-    table = read(path, group_name("experts", group), pa.schema(list(columns.items())), ascending="expert")
+    table = read(path, group_name("experts", group), expert_schema(labels), ascending="expert")
     expect(len(table), "it has no experts")
     expert, tokens, mass, mean, most = (table[name].to_numpy() for name in ("expert", "tokens", "mass", "mean", "max"))
     label_tokens, label_mass = (
@@ -77,7 +79,7 @@ def check_experts(path: Place, manifest: dict[str, Any], group: int, rows: NDArr
     bins = table["histogram"].combine_chunks()
     expect(not bins.flatten().null_count, "histogram has nothing in some bins")
     histogram = bins.flatten().to_numpy().reshape(len(table), HISTOGRAM_BINS)
-    expect((np.diff(expert) > 0).all(), "experts do not ascend, each once")
+    expect((np.diff(expert) > 0).all(), "experts are not ascending and unique")
     expect(expert[0] >= 0 and expert[-1] < manifest["model"]["keys"] ** 2, "it has unknown experts")
     expect(
         (tokens > 0).all() and (label_tokens >= 0).all() and (label_tokens <= rows).all(), "it counts impossible tokens"
@@ -87,16 +89,16 @@ def check_experts(path: Place, manifest: dict[str, Any], group: int, rows: NDArr
     )
     expect((label_tokens.sum(1) == tokens).all(), "tokens by label do not add up to tokens")
     whole = np.column_stack([label_mass, mass]) / ROUNDING
-    expect(((whole >= 0) & (whole == np.rint(whole))).all(), "it has masses that no scores add up to")
+    expect(((whole >= 0) & (whole == np.rint(whole))).all(), "it has masses that are not sums of rounded scores")
     close = np.abs(label_mass.sum(1) - mass) <= FLOATS * mass
-    expect(close.all(), "mass by label do not add up to mass")
-    expect((mean == mass / tokens).all(), "mean is not mass by tokens")
+    expect(close.all(), "masses by label do not add up to mass")
+    expect((mean == mass / tokens).all(), "mean is not mass / tokens")
     slack = ROUNDING * label_tokens
     expect((label_mass <= most[:, None].astype(np.float64) * label_tokens + slack).all(), "mean is above max")
     edges = np.array(manifest["histogram"])
     last = HISTOGRAM_BINS - 1 - np.argmax(histogram[:, ::-1] > 0, axis=1)
     expect(((most > 0) & (most >= edges[last]) & (most <= edges[last + 1])).all(), "max is not in the last bin")
-    expect((histogram @ edges[:-1] <= mass + ROUNDING * tokens).all(), "mass is below what the histogram asks for")
+    expect((histogram @ edges[:-1] <= mass + ROUNDING * tokens).all(), "mass is below what the histogram implies")
     expect((mass <= histogram @ edges[1:] + ROUNDING * tokens).all(), "mass is above what the histogram allows")
     # at every token and head, all scores add up to 1
     sums = np.isclose(label_mass.sum(0), rows * heads, rtol=SUMS, atol=0)
@@ -111,8 +113,8 @@ def check_examples(
     listed, _ = _read_listed(path, manifest, group_name("examples", group), EXAMPLES, experts)
     at, score, row, settings = listed.at, listed.score, listed.row, manifest["settings"]
     same, step = np.diff(at) == 0, np.diff(score)
-    expect((step[same] <= 0).all(), "scores do not fall within an expert")
-    expect((np.diff(row)[same & (step == 0)] > 0).all(), "of equal scores, the lower row is not the first")
+    expect((step[same] <= 0).all(), "scores of an expert are not descending")
+    expect((np.diff(row)[same & (step == 0)] > 0).all(), "of equal scores, the lower row is not first")
     begins = np.flatnonzero(np.diff(at, prepend=-1))
     expect(len(begins) == len(experts.expert), "experts with statistics have no best token")
     expect((score[begins] == experts.max).all(), "an expert's best score is not its max")
@@ -135,7 +137,8 @@ def check_intervals(path: Place, manifest: dict[str, Any], group: int, experts: 
     expect((np.diff(cell) >= 0).all(), "bins do not ascend within an expert")
     there = np.bincount(cell, minlength=experts.histogram.size)
     wanted = np.minimum(experts.histogram.ravel(), INTERVAL_EXAMPLES)
-    expect((there == wanted).all(), "it has not the number of tokens that the histograms ask for")
+    fits = there <= wanted if is_sample_rounded(manifest) else there == wanted
+    expect(fits.all(), "it does not have the number of tokens that the histograms imply")
     order = priority(listed.row)
     expect((np.diff(order)[np.diff(cell) == 0] > 0).all(), "tokens of a bin are not in the sample's order")
     return listed
@@ -146,10 +149,10 @@ def _read_listed(
 ) -> tuple[Listed, pa.Table]:
     table, rows = read(path, name, schema, ascending="expert"), manifest["parts"][-1]["rows"][1]
     expert, score, row, token = (table[name].to_numpy() for name in ("expert", "score", "row", "token"))
-    expect(((row >= 0) & (row < rows)).all(), "it has rows that the run lacks")
+    expect(((row >= 0) & (row < rows)).all(), "it has rows that the run does not have")
     at = experts.places(expert)
     places = np.sort(at * rows + row)
-    expect((np.diff(places) > 0).all(), "a token is there twice for one expert")
+    expect((np.diff(places) > 0).all(), "a token is listed twice for one expert")
     edges = np.array(manifest["histogram"])
     expect(((score > 0) & (score <= edges[-1])).all(), "it has scores that no token can have")
     bins = np.searchsorted(edges, score, side="right").clip(max=HISTOGRAM_BINS) - 1

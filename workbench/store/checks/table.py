@@ -1,4 +1,4 @@
-"""Reading a file of a run to check it: columns of the right kinds, nothing missing in them, nothing malformed."""
+"""Reading a file of a run to check it: the right columns, no missing values, nothing malformed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def read(
     optional: Container[str] = (),
     ascending: str | None = None,
 ) -> pa.Table:
-    """A file of ``schema``, and of so many rows if that is given; only ``optional`` columns may have nothing in a row.
+    """Read a file of ``schema``, of ``rows`` rows if given; only ``optional`` columns may have missing values.
 
-    Rows must be found by a column that is ``ascending``: what the file says of its row groups has to be right.
+    If a column must be ``ascending``, so that rows are found by it, the file's statistics of its row groups must match.
 
     Raises:
-        Wrong: it is not so.
-        WorkbenchError: the file cannot be read.
+        Wrong: one of these does not hold.
+        DamagedError: the file cannot be read.
     """
     file = RowFile(in_ranges(path, name))
     if rows is not None:  # before anything is read
@@ -38,11 +38,11 @@ def read(
     expect(table.schema.equals(schema), OTHER_COLUMNS)
     table.validate(full=True)
     nulls = [name for name in table.column_names if name not in optional and table[name].null_count]
-    expect(not nulls, f"{', '.join(nulls)} has nothing in some rows")
+    expect(not nulls, f"{', '.join(nulls)} has missing values")
     if ascending is not None:
         values, spans = table[ascending].to_numpy(), file.spans(ascending)
-        expect((np.diff(values) >= 0).all(), f"{ascending} does not ascend")
+        expect((np.diff(values) >= 0).all(), f"{ascending} is not ascending")
         first, last = np.concatenate([[0], file.ends[:-1]]), file.ends - 1
         right = all(np.array_equal(values[at], said) for at, said in zip((first, last), spans, strict=True))
-        expect(right, f"it says wrong things of where {ascending} is")
+        expect(right, f"its statistics of {ascending} are wrong")
     return table

@@ -9,7 +9,7 @@ import torch
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import attribute, attribute_corpus
-from workbench.errors import WorkbenchError
+from workbench.errors import BadInputError, NotFoundError
 from workbench.store import Run
 
 
@@ -28,7 +28,9 @@ def prompts(run: Run, target: int, label: str | None) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("label", [None, "c"])
-def test_means_of_single_attributions(run: Run, model: MonetForCausalLM, label: str | None) -> None:
+def test_attribute_corpus_is_the_mean_of_single_attributions(
+    run: Run, model: MonetForCausalLM, label: str | None
+) -> None:
     found = attribute_corpus(run, model, 45, label=label)
     single = [attribute(model, torch.tensor([ids]), 45) for ids in prompts(run, 45, label)]
     assert found.occurrences == len(single) > 5
@@ -45,12 +47,12 @@ def test_means_of_single_attributions(run: Run, model: MonetForCausalLM, label: 
     assert (found.label, found.to_json()["occurrences"]) == (label, len(single))
 
 
-def test_what_cannot_be_attributed_is_refused(run: Run, model: MonetForCausalLM) -> None:
-    with pytest.raises(WorkbenchError, match="there is no label 'perl'"):
+def test_attribute_corpus_refuses_labels_and_tokens_that_are_not_there(run: Run, model: MonetForCausalLM) -> None:
+    with pytest.raises(NotFoundError, match="has no label 'perl'"):
         attribute_corpus(run, model, 45, label="perl")
-    with pytest.raises(WorkbenchError, match="target 128 lies outside the vocabulary"):
+    with pytest.raises(BadInputError, match="target 128 lies outside the vocabulary"):
         attribute_corpus(run, model, 128)
-    with pytest.raises(WorkbenchError, match=r"takes one token id, got \(4, 9\)"):
+    with pytest.raises(BadInputError, match=r"takes one token id, got \(4, 9\)"):
         attribute_corpus(run, model, (4, 9))  # type: ignore[arg-type]
-    with pytest.raises(WorkbenchError, match="token 11 never comes next in the documents of 'lisp'"):
+    with pytest.raises(NotFoundError, match="token 11 never comes next in the documents of 'lisp'"):
         attribute_corpus(run, model, 11, label="lisp")

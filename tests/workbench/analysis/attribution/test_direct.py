@@ -17,7 +17,7 @@ from torch import Tensor
 from monet_model import MonetForCausalLM, Routing
 from workbench.analysis import attribute
 from workbench.bench.attribution import measure
-from workbench.errors import WorkbenchError
+from workbench.errors import BadInputError, WorkbenchError
 
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5]])
 DECOMPOSITIONS = pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
@@ -95,18 +95,20 @@ def check_against_expansion(model: MonetForCausalLM, ids: Tensor, target: int) -
     assert found.completeness <= 1e-4
 
 
-def test_golden_models_equal_explicit_expansion(golden: MonetForCausalLM) -> None:
+def test_attribute_equals_explicit_expansion_on_golden_models(golden: MonetForCausalLM) -> None:
     check_against_expansion(golden, IDS, 100)
 
 
 @DECOMPOSITIONS
 @pytest.mark.parametrize("shape", SHAPES)
-def test_other_shapes_equal_explicit_expansion(make_model: Any, decompose: str, shape: str) -> None:
+def test_attribute_equals_explicit_expansion_on_other_shapes(make_model: Any, decompose: str, shape: str) -> None:
     check_against_expansion(make_model(moe_decompose=decompose, **SHAPES[shape]), IDS, 7)
 
 
 @DECOMPOSITIONS
-def test_built_in_edits_equal_explicit_expansion(make_model: Any, decompose: str, tmp_path: Path) -> None:
+def test_attribute_equals_explicit_expansion_under_built_in_edits(
+    make_model: Any, decompose: str, tmp_path: Path
+) -> None:
     """Factors that are part of the model, in both groups, after saving and loading; then a passing edit on top."""
     model = make_model(moe_decompose=decompose, tie_word_embeddings=True)
     factors = torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(2)) * 2
@@ -131,7 +133,9 @@ def test_built_in_edits_equal_explicit_expansion(make_model: Any, decompose: str
 
 @given(ids=st.lists(st.integers(0, 127), min_size=1, max_size=24), target=st.integers(0, 127))
 @settings(max_examples=20, deadline=None)
-def test_any_prompt_is_complete(golden: MonetForCausalLM, ids: list[int], target: int) -> None:
+def test_attribute_contributions_sum_to_the_logit_of_any_prompt(
+    golden: MonetForCausalLM, ids: list[int], target: int
+) -> None:
     found = attribute(golden, torch.tensor([ids]), target)
     with torch.no_grad():
         assert found.logit == pytest.approx(float(golden(torch.tensor([ids])).logits[0, -1, target]), abs=1e-5)
@@ -139,14 +143,14 @@ def test_any_prompt_is_complete(golden: MonetForCausalLM, ids: list[int], target
     assert found.completeness <= 1e-4
 
 
-def test_attention_bias_is_a_component(make_model: Any) -> None:
+def test_attribute_lists_attention_bias_as_a_component(make_model: Any) -> None:
     model = make_model(attention_bias=True)
     names = list(attribute(model, IDS, 3).rest["component"])
     assert names[:6] == ["embed", "L0H0", "L0H1", "L0H2", "L0H3", "L0bias"]
     assert len(names) == 1 + 4 * 5
 
 
-def test_a_pair_is_the_difference(golden: MonetForCausalLM) -> None:
+def test_attribute_pair_is_the_difference_of_logits(golden: MonetForCausalLM) -> None:
     first, second, both = (attribute(golden, IDS, target) for target in (4, 9, (4, 9)))
     assert both.logit == pytest.approx(first.logit - second.logit, abs=1e-6)
     difference = first.experts["contribution"] - second.experts["contribution"]
@@ -155,7 +159,7 @@ def test_a_pair_is_the_difference(golden: MonetForCausalLM) -> None:
     assert both.completeness <= 1e-4
 
 
-def test_a_linear_function_equals_its_logits(golden: MonetForCausalLM) -> None:
+def test_attribute_linear_function_equals_its_pair(golden: MonetForCausalLM) -> None:
     pair, function = attribute(golden, IDS, (4, 9)), attribute(golden, IDS, lambda logits: logits[4] - logits[9])
     assert np.allclose(pair.experts["contribution"], function.experts["contribution"], atol=1e-12)
     assert np.allclose(pair.rest["contribution"], function.rest["contribution"], atol=1e-12)
@@ -163,7 +167,7 @@ def test_a_linear_function_equals_its_logits(golden: MonetForCausalLM) -> None:
     assert function.target is None
 
 
-def test_a_function_is_linearised_at_the_logits(golden: MonetForCausalLM) -> None:
+def test_attribute_function_is_linearised_at_the_logits(golden: MonetForCausalLM) -> None:
     """The gradient of a log-probability is the target's logit less the mean logit under the model."""
     found = attribute(golden, IDS, lambda logits: logits.log_softmax(-1)[7])
     with torch.no_grad():
@@ -172,7 +176,7 @@ def test_a_function_is_linearised_at_the_logits(golden: MonetForCausalLM) -> Non
     assert found.completeness <= 1e-4
 
 
-def test_without_a_target_the_model_s_choice_counts(golden: MonetForCausalLM) -> None:
+def test_attribute_explains_the_likeliest_token_by_default(golden: MonetForCausalLM) -> None:
     with torch.no_grad():
         best = golden(IDS).logits[0, -1].max(-1)
     found = attribute(golden, IDS)
@@ -180,12 +184,12 @@ def test_without_a_target_the_model_s_choice_counts(golden: MonetForCausalLM) ->
     assert found.logit == pytest.approx(float(best.values))
 
 
-def test_numpy_and_tensor_ids_are_targets(golden: MonetForCausalLM) -> None:
+def test_attribute_takes_numpy_and_tensor_targets(golden: MonetForCausalLM) -> None:
     assert attribute(golden, IDS, np.int64(7)).target == attribute(golden, IDS, torch.tensor(7)).target == 7
 
 
 @DECOMPOSITIONS
-def test_edits_in_force_count(make_model: Any, decompose: str) -> None:
+def test_attribute_counts_edits_in_force(make_model: Any, decompose: str) -> None:
     model = make_model(moe_decompose=decompose)
     plain = attribute(model, IDS, 3)
     gone, doubled = plain.experts.query("layer == 2")["expert"].iloc[[0, 1]]
@@ -203,7 +207,7 @@ def test_edits_in_force_count(make_model: Any, decompose: str) -> None:
     assert (2, doubled) in rows.index
 
 
-def test_top_ranks_by_magnitude(golden: MonetForCausalLM) -> None:
+def test_attribution_top_ranks_by_magnitude(golden: MonetForCausalLM) -> None:
     found = attribute(golden, IDS, 100)
     top = found.top(5)
     largest = found.experts["contribution"].abs().nlargest(5)
@@ -216,7 +220,7 @@ def test_top_ranks_by_magnitude(golden: MonetForCausalLM) -> None:
     assert answer["active_experts"] == len(found.experts)
 
 
-def test_other_threads_and_later_passes_are_left_alone(golden: MonetForCausalLM) -> None:
+def test_attribute_leaves_other_threads_and_later_passes_alone(golden: MonetForCausalLM) -> None:
     """A forward pass of another thread, in the middle of an attribution, changes nothing; no hook stays."""
     expected = attribute(golden, IDS, 100)
     intruders = []
@@ -237,7 +241,7 @@ def test_other_threads_and_later_passes_are_left_alone(golden: MonetForCausalLM)
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in golden.modules())
 
 
-def test_an_attribution_leaves_no_gradients(golden: MonetForCausalLM) -> None:
+def test_attribute_leaves_no_gradients(golden: MonetForCausalLM) -> None:
     attribute(golden, IDS, lambda logits: logits.logsumexp(-1))
     assert all(parameter.grad is None for parameter in golden.parameters())
 
@@ -249,8 +253,8 @@ def test_an_attribution_leaves_no_gradients(golden: MonetForCausalLM) -> None:
         ([[1, 2]], 3, r"shape \(1, tokens\), got .*list"),
         (IDS.float(), 3, "integer tensor"),
         (IDS.repeat(2, 1), 3, "a batch of 2"),
-        (IDS[:, :0], 3, "no token"),
-        (IDS.repeat(1, 10), 3, "70 tokens, the model takes 64"),
+        (IDS[:, :0], 3, "no tokens"),
+        (IDS.repeat(1, 10), 3, "70 tokens; the model reads at most 64"),
         (IDS + 100, 3, r"0 \.\. 127"),
         (IDS - 10, 3, r"0 \.\. 127"),
         (IDS, 128, "target 128 lies outside the vocabulary"),
@@ -264,17 +268,17 @@ def test_an_attribution_leaves_no_gradients(golden: MonetForCausalLM) -> None:
         (IDS, lambda logits: (logits - logits.detach()).abs().sum().sqrt(), "no finite gradient"),
     ],
 )
-def test_bad_input_is_refused(golden: MonetForCausalLM, ids: Any, target: Any, message: str) -> None:
-    with pytest.raises(WorkbenchError, match=message):
+def test_attribute_refuses_bad_input(golden: MonetForCausalLM, ids: Any, target: Any, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
         attribute(golden, ids, target)
 
 
-def test_a_model_in_training_mode_is_refused(make_model: Any) -> None:
+def test_attribute_refuses_a_model_in_training_mode(make_model: Any) -> None:
     with pytest.raises(WorkbenchError, match=r"call model\.eval\(\)"):
         attribute(make_model().train(), IDS, 3)
 
 
-def test_the_benchmark_s_figures(golden: MonetForCausalLM) -> None:
+def test_attribution_benchmark_measures_random_prompts(golden: MonetForCausalLM) -> None:
     """What `python -m workbench.bench.attribution` prints: of random prompts, the worst completeness."""
     found = measure(golden, tokens=20, prompts=3, seed=4)
     prompts = torch.randint(128, (3 + 3, 1, 20), generator=torch.Generator().manual_seed(4))[3:]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import ablate, attribute, attribute_gradient, compare_with_ablation
-from workbench.errors import WorkbenchError
+from workbench.errors import BadInputError, NotFoundError
 
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5]])
 DECOMPOSITIONS = pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
@@ -31,7 +31,9 @@ def factor_gradients(model: MonetForCausalLM, target: Any) -> dict[int, Tensor]:
 @DECOMPOSITIONS
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("target", [7, lambda logits: logits.log_softmax(-1)[7]])
-def test_gradients_equal_autograd(make_model: Any, decompose: str, groups: int, target: Any) -> None:
+def test_attribute_gradient_equals_autograd_through_factors(
+    make_model: Any, decompose: str, groups: int, target: Any
+) -> None:
     """Summed over positions and the layers of a group; a factor of an inactive expert has no gradient."""
     model = make_model(moe_decompose=decompose, moe_groups=groups)
     table = attribute_gradient(model, IDS, target)
@@ -41,7 +43,7 @@ def test_gradients_equal_autograd(make_model: Any, decompose: str, groups: int, 
         assert np.abs(summed - expected.numpy()).max() < 1e-5 * expected.abs().max()
 
 
-def test_the_last_layer_acts_at_the_last_position_only(golden: MonetForCausalLM) -> None:
+def test_attribute_gradient_of_the_last_layer_is_direct_attribution(golden: MonetForCausalLM) -> None:
     """No attention follows it; there, its rows are those of the direct attribution."""
     table = attribute_gradient(golden, IDS, 7, [3])
     acts = table["position"] == IDS.shape[1] - 1
@@ -50,24 +52,24 @@ def test_the_last_layer_acts_at_the_last_position_only(golden: MonetForCausalLM)
     assert list(table.loc[acts, "expert"]) == list(attribute(golden, IDS, 7).experts.query("layer == 3")["expert"])
 
 
-def test_layers_can_be_chosen(golden: MonetForCausalLM) -> None:
+def test_attribute_gradient_takes_chosen_layers(golden: MonetForCausalLM) -> None:
     every = attribute_gradient(golden, IDS, 7)
     some = attribute_gradient(golden, IDS, 7, [2, 1])
     assert list(some["layer"].unique()) == [1, 2]
     assert some.equals(every[every["layer"].isin([1, 2])].reset_index(drop=True))
     assert every.equals(every.sort_values(["layer", "position", "expert"]))
-    with pytest.raises(WorkbenchError, match="there is no layer 4; the model has the layers 0 to 3"):
+    with pytest.raises(NotFoundError, match="there is no layer 4; the model has the layers 0 to 3"):
         attribute_gradient(golden, IDS, 7, [4])
 
 
-def test_frozen_models_and_no_grad_are_fine(make_model: Any) -> None:
+def test_attribute_gradient_works_on_frozen_models_and_under_no_grad(make_model: Any) -> None:
     model = make_model()
     expected = attribute_gradient(model, IDS, 7)
     with torch.no_grad():
         assert attribute_gradient(model.requires_grad_(False), IDS, 7).equals(expected)
 
 
-def test_gradients_under_an_edit(make_model: Any) -> None:
+def test_attribute_gradient_counts_edits_in_force(make_model: Any) -> None:
     """A removed expert has no row, and a nested factor's gradient is that at the edited model."""
     model = make_model(moe_groups=4)
     keep = torch.ones(8, 8)
@@ -82,7 +84,7 @@ def test_gradients_under_an_edit(make_model: Any) -> None:
 
 @pytest.mark.parametrize("target", [7, (7, 9), lambda logits: logits.log_softmax(-1)[7]])
 @torch.no_grad()
-def test_ablation_is_removal(make_model: Any, target: Any) -> None:
+def test_ablate_equals_explicit_removal(make_model: Any, target: Any) -> None:
     model = make_model()
     read = {int: lambda z: z[7], tuple: lambda z: z[7] - z[9]}.get(type(target), target)
     active = attribute(model, IDS, 7).experts.query("layer == 2")["expert"].iloc[:2].tolist()
@@ -95,7 +97,12 @@ def test_ablation_is_removal(make_model: Any, target: Any) -> None:
         assert change == pytest.approx(float(removed - read(model(IDS).logits[0, -1])), abs=1e-6)
 
 
-def test_comparison_with_ablation(golden: MonetForCausalLM) -> None:
+def test_ablate_refuses_an_expert_that_is_not_there(golden: MonetForCausalLM) -> None:
+    with pytest.raises(BadInputError, match="there is no expert -1"):
+        ablate(golden, IDS, 7, [(0, -1)])
+
+
+def test_compare_with_ablation_agrees_with_its_parts(golden: MonetForCausalLM) -> None:
     found = compare_with_ablation(golden, IDS, 100, n=12)
     table = found.table
     assert len(table) == 12
@@ -113,7 +120,7 @@ def test_comparison_with_ablation(golden: MonetForCausalLM) -> None:
     assert found.to_json()["experts"][0]["expert"] == first["expert"]
 
 
-def test_gradients_foretell_small_models_well(make_model: Any) -> None:
+def test_compare_with_ablation_ranks_gradients_high_where_experts_write_little(make_model: Any) -> None:
     """Where experts write little, removal is close to linear: ranks by gradient are ranks by ablation."""
     model = make_model(moe_groups=4)
     with torch.no_grad():
@@ -126,6 +133,6 @@ def test_gradients_foretell_small_models_well(make_model: Any) -> None:
     assert found.spearman["gradient"] > 0.99 > found.spearman["direct"]
 
 
-def test_one_expert_cannot_be_ranked(golden: MonetForCausalLM) -> None:
-    with pytest.raises(WorkbenchError, match="at least 2 experts, got 1"):
+def test_compare_with_ablation_needs_two_experts(golden: MonetForCausalLM) -> None:
+    with pytest.raises(BadInputError, match="at least 2 experts, got 1"):
         compare_with_ablation(golden, IDS, 100, n=1)

@@ -18,6 +18,7 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 
 from workbench.analysis import activations, correlate_scores, read_score_summary, read_scores
 from workbench.analysis.correlation import cells as units
+from workbench.analysis.correlation import correlate as correlate_module
 from workbench.analysis.correlation.coefficients import (
     Cells,
     PearsonSums,
@@ -25,7 +26,7 @@ from workbench.analysis.correlation.coefficients import (
     rank_correlations,
     spearman_interval,
 )
-from workbench.errors import WorkbenchError
+from workbench.errors import BadInputError, NotAnalysedError, NotFoundError
 from workbench.export import export_run
 from workbench.store import Run, open_run
 
@@ -172,7 +173,11 @@ def test_experts_of_the_scored_tokens_are_found(scored: Run) -> None:
             assert ((found[f"{kind}:low"] < found[kind]) & (found[kind] < found[f"{kind}:high"])).all()
     positive, negative = summary.groups.loc[0, ["pearson:positive", "pearson:negative"]]
     assert min(positive, negative) > 10
-    assert summary.strongest["pearson"].is_monotonic_decreasing
+    strongest = summary.strongest
+    significant = np.where(strongest[["q:pearson", "q:spearman"]] <= 0.05, strongest[["pearson", "spearman"]], 0)
+    stronger = np.take_along_axis(significant, np.abs(significant).argmax(1)[:, None], 1)
+    assert (np.diff(stronger[:, 0]) <= 0).all()
+    assert (summary.strongest[["q:pearson", "q:spearman"]].min(axis=1) <= 0.05).all()
     scored.__dict__["documents"] = scored.documents.assign(
         score=np.random.default_rng(3).permutation(scored.documents["score"])
     )
@@ -206,6 +211,22 @@ def test_rare_experts_are_not_tested(scored: Run) -> None:
     assert (found["p:pearson"].notna() == (found["documents"] >= 37)).all()
 
 
+def test_strongest_lists_experts_that_only_spearman_finds_significant() -> None:
+    """And places them by that correlation, whatever the other one is."""
+    table = pd.DataFrame(
+        {
+            "group": 0,
+            "expert": [3, 4, 5, 6],
+            "documents": 20,
+            "pearson": [0.9, 0.2, -0.1, 0.8],
+            "spearman": [0.1, 0.6, -0.7, 0.5],
+            "q:pearson": [0.5, 0.5, np.nan, 0.01],
+            "q:spearman": [0.5, 0.01, 0.02, 0.01],
+        }
+    )
+    assert correlate_module._strongest(table, 0.05)["expert"].tolist() == [6, 4, 5]
+
+
 def test_any_number_of_the_documents_is_a_score(run: Run) -> None:
     summary = correlate_scores(run, column="tokens", unit="max")
     assert summary.column == "tokens"
@@ -221,24 +242,32 @@ def test_a_summary_is_read_as_it_was_written(scored: Run) -> None:
     pd.testing.assert_frame_equal(again.groups, summary.groups)
 
 
+def test_correlations_under_a_name_lie_beside_the_unnamed_ones(scored: Run) -> None:
+    first = correlate_scores(scored)
+    correlate_scores(scored, unit="max", name="by-max")
+    named = read_score_summary(scored, name="by-max")
+    assert (named.unit, read_score_summary(scored).to_json()) == ("max", first.to_json())
+    assert not read_scores(scored, 0).equals(read_scores(scored, 0, name="by-max"))
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"unit": "word"}, "one of mean, max, token"),
-        ({"column": "label"}, "no numbers 'label'"),
+        ({"column": "label"}, "no column of numbers"),
         ({"min_documents": 0}, "min_documents"),
         ({"fdr": 0}, "fdr"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(scored: Run, settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(WorkbenchError, match=said):
+    with pytest.raises(BadInputError, match=said):
         correlate_scores(scored, **settings)
 
 
 def test_a_run_without_scores_says_how_to_get_some(run: Run) -> None:
-    with pytest.raises(WorkbenchError, match="monet corpus score"):
+    with pytest.raises(BadInputError, match="monet corpus score"):
         correlate_scores(run)
-    with pytest.raises(WorkbenchError, match="monet scores"):
+    with pytest.raises(NotAnalysedError, match="monet scores"):
         read_scores(run, 0)
-    with pytest.raises(WorkbenchError, match="no group 9"):
+    with pytest.raises(NotFoundError, match="has no group 9"):
         read_scores(run, 9)

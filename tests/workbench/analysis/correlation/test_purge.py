@@ -15,7 +15,7 @@ from scipy.stats import pearsonr
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import purge_edit, purge_scores, read_purge
-from workbench.analysis.correlation.continuations import Sampling, sample_texts, score_texts
+from workbench.analysis.correlation.continuations import Sampling, continuation_scores, sample_texts
 from workbench.analysis.removal.heldout import split_documents
 from workbench.errors import WorkbenchError
 from workbench.store import Run, open_run
@@ -139,7 +139,7 @@ def test_draws_are_the_seed_s_and_leave_others_alone(texts_run: Run, texts_model
 
 def test_scores_of_continuations_by_hand() -> None:
     made = iter([np.array([0.1, 0.7]), np.array([0.2, 0.4])])
-    found = score_texts([["a", "b"], ["c", "d"]], lambda texts: next(made))
+    found = continuation_scores([["a", "b"], ["c", "d"]], lambda texts: next(made))
     assert found == pytest.approx({"expected_max": 0.55, "probability": 0.5, "mean": 0.35})
 
 

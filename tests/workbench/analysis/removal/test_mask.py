@@ -1,80 +1,19 @@
-"""Masking: the split, the choice and the measurement, each against a plain account of it; what is kept and refused."""
+"""Masking: the choice, the controls and the measurement, against a plain account of each."""
 
 from __future__ import annotations
 
-import copy
-import json
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cuda_ext.routing import Routing
 from monet_model import MonetForCausalLM
-from workbench.analysis import MaskResult, mask_labels, read_mask
-from workbench.analysis.removal.heldout import HeldOut, split_documents
-from workbench.analysis.sums import LEFT_OUT, label_sums
+from workbench.analysis import mask_labels, read_mask
+from workbench.analysis.removal.heldout import HeldOut
 from workbench.errors import WorkbenchError
 from workbench.store import Run
-
-# the split
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 500)), min_size=1, max_size=40), st.integers(0, 5))
-def test_both_parts_have_each_label_and_one_in_four_tokens_measures(
-    documents: list[tuple[int, int]], seed: int
-) -> None:
-    label, tokens = np.array(documents).T
-    measures = split_documents(label, tokens, seed)
-    assert (measures == split_documents(label, tokens, seed)).all()
-    for number in set(label.tolist()):
-        mine = label == number
-        measuring, choosing = tokens[mine & measures].sum(), tokens[mine & ~measures].sum()
-        assert -tokens[mine].max() <= 3 * measuring - choosing <= 3 * tokens[mine].max()
-        assert choosing > 0
-        assert mine.sum() < 2 or measuring > 0
-
-
-def test_seeds_split_differently() -> None:
-    label, tokens = np.zeros(30, int), np.full(30, 10)
-    splits = {tuple(split_documents(label, tokens, seed)) for seed in range(5)}
-    assert len(splits) == 5
-
-
-def test_documents_are_in_one_part(run: Run) -> None:
-    """Too short ones, where nothing is predicted, are in none."""
-    heldout = HeldOut.split(run, 0)
-    assert heldout.documents["doc"].is_unique
-    assert set(heldout.documents["doc"]) == set(run.documents.query("tokens > 1")["doc"])
-    assert heldout.measuring["measures"].all()
-    assert 0 < len(heldout.measuring) < len(heldout.documents)
-
-
-# sums by label
-
-
-@given(seed=st.integers(0, 1000), tokens=st.integers(1, 12))
-def test_sums_equal_dense_sums(seed: int, tokens: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    g1, g2 = torch.rand(2, tokens, 2, 5, generator=generator).square()
-    g1, g2 = g1 * (g1 > 0.4), g2 * (g2 > 0.4)
-    label = torch.randint(LEFT_OUT, 3, (tokens,), generator=generator).numpy()
-    cut = tokens // 2
-    parts = [(Routing.from_dense(g1[s], g2[s]), label[s]) for s in (slice(0, cut), slice(cut, None)) if len(label[s])]
-    found = label_sums(parts, 5, 3)
-    score = torch.einsum("thi,thj->tij", g1, g2).flatten(1).numpy()
-    for number in range(3):
-        mine = score[label == number]
-        assert found.mass[number] == pytest.approx(mine.sum(0), rel=1e-5)
-        assert found.tokens[number].tolist() == (mine > 0).sum(0).tolist()
-        assert found.label_tokens[number] == len(mine)
-
-
-# the measurement
 
 
 def plain_account(run: Run, model: MonetForCausalLM, ratio: float, min_tokens: int) -> dict[str, Any]:
@@ -127,7 +66,7 @@ def plain_account(run: Run, model: MonetForCausalLM, ratio: float, min_tokens: i
     }
 
 
-def test_masking_equals_a_plain_account(run: Run, model: MonetForCausalLM) -> None:
+def test_mask_labels_equals_a_plain_account(run: Run, model: MonetForCausalLM) -> None:
     found = mask_labels(run, model, min_tokens=7, ratio=1.8)
     expected = plain_account(run, model, ratio=1.8, min_tokens=7)
     assert found.labels == found.rows == run.labels
@@ -144,7 +83,7 @@ def test_masking_equals_a_plain_account(run: Run, model: MonetForCausalLM) -> No
     assert [tokens[label] for label in run.labels] == expected["tokens"].tolist()
 
 
-def test_document_sums_give_the_matrix(run: Run, model: MonetForCausalLM) -> None:
+def test_mask_documents_sum_to_the_matrix(run: Run, model: MonetForCausalLM) -> None:
     found = mask_labels(run, model)
     by_label = found.documents.drop(columns="doc").groupby("label").sum().loc[run.labels]
     rates = by_label.div(by_label["tokens"], axis=0)
@@ -152,10 +91,12 @@ def test_document_sums_give_the_matrix(run: Run, model: MonetForCausalLM) -> Non
     for number, label in enumerate(run.labels):
         assert (rates[f"loss:{label}"] - rates["loss"]).to_numpy() == pytest.approx(found.matrix[number], abs=1e-12)
         assert (rates[f"control:{label}"] - rates["loss"]).to_numpy() == pytest.approx(found.control[number], abs=1e-12)
-        assert (rates[f"equal:{label}"] - rates["loss"]).to_numpy() == pytest.approx(found.equal[number], abs=1e-12)
+        assert (rates[f"equal:{label}"] - rates["loss"]).to_numpy() == pytest.approx(
+            found.activity_matched[number], abs=1e-12
+        )
 
 
-def test_the_controls_remove_as_many_active_experts(
+def test_mask_controls_ablate_as_many_active_experts(
     run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edits: list[dict[int, torch.Tensor]] = []
@@ -176,48 +117,32 @@ def test_the_controls_remove_as_many_active_experts(
             assert set(control[layer].unique().tolist()) == {0.0, 1.0}
 
 
-def test_same_seed_same_result_other_seed_another(run: Run, model: MonetForCausalLM) -> None:
+def test_mask_labels_depends_on_the_seed_alone(run: Run, model: MonetForCausalLM) -> None:
     first, again, other = (mask_labels(run, model, seed=seed).to_json() for seed in (3, 3, 4))
     assert first == again
     assert first["matrix"] != other["matrix"]
 
 
-def test_a_rule_that_chooses_nobody_changes_nothing(run: Run, model: MonetForCausalLM) -> None:
+def test_mask_labels_with_no_specialised_experts_changes_nothing(run: Run, model: MonetForCausalLM) -> None:
     found = mask_labels(run, model, min_tokens=10**6)
     assert found.removed == [0, 0, 0]
     assert (found.matrix == 0).all()
     assert (found.control == 0).all()
-    assert (found.equal == 0).all()
+    assert (found.activity_matched == 0).all()
     assert np.isnan(found.selectivity)
     assert found.to_json()["selectivity"] is None
 
 
-# what is kept
-
-
-def test_a_result_of_an_older_version_counts_as_none(run: Run, model: MonetForCausalLM) -> None:
-    mask_labels(run, model)
-    path = run.analysis_path("mask.json")
-    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("equal")}))
-    assert read_mask(run) is None
-
-
-def test_a_run_keeps_its_result(run: Run, model: MonetForCausalLM) -> None:
-    assert read_mask(run) is None
-    found = mask_labels(run, model)
-    kept = read_mask(run)
-    assert isinstance(kept, MaskResult)
-    assert kept.to_json() == found.to_json()
-    pd.testing.assert_frame_equal(kept.documents, found.documents)
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False)) == found.to_json()
-    assert {"labels", "matrix", "removed", "delta_target", "delta_others", "selectivity"} <= set(found.to_json())
-
-
-def test_some_labels_are_measured_but_not_kept(run: Run, model: MonetForCausalLM) -> None:
+def test_mask_labels_keeps_a_result_for_some_labels_only_under_a_name(run: Run, model: MonetForCausalLM) -> None:
     found = mask_labels(run, model, labels=["lisp", "lisp"])
     assert found.rows == ["lisp"]
     assert found.labels == run.labels
     assert read_mask(run) is None
+    mask_labels(run, model, labels=["lisp"], name="lisp-only")
+    assert read_mask(run) is None
+    named = read_mask(run, "lisp-only")
+    assert named is not None
+    assert named.to_json() == found.to_json()
     everything = mask_labels(run, model)
     assert found.matrix[0] == pytest.approx(everything.matrix[2], abs=1e-12)
     assert found.control[0] == pytest.approx(everything.control[2], abs=1e-12)
@@ -225,43 +150,17 @@ def test_some_labels_are_measured_but_not_kept(run: Run, model: MonetForCausalLM
     assert found.delta_others == pytest.approx(found.matrix[0, :2].mean())
 
 
-# what is refused
-
-
-def test_unknown_labels_are_refused(run: Run, model: MonetForCausalLM) -> None:
-    with pytest.raises(WorkbenchError, match="there is no label 'perl' in .*; it has ada, c, lisp"):
+def test_mask_labels_refuses_an_unknown_label(run: Run, model: MonetForCausalLM) -> None:
+    with pytest.raises(WorkbenchError, match="has no label 'perl'; it has ada, c, lisp"):
         mask_labels(run, model, labels=["ada", "perl"])
 
 
-def test_rules_that_make_no_sense_are_refused(run: Run, model: MonetForCausalLM) -> None:
+def test_mask_labels_refuses_a_rule_out_of_range(run: Run, model: MonetForCausalLM) -> None:
     with pytest.raises(WorkbenchError, match="ratio must be"):
         mask_labels(run, model, ratio=0.0)
 
 
-def test_models_of_another_shape_are_refused(run: Run, make_model: Any) -> None:
-    with pytest.raises(WorkbenchError, match=r"keys, heads and router layers are \(8, 2, \[0, 2\]\)"):
-        mask_labels(run, make_model())
-    with pytest.raises(WorkbenchError, match=r"call model\.eval\(\)"):
-        mask_labels(run, make_model().train())
-
-
-def test_another_checkpoint_of_the_same_shape_is_refused(run: Run, model: MonetForCausalLM) -> None:
-    """In half precision the run's model still passes; with other routers it does not."""
-    mask_labels(run, copy.deepcopy(model).bfloat16(), labels=["c"])
-    other = copy.deepcopy(model)
-    with torch.no_grad():
-        other.model.layers[0].router.w2.weight.add_(0.3 * torch.randn(other.model.layers[0].router.w2.weight.shape))
-    with pytest.raises(WorkbenchError, match="does not route as the one that"):
-        mask_labels(run, other)
-
-
-def test_labels_need_two_documents(run: Run) -> None:
-    run.documents = run.documents.query("label != 'ada' or doc < 1")
-    with pytest.raises(WorkbenchError, match="label 'ada' of .* has fewer than two documents of two tokens"):
-        HeldOut.split(run, 0)
-
-
-def test_one_label_is_refused(run: Run, model: MonetForCausalLM) -> None:
+def test_mask_labels_refuses_a_run_of_one_label(run: Run, model: MonetForCausalLM) -> None:
     run.labels = ["ada"]
     with pytest.raises(WorkbenchError, match="has one label, 'ada'"):
         mask_labels(run, model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,7 +33,7 @@ def dense_scores(run: Run, model: MonetForCausalLM, group: int) -> tuple[np.ndar
 
 
 @pytest.mark.parametrize("group", [0, 1])
-def test_analysis_equals_dense_routing(run: Run, model: MonetForCausalLM, group: int) -> None:
+def test_analyze_run_equals_dense_routing(run: Run, model: MonetForCausalLM, group: int) -> None:
     summary = analyze_run(run, min_tokens=12, permutations=0)
     found = read_analysis(run, group)
     scores, label = dense_scores(run, model, group)
@@ -43,7 +45,7 @@ def test_analysis_equals_dense_routing(run: Run, model: MonetForCausalLM, group:
         shares = rates / rates.sum()
         assert [row[f"share:{name}"] for name in run.labels] == pytest.approx(shares.tolist(), rel=1e-5, abs=1e-9)
         positive = shares[shares > 0]
-        assert row["score"] == pytest.approx(1 + (positive * np.log(positive)).sum() / np.log(3), abs=1e-6)
+        assert row["monosemanticity"] == pytest.approx(1 + (positive * np.log(positive)).sum() / np.log(3), abs=1e-6)
         second, first = np.sort(rates)[-2:]
         if abs(first - 2 * second) < 1e-6 * first:
             continue  # on the edge of the rule, where rounding decides
@@ -55,7 +57,7 @@ def test_analysis_equals_dense_routing(run: Run, model: MonetForCausalLM, group:
     assert summary.seen[group] == len(found)
 
 
-def test_summary_as_json(run: Run) -> None:
+def test_summary_as_json_has_counts_per_group_and_label(run: Run) -> None:
     summary = analyze_run(run, permutations=0)
     answer = summary.to_json()
     assert answer["labels"] == run.labels
@@ -64,23 +66,24 @@ def test_summary_as_json(run: Run) -> None:
         assert answer["specialised"][label] == sum(g["specialised"][label] for g in answer["groups"]) > 0
 
 
-def test_a_second_analysis_replaces_the_first(run: Run) -> None:
+def test_analyze_run_replaces_the_last_analysis(run: Run) -> None:
     analyze_run(run, permutations=0)
     loose = read_analysis(run, 0)
     analyze_run(run, ratio=20.0, permutations=0)
     strict = read_analysis(run, 0)
     assert (strict["specialised"] != "").sum() < (loose["specialised"] != "").sum()
-    assert (strict["score"] == loose["score"]).all()
+    assert (strict["monosemanticity"] == loose["monosemanticity"]).all()
     assert sorted(f.name for f in (run.path / "analysis").iterdir()) == [
         "experts-group-0.parquet",
         "experts-group-1.parquet",
+        "experts.json",
     ]
 
 
-def test_reading_needs_an_analysis_and_a_group(run: Run) -> None:
+def test_read_analysis_needs_an_analysis_and_a_group(run: Run) -> None:
     with pytest.raises(WorkbenchError, match="has not been analysed; run `monet analyze"):
         read_analysis(run, 0)
-    with pytest.raises(WorkbenchError, match=r"no group 5; .* groups 0, 1"):
+    with pytest.raises(WorkbenchError, match="has no group 5; it has 0, 1"):
         read_analysis(run, 5)
 
 
@@ -93,13 +96,31 @@ def test_reading_needs_an_analysis_and_a_group(run: Run) -> None:
         ({"min_tokens": 0}, "min_tokens must be at least 1"),
     ],
 )
-def test_rules_that_make_no_sense_are_refused(run: Run, rule: dict[str, float], message: str) -> None:
+def test_analyze_run_refuses_rules_out_of_range(run: Run, rule: dict[str, float], message: str) -> None:
     with pytest.raises(WorkbenchError, match=message):
         analyze_run(run, **rule)
     assert not (run.path / "analysis").exists()
 
 
-def test_one_label_is_refused(run: Run) -> None:
+def test_analyze_run_refuses_a_run_of_one_label(run: Run) -> None:
     run.labels = ["ada"]
     with pytest.raises(WorkbenchError, match="has one label, 'ada'"):
         analyze_run(run, permutations=0)
+
+
+def test_analyze_run_without_the_encoder_leaves_nothing_behind(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.analysis.encoder.PACKAGE", "no_such_package")
+    with pytest.raises(WorkbenchError, match="the sentence encoder is not installed"):
+        analyze_run(run, encoder=True)
+    assert not (run.path / "analysis").exists()
+
+
+def test_analyze_run_with_the_encoder_needs_text(run: Run) -> None:
+    with pytest.raises(WorkbenchError, match="holds token ids without text"):
+        analyze_run(run, encoder=True)
+
+
+@pytest.mark.parametrize(("settings", "message"), [({"permutations": -1}, "permutations"), ({"fdr": 1.0}, "fdr")])
+def test_analyze_run_refuses_settings_out_of_range(run: Run, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(WorkbenchError, match=message):
+        analyze_run(run, **settings)

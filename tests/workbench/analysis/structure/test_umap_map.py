@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import json
-from typing import Any
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,9 @@ import torch
 from monet_model import MonetForCausalLM
 from workbench.analysis import map_experts, read_map, read_map_summary
 from workbench.analysis.specialisation.scores.coherence import Embeddings
-from workbench.analysis.structure import umap_map as map2d
+from workbench.analysis.structure import umap_map
 from workbench.analysis.structure.umap_map import mean_contexts
-from workbench.errors import WorkbenchError
+from workbench.errors import BadInputError, NotAnalysedError, NotFoundError, UnsupportedError
 from workbench.store import Run
 
 
@@ -33,7 +34,7 @@ def test_mean_contexts_weigh_examples_by_score(run: Run) -> None:
 
 
 @pytest.mark.parametrize("exported", ["tiny-vd"], indirect=True)
-def test_a_map_holds_the_most_active_experts_and_is_the_seed_s(run: Run, model: MonetForCausalLM) -> None:
+def test_a_map_holds_the_most_active_experts_and_depends_on_the_seed_alone(run: Run, model: MonetForCausalLM) -> None:
     pytest.importorskip("umap")
     run.groups = [0]
     assert read_map_summary(run) is None
@@ -56,25 +57,33 @@ def test_a_map_holds_the_most_active_experts_and_is_the_seed_s(run: Run, model: 
     assert again.to_json() == json.loads(json.dumps(found.to_json()))
 
 
-def test_what_cannot_be_mapped_is_said(run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_mapped_is_refused(run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("umap")
-    with pytest.raises(WorkbenchError, match="monet map"):
+    with pytest.raises(NotAnalysedError, match="monet map"):
         read_map(run, 0)
-    with pytest.raises(WorkbenchError, match="no group 9"):
+    with pytest.raises(NotFoundError, match="no group 9"):
         read_map(run, 9)
-    with pytest.raises(WorkbenchError, match="31 experts or more, got 30"):
+    with pytest.raises(BadInputError, match="at least 31 experts, got 30"):
         map_experts(run, model, experts=30)
     with monkeypatch.context() as patch:
-        patch.setattr(map2d, "MIN_TOKENS", 10**6)
-        with pytest.raises(WorkbenchError, match="export more text"):
+        patch.setattr(umap_map, "MIN_TOKENS", 10**6)
+        with pytest.raises(BadInputError, match="export more text"):
             map_experts(run, model)
 
-    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "umap":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
 
-    real = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(WorkbenchError, match="pip install umap-learn"):
+def test_a_missing_umap_is_answered_with_the_line_that_installs_it(
+    run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(UnsupportedError, match=re.escape("pip install -c constraints.txt -e '.[map]'")):
+        map_experts(run, model)
+
+
+def test_a_umap_that_cannot_import_something_names_it(
+    run: Run, model: MonetForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "umap.py").write_text("import a_package_that_nobody_has\n")
+    monkeypatch.delitem(sys.modules, "umap", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UnsupportedError, match="importing it failed: No module named 'a_package_that_nobody_has'"):
         map_experts(run, model)

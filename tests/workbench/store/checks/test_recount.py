@@ -161,20 +161,20 @@ def _swap_probabilities(one: Side, other: Side) -> tuple[Side, Side]:
 
 
 DAMAGES: list[tuple[Callable[..., None], str]] = [
-    (_move_count, "other active tokens than the routing"),
-    (_move_mass, "other mass than the routing"),
-    (_move_labels, "other mass than the routing"),
-    (_swap_bins, "other histogram than the routing|histogram asks|histogram allows"),
-    (lambda copy: _swap_experts(copy, GROUP), "than the routing"),
+    (_move_count, "active tokens that contradict the routing"),
+    (_move_mass, "mass that contradict the routing"),
+    (_move_labels, "mass that contradict the routing"),
+    (_swap_bins, "histogram that contradict the routing|histogram implies|histogram allows"),
+    (lambda copy: _swap_experts(copy, GROUP), "that contradict the routing"),
     (lambda copy: _swap_experts(copy, (EXAMPLES,)), "best score is not its max"),
-    (lambda copy: _swap_experts(copy, (INTERVALS,)), "other intervals than the routing|that the histograms ask for"),
-    (_remove_expert, "is active in the routing and has no row|do not add up"),
-    (_replace_sampled, "other intervals than the routing"),
-    (_drop_best, "other examples than the routing"),
-    (_reroute(_scale), "do not add up to 1|than the routing"),
-    (_reroute(_swap_rows), "than the routing"),
-    (_reroute(_swap_probabilities), "than the routing"),
-    (_reroute(lambda one, other: (other, one)), "than the routing"),
+    (lambda copy: _swap_experts(copy, (INTERVALS,)), "intervals that contradict the routing|that the histograms imply"),
+    (_remove_expert, "is active in the routing and has no statistics|do not add up"),
+    (_replace_sampled, "intervals that contradict the routing"),
+    (_drop_best, "examples that contradict the routing"),
+    (_reroute(_scale), "do not add up to 1|that contradict the routing"),
+    (_reroute(_swap_rows), "that contradict the routing"),
+    (_reroute(_swap_probabilities), "that contradict the routing"),
+    (_reroute(lambda one, other: (other, one)), "that contradict the routing"),
 ]
 
 
@@ -206,7 +206,9 @@ def test_statistics_of_a_run_that_keeps_some_routing_are_what_that_gives_at_leas
     assert 0 < more <= table["tokens:a"][row].as_py()
     copied = _plus(_plus(table, "tokens:a", [row], [-more]), "tokens:b", [row], [more])
     sampled_copy.write(EXPERTS, copied)
-    assert re.search("other active tokens than the routing|mean is above max", " ".join(verify_run(sampled_copy.path)))
+    assert re.search(
+        "active tokens that contradict the routing|mean is above max", " ".join(verify_run(sampled_copy.path))
+    )
 
 
 def test_best_tokens_of_documents_without_routing_are_held_against_the_sampled_ones(sampled_copy) -> None:
@@ -223,4 +225,4 @@ def test_best_tokens_of_documents_without_routing_are_held_against_the_sampled_o
     at = next(n for n in inside if not kept[n] and both[n] and score[n] < score[n - 1])
     score[at] = np.nextafter(score[at], np.float32(1))
     sampled_copy.write(EXAMPLES, _with(table, {"score": score}))
-    assert "scores are not those of the same tokens in the examples" in " ".join(verify_run(sampled_copy.path))
+    assert "scores differ from those of the same tokens in the examples" in " ".join(verify_run(sampled_copy.path))

@@ -43,7 +43,7 @@ def _put(at: int, value: Any) -> Callable[[list[Any]], object]:
         (DOCUMENTS, _change("text", _put(2, None)), "documents that have no text"),
         (DOCUMENTS, _change("text", _put(2, "")), "document 2 are not those"),
         (DOCUMENTS, _change("bos", _put(1, None)), "documents do not follow|windows|positions|start-of-text"),
-        (DOCUMENTS, _change("bos", _put(1, 5)), "not one and the same"),
+        (DOCUMENTS, _change("bos", _put(1, 5)), "start-of-text tokens differ"),
         (TOKENS, _change("token", lambda ids: ids.__setitem__(4, ids[4] - 1)), "tokens of document 0"),
         (TOKENS, _change("start", lambda starts: starts.__setitem__(4, starts[4] - 1)), "offsets of document 0"),
         (TOKENS, _change("end", lambda ends: ends.__setitem__(-1, ends[-1] + 1)), "offsets of document 11"),
@@ -95,4 +95,4 @@ def test_a_run_whose_tokenizer_is_gone(text_copy) -> None:
     for file in (text_copy.path / "tokenizer").iterdir():
         file.unlink()
     text_copy.edit(forget)
-    assert any("no tokenizer that could have given them" in problem for problem in verify_run(text_copy.path))
+    assert any("and the run has no tokenizer" in problem for problem in verify_run(text_copy.path))

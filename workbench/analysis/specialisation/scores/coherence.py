@@ -1,24 +1,20 @@
-"""How alike the contexts are in which an expert scores highest: the weighted-coherence monosemanticity score."""
+"""Coherence: how alike the contexts are in which an expert scores highest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
-from torch.nn.functional import normalize
 
-from monet_model.record import record_pass
-
-from ....errors import WorkbenchError
+from ....errors import UnsupportedError
 from ....progress import job
 from ....store.schema import group_name
-from ...windows import read_windows
+from .score import ContextScore
+from .score import Embeddings as Embeddings
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -26,21 +22,8 @@ if TYPE_CHECKING:
     from ....store import Run
     from ...encoder import Encoder
 
-BLOCK = 65_536  # examples worked on at once
-STRIDE, AROUND = 16, 8  # tokens that share a context's embedding, and tokens before and after that it also sees
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """A unit vector for the context of every token row of a run.
-
-    Attributes:
-        vectors: (contexts, width) float32, of length 1.
-        context: (token rows,) which of them each token has.
-    """
-
-    vectors: NDArray[np.float32]
-    context: NDArray[np.int64]
+EXAMPLES_AT_ONCE = 65_536  # bounds memory
+STRIDE_TOKENS, MARGIN_TOKENS = 16, 8  # tokens that share a context's embedding, and tokens on either side of them
 
 
 def weighted_coherence(
@@ -67,7 +50,7 @@ def weighted_coherence(
     ends = np.append(starts[1:], len(expert))
     first = 0
     while first < len(starts):
-        last = max(first + 1, int(np.searchsorted(ends, starts[first] + BLOCK, side="right")))
+        last = max(first + 1, int(np.searchsorted(ends, starts[first] + EXAMPLES_AT_ONCE, side="right")))
         part = slice(starts[first], ends[last - 1])
         a = weight[part].astype(np.float32)
         at = starts[first:last] - starts[first]
@@ -86,17 +69,23 @@ def read_examples(run: Run, group: int) -> pd.DataFrame:
     return pq.read_table(run.path / group_name("examples", group), columns=["expert", "score", "row"]).to_pandas()
 
 
-@torch.inference_mode()
-def residual_embeddings(run: Run, model: MonetForCausalLM, shown: bool = False) -> Embeddings:
+def residual_embeddings(run: Run, model: MonetForCausalLM, progress: bool = False) -> Embeddings:
     """The model's own view of each token's context: its residual stream after the last layer, as unit vectors.
 
     Args:
         run: the run.
         model: the model it was exported from, in evaluation mode.
-        shown: show progress.
+        progress: show a progress bar.
     """
+    import torch
+    from torch.nn.functional import normalize
+
+    from monet_model.record import record_pass
+
+    from ...windows import read_windows
+
     vectors = torch.zeros(run.tokens_total, model.config.hidden_size)
-    with job("residual stream", run.tokens_total, "tokens", shown) as advance:
+    with torch.inference_mode(), job("residual stream", run.tokens_total, "tokens", progress) as advance:
         for batch in read_windows(run, run.documents).batches:
             record, _ = record_pass(model, partial(model.model, batch.ids.to(model.device), use_cache=False))
             counted = batch.row >= 0
@@ -105,22 +94,22 @@ def residual_embeddings(run: Run, model: MonetForCausalLM, shown: bool = False) 
     return Embeddings(vectors.numpy(), np.arange(run.tokens_total))
 
 
-def encoder_embeddings(run: Run, encoder: Encoder, shown: bool = False) -> Embeddings:
-    """What a sentence encoder makes of each token's context: a view that is not the model's own.
+def encoder_embeddings(run: Run, encoder: Encoder, progress: bool = False) -> Embeddings:
+    """A sentence encoder's view of each token's context, independent of the model.
 
-    :data:`STRIDE` consecutive tokens of a document share the embedding of their text with :data:`AROUND` tokens more on
-    either side.
+    :data:`STRIDE_TOKENS` consecutive tokens of a document share one embedding: that of their text and of
+    :data:`MARGIN_TOKENS` tokens on either side.
 
     Args:
         run: the run; its corpus must have been text.
         encoder: the encoder.
-        shown: show progress.
+        progress: show a progress bar.
 
     Raises:
-        WorkbenchError: the run holds token ids without text.
+        UnsupportedError: the run holds token ids without text.
     """
     texts, context = _passages(run)
-    with job("sentence encoder", len(texts), "passages", shown) as advance:
+    with job("sentence encoder", len(texts), "passages", progress) as advance:
         return Embeddings(encoder.encode(texts, advance), context)
 
 
@@ -131,11 +120,29 @@ def _passages(run: Run) -> tuple[list[str], NDArray[np.int64]]:
     for doc, row, tokens in zip(run.documents["doc"], run.documents["row"], run.documents["tokens"], strict=True):
         text = run.text(int(doc))
         if text is None:
-            raise WorkbenchError(f"{run.path} holds token ids without text, and a sentence encoder reads text.")
+            raise UnsupportedError(f"{run.path} holds token ids without text, and a sentence encoder reads text.")
         places = run.tokens(slice(int(row), int(row + tokens)))
         start, end = places["start"].to_numpy(), places["end"].to_numpy()
-        for first in range(0, tokens, STRIDE):
-            context[row + first : row + min(first + STRIDE, tokens)] = len(texts)
-            last = min(first + STRIDE + AROUND, tokens) - 1
-            texts.append(text[start[max(first - AROUND, 0)] : end[last]])
+        for first in range(0, tokens, STRIDE_TOKENS):
+            context[row + first : row + min(first + STRIDE_TOKENS, tokens)] = len(texts)
+            last = min(first + STRIDE_TOKENS + MARGIN_TOKENS, tokens) - 1
+            texts.append(text[start[max(first - MARGIN_TOKENS, 0)] : end[last]])
     return texts, context
+
+
+RESIDUAL_COHERENCE = ContextScore(
+    name="coherence:residual",
+    title="coherence (residual stream)",
+    definition="Mean cosine similarity of the contexts of an expert's best examples, by the model's residual stream.",
+    source="Pach et al. 2025, arXiv 2504.02821",
+    view="residual",
+    compute=weighted_coherence,
+)
+ENCODER_COHERENCE = ContextScore(
+    name="coherence:encoder",
+    title="coherence (sentence encoder)",
+    definition="Mean cosine similarity of the contexts of an expert's best examples, by a sentence encoder.",
+    source="Pach et al. 2025, arXiv 2504.02821",
+    view="encoder",
+    compute=weighted_coherence,
+)

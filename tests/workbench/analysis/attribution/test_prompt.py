@@ -1,0 +1,169 @@
+"""Prompts: tokenised once, read in one forward pass, and what is read off it equals the model's own outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from monet_model import MonetForCausalLM
+from workbench import open_run
+from workbench.analysis import Prompt, attribute, attribute_gradient, compare_with_ablation, read_prompt
+from workbench.analysis.attribution.prompt import attribute_text, read_token
+from workbench.errors import BadInputError, UnsupportedError, WorkbenchError
+from workbench.store import Run
+
+TEXT = "def add("
+
+
+@pytest.fixture(scope="module")
+def text_run(bare_run_path: Path) -> Run:
+    return open_run(bare_run_path)
+
+
+@pytest.fixture
+def model(text_run: Run) -> MonetForCausalLM:
+    return MonetForCausalLM.from_pretrained(text_run.model_path).eval()
+
+
+@pytest.fixture
+def prompt(text_run: Run) -> Prompt:
+    tokenizer = text_run.tokenizer()
+    assert tokenizer is not None
+    return Prompt.tokenise(tokenizer, TEXT, 64)
+
+
+def test_prompt_holds_the_text_and_its_start_of_text_token(prompt: Prompt) -> None:
+    assert prompt.bos
+    assert prompt.pieces == ["<s>", *TEXT]
+    assert "".join(prompt.shown) == TEXT
+    assert prompt.token_text(prompt.ids[1]) == "d"
+    assert prompt.token_text(127) == "#127"  # of the model's vocabulary alone
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the text is empty"),
+        ("x" * 64, "the prompt has 65 tokens; the model reads at most 64"),
+        ("ab\ud800", "character 3 is half of a pair"),
+    ],
+    ids=["empty", "long", "surrogate"],
+)
+def test_prompt_that_the_model_cannot_read_is_refused(text_run: Run, text: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        Prompt.tokenise(text_run.tokenizer(), text, 64)  # type: ignore[arg-type]
+
+
+def test_prompt_may_fill_the_context(text_run: Run, model: MonetForCausalLM) -> None:
+    full = Prompt.tokenise(text_run.tokenizer(), "x" * 63, 64)  # type: ignore[arg-type]
+    assert len(read_prompt(model, full).prompt.ids) == 64
+
+
+def test_prompt_reading_attributes_any_target_as_attribute_does(model: MonetForCausalLM, prompt: Prompt) -> None:
+    reading = read_prompt(model, prompt)
+    for target in (None, 7, (7, 9), lambda logits: logits.log_softmax(-1)[7]):
+        expected = attribute(model, torch.tensor([prompt.ids]), target)
+        found = reading.attribute(target)
+        assert found.target == expected.target
+        assert found.logit == expected.logit
+        pd.testing.assert_frame_equal(found.experts, expected.experts)
+        pd.testing.assert_frame_equal(found.rest, expected.rest)
+        assert found.completeness <= 1e-4
+
+
+def test_prompt_reading_keeps_the_edit_it_was_made_under(model: MonetForCausalLM, prompt: Prompt) -> None:
+    """Attributed after the edit has ended, and with its factors among the top experts."""
+    best = read_prompt(model, prompt).top_experts(1)
+    last = best[(best["position"] == len(TEXT) - 1) & (best["group"] == 1)].iloc[0]
+    factors = torch.ones(model.config.experts_per_group)
+    factors[int(last["expert"])] = 0
+    edit = {model.config.routing_groups[1].start: factors.view(model.config.moe_experts, -1)}
+    with model.edit_experts(edit):
+        reading, expected = read_prompt(model, prompt), attribute(model, torch.tensor([prompt.ids]), 7)
+    pd.testing.assert_frame_equal(reading.attribute(7).experts, expected.experts)
+    edited = reading.top_experts(1)
+    row = edited[(edited["position"] == len(TEXT) - 1) & (edited["group"] == 1)].iloc[0]
+    assert (row["expert"], row["factor"]) == (last["expert"], 0)
+    assert (best["factor"] == 1).all()
+
+
+def test_prompt_reading_top_experts_equal_dense_routing(model: MonetForCausalLM, prompt: Prompt) -> None:
+    experts = read_prompt(model, prompt).top_experts(3)
+    with torch.no_grad():
+        routing = model(torch.tensor([prompt.ids]), output_router_probs=True).router_probs
+    for group, layers in enumerate(model.config.routing_groups):
+        g1, g2 = (side[0, 1:] for side in routing[layers.start])
+        dense = torch.einsum("thi,thj->tij", g1, g2).flatten(1)
+        rows = experts[experts["group"] == group]
+        for position, scores in enumerate(dense):
+            token = rows[rows["position"] == position]
+            assert token["rank"].tolist() == [1, 2, 3]
+            assert token["score"].tolist() == pytest.approx(scores.topk(3).values.tolist())
+            assert scores[token["expert"].tolist()].tolist() == pytest.approx(token["score"].tolist())
+
+
+def test_prompt_reading_next_tokens_are_the_model_s(model: MonetForCausalLM, prompt: Prompt) -> None:
+    reading = read_prompt(model, prompt)
+    with torch.no_grad():
+        probabilities = model(torch.tensor([prompt.ids])).logits[0, -1].softmax(-1)
+    likely = reading.next_tokens(4)
+    assert likely["token"].tolist() == probabilities.topk(4).indices.tolist()
+    assert likely["probability"].tolist() == pytest.approx(probabilities.topk(4).values.tolist(), rel=1e-5)
+    assert likely["token_text"].tolist() == [prompt.token_text(token) for token in likely["token"]]
+    assert reading.probabilities([3, 5]) == pytest.approx(probabilities[[3, 5]].tolist(), rel=1e-5)
+    assert len(reading.next_tokens(1000)) == model.config.vocab_size
+
+
+def test_prompt_reading_top_contributions_name_their_groups(model: MonetForCausalLM, prompt: Prompt) -> None:
+    reading = read_prompt(model, prompt)
+    attribution = reading.attribute()
+    top = reading.top_contributions(attribution, 9)
+    assert top.columns.tolist() == ["layer", "group", "position", "expert", "contribution"]
+    assert top["contribution"].is_monotonic_decreasing
+    assert sorted(top["contribution"].abs()) == sorted(attribution.top(9)["contribution"].abs())
+    for row in top.itertuples():
+        assert row.layer in model.config.routing_groups[row.group]
+
+
+def test_attribution_summary_sums_to_the_logit(model: MonetForCausalLM, prompt: Prompt) -> None:
+    attribution = read_prompt(model, prompt).attribute()
+    assert attribution.summary()["contribution"].sum() == pytest.approx(attribution.logit, abs=1e-4)
+
+
+def test_attribute_text_is_one_forward_pass(text_run: Run, count_passes: Callable[[], int]) -> None:
+    attribute_text(text_run.model_path, TEXT)
+    assert count_passes() == 1
+
+
+def test_attribute_text_with_gradient_and_ablation_runs_each_pass_once(
+    text_run: Run, model: MonetForCausalLM, prompt: Prompt, count_passes: Callable[[], int]
+) -> None:
+    found = attribute_text(text_run.model_path, TEXT, "a", gradient=True, ablations=5)
+    assert count_passes() == 1 + 1 + (1 + 5)  # direct, gradient, and ablation without and with each removal
+    ids, target = torch.tensor([prompt.ids]), read_token(prompt.tokenizer, "a")
+    expected = compare_with_ablation(model, ids, target, 5)
+    assert found.ablation is not None
+    pd.testing.assert_frame_equal(found.ablation.table, expected.table)
+    assert found.gradient is not None
+    rows = attribute_gradient(model, ids, target)
+    assert np.sort(found.gradient["contribution"]) == pytest.approx(np.sort(rows["contribution"]))
+
+
+def test_attribute_text_refuses_what_makes_no_sense(text_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="name the target too"):
+        attribute_text(text_run.model_path, TEXT, minus="a")
+    with pytest.raises(BadInputError, match=r"'ab' is 2 tokens \(\['a', 'b'\]\)"):
+        attribute_text(text_run.model_path, TEXT, "ab")
+    with pytest.raises(WorkbenchError, match="there is no model folder"):
+        attribute_text(tmp_path / "nothing", TEXT)
+
+
+def test_attribute_text_needs_a_tokenizer() -> None:
+    golden = Path(__file__).parents[3] / "golden" / "tiny-vd"
+    with pytest.raises(UnsupportedError, match=r"has no tokenizer\.json"):
+        attribute_text(golden, TEXT)

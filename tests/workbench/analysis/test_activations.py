@@ -1,0 +1,84 @@
+"""Active pairs read from a run's routing: against dense scores, and in pieces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuda_ext.routing import Routing
+from workbench.analysis import activations
+from workbench.analysis.activations import active_pairs, read_activations
+from workbench.store import Run
+
+
+@pytest.mark.parametrize(("group", "max_pairs"), [(0, 2**24), (1, 500)])
+def test_read_activations_equal_dense_scores(
+    run: Run, monkeypatch: pytest.MonkeyPatch, group: int, max_pairs: int
+) -> None:
+    """In one piece or in several, that cover every expert once; then their sums by a number of the tokens."""
+    monkeypatch.setattr(activations, "MAX_PAIRS", max_pairs)
+    monkeypatch.setattr(activations, "ROUTING_ROWS", 300)
+    g1, g2 = run.routing(slice(None), group).dense()
+    score = torch.einsum("thi,thj->tij", g1, g2).flatten(1).T.numpy()  # (experts, tokens)
+    document = np.arange(run.tokens_total) // 37
+    token = run.tokens()["token"].to_numpy()
+    counted: list[int] = []
+    pieces = list(read_activations(run, group, counted.append))
+    assert (len(pieces) > 1) == (max_pairs == 500)
+    assert [e for piece in pieces for e in piece.experts] == list(range(run.num_keys**2))
+    assert sum(counted) == sum(len(piece.row) for piece in pieces) == (score > 0).sum()
+    for piece in pieces:
+        assert (np.lexsort([piece.row, piece.expert]) == np.arange(len(piece.row))).all()
+        assert piece.score == pytest.approx(score[piece.expert, piece.row], rel=1e-5)
+        covered = slice(piece.experts.start, piece.experts.stop)
+        table, (expert, number, count) = piece.by(document), piece.counts(token)
+        for numbers, found in (
+            (document, (table.expert, table.number, table.tokens)),
+            (token, (expert, number, count)),
+        ):
+            one_hot = numbers[:, None] == np.arange(numbers.max() + 1)
+            dense = np.zeros((run.num_keys**2, one_hot.shape[1]), int)
+            dense[found[:2]] = found[2]
+            assert (dense[covered] == (score > 0)[covered] @ one_hot.astype(int)).all()
+        masses = score @ (document[:, None] == np.arange(document.max() + 1))
+        assert table.mass == pytest.approx(masses[table.expert, table.number], rel=1e-4)
+
+
+def test_active_pairs_are_the_routing_s_pairs(run: Run) -> None:
+    routing = run.routing(slice(0, 200), 0)
+    token, expert, score = (values.numpy() for values in routing.pairs())
+    order = np.lexsort([token, expert])
+    ((found_expert, found_token, found_score),) = active_pairs(routing)
+    assert (found_expert == expert[order]).all()
+    assert (found_token == token[order]).all()
+    assert found_score == pytest.approx(score[order], rel=1e-6)
+
+
+def test_active_pairs_of_many_keys_are_packed_a_few_tokens_at_once() -> None:
+    """4,000 keys: 24 bits for an expert, 32 for a score, so 128 tokens are packed at once."""
+    generator = torch.Generator().manual_seed(0)
+    indices = torch.randint(0, 4000, (2, 300, 2, 3), generator=generator).sort(-1).values.to(torch.int16)
+    probs, counts = torch.rand(2, 300, 2, 3, generator=generator), torch.full((300, 2), 3, dtype=torch.int32)
+    routing = Routing(indices[0], probs[0], counts, indices[1], probs[1], counts, num_keys=4000)
+    pieces = list(active_pairs(routing))
+    assert [(piece[1].min(), piece[1].max()) for piece in pieces] == [(0, 127), (128, 255), (256, 299)]
+    token, expert, score = (values.numpy() for values in routing.pairs())
+    order = np.lexsort([token, expert, token // 128])
+    assert (np.concatenate([piece[0] for piece in pieces]) == expert[order]).all()
+    assert np.concatenate([piece[2] for piece in pieces]) == pytest.approx(score[order], rel=1e-6)
+
+
+@given(seed=st.integers(0, 999), low=st.integers(0, 5), width=st.integers(1, 6))
+def test_within_keeps_a_range_of_keys(seed: int, low: int, width: int) -> None:
+    g = torch.rand(2, 4, 2, 6, generator=torch.Generator().manual_seed(seed))
+    g = g * (g > 0.5)
+    high = min(low + width, 6)
+    found = Routing.from_dense(*g).first_keys(low, high)
+    kept = torch.zeros(6)
+    kept[low:high] = 1
+    assert torch.equal(found.dense()[0], g[0] * kept)
+    assert torch.equal(found.dense()[1], g[1])
+    assert torch.equal(found.counts1, (g[0] * kept > 0).sum(-1, dtype=torch.int32))

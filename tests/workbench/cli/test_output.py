@@ -1,0 +1,48 @@
+"""Results on the screen: no number is cut on a narrow one, and JSON is JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from workbench.cli import output
+
+
+@pytest.fixture(params=[20, 80, 200])
+def console(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Console:
+    """Output on screens of several widths."""
+    console = Console(width=request.param, soft_wrap=True)
+    monkeypatch.setattr(output, "out_console", console)
+    return console
+
+
+def test_print_table_cuts_no_number_and_no_heading(console: Console, capsys: Any) -> None:
+    numbers = [f"+{n}.{n}{n}{n}4" for n in range(9)]
+    head = ["label removed", *(f"label{n} positive" for n in range(9))]
+    output.print_table("A title of several words", head, [["javascript", *numbers]])
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert all(number in shown for number in numbers)
+    assert all(word in shown for name in head for word in name.split())
+
+
+def test_print_table_wraps_text_between_words(console: Console, capsys: Any) -> None:
+    words = [f"word{n}" for n in range(40)]
+    output.print_table("Explanations", ["expert", "explanation"], [["0:1", " ".join(words)]])
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in words)
+    assert max(map(len, shown.splitlines())) <= max(console.width, len("| expert | explanation |"))
+
+
+def test_print_table_without_rows_prints_its_head(console: Console, capsys: Any) -> None:
+    output.print_table("Empty", ["expert", "documents"], [])
+    assert "documents" in capsys.readouterr().out
+
+
+def test_print_json_writes_null_where_a_number_does_not_exist(capsys: Any) -> None:
+    output.print_json({"rows": [{"p": float("nan"), "n": np.int64(3)}], "ratio": np.inf})
+    assert json.loads(capsys.readouterr().out) == {"rows": [{"p": None, "n": 3}], "ratio": None}

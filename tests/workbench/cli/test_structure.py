@@ -1,0 +1,60 @@
+"""`monet structure`, `map` and `coactive`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from workbench import open_run
+from workbench.analysis import coactive, read_map, read_map_summary, read_structure
+from workbench.cli import app
+
+
+def invoke(*arguments: object) -> str:
+    """Standard output of a command that succeeds."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture
+def run(bare_run_path: Path, tmp_path: Path) -> Path:
+    """A copy of a run without results."""
+    return shutil.copytree(bare_run_path, tmp_path / "run")
+
+
+def test_structure_prints_what_it_stores(run: Path) -> None:
+    document = json.loads(invoke("structure", run, "--json"))
+    structure = read_structure(open_run(run))
+    assert structure is not None
+    assert document == structure.to_json()
+    table = invoke("structure", run, "--name", "again")
+    assert read_structure(open_run(run), name="again") is not None
+    assert all(f"{row['explained']:.3f}" in table for row in document["lattice"])
+    assert all(f"{row['row']:+.3f}" in table for row in document["outputs"])
+
+
+def test_map_prints_what_it_stores(run: Path) -> None:
+    pytest.importorskip("umap")
+    document = json.loads(invoke("map", run, "--experts", 40, "--json"))
+    assert [row["experts"] for row in document["groups"]] == [len(read_map(open_run(run), group)) for group in (0, 1)]
+    assert "Maps by residual" in invoke("map", run, "--experts", 31, "--name", "small")
+    summary = read_map_summary(open_run(run), name="small")
+    assert summary is not None
+    assert summary.experts == {0: 31, 1: 31}
+
+
+def test_coactive_lists_experts_by_group_and_id_or_keys(run: Path) -> None:
+    opened = open_run(run)
+    expert = int(opened.experts(1)["tokens"].idxmax())
+    expected = coactive(opened, 1, expert, n=4)
+    i, j = divmod(expert, opened.num_keys)
+    document = json.loads(invoke("coactive", run, f"1:{i},{j}", "-n", 4, "--json"))
+    assert (document["group"], document["expert"]) == (1, expert)
+    assert [row["expert"] for row in document["coactive"]] == expected["expert"].tolist()
+    shown = invoke("coactive", run, f"1:{expert}", "-n", 4)
+    assert all(f"1:{other} " in shown for other in expected["expert"])

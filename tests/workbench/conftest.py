@@ -1,0 +1,132 @@
+"""Small runs of the golden model, of every kind there is, for tests of several packages; and a server that plays an
+endpoint for explanations and their commands."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from workbench.export import export_run
+from workbench.store import open_run
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="session")
+def sound_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run of two parts; not to be changed."""
+    folder = tmp_path_factory.mktemp("store")
+    rng = np.random.default_rng(3)
+    rows = [{"input_ids": rng.integers(2, 128, 40).tolist(), "label": "ab"[n % 2]} for n in range(6)]
+    Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
+    export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run", part_tokens=120)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three tokens, which most experts sleep through, with labels and a source that hide and break out."""
+    folder = tmp_path_factory.mktemp("short")
+    rows = [
+        {"input_ids": [3, 90], "label": '<script>alert("x")</script>', "source": "=1+1,\u202e\n\x00'; DROP TABLE"},
+        {"input_ids": [7], "label": "mass:a\nb 'c' \"d\" \u202e%", "source": None},
+    ]
+    Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
+    export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def sampled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that keeps the routing of about half of its documents."""
+    folder = tmp_path_factory.mktemp("sampled")
+    rng = np.random.default_rng(5)
+    rows = [{"input_ids": rng.integers(2, 128, 9).tolist(), "label": "ab"[n % 2]} for n in range(12)]
+    Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
+    export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run", keep_routing=0.5)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def windowed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of short context windows, some cut by a document's end, of documents that open with a start-of-text token
+    and ones that do not, an empty one among them; the routing of some is not kept."""
+    folder = tmp_path_factory.mktemp("windowed")
+    rng = np.random.default_rng(6)
+    sizes = (8, 20, 0, 3, 16, 1, 31, 9)
+    rows = [
+        {"input_ids": [1] * (n % 2) + rng.integers(2, 128, size).tolist(), "label": "a"} for n, size in enumerate(sizes)
+    ]
+    Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
+    export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run", context=8, keep_routing=0.6)
+    return folder / "run"
+
+
+WORDS = {
+    "python": ["def", "return", "self", "import", "lambda:", "yield", "None", "pass"],
+    "prose": ["evening", "river", "the", "quietly", "walked", "house", "of", "they"],
+    "html": ["<p>", "</p>", "<b>", "<br>", "</div>", "class=", "href=", "<li>"],
+}
+
+
+@pytest.fixture(scope="session")
+def text_run_path(bare_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a golden model over 32 short texts of each of three labels."""
+    folder = tmp_path_factory.mktemp("text")
+    rng = np.random.default_rng(1)
+    rows = [
+        {"text": " ".join(rng.choice(words, 9)), "label": label} for label, words in WORDS.items() for _ in range(32)
+    ]
+    Dataset.from_list(rows).to_parquet(folder / "corpus.parquet")
+    export_run(open_run(bare_run_path).model_path, folder / "corpus.parquet", folder / "run")
+    return folder / "run"
+
+
+class Server:
+    """Answers chat completions by a function of the request; keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[Any], str] = lambda body: "hello"
+        self.status, self.raw, self.delay = 200, None, 0.0
+        self.location: str | None = None
+        self.seen: list[tuple[str, dict[str, str], Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.seen.append((self.path, dict(self.headers), body))
+                time.sleep(outer.delay)
+                answer = {"choices": [{"message": {"role": "assistant", "content": outer.answer(body)}}]}
+                data = (json.dumps(answer) if outer.raw is None else outer.raw).encode()
+                self.send_response(outer.status)
+                if outer.location:
+                    self.send_header("Location", outer.location)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    made = Server()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()

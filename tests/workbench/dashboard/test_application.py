@@ -1,0 +1,109 @@
+"""Pages as they are sent: small for Dash, with a status and heading that fit, loading nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dash.development.base_component import Component
+
+from workbench import open_run
+from workbench.dashboard.application import create_app, draw
+from workbench.dashboard.context import Context
+from workbench.dashboard.freeze import Frozen
+from workbench.dashboard.pages import read_address
+
+MOST_COMPONENTS = 40  # Dash draws n components in n * n steps
+
+
+@pytest.fixture(scope="module")
+def ctx(run_path: Path) -> Context:
+    return Context(open_run(run_path))
+
+
+def _components(page: Any) -> Iterator[Component]:
+    if isinstance(page, list | tuple):
+        for child in page:
+            yield from _components(child)
+    elif isinstance(page, Component):
+        yield page
+        yield from _components(getattr(page, "children", None))
+
+
+@pytest.mark.parametrize("url", ["/", "/expert/0/{expert}", "/labels/lua", "/mask", "/nowhere"])
+def test_page_has_few_components(ctx: Context, url: str) -> None:
+    page = draw(ctx, read_address(url.format(expert=ctx.ranking(0)[0]), "")).content
+    assert 0 < len(list(_components(page))) < MOST_COMPONENTS
+
+
+URLS = ["/", "/expert/0/{expert}", "/expert/0/{expert}?show=ranges", "/labels/lua", "/prompt", "/mask", "/structure"]
+
+
+@pytest.mark.parametrize("url", [*URLS, "/explanations", "/scores", "/nowhere"])
+def test_components_that_callbacks_write_to_are_not_frozen(ctx: Context, url: str) -> None:
+    callbacks = create_app(ctx.run)._callback_list
+    used = {part["id"] for callback in callbacks for part in (*callback["inputs"], *callback["state"])}
+    used |= {name for callback in callbacks for name in re.findall(r"([\w-]+)\.\w+", callback["output"])}
+    assert "expert-logits" in used
+    path, _, query = url.format(expert=ctx.ranking(0)[0]).partition("?")
+    frozen = [part for part in _components(draw(ctx, read_address(path, query)).content) if isinstance(part, Frozen)]
+    held = set(re.findall(r"'id': '([^']+)'", repr([part.tree for part in frozen])))
+    assert not held & used
+
+
+@pytest.mark.parametrize("url", ["/", "/expert/0/{expert}"])
+def test_labels_are_unknown_before_an_analysis(bare_run_path: Path, url: str) -> None:
+    ctx = Context(open_run(bare_run_path))
+    shown = repr(draw(ctx, read_address(url.format(expert=ctx.ranking(0)[0]), "")).content)
+    assert "'not analysed'" in shown
+    assert "'generalist'" not in shown
+    assert ("'–'" in shown) == (url == "/")
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "heading"),
+    [
+        ("/", 200, ""),
+        ("/expert/0/17", 200, ""),
+        ("/nowhere", 404, "Not found"),
+        ("/expert/0/999999", 404, "Not found"),
+        ("/expert/9/1", 404, "Not found"),
+        ("/expert/a/b", 400, "Not a valid request"),
+        ("/labels/cobol", 404, "Not found"),
+        ("/?group=7", 404, "Not found"),
+        ("/?label=cobol", 404, "Not found"),
+        ("/structure?group=7", 404, "Not found"),
+        ("/mask", 200, ""),
+    ],
+)
+def test_status_and_heading_say_which_kind_of_error(ctx: Context, url: str, status: int, heading: str) -> None:
+    assert create_app(ctx.run).server.test_client().get(url).status_code == status
+    path, _, query = url.partition("?")
+    drawn = draw(ctx, read_address(path, query))
+    assert drawn.status == status
+    if heading:
+        assert drawn.title == heading
+        assert heading in repr(drawn.content[0])
+
+
+def test_damaged_analysis_is_a_page_that_says_so(run_path: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_path, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    path = run.analysis_path("experts-group-0.parquet")
+    path.write_bytes(path.read_bytes()[:100])
+    assert create_app(run).server.test_client().get("/").status_code == 500
+
+
+def test_shell_declares_its_language(ctx: Context) -> None:
+    assert '<html lang="en">' in create_app(ctx.run).server.test_client().get("/").text
+
+
+def test_scripts_and_requests_are_the_applications_own(run_path: Path) -> None:
+    policy = create_app(open_run(run_path)).server.test_client().get("/").headers["Content-Security-Policy"]
+    scripts = next(part for part in policy.split("; ") if part.startswith("script-src"))
+    assert "unsafe" not in scripts
+    assert "http" not in policy

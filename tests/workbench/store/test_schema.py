@@ -1,0 +1,128 @@
+"""A run of the present schema, written once and kept: it opens, is sound, and says what it always said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from workbench.store import open_run, verify_run
+from workbench.store.checks.manifest import _MANIFEST
+from workbench.store.index import INDEX
+from workbench.store.routing import ROUTING
+from workbench.store.schema import (
+    DOCUMENTS,
+    EXAMPLES,
+    HISTOGRAM_BINS,
+    INTERVALS,
+    SCHEMA_VERSION,
+    TOKENS,
+    expert_schema,
+    histogram_edges,
+)
+
+KEPT = Path(__file__).parent / "schemas" / f"v{SCHEMA_VERSION}"
+
+
+def test_the_kept_run_of_this_schema_is_sound() -> None:
+    assert verify_run(KEPT) == []
+
+
+def test_the_kept_run_of_this_schema_keeps_its_meaning() -> None:
+    run = open_run(KEPT)
+    assert (run.groups, run.group_layers, run.num_keys, run.heads) == ([0, 1], [0, 2], 16, 2)
+    assert (run.labels, run.tokens_total) == (["a", "b"], 160)
+    assert run.documents["bos"].isna().tolist() == [True, False] * 4
+    assert run.input_ids(1)[:4].tolist() == [1, 125, 125, 19]
+    experts = run.top_experts(0, limit=2)
+    assert experts.index.tolist() == [102, 25]
+    expected = {"tokens": 63, "mass": 8.165761712443782, "mean": 0.12961526527688544, "max": 0.9153643846511841}
+    expected |= {"tokens:a": 32, "tokens:b": 31, "mass:a": 2.4945889823284233, "mass:b": 5.671172730115359}
+    assert experts.iloc[0].to_dict() == expected
+    counts = [1, 0, 1, 2, 0, 0, 1, 7, 7, 3, 5, 5, 3, 6, 3, 5, 1, 5, 8, 0]
+    assert run.histogram(0, 102)["count"].tolist() == counts
+    active = run.activations(0, 102)
+    assert (len(active), active["row"][:3].tolist(), active["token"][:3].tolist()) == (63, [8, 10, 13], [63, 52, 10])
+    assert active["score"][:2].tolist() == [0.0003651566803455353, 0.0005175843834877014]
+    examples = run.examples(0, 102, 3)
+    assert examples[["row", "doc", "position", "window"]].values.tolist() == [
+        [82, 4, 14, 6],
+        [115, 5, 17, 9],
+        [111, 5, 13, 8],
+    ]
+    sampled = run.examples_by_score(0, 102)
+    assert sampled["row"][:4].tolist() == [61, 139, 26, 35]
+    assert sampled["low"][:4].tolist() == [0.5, 0.5, 0.5, 0.25]
+    routing = run.routing([5], 0)
+    assert routing.indices1[0, 0].tolist() == [0, 1, 3, 9, 10, 13, 14]
+    assert routing.counts2.tolist() == [[5, 4]]
+
+
+def test_histogram_edges_are_octaves_up_to_the_number_of_heads() -> None:
+    edges = histogram_edges(6)
+    assert len(edges) == HISTOGRAM_BINS + 1
+    assert (edges[0], edges[-1]) == (0.0, 8.0)
+    assert (np.diff(np.log2(edges[1:])) == 1).all()
+
+
+# docs/run-format.md, and the schemas it describes.
+
+DOC = Path(__file__).parents[3] / "docs" / "run-format.md"
+FILES = {
+    "tokens/part-NNNNN.parquet": TOKENS,
+    "documents/part-NNNNN.parquet": DOCUMENTS,
+    "routing/part-NNNNN-group-G.parquet": ROUTING,
+    "index/part-NNNNN-group-G.parquet": INDEX,
+    "experts/group-G.parquet": expert_schema(["{label}"]),
+    "examples/group-G.parquet": EXAMPLES,
+    "intervals/group-G.parquet": INTERVALS,
+}
+
+
+def tables_of(text: str) -> dict[str, list[list[str]]]:
+    """The cells of the table under each heading that has one."""
+    tables: dict[str, list[list[str]]] = {}
+    heading = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("| `"):
+            tables.setdefault(heading, []).append([cell.strip().strip("`") for cell in line.strip("|").split(" | ")])
+    return tables
+
+
+def type_name(kind: pa.DataType) -> str:
+    """A type as the page writes it."""
+    if pa.types.is_dictionary(kind):
+        return f"dictionary of {kind.value_type}"
+    if isinstance(kind, pa.LargeListType):
+        return f"large_list of {kind.value_type}"
+    return f"fixed_size_list of {kind.value_type}" if isinstance(kind, pa.FixedSizeListType) else str(kind)
+
+
+def test_the_format_page_has_every_column_of_every_file_with_its_type() -> None:
+    tables = tables_of(DOC.read_text())
+    assert set(tables) == {*FILES, "manifest.json"}
+    for name, schema in FILES.items():
+        assert [row[:2] for row in tables[name]] == [[f.name, type_name(f.type)] for f in schema], name
+
+
+def test_the_format_page_has_every_entry_of_a_manifest() -> None:
+    def names(kinds: dict[str, Any], prefix: str = "") -> set[str]:
+        entries = set()
+        for name, kind in kinds.items():
+            entries.add(prefix + name)
+            inner = kind[0] if isinstance(kind, list) else kind
+            if isinstance(inner, dict):
+                entries |= names(inner, f"{prefix}{name}.")
+        return entries
+
+    known = names(_MANIFEST) - {"model", "corpus", "settings"} | {"checksum", "migrated_from"}
+    assert {row[0] for row in tables_of(DOC.read_text())["manifest.json"]} == known
+
+
+def test_the_format_page_names_the_schema_version() -> None:
+    assert f"**schema version {SCHEMA_VERSION}**" in DOC.read_text()
+    assert f"schema version: {SCHEMA_VERSION}" in DOC.read_text()

@@ -1,0 +1,34 @@
+"""Explanations as rows of a table, on the expert's page and on the page that lists them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..report.numbers import number
+from .parts import Child, term
+
+NUMERIC = 2  # columns of text before the numbers
+
+
+def note() -> list[Child]:
+    """What the numbers mean."""
+    return [
+        term("detection", "Detection"),
+        " and ",
+        term("fuzzing"),
+        " measure how well a judge who has only the explanation predicts where the expert is active: balanced "
+        "accuracy, 0.5 is chance. ",
+        term("explanation control", "Control"),
+        ": the same with another expert's explanation.",
+    ]
+
+
+def heading() -> list[Child]:
+    """Heads of the columns."""
+    return ["explanation", "author", term("detection"), "control", term("fuzzing"), "control"]
+
+
+def cells(row: dict[str, Any]) -> list[Child]:
+    """The cells of one explanation, a row of ``read_explanations``."""
+    scores = (row[name] for name in ("detection", "detection:control", "fuzzing", "fuzzing:control"))
+    return [row["text"], f"{row['author']} ({row['kind']})", *(number(value, 2) for value in scores)]

@@ -1,0 +1,146 @@
+"""Every term of the workbench, defined once. Pages and reports show these definitions; docs/glossary.md is made from
+them by ``python -m workbench.report.glossary > docs/glossary.md``.
+"""
+
+from __future__ import annotations
+
+MODEL = {
+    "expert": "One of the E × E small feed-forward units of a layer group, written group:id. Its id is i × E + j for "
+    "the pair of keys (i, j).",
+    "group": "A layer group: the layers that share one router, and therefore one set of experts.",
+    "head": "A routing head. Each head of a token chooses its own keys in both sets; an expert's score is the sum over "
+    "heads.",
+    "key": "One of the E router units in a key set. Every expert is a pair of keys, one from each set.",
+    "key set": "One of the two sets of E keys whose product is the lattice of E × E experts. Key i of set 1 is the "
+    "expert's row, key j of set 2 its column.",
+    "routing score": "How strongly an expert is active at a token: the product of the routing probabilities of its two "
+    "keys, summed over heads. It lies between 0 and the number of heads. “Score” alone always means this.",
+    "active": "An expert is active at a token where its routing score is above 0.",
+    "decomposition": "How an expert's weights are put together from those of its two keys: horizontal (HD) or vertical "
+    "(VD).",
+    "start-of-text token": "The token that the model reads before each document (BOS). It is left out of all "
+    "statistics.",
+}
+CORPUS = {
+    "run": "A folder with what every expert did on one corpus, written by monet export.",
+    "document": "One text of the corpus, with its label.",
+    "label": "The class of a document, such as its language or its domain.",
+    "window": "The stretch of a document that the model reads in one pass; its length is the context length of the "
+    "export.",
+    "token row": "Number of a token in a run, counted over all documents.",
+    "part": "A contiguous share of the corpus, exported and stored as one set of files.",
+    "kept routing": "The routing of the documents that the run stores in full. Statistics cover every document; "
+    "analyses that look at single tokens use these.",
+    "score range": "An octave of routing scores, from a power of two to the next. The run keeps a sample of tokens "
+    "from each.",
+}
+USE = {
+    "mass": "Sum of an expert's routing scores over all tokens.",
+    "density": "Activation density: the fraction of tokens at which an expert is active.",
+    "mean score": "An expert's mean routing score over the tokens at which it is active.",
+    "rate": "Mass per token: an expert's mean routing score over all tokens, active or not.",
+    "share": "An expert's rate for a label divided by the sum of its rates for all labels. It does not depend on how "
+    "much text each label has.",
+    "co-activating": "Active at the same tokens. Measured as the cosine similarity of two experts' scores over the "
+    "best tokens of one of them.",
+}
+SPECIALISATION = {
+    "specialised": "An expert whose largest label share is at least the ratio (2 by default) times its second "
+    "largest, and which is active at enough tokens.",
+    "generalist": "An expert that is not specialised: no label share stands out, or it is active at too few tokens to "
+    "tell.",
+    "ratio": "An expert's largest label share divided by its second largest. The rule for specialised experts sets a "
+    "threshold on it.",
+    "confirmed": "Specialised, and with a ratio that shuffling the labels among documents does not reproduce: a "
+    "permutation test at a false discovery rate over the group.",
+    "monosemanticity": "1 − H(label shares) / log L, for L labels: 1 if an expert is used for a single label, 0 if "
+    "equally for all. It measures selectivity for labels, not for meanings.",
+    "label selectivity": "(a − b) / (a + b), with a an expert's largest rate for a label and b the mean of its rates "
+    "for the others: 0 if they are equal, 1 if it is active for one label only.",
+    "coherence": "Mean cosine similarity between the contexts of an expert's best tokens, weighted by their scores.",
+    "vocabulary entropy": "Entropy, in nats, of the token ids at which an expert is active: 0 if it is always the same "
+    "token. It cannot exceed the logarithm of the number of active tokens, so rarely active experts look pure.",
+    "overlap": "The fraction of routing mass that two labels put on the same experts: 1 minus the total variation "
+    "distance.",
+}
+REMOVAL = {
+    "held-out loss": "Mean cross-entropy per predicted token, in nats, on documents that had no part in choosing the "
+    "experts.",
+    "zero-ablation": "Removing experts by setting their routing scores to 0; all others stay as they are.",
+    "delta target": "Rise in a label's held-out loss when its own experts are removed, in nats per token.",
+    "delta others": "Mean rise in the held-out loss of the other labels, in nats per token.",
+    "selectivity": "Delta target divided by delta others.",
+    "random control": "The same number of active experts, drawn at random in each group, removed in place of the "
+    "chosen ones.",
+    "activity-matched control": "The same number of experts of similar mass, drawn at random, removed in place of the "
+    "chosen ones.",
+    "forget/retain trade-off": "A label's own loss plotted against the loss of the other labels as more and more of "
+    "its experts are removed.",
+    "95 % CI": "95 % confidence interval, from a bootstrap over documents.",
+}
+ATTRIBUTION = {
+    "direct logit attribution": "How much each component adds to the logit of a next token, directly, with the scale "
+    "of the final normalisation held fixed.",
+    "contribution": "What a component adds to a logit.",
+    "completeness": "Distance between a logit and the sum of all contributions to it. Attribution is exact, so this is "
+    "rounding error.",
+    "logit effect": "What an expert writes to the residual stream, read as logits: the tokens it promotes and "
+    "suppresses, averaged over its best tokens.",
+}
+EXPLANATION = {
+    "explanation": "A sentence about what activates an expert, written by a person or a program.",
+    "detection": "Balanced accuracy of a judge who has only the explanation and must tell passages with the expert "
+    "active from passages without. 0.5 is chance.",
+    "fuzzing": "Balanced accuracy of a judge who has only the explanation and must tell passages with the right tokens "
+    "highlighted from passages with others highlighted. 0.5 is chance.",
+    "explanation control": "Detection or fuzzing with the explanation of another expert in place of the expert's own.",
+}
+STRUCTURE = {
+    "lattice": "The E × E grid of a group's experts: rows are keys of set 1, columns keys of set 2.",
+    "two-way ANOVA": "Analysis of variance of the experts' label preference into a row effect, a column effect and an "
+    "interaction that belongs to the pair.",
+    "interaction": "The part of the reliable variance that row and column effects do not explain.",
+    "reliable": "Correlation of label preference between two halves of the documents.",
+    "standing committee": "The experts that are among the most active of their group in every label (Wang et al. "
+    "2026).",
+    "trustworthiness": "How far neighbours on a map are neighbours in the original space, from 0 to 1 (Venna & Kaski "
+    "2001).",
+}
+CORRELATION = {
+    "document score": "A number that the corpus gives for each document, such as its toxicity.",
+    "purging": "Removing the experts whose scores correlate with a document score.",
+    "false discovery rate": "The expected fraction of false positives among the experts called significant "
+    "(Benjamini–Hochberg).",
+}
+SECTIONS = {
+    "The model": MODEL,
+    "The corpus and the run": CORPUS,
+    "How much an expert is used": USE,
+    "Which label an expert prefers": SPECIALISATION,
+    "Removing experts": REMOVAL,
+    "Attribution": ATTRIBUTION,
+    "Explanations": EXPLANATION,
+    "Structure": STRUCTURE,
+    "Correlation with a document score": CORRELATION,
+}
+GLOSSARY = {term: definition for section in SECTIONS.values() for term, definition in section.items()}
+
+
+def markdown() -> str:
+    """The glossary as docs/glossary.md holds it."""
+    lines = [
+        "# Glossary",
+        "",
+        "Every term of the pages, reports and docs, defined once. Made from `workbench/report/glossary.py`.",
+        "",
+    ]
+    for title, terms in SECTIONS.items():
+        lines += [f"## {title}", ""]
+        for term, definition in terms.items():
+            lines.append(f"- **{term}**: {definition}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
