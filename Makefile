@@ -4,18 +4,44 @@ MONET = .venv/bin/monet
 DEMO = monet_model/demo
 PORT = 8050
 
-.PHONY: app test check gpu-check
+.PHONY: app test check format docs bench notebooks clean gpu-check
 
 app: runs/demo/analysis/mask.json
 	@$(PY) app.py runs/demo --port $(PORT)
 
+# Tests, and the examples in docstrings, with the lines of our own code that they run.
 test: .venv/test-ready
-	HF_HUB_OFFLINE=1 $(PY) -m pytest -q
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -q --cov --cov-report=term
 
+# What CI runs before the tests: linter, formatter, types, and which package may import which.
 check: .venv/test-ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/test-ready
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+# The pages of docs/ and the reference of the public interface, in build/docs.
+docs: .venv/ready
+	$(PIP) --no-build-isolation -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+# Timings of docs/performance.md; each takes minutes.
+bench: .venv/test-ready
+	$(PY) -m cuda_ext.bench
+	$(PY) -m monet_model.bench
+	$(PY) -m workbench.bench.attribution
+	$(PY) -m workbench.bench.export
+
+notebooks: .venv/test-ready runs/demo/analysis/mask.json
+	.venv/bin/jupyter execute --inplace notebooks/*.ipynb
+
+# Everything that can be made again, except .venv.
+clean:
+	rm -rf build runs/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .grimp_cache .import_linter_cache *.egg-info
 
 # On a machine with an NVIDIA GPU and the CUDA toolkit.
 gpu-check: .venv/test-ready

@@ -56,7 +56,7 @@ def cpu_library(make: Any) -> Any:
 
 
 def cuda_library(make: Any, nvcc: Path) -> Any:
-    """Return the extension with the CUDA kernels, whose object file :func:`compile_kernels` makes, and the runtime."""
+    """Return the extension with the CUDA kernels, whose object file ``compile_kernels`` makes, and the runtime."""
     # nvcc may be a link or a script outside its toolkit, so ask it where that is.
     plan = subprocess.run([nvcc, "--dryrun", "-c", LAUNCH], capture_output=True, text=True, check=False).stderr
     home = Path(next((line.removeprefix("#$ TOP=") for line in plan.splitlines() if line.startswith("#$ TOP=")), "/"))

@@ -2,10 +2,10 @@
 
     indices, probs, counts = route(logits, mean, var, sigma)
 
-:func:`route` reads the router logits once, where the paper's formulas take a dense batch normalisation, maximum, mask
+``route`` reads the router logits once, where the paper's formulas take a dense batch normalisation, maximum, mask
 and softmax (arXiv 2412.04139, section 3), and returns short lists of active keys. The other ops work on these lists:
-:func:`mix` (the sums inside an expert layer), :func:`accumulate` (statistics and top tokens of all experts) and
-:func:`contributions` (direct attribution). No active key is dropped, and the compiled kernels return the same bits on
+``mix`` (the sums inside an expert layer), ``accumulate`` (statistics and top tokens of all experts) and
+``contributions`` (direct attribution). No active key is dropped, and the compiled kernels return the same bits on
 every instruction set and with any number of threads.
 
 The compiled kernels run on the CPU and on NVIDIA GPUs, where they were built (``python -m cuda_ext`` shows which were,

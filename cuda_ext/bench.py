@@ -70,7 +70,7 @@ def dense_sums(a1: Tensor, a2: Tensor, g1: Tensor, g2: Tensor) -> tuple[Tensor, 
 
 
 def compiled_formula() -> Callable[..., Tensor]:
-    """Return :func:`formula` compiled by `torch.compile`."""
+    """Return ``formula`` compiled by `torch.compile`."""
     return torch.compile(formula)
 
 

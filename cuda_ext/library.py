@@ -70,7 +70,7 @@ def backend() -> str:
         "pytorch" if the kernels are not loaded; the ops then run as PyTorch operations, with the same results up to
         rounding, many times slower.
 
-    Example:
+    Examples:
         >>> from cuda_ext import backend
         >>> backend() in ("baseline", "avx2", "avx512", "pytorch")
         True

@@ -80,7 +80,7 @@ class Routing:
         counts1, counts2: (tokens, heads) int32 numbers of active keys.
         num_keys: E, the number of keys in each set.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> routing = open_run("runs/demo").routing(slice(0, 3))  # the first three tokens, in layer group 0
         >>> len(routing), routing.heads, routing.num_keys
@@ -108,7 +108,7 @@ class Routing:
         Raises:
             ValueError: the shapes differ, or have fewer than three dimensions.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from cuda_ext import Routing
             >>> g = torch.tensor([[[0.5, 0.0, 0.5]]])  # (tokens, heads, keys)
@@ -123,9 +123,9 @@ class Routing:
         return cls(keys1, probs1, counts1, keys2, probs2, counts2, num_keys=g1.shape[-1])
 
     def dense(self) -> tuple[Tensor, Tensor]:
-        """Dense (g1, g2), each (tokens, heads, keys): the reverse of :meth:`from_dense`.
+        """Dense (g1, g2), each (tokens, heads, keys): the reverse of ``from_dense``.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> g1, g2 = open_run("runs/demo").routing([0, 1]).dense()
             >>> g1.shape
@@ -154,7 +154,7 @@ class Routing:
         return self._map(lambda tensor: tensor[tokens])
 
     def to(self, *args: Any, **kwargs: Any) -> Routing:
-        """A copy on another device; takes the arguments of :meth:`torch.Tensor.to` except a dtype."""
+        """A copy on another device; takes the arguments of ``torch.Tensor.to`` except a dtype."""
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
     @staticmethod
@@ -164,7 +164,7 @@ class Routing:
         Raises:
             ValueError: there is no part, or the numbers of keys or heads differ.
 
-        Example:
+        Examples:
             >>> from cuda_ext import Routing
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
@@ -194,7 +194,7 @@ class Routing:
         Returns:
             Token (n,) int64, flat expert id (n,) int64, and score summed over heads (n,), above 0.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from cuda_ext import Routing
             >>> g1 = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]]])  # (tokens, heads, keys)
@@ -216,7 +216,7 @@ class Routing:
         return token, expert, score
 
     def pairs_by_expert(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The pairs of :meth:`pairs` by expert, then token, in float32, a piece of consecutive tokens at a time.
+        """The pairs of ``pairs`` by expert, then token, in float32, a piece of consecutive tokens at a time.
 
         Yields:
             Flat expert id (n,) int64, token (n,) int64 counted from the first of all, and score (n,) float32.
@@ -262,7 +262,7 @@ class Routing:
         Raises:
             IndexError: an id is outside 0 .. E * E - 1.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from workbench import open_run
             >>> routing = open_run("runs/demo").routing(slice(0, 10))
@@ -282,7 +282,7 @@ class Routing:
             Scores (tokens, n), highest first, and flat ids (tokens, n) int64. Equal scores are ordered by id. Tokens
             with fewer active experts are padded with score 0 and id -1.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> scores, experts = open_run("runs/demo").routing(slice(0, 4)).top_experts(3)
             >>> bool((scores[:, 0] >= scores[:, 1]).all())

@@ -13,9 +13,9 @@ Sides = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class SparseRouting(Protocol):
-    """Active keys of both sets per token and head: two results of :func:`cuda_ext.route`, and the number of keys.
+    """Active keys of both sets per token and head: two results of ``cuda_ext.route``, and the number of keys.
 
-    :class:`cuda_ext.routing.Routing` is one. The routing score of expert (i, j) at a token is ``sum_h p * q``, over the
+    ``cuda_ext.routing.Routing`` is one. The routing score of expert (i, j) at a token is ``sum_h p * q``, over the
     heads whose first list holds (i, p) and whose second list holds (j, q). Slots from a row's count on are padding and
     are never read.
 
@@ -82,7 +82,7 @@ def activations(hidden: Tensor | tuple[Tensor, ...], keys: int) -> dict[str, Ten
 def sides(routing: SparseRouting, dtype: torch.dtype, device: torch.device, tokens: int | None = None) -> Sides:
     """Return the six arrays of a routing, with probabilities in ``dtype``.
 
-    Checks shapes, dtypes and devices; :func:`check_values` checks the values.
+    Checks shapes, dtypes and devices; ``check_values`` checks the values.
 
     Raises:
         TypeError: an array is not a tensor, or has a wrong dtype.

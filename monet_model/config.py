@@ -31,14 +31,14 @@ class MonetConfig(LlamaConfig):
         output_router_probs: whether the model returns dense routing probabilities by default.
         router_aux_loss_coef: weight of the auxiliary losses in training.
         edited_layers: layers with a router whose experts are scaled permanently, by factors among the weights (see
-            :func:`monet_model.export_edited_model`).
+            ``monet_model.export_edited_model``).
         kwargs: all other fields of ``transformers.LlamaConfig``. ``mlp_bias`` and ``intermediate_size`` have no effect;
             published configurations contain them.
 
     Raises:
         ValueError: a field is out of range; the message names it and its permitted values.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetConfig
         >>> config = MonetConfig.from_pretrained("monet_model/demo")
         >>> config.num_hidden_layers, config.moe_groups, config.routing_groups
@@ -90,7 +90,7 @@ class MonetConfig(LlamaConfig):
     def experts_per_group(self) -> int:
         """Number of experts per layer group, ``moe_experts ** 2``.
 
-        Example:
+        Examples:
             >>> from monet_model import MonetConfig
             >>> MonetConfig(moe_experts=512).experts_per_group
             262144
@@ -101,7 +101,7 @@ class MonetConfig(LlamaConfig):
     def routing_groups(self) -> list[range]:
         """Layers of each group, in order; the first layer of a group owns its router.
 
-        Example:
+        Examples:
             >>> from monet_model import MonetConfig
             >>> MonetConfig(num_hidden_layers=5, moe_groups=2).routing_groups
             [range(0, 2), range(2, 4), range(4, 5)]

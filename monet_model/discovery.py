@@ -2,7 +2,7 @@
 
 The entry point in ``transformer_lens.architectures`` is not enough for TransformerLens 4.3: before its
 ``boot_transformers`` reads entry points, it asks transformers for the config class and looks the architecture up in a
-table of supported ones. So :func:`install` waits until that table is imported and adds Monet to it. It is called when
+table of supported ones. So ``install`` waits until that table is imported and adds Monet to it. It is called when
 ``monet_model`` is imported, and through the entry-point group ``torch.backends``, whose members PyTorch calls when it
 is imported. It must therefore cost next to nothing: this module imports neither torch nor transformers.
 """

@@ -16,7 +16,7 @@ Edits = Mapping[int, Tensor]  # layer that owns a router -> (E, E) factors
 
 
 class ModelEdit(Protocol):
-    """An edit that knows which model it was made for, such as :class:`monet_model.ExpertEdit`."""
+    """An edit that knows which model it was made for, such as ``monet_model.ExpertEdit``."""
 
     def check(self, model: nn.Module) -> None:
         """Raise ValueError unless it was made for this model."""

@@ -33,7 +33,7 @@ class ExpertEdit:
         keys: E, the number of keys in each set.
         identity: digest of the model that the experts belong to.
 
-    Example:
+    Examples:
         >>> from monet_model import ExpertEdit, MonetForCausalLM
         >>> model = MonetForCausalLM.from_pretrained("monet_model/demo").eval()
         >>> edit = ExpertEdit.from_experts(model, {0: [17, 513], 2: [99]})  # removes three experts
@@ -71,7 +71,7 @@ class ExpertEdit:
         Raises:
             ValueError: a layer owns no router, an id is out of range or named twice, or the factor is not finite.
 
-        Example:
+        Examples:
             >>> from monet_model import ExpertEdit, MonetForCausalLM
             >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
             >>> ExpertEdit.from_experts(model, {0: [17]}, factor=2.0).factors[0]
@@ -93,9 +93,9 @@ class ExpertEdit:
                 - group: number of its routing group, or instead layer: the layer that owns the group's router.
 
         Raises:
-            ValueError: a column is missing, or as :meth:`from_experts`.
+            ValueError: a column is missing, or as ``from_experts``.
 
-        Example:
+        Examples:
             >>> import pandas as pd
             >>> from monet_model import ExpertEdit, MonetForCausalLM
             >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
@@ -135,7 +135,7 @@ class ExpertEdit:
     def matrices(self) -> dict[int, Tensor]:
         """The edit as ``edit_experts`` takes it: layer -> (E, E) float32 factors.
 
-        Example:
+        Examples:
             >>> from monet_model import ExpertEdit, MonetForCausalLM
             >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
             >>> ExpertEdit.from_experts(model, {0: [1]}).matrices()[0][0, :3]
@@ -177,7 +177,7 @@ class ExpertEdit:
 
     @classmethod
     def load(cls, path: str | Path) -> ExpertEdit:
-        """Read a file that :meth:`save` wrote.
+        """Read a file that ``save`` wrote.
 
         Raises:
             ValueError: there is no such file, or it does not hold an edit.

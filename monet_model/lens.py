@@ -225,7 +225,7 @@ def load_lens(path: str | Path, **kwargs: Any) -> TransformerBridge:
     Raises:
         TypeError: an argument other than ``device`` and ``dtype`` for a folder without a tokenizer.
 
-    Example:
+    Examples:
         >>> from monet_model import load_lens
         >>> lens = load_lens("monet_model/demo", device="cpu")
         >>> tokens = lens.to_tokens("The cat sat on the mat.")

@@ -32,6 +32,6 @@ def ambiguity_loss(router_probs: Iterable[RouterProbs]) -> Tensor:
     """Return the mean over routers, key sets, heads and tokens of ``1 - max_e g``.
 
     Args:
-        router_probs: as in :func:`uniformity_loss`.
+        router_probs: as in ``uniformity_loss``.
     """
     return torch.stack([(1 - g.amax(-1)).mean() for g in _sides(router_probs)]).mean()

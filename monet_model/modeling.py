@@ -34,14 +34,14 @@ DenseRouting = tuple[Tensor, Tensor]
 
 @dataclass
 class MonetModelOutput(BaseModelOutputWithPast):
-    """Output of :class:`MonetModel`; ``router_probs`` as in :class:`MonetOutput`."""
+    """Output of ``MonetModel``; ``router_probs`` as in ``MonetOutput``."""
 
     router_probs: tuple[DenseRouting | None, ...] | None = None
 
 
 @dataclass
 class MonetOutput(CausalLMOutputWithPast):
-    """Output of :class:`MonetForCausalLM`.
+    """Output of ``MonetForCausalLM``.
 
     Attributes:
         router_probs: with ``output_router_probs=True``, for each layer ``(g1, g2)``, each (batch, tokens, heads, keys)
@@ -142,9 +142,9 @@ class MonetPreTrainedModel(PreTrainedModel):
         """Load a checkpoint; takes the arguments of transformers' method, and one more.
 
         Args:
-            freeze_routers: leave the routing unchanged in fine-tuning, as the paper does; see :meth:`freeze_routers`.
+            freeze_routers: leave the routing unchanged in fine-tuning, as the paper does; see ``freeze_routers``.
 
-        Example:
+        Examples:
             >>> from monet_model import MonetForCausalLM
             >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
             >>> model.config.moe_experts, model.config.routing_groups
@@ -166,7 +166,7 @@ class MonetPreTrainedModel(PreTrainedModel):
         Frozen routers route as in evaluation, even in training mode. Loaded checkpoints start frozen; new models do
         not.
 
-        Example:
+        Examples:
             >>> from monet_model import MonetForCausalLM
             >>> model = MonetForCausalLM.from_pretrained("monet_model/demo").train()
             >>> model.freeze_routers(False)
@@ -270,7 +270,7 @@ def _dense(routing: Routing, hidden: Tensor) -> DenseRouting:
 class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
     """Monet with its language-model head: a transformers model, so ``generate`` and the Auto classes work as usual.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from monet_model import MonetForCausalLM
         >>> model = MonetForCausalLM.from_pretrained("monet_model/demo").eval()
@@ -314,7 +314,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
                 configuration says.
 
         Returns:
-            :class:`MonetOutput`: logits (batch, tokens, vocabulary), loss in nats per token. In training mode the loss
+            ``MonetOutput``: logits (batch, tokens, vocabulary), loss in nats per token. In training mode the loss
             includes ``router_aux_loss_coef`` times each auxiliary loss (arXiv 2412.04139, section 3).
         """
         keep_probs = self.config.output_router_probs if output_router_probs is None else output_router_probs
@@ -357,13 +357,13 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
         calling thread; nested edits multiply.
 
         Args:
-            edits: an :class:`ExpertEdit` made for this model, or a mapping from a layer that owns a router to (E, E)
+            edits: an ``ExpertEdit`` made for this model, or a mapping from a layer that owns a router to (E, E)
                 factors: 0 removes (zero-ablates) an expert, 1 leaves it alone, 2 doubles it.
 
         Raises:
             ValueError: a layer owns no router, a matrix is not a finite (E, E), or the edit is another model's.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from monet_model import MonetForCausalLM
             >>> model = MonetForCausalLM.from_pretrained("monet_model/demo").eval()
@@ -388,7 +388,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: a layer owns no router, or a matrix is not a finite (E, E).
 
-        Example:
+        Examples:
             >>> import torch
             >>> from monet_model import MonetForCausalLM
             >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")

@@ -48,7 +48,7 @@ def project(projection: nn.Linear, x: Tensor, activation: str = "none") -> Tenso
 
 
 def product(x: Tensor, matrix: Tensor) -> Tensor:
-    """Return ``x @ matrix``, (..., in) times (in, out), with the same library as :func:`project`."""
+    """Return ``x @ matrix``, (..., in) times (in, out), with the same library as ``project``."""
     matrix = matrix.to(x.dtype)
     if _suits(x, matrix):
         return torch.ops.mkldnn._linear_pointwise(x, matrix.T, None, "none", [], "")

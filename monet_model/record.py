@@ -48,7 +48,7 @@ class Record:
 
     Attributes:
         embedded: (batch, tokens, hidden) output of the embedding.
-        layers: a :class:`LayerRecord` for each layer.
+        layers: a ``LayerRecord`` for each layer.
         final: (batch, tokens, hidden) residual stream in front of the final norm.
     """
 

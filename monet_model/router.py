@@ -130,7 +130,7 @@ class MonetRouter(nn.Module):
         return self.norm1(z1.reshape(rows)).view(shape), self.norm2(z2.reshape(rows)).view(shape)
 
     def forward(self, x: Tensor) -> Routing:
-        """Return the routing of ``x`` (..., hidden); see :meth:`route`."""
+        """Return the routing of ``x`` (..., hidden); see ``route``."""
         return self.route(*self.logits(x))
 
     def route(self, z1: Tensor, z2: Tensor) -> Routing:

@@ -1,4 +1,4 @@
-"""`Routing`, which lives with the kernels in :mod:`cuda_ext.routing`, as part of this package's interface."""
+"""`Routing`, which lives with the kernels in ``cuda_ext.routing``, as part of this package's interface."""
 
 from cuda_ext.routing import Routing
 

@@ -40,7 +40,7 @@ def export_edited_model(model_dir: str | Path, edit: ExpertEdit | str | Path, ou
         ValueError: ``out`` exists, the checkpoint cannot be loaded, or the edit is unreadable or belongs to another
             model.
 
-    Example:
+    Examples:
         >>> from monet_model import ExpertEdit, MonetForCausalLM, export_edited_model
         >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
         >>> edit = ExpertEdit.from_experts(model, {0: [12, 345]})

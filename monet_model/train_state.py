@@ -34,7 +34,7 @@ def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         folder: folder of the training run.
         model, optimizer: the model and its optimizer, which has updated every parameter at least once.
         step: steps done.
-        identity: hash of the configuration and corpus; :func:`load_state` refuses a state with another.
+        identity: hash of the configuration and corpus; ``load_state`` refuses a state with another.
     """
     scratch = folder / f".{STATE_FILE}"
     save_file(_tensors(model, optimizer), scratch, {"step": str(step), "identity": identity})
@@ -44,7 +44,7 @@ def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
 
 
 def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> int:
-    """Restore the state that :func:`save_state` wrote.
+    """Restore the state that ``save_state`` wrote.
 
     Returns:
         Steps done so far; 0 if nothing has been saved.

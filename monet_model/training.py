@@ -31,7 +31,7 @@ Report = Callable[[int, float], None]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Hyperparameters of training; :class:`MonetConfig` describes the model.
+    """Hyperparameters of training; ``MonetConfig`` describes the model.
 
     Attributes:
         tokens: tokens to train on; the run takes as many full batches as fit.
@@ -45,7 +45,7 @@ class TrainingConfig:
         beta2: second-moment decay of AdamW; the first is 0.9.
         clip: norm that gradients are clipped to.
         autocast: run matrix products outside the routers in bfloat16.
-        revive_every: steps between revivals of dead keys (:mod:`monet_model.revive`) in the first half of training; 0
+        revive_every: steps between revivals of dead keys (``monet_model.revive``) in the first half of training; 0
             for none.
         seed: seed of the initial weights and of the order of sequences.
         save_every, eval_every, log_every: steps between checkpoints, held-out evaluations and lines of the log.

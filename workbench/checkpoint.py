@@ -78,7 +78,7 @@ def load_model(path: str | Path) -> MonetForCausalLM:
         DamagedError: its files are truncated, do not fit the config, or hold NaN or infinity.
         UnsupportedError: it is not a Monet model.
 
-    Example:
+    Examples:
         >>> from workbench import load_model
         >>> model = load_model("monet_model/demo")
         >>> model.config.moe_experts, model.training

@@ -15,7 +15,7 @@ from rich.text import Text
 
 
 class Progress(Protocol):
-    """What a long computation calls with the units it has just finished: a bar's, or :func:`silent`."""
+    """What a long computation calls with the units it has just finished: a bar's, or ``silent``."""
 
     def __call__(self, units: float = 1, note: str = "") -> None:
         """Count ``units`` more as done; ``note`` is shown after the bar."""

@@ -45,7 +45,7 @@ def train_on_corpus(config: Path, corpus: Path, out: Path, resume: bool = False)
     """Train a Monet model on the training part of a corpus; ``out`` then holds it with its tokenizer and log.
 
     Args:
-        config: JSON file, see :func:`monet_model.training.read_config`.
+        config: JSON file, see ``monet_model.training.read_config``.
         corpus: folder with ``train/``, ``heldout/`` and ``tokenizer/``.
         out: folder for the result; with ``resume`` it may hold an interrupted training, which then continues.
         resume: continue from the last checkpoint.

@@ -19,15 +19,15 @@ STATE = ("tokens", "mass", "histogram", "best_scores", "best_rows", "sample_prio
 
 @dataclass
 class Statistics:
-    """Statistics of all E * E experts of a layer group over the tokens seen so far. Start from :meth:`empty`.
+    """Statistics of all E * E experts of a layer group over the tokens seen so far. Start from ``empty``.
 
     Counts and masses are integers and lists have a fixed order, so the same tokens give the same statistics bit for
-    bit, however they are split into calls of :func:`accumulate` and however partial statistics are merged.
+    bit, however they are split into calls of ``accumulate`` and however partial statistics are merged.
 
     Attributes:
         tokens: (E * E, labels) int64 number of tokens where the expert is active, per label.
         mass: (E * E, labels) int64 sum of its routing scores there, in units of 2^-36, except for what is in
-            ``carried``; read it through :attr:`masses`.
+            ``carried``; read it through ``masses``.
         histogram: (E * E, bins) int64 active tokens per octave of the routing score. With ``top`` the smallest integer
             such that heads <= 2^top, bin b counts scores from 2^(top - bins + b) up to 2^(top - bins + b + 1); the
             first bin also counts everything below, the last also the upper end.
@@ -38,12 +38,12 @@ class Statistics:
         sample_scores: (E * E, bins, sampled) float32 scores of the sampled tokens.
         keys, heads: E, and the number of routing heads.
         per_document: most entries that one document may have in an expert's list of top tokens.
-        next_row: lowest row that the next call of :func:`accumulate` may bring.
+        next_row: lowest row that the next call of ``accumulate`` may bring.
         mass_bound: upper bound of the entries of ``mass``.
         carried: (E * E, labels) int64 high bits of masses that no longer fit ``mass``, in units of 2^-4; None until
             then.
 
-    Example:
+    Examples:
         >>> from cuda_ext import Statistics
         >>> statistics = Statistics.empty(keys=4, heads=2, labels=3, best=5)
         >>> statistics.tokens.shape, statistics.best_rows.shape
@@ -94,7 +94,7 @@ class Statistics:
         Raises:
             ValueError: a number is not positive, or ``sampled`` is negative.
 
-        Example:
+        Examples:
             >>> from cuda_ext import Statistics
             >>> Statistics.empty(keys=4, heads=2, labels=3, best=5).maximum.sum().item()
             0.0
@@ -121,7 +121,7 @@ class Statistics:
     def masses(self) -> Tensor:
         """Sum of routing scores per expert and label, (E * E, labels) float64.
 
-        Example:
+        Examples:
             >>> from cuda_ext import Statistics
             >>> Statistics.empty(keys=4, heads=2, labels=3, best=5).masses.shape
             torch.Size([16, 3])
@@ -136,7 +136,7 @@ class Statistics:
     def maximum(self) -> Tensor:
         """Highest routing score per expert, (E * E,) float32; 0 if it was never active.
 
-        Example:
+        Examples:
             >>> from cuda_ext import Statistics
             >>> Statistics.empty(keys=4, heads=2, labels=3, best=5).maximum.shape
             torch.Size([16])
@@ -147,7 +147,7 @@ class Statistics:
     def top(self) -> int:
         """Smallest integer n such that no routing score exceeds 2^n: heads each add at most 1.
 
-        Example:
+        Examples:
             >>> from cuda_ext import Statistics
             >>> Statistics.empty(keys=4, heads=6, labels=3, best=5).top
             3
@@ -163,7 +163,7 @@ class Statistics:
         Raises:
             ValueError: the other statistics have different settings.
 
-        Example:
+        Examples:
             >>> import torch
             >>> from cuda_ext import Statistics, accumulate
             >>> from cuda_ext.routing import Routing
@@ -238,7 +238,7 @@ def accumulate(
 
     Args:
         statistics: the statistics to update.
-        routing: the routing of these tokens, a :class:`cuda_ext.routing.Routing`, with probabilities in float32.
+        routing: the routing of these tokens, a ``cuda_ext.routing.Routing``, with probabilities in float32.
         labels: (tokens,) int64 label number per token; -1 leaves the token out of everything.
         rows: (tokens,) int64 position of each token in the corpus, ascending within and across calls.
         starts: (tokens,) int64 row of the first token of each token's document; a document's rows are consecutive.
@@ -253,7 +253,7 @@ def accumulate(
             bring (about 6.7e7 / (heads + 1)).
         IndexError: a label that does not exist, an index that is not a key, or a count above its width.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from cuda_ext import Statistics, accumulate
         >>> from cuda_ext.routing import Routing

@@ -28,9 +28,9 @@ def contributions(
     writes to) and ``c`` is ``direction . b`` per key. Only active pairs are evaluated. Not differentiable.
 
     Args:
-        hidden: (tokens, keys, units) activations, or a pair of such tensors, as in :func:`cuda_ext.mix`; float32 or
+        hidden: (tokens, keys, units) activations, or a pair of such tensors, as in ``cuda_ext.mix``; float32 or
             float64.
-        routing: the routing of these tokens, a :class:`cuda_ext.routing.Routing`.
+        routing: the routing of these tokens, a ``cuda_ext.routing.Routing``.
         directions: ``(d, c)`` for horizontal or ``(d11, d12, d21, d22, c1, c2)`` for vertical experts, each d (rows,
             keys, units) and each c (rows, keys). One row serves all tokens; as many rows as tokens give each token its
             own direction. In the dtype of ``hidden``.
@@ -51,7 +51,7 @@ def contributions(
         ValueError: a wrong shape, device, or number of directions; ``top`` below 1.
         IndexError: the routing holds an index that is not a key, or a count above its width.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from cuda_ext import contributions
         >>> from cuda_ext.routing import Routing

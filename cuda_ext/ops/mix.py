@@ -40,7 +40,7 @@ def mix(
     Args:
         hidden: (tokens, keys, units) activations of horizontal experts, or a pair ``(a1, a2)`` of such tensors, one per
             key set, of vertical experts; float32, bfloat16 or float16 (float64 is computed in float64).
-        routing: the routing of these tokens, a :class:`cuda_ext.routing.Routing`.
+        routing: the routing of these tokens, a ``cuda_ext.routing.Routing``.
         factors: S, (keys, keys), scales single experts: 0 ablates one. None (default): all ones.
 
     Returns:
@@ -63,7 +63,7 @@ def mix(
         ValueError: a wrong shape or device.
         IndexError: the routing holds an index that is not a key, or a count above its width.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from cuda_ext import mix
         >>> from cuda_ext.routing import Routing

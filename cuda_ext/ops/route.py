@@ -42,7 +42,7 @@ def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tens
         ValueError: a wrong shape or device; no keys, or more than 32,767; statistics or sigma that are not finite, a
             negative variance; a row of logits with NaN or +inf, or with nothing but -inf.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from cuda_ext import route
         >>> logits = torch.tensor([[[0.1, 3.0, -1.0, 2.5]]])  # 1 token, 1 head, 4 keys

@@ -32,7 +32,7 @@ def accumulate_reference(
     top: int,
     per_document: int,
 ) -> None:
-    """:func:`cuda_ext.accumulate` by its definition. Updates the first seven tensors in place."""
+    """``cuda_ext.accumulate`` by its definition. Updates the first seven tensors in place."""
     token, expert, score = active_pairs(indices1, probs1, counts1, indices2, probs2, counts2, keys)
     counted = labels[token] >= 0
     token, expert, score = token[counted], expert[counted], score[counted]

@@ -26,7 +26,7 @@ def contributions_reference(
     c2: Tensor,
     top: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`cuda_ext.contributions` by its definition."""
+    """``cuda_ext.contributions`` by its definition."""
     count, keys, _ = a1.shape
     token, expert, score = active_pairs(indices1, probs1, counts1, indices2, probs2, counts2, keys)
     i, j = expert // keys, expert % keys

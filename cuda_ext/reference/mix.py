@@ -33,7 +33,7 @@ def mix_horizontal_reference(
     counts2: Tensor,
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`cuda_ext.mix` of horizontal experts by its definition. Differentiable in every float tensor."""
+    """``cuda_ext.mix`` of horizontal experts by its definition. Differentiable in every float tensor."""
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
     weights = p[..., :, None] * q[..., None, :] * factor  # (tokens, heads, k1, k2)
@@ -52,7 +52,7 @@ def mix_vertical_reference(
     counts2: Tensor,
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """:func:`cuda_ext.mix` of vertical experts by its definition. Differentiable in every float tensor."""
+    """``cuda_ext.mix`` of vertical experts by its definition. Differentiable in every float tensor."""
     keys = a1.shape[1]
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
@@ -81,7 +81,7 @@ def mix_vertical_backward_reference(
     counts2: Tensor,
     factors: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of a1, a2, probs1 and probs2, given those of :func:`mix_vertical_reference`'s outputs."""
+    """Return the gradients of a1, a2, probs1 and probs2, given those of ``mix_vertical_reference``'s outputs."""
     keys = a1.shape[1]
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     factor = factors_at(factors, i[..., :, None], j[..., None, :], p)
@@ -97,7 +97,7 @@ def mix_vertical_backward_reference(
 def mix_horizontal_backward_reference(
     top: Tensor, bias: Tensor, a: Tensor, *routing_and_factors: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of a, probs1 and probs2, given those of :func:`mix_horizontal_reference`'s outputs."""
+    """Return the gradients of a, probs1 and probs2, given those of ``mix_horizontal_reference``'s outputs."""
     no_units, no_keys = torch.zeros_like(a), torch.zeros_like(bias)
     to_a, _, to_p, to_q = mix_vertical_backward_reference(
         no_units, no_units, no_keys, top, no_units, bias, a, no_units, *routing_and_factors
@@ -121,7 +121,7 @@ def factor_gradient(
     probs2: Tensor,
     counts2: Tensor,
 ) -> Tensor:
-    """Return the gradient of S, (keys, keys), given those of :func:`mix_vertical_reference`'s outputs."""
+    """Return the gradient of S, (keys, keys), given those of ``mix_vertical_reference``'s outputs."""
     keys = a1.shape[1]
     (i, p), (j, q) = active_lists(indices1, probs1, counts1), active_lists(indices2, probs2, counts2)
     grads = (p[..., :, None] * q[..., None, :]) * _weight_gradients(

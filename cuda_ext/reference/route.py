@@ -31,7 +31,7 @@ def check_rows(logits: Tensor) -> None:
 def route_reference(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the active keys and their probabilities by definition (arXiv 2412.04139, section 3), in plain PyTorch.
 
-    The reference that :func:`cuda_ext.route` is tested against. Runs on any device; differentiable in ``logits``. A key
+    The reference that ``cuda_ext.route`` is tested against. Runs on any device; differentiable in ``logits``. A key
     is active where ``n = (z - mean) / sqrt(var + 1e-5)`` reaches ``min(max n, sigma)``, so every row has at least one;
     the probabilities are the softmax of the raw ``z`` over the active keys.
 
@@ -41,14 +41,14 @@ def route_reference(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> 
         sigma: threshold in standard deviations.
 
     Returns:
-        ``(indices, probs, counts)`` as from :func:`cuda_ext.route`: (tokens, heads, k) int16 ascending keys, (tokens,
+        ``(indices, probs, counts)`` as from ``cuda_ext.route``: (tokens, heads, k) int16 ascending keys, (tokens,
         heads, k) probabilities in the dtype of ``logits``, and (tokens, heads) int32 numbers of active keys. Slots from
         a row's count on hold index 0 and probability 0.
 
     Raises:
         ValueError: a row holds NaN or +inf, or nothing but -inf.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from cuda_ext import route, route_reference
         >>> logits = torch.randn(5, 2, 64, generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,6 @@
 """The expert layers, one decomposition per file, and the registry that names them.
 
-A new decomposition is a subclass of :class:`ExpertLayer` in a new file here and a line in :data:`DECOMPOSITIONS`.
+A new decomposition is a subclass of ``ExpertLayer`` in a new file here and a line in ``DECOMPOSITIONS``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An expert layer computes ``y = sum_ij S[i, j] G[i, j] E_ij(x)`` with ``G[i, j] = sum_h g1[h, i] g2[h, j]`` (paper,
 section 3) without ever forming G: the hidden units of both key sets are summed over the active pairs
-(:func:`cuda_ext.mix`), and the sums go through the output projections once. S, the factors of an edit, costs k * k
+(``cuda_ext.mix``), and the sums go through the output projections once. S, the factors of an edit, costs k * k
 pairs per head instead of k.
 """
 
@@ -37,8 +37,8 @@ def activate(projection: nn.Linear, x: Tensor, keys: int) -> Tensor:
 class ExpertLayer(nn.Module):
     """Base of the decompositions. A new one is a subclass in a file of its own and a line in the registry.
 
-    Subclasses store their input projections and implement :meth:`inputs`, :meth:`hidden`, :meth:`read_out`,
-    :meth:`along` and :meth:`output_parts`; the model, attribution, output directions and the TransformerLens bridge ask
+    Subclasses store their input projections and implement ``inputs``, ``hidden``, ``read_out``,
+    ``along`` and ``output_parts``; the model, attribution, output directions and the TransformerLens bridge ask
     for nothing else.
     """
 
@@ -51,22 +51,22 @@ class ExpertLayer(nn.Module):
         """Raise ValueError if a configuration has sizes that this decomposition cannot be built with."""
 
     def inputs(self) -> Sequence[nn.Linear]:
-        """The projections that read the layer's input, one per tensor of :meth:`hidden`, in its order."""
+        """The projections that read the layer's input, one per tensor of ``hidden``, in its order."""
         raise NotImplementedError
 
     def hidden(self, x: Tensor) -> Hidden:
-        """Activations of the hidden units for ``x`` (..., hidden), as :func:`cuda_ext.mix` takes them.
+        """Activations of the hidden units for ``x`` (..., hidden), as ``cuda_ext.mix`` takes them.
 
         (..., keys, units) where the units belong to one key set, a pair of such tensors where they belong to both.
         """
         raise NotImplementedError
 
     def read_out(self, *sums: Tensor) -> Tensor:
-        """Output (tokens, hidden) from the sums that :func:`cuda_ext.mix` returns."""
+        """Output (tokens, hidden) from the sums that ``cuda_ext.mix`` returns."""
         raise NotImplementedError
 
     def along(self, direction: Tensor) -> tuple[Tensor, ...]:
-        """What every hidden unit and bias adds along a direction, as :func:`cuda_ext.contributions` takes them.
+        """What every hidden unit and bias adds along a direction, as ``cuda_ext.contributions`` takes them.
 
         Args:
             direction: (tokens, hidden); the results have its dtype.
@@ -81,7 +81,7 @@ class ExpertLayer(nn.Module):
         """The output of every expert at fixed activations of the hidden units, as a product of its keys.
 
         Args:
-            means: (keys, units) float64 activations, one per tensor of :meth:`hidden`.
+            means: (keys, units) float64 activations, one per tensor of ``hidden``.
         """
         raise NotImplementedError
 
@@ -89,14 +89,14 @@ class ExpertLayer(nn.Module):
         """Output (tokens, hidden) of the layer.
 
         Args:
-            hidden: activations of the hidden units, as :meth:`hidden` returns them for (tokens, hidden).
+            hidden: activations of the hidden units, as ``hidden`` returns them for (tokens, hidden).
             routing: the routing of these tokens.
             factors: S, (keys, keys), which scales the experts; None for all ones.
         """
         return self.read_out(*mix(hidden, routing, factors))
 
     def forward(self, x: Tensor, routing: Routing, factors: Tensor | None = None) -> Tensor:
-        """Expert-layer output (..., hidden) for ``x`` (..., hidden); the rest as in :meth:`combine`."""
+        """Expert-layer output (..., hidden) for ``x`` (..., hidden); the rest as in ``combine``."""
         tokens = x.flatten(0, -2)
         whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_plain, self.children()))
         if factors is not None:

@@ -77,7 +77,7 @@ def build_model(seed: int = 0, **fields: Any) -> MonetForCausalLM:
 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., MonetForCausalLM]:
-    """:func:`build_model`: random weights of the tiny shape, with fields replaced."""
+    """``build_model``: random weights of the tiny shape, with fields replaced."""
     return build_model
 
 
@@ -89,7 +89,7 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 @pytest.fixture(scope="session")
 def error() -> Callable[[Tensor, Tensor], float]:
-    """:func:`relative_error`."""
+    """``relative_error``."""
     return relative_error
 
 
@@ -109,7 +109,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.fixture
 def largest() -> Largest:
-    """A fresh :class:`Largest`."""
+    """A fresh ``Largest``."""
     return Largest()
 
 
@@ -211,5 +211,5 @@ class DenseOracle:
 
 @pytest.fixture(scope="session")
 def oracle() -> Callable[[MonetForCausalLM], DenseOracle]:
-    """Makes the :class:`DenseOracle` of a model."""
+    """Makes the ``DenseOracle`` of a model."""
     return DenseOracle

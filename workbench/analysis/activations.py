@@ -76,7 +76,7 @@ class CrossTable:
 def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterator[Activations]:
     """All activations of a group whose routing the run holds, a range of its experts at a time, in order of the ids.
 
-    With more than :data:`MAX_PAIRS` of them, the routing is read several times, for a range of first keys each.
+    With more than ``MAX_PAIRS`` of them, the routing is read several times, for a range of first keys each.
 
     Args:
         run, group: where the experts are.
@@ -100,7 +100,7 @@ def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterat
 
 
 def key_edges(run: Run, group: int) -> list[int]:
-    """First keys at which to cut, so that no range has many more than :data:`MAX_PAIRS` active pairs."""
+    """First keys at which to cut, so that no range has many more than ``MAX_PAIRS`` active pairs."""
     experts = run.experts(group)
     by_key = np.bincount(experts.index.to_numpy() // run.num_keys, experts["tokens"], run.num_keys)
     piece = np.cumsum(by_key) // MAX_PAIRS
@@ -108,6 +108,6 @@ def key_edges(run: Run, group: int) -> list[int]:
 
 
 def active_pairs(routing: Routing) -> Iterator[Pairs]:
-    """:meth:`Routing.pairs_by_expert` as arrays: pieces of (flat id, token, score), each (n,)."""
+    """``Routing.pairs_by_expert`` as arrays: pieces of (flat id, token, score), each (n,)."""
     for expert, token, score in routing.pairs_by_expert():
         yield expert.numpy(force=True), token.numpy(force=True), score.numpy(force=True)

@@ -24,7 +24,7 @@ MAX_PIECES = 256  # word pieces per text; the rest is cut, as in its training
 
 @dataclass(frozen=True)
 class Encoder:
-    """A sentence encoder, as :func:`load_encoder` returns it.
+    """A sentence encoder, as ``load_encoder`` returns it.
 
     Attributes:
         tokenizer: a transformers tokenizer.
@@ -80,7 +80,7 @@ def load_encoder() -> Encoder:
         UnsupportedError: its package is not installed.
         DamagedError: its package is installed, and its files cannot be read.
 
-    Example:
+    Examples:
         >>> from workbench.analysis import load_encoder
         >>> vectors = load_encoder().encode(["a loop over a list", "iterate over an array", "the king's horse"])
         >>> vectors.shape

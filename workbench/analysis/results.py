@@ -36,7 +36,7 @@ class Result:
 
     Attributes:
         kind: name of the file without its ending, such as ``mask``.
-        version: of what :meth:`to_json` writes and the tables hold; raise it when either changes.
+        version: of what ``to_json`` writes and the tables hold; raise it when either changes.
         command: what computes it, such as ``monet mask``; messages name it.
         tables: attributes that are DataFrames, kept as ``{kind}-{attribute}.parquet`` and not in the document.
     """
@@ -52,7 +52,7 @@ class Result:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
-        """The result that :meth:`to_json` and the tables describe; a missing key may raise KeyError."""
+        """The result that ``to_json`` and the tables describe; a missing key may raise KeyError."""
         raise NotImplementedError
 
     @classmethod
@@ -132,7 +132,7 @@ def read_result(run: Run, cls: type[R], name: str | None = None) -> R | None:
 
 
 def require_result(run: Run, cls: type[R], name: str | None = None) -> R:
-    """As :func:`read_result`, for callers that cannot go on without one.
+    """As ``read_result``, for callers that cannot go on without one.
 
     Raises:
         NotAnalysedError: there is none.
@@ -158,7 +158,7 @@ def write_table(run: Run, cls: type[Result], file: str, table: pd.DataFrame, nam
 
 
 def read_table(run: Run, cls: type[Result], file: str, name: str | None = None) -> pd.DataFrame:
-    """A table as :func:`write_table` kept it, or one of version 0, which has no header.
+    """A table as ``write_table`` kept it, or one of version 0, which has no header.
 
     Raises:
         NotAnalysedError: there is none.

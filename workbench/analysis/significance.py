@@ -13,7 +13,7 @@ def pooled_p(scores: Floats, sizes: Floats, null_scores: Floats, null_sizes: Flo
     """How often a null score of about the same size is at least as large.
 
     Size is what the null's spread depends on, such as the tokens an expert was seen at. Experts are sorted by it and
-    cut into strata of about :data:`STRATUM` null scores; within one, the null scores of all experts are pooled, which
+    cut into strata of about ``STRATUM`` null scores; within one, the null scores of all experts are pooled, which
     resolves p-values that a few draws for each expert alone could not: ``p = (1 + r) / (1 + n)``.
 
     Args:

@@ -36,7 +36,7 @@ def label_sums(parts: Iterable[tuple[Routing, NDArray[np.integer]]], num_keys: i
     """Sums by label over pieces of routing.
 
     Args:
-        parts: pieces of routing, each with the label number of its tokens; :data:`LEFT_OUT` leaves a token out.
+        parts: pieces of routing, each with the label number of its tokens; ``LEFT_OUT`` leaves a token out.
         num_keys: E.
         labels: how many labels there are.
     """

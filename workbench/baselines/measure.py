@@ -52,7 +52,7 @@ class Subject:
 
 
 def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[str, Any]:
-    """Measure the experts of the run's own model; :func:`workbench.baselines.read_baselines` describes the result."""
+    """Measure the experts of the run's own model; ``workbench.baselines.read_baselines`` describes the result."""
     heldout, layer = HeldOut.split(run, seed), middle_layer(model)
 
     def removed(windows: Windows, experts: Sequence[Ids]) -> DocumentLosses:
@@ -66,7 +66,7 @@ def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[st
 
 
 def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str, Any]:
-    """Measure the units of a dense model on the same documents; the result is as of :func:`measure_experts`."""
+    """Measure the units of a dense model on the same documents; the result is as of ``measure_experts``."""
     heldout = HeldOut.split(run, seed)
     choosing, label = read_windows(run, heldout.choosing), heldout.choosing["label"].to_numpy(copy=True)
     with job(f"{name}: choosing", choosing.tokens, "tokens") as advance:

@@ -20,8 +20,8 @@ def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
     Returns:
         - dense: the dense model: parameters, width (of its MLPs), tokens (it was trained on), heldout (last loss by
           label, nats per token).
-        - sae: the autoencoder: its settings (:class:`~workbench.baselines.sae.SaeSettings`), dead, and the measures of
-          :func:`~workbench.baselines.measure.sae_quality`.
+        - sae: the autoencoder: its settings (``SaeSettings``), dead, and the measures of
+          ``sae_quality``.
         - models: for each of ``experts`` (of the Monet model), ``neurons`` and ``features``:
 
             - units, active: number of units, and of those active in the choosing part.
@@ -32,7 +32,7 @@ def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
               of kind ``chosen``, with ``others`` on the x axis and ``target`` on the y axis, and ``at_budget``.
             - tpp: targeted probe perturbation: rows of units (removed), share, own, others and tpp.
 
-    Example:
+    Examples:
         >>> from workbench.baselines import read_baselines
         >>> baselines = read_baselines()
         >>> list(baselines["models"])

@@ -114,7 +114,7 @@ def train_sae(model: LlamaForCausalLM, tokens: np.ndarray, out: Path, settings: 
     Args:
         model: the dense model, in evaluation mode.
         tokens: (n,) the token stream.
-        out: folder for the weights and :data:`SETTINGS`, which holds the settings and ``dead``, the fraction of
+        out: folder for the weights and ``SETTINGS``, which holds the settings and ``dead``, the fraction of
             features that were never active in the last fifth of the training.
         settings: of the autoencoder and its training.
 
@@ -154,7 +154,7 @@ def train_sae(model: LlamaForCausalLM, tokens: np.ndarray, out: Path, settings: 
 
 
 def load_sae(folder: Path) -> tuple[TopKSae, dict[str, float]]:
-    """Load the autoencoder that :func:`train_sae` saved in a folder, and its settings."""
+    """Load the autoencoder that ``train_sae`` saved in a folder, and its settings."""
     about = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     weights = load_file(folder / WEIGHTS)
     sae = TopKSae(weights["decoder"].shape[1], len(weights["decoder"]), about["k"])

@@ -1,11 +1,11 @@
 """`monet bench RUN`: the same activations kept in other stores, their bytes, and the time of the same queries.
 
-Three stores of one group's activations at the first tokens of a run, as many as give :data:`MAX_PAIRS` of them:
+Three stores of one group's activations at the first tokens of a run, as many as give ``MAX_PAIRS`` of them:
 
 - ours: the routing of those tokens and its inverted index;
 - a Parquet table of (token, expert, score), one row per active pair, queried with DuckDB and with pandas. It is sorted
   by expert, the best order for queries about one expert, and its scores are in half precision as ours are;
-- Delphi's latent cache: triples and activations in safetensors (:mod:`workbench.interop.delphi`), read as its
+- Delphi's latent cache: triples and activations in safetensors (``workbench.interop.delphi``), read as its
   loader does: a file at a time.
 
 On our side, top tokens and statistics come from tables of the whole run, which covers more tokens than the others do.

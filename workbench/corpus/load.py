@@ -70,7 +70,7 @@ def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
     Args:
         spec: a Parquet, JSONL or CSV file; a folder of them; a folder with one sub-folder per split (``train``,
             ``heldout``); a folder with one sub-folder of text files per label; or a name on a hub. The files of
-            RealToxicityPrompts and ToxiGen are read as published (:func:`~workbench.corpus.toxicity.read_published`).
+            RealToxicityPrompts and ToxiGen are read as published (``read_published``).
         split: name of the split; by default the held-out one where there are several.
 
     Returns:
@@ -81,7 +81,7 @@ def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
         BadInputError: it is empty or of another format, has no labels or texts, or a row lacks one.
         DamagedError: a file of it cannot be read.
 
-    Example:
+    Examples:
         >>> from workbench.corpus import load_corpus
         >>> corpus = load_corpus("monet_model/demo/heldout.parquet")
         >>> sorted(set(corpus["label"]))

@@ -43,7 +43,7 @@ def load_scorer(name: str) -> Scorer:
         NotFoundError: there is no such classifier.
         UnsupportedError: its package (extra ``profanity``) is not installed or cannot be imported.
 
-    Example:
+    Examples:
         >>> from workbench.corpus import load_scorer
         >>> try:
         ...     load_scorer("politeness")
@@ -73,10 +73,10 @@ def score_corpus(corpus: str | Path, out: Path, name: str, split: str | None = N
     """Give every text of a corpus a score, and write the corpus to a Parquet file.
 
     Args:
-        corpus: as for :func:`~workbench.corpus.load_corpus`.
+        corpus: as for ``load_corpus``.
         out: the file, ending in .parquet; replaced whole or not at all.
-        name: of the classifier, as for :func:`load_scorer`.
-        split: as for :func:`~workbench.corpus.load_corpus`.
+        name: of the classifier, as for ``load_scorer``.
+        split: as for ``load_corpus``.
 
     Returns:
         The corpus with a column ``score``, which replaces one that it had.

@@ -20,7 +20,7 @@ def read_published(data: Dataset) -> Dataset:
     A file is recognised by its columns:
 
     - RealToxicityPrompts (``prompts.jsonl``; arXiv 2009.11462): ``prompt.text`` and ``prompt.toxicity``, from 0 to 1;
-      label ``toxic`` at :data:`TOXIC` or more, else ``nontoxic``; source ``filename``. A prompt without toxicity has no
+      label ``toxic`` at ``TOXIC`` or more, else ``nontoxic``; source ``filename``. A prompt without toxicity has no
       score. Continuations are left out; a model generates its own.
     - ToxiGen, annotated by people (``annotated_train.csv``, ``annotated_test.csv`` or the same in Parquet; arXiv
       2203.09509): ``text`` and ``toxicity_human``, from 1 to 5; label ``target_group``.

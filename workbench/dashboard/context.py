@@ -177,7 +177,7 @@ class Context:
         """The top ``n`` promoted and suppressed tokens of an expert; those viewed lately are kept.
 
         Raises:
-            WorkbenchError: as :meth:`model`, or there is no such expert.
+            WorkbenchError: as ``model``, or there is no such expert.
         """
         return self._logit_view(group, expert, n)
 

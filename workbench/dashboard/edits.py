@@ -23,7 +23,7 @@ MAX_NAMED = 200  # experts edited one by one: all are part of the address
 
 @dataclass(frozen=True)
 class PromptEdit:
-    """An edit as the address of a prompt spells it; :func:`expert_edit` makes the model's edit of it.
+    """An edit as the address of a prompt spells it; ``expert_edit`` makes the model's edit of it.
 
     Attributes:
         factors: factor of each expert that is named.

@@ -36,7 +36,7 @@ def expert_map(codes: np.ndarray, colours: Mapping[str, str], highlight: str | N
     """The experts of a group as one heatmap, one cell per expert; those never active are blank.
 
     Args:
-        codes: (E, E) int16 of :meth:`Context.codes`; row i is the key of set 1, column j that of set 2.
+        codes: (E, E) int16 of ``Context.codes``; row i is the key of set 1, column j that of set 2.
         colours: label -> colour, in the order of the codes.
         highlight: the label to highlight; the others fade.
     """

@@ -25,7 +25,7 @@ class Frozen(Component):
 
 
 def freeze(node: Any) -> Any:
-    """The same page with every tree of ``html`` components as one :class:`Frozen`; other components stay as they are.
+    """The same page with every tree of ``html`` components as one ``Frozen``; other components stay as they are.
 
     A callback can write to no ``html`` component of a frozen page: what one writes to must be another kind, such as
     ``dmc.Box``. Components are changed in place.

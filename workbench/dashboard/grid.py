@@ -147,9 +147,9 @@ def select(table: pd.DataFrame, request: dict[str, Any]) -> tuple[pd.DataFrame, 
     """The block of rows that a grid asks for, and how many rows pass its filter.
 
     Args:
-        table: index ``expert``; columns of :data:`EXPERT_COLUMNS`, where ``specialised`` is categorical.
+        table: index ``expert``; columns of ``EXPERT_COLUMNS``, where ``specialised`` is categorical.
         request: AG Grid's request: ``startRow``, ``endRow``, ``sortModel``, ``filterModel``. Unknown columns are
-            ignored; a block has at most :data:`BLOCK` rows.
+            ignored; a block has at most ``BLOCK`` rows.
 
     Raises:
         KeyError: a filter of a kind that AG Grid's number and text filters do not have.

@@ -1,6 +1,6 @@
 """The addresses that the dashboard writes, all of them, so that every view can be shared as a URL.
 
-Addresses are read by the pages' own paths: see :func:`workbench.dashboard.pages.read_address`.
+Addresses are read by the pages' own paths: see ``workbench.dashboard.pages.read_address``.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def prompt_search(text: str, target: int | None = None, edit: Mapping[str, str] 
 
 
 def prompt_link(text: str, target: int | None = None, edit: Mapping[str, str] | None = None) -> str:
-    """Address of a prompt: see :func:`prompt_search`."""
+    """Address of a prompt: see ``prompt_search``."""
     return PROMPT_PATH + prompt_search(text, target, edit)
 
 

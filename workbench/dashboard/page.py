@@ -24,7 +24,7 @@ class Page:
         name: identifies the page in the code.
         path: its address, with the variable parts in braces: ``/expert/{group}/{expert}``.
         title: what the browser's tab calls it: a text, or a function of the address.
-        layout: draws it. An error of :mod:`workbench.errors` that it raises becomes a page that says so, with the
+        layout: draws it. An error of ``workbench.errors`` that it raises becomes a page that says so, with the
             HTTP status of its kind.
         navigation: its name in the menu; "" keeps it out.
         register: adds its callbacks to the application.

@@ -142,7 +142,7 @@ def run_first(title: str, purpose: str, line: str, takes: str, extra: str = "") 
     Args:
         title: what is missing, such as "No map yet".
         purpose: what the command is for: "To see a map of the experts".
-        line: the command, as :func:`command` writes it.
+        line: the command, as ``command`` writes it.
         takes: how long it takes on the demo run with two CPU cores.
         extra: the optional dependencies it needs, by their name in setup.cfg.
     """

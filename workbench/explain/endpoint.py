@@ -36,7 +36,7 @@ class Endpoint:
     Raises:
         BadInputError: the URL does not begin with http:// or https://.
 
-    Example:
+    Examples:
         >>> from workbench.explain import Endpoint
         >>> Endpoint("http://127.0.0.1:8000/v1", "llama", key="secret")  # the key is never printed
         Endpoint(url='http://127.0.0.1:8000/v1', model='llama', timeout=120.0)
@@ -98,7 +98,7 @@ class EndpointExplainer:
     Attributes:
         endpoint: the language model.
 
-    Example:
+    Examples:
         >>> from workbench.explain import Endpoint, EndpointExplainer
         >>> EndpointExplainer(Endpoint("http://127.0.0.1:8000/v1", "llama")).author
         'llama'
@@ -126,12 +126,12 @@ class EndpointExplainer:
 
 @dataclass(frozen=True)
 class EndpointJudge:
-    """A judge that asks a language model yes or no, :data:`PASSAGES_PER_REQUEST` passages at a time.
+    """A judge that asks a language model yes or no, ``PASSAGES_PER_REQUEST`` passages at a time.
 
     Attributes:
         endpoint: the language model.
 
-    Example:
+    Examples:
         >>> from workbench.explain import Endpoint, EndpointJudge
         >>> judge = EndpointJudge(Endpoint("http://127.0.0.1:8000/v1", "llama"))
         >>> judge.name, judge.threshold

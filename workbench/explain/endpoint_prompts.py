@@ -1,6 +1,6 @@
 """The prompts that a language model behind an endpoint is sent: to explain an expert, and to judge an explanation.
 
-Each is a system message. The user's message is one JSON document: :meth:`Evidence.to_json` to explain, or an
+Each is a system message. The user's message is one JSON document: ``Evidence.to_json`` to explain, or an
 explanation with passages to judge. Texts of a corpus are in the document alone, never in the instructions.
 """
 

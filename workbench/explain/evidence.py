@@ -37,11 +37,11 @@ class Evidence:
         different: exp of the entropy of its active tokens: about how many different tokens it fires at.
         best: (n,) ids of the tokens where it scores highest, best first.
         passages: passages around those, one per document, best first.
-        raised: texts of its top promoted next tokens, by :func:`logit_view`'s mean over ``best`` and the layers of its
+        raised: texts of its top promoted next tokens, by ``logit_view``'s mean over ``best`` and the layers of its
             group; empty without a model.
         lowered: texts of its top suppressed next tokens, likewise.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.explain import gather_evidence
         >>> run = open_run("runs/demo")
@@ -96,9 +96,9 @@ def gather_evidence(
         model: the run's model, for promoted and suppressed tokens. Default: none are listed.
 
     Returns:
-        An :class:`Evidence`.
+        An ``Evidence``.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.explain import Template, gather_evidence
         >>> run = open_run("runs/demo")

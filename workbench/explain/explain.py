@@ -45,13 +45,13 @@ _NOT_SCORED: dict[str, Any] = {"judge": "", "active": 0, "negatives": 0} | dict.
 
 @dataclass(frozen=True)
 class Explanations:
-    """The result of :func:`explain_experts`.
+    """The result of ``explain_experts``.
 
     Attributes:
-        table: one row per expert, in the order asked for; columns of :func:`read_explanations`.
-        seed: of the split, and of the intervals of :meth:`means`.
+        table: one row per expert, in the order asked for; columns of ``read_explanations``.
+        seed: of the split, and of the intervals of ``means``.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.explain import explain_experts, sample_experts
         >>> run = open_run("runs/demo")
@@ -110,7 +110,7 @@ def most_informative_experts(run: Run, n: int) -> list[Expert]:
     Raises:
         NotAnalysedError: the run has not been analysed.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_analysis
         >>> from workbench.explain import most_informative_experts
@@ -126,14 +126,14 @@ def most_informative_experts(run: Run, n: int) -> list[Expert]:
 
 
 def sample_experts(run: Run, n: int, seed: int = 0) -> list[Expert]:
-    """Return ``n`` random experts of those active at :data:`MIN_TOKENS` tokens or more, sorted.
+    """Return ``n`` random experts of those active at ``MIN_TOKENS`` tokens or more, sorted.
 
     Args:
         run: an opened run.
         n: how many, over all groups; fewer where the run has fewer.
         seed: of the sample.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.explain import sample_experts
         >>> run = open_run("runs/demo")
@@ -153,13 +153,13 @@ def sample_experts(run: Run, n: int, seed: int = 0) -> list[Expert]:
 
 @deprecated("use most_informative_experts, which says by what")
 def top_experts(run: Run, n: int) -> list[Expert]:
-    """Former name of :func:`most_informative_experts`."""
+    """Former name of ``most_informative_experts``."""
     return most_informative_experts(run, n)
 
 
 @deprecated("use sample_experts")
 def random_experts(run: Run, n: int, seed: int = 0) -> list[Expert]:
-    """Former name of :func:`sample_experts`."""
+    """Former name of ``sample_experts``."""
     return sample_experts(run, n, seed)
 
 
@@ -183,14 +183,14 @@ def explain_experts(
     Args:
         run: an opened run.
         experts: pairs (group, flat expert id), each once.
-        explainer: what writes the sentences. Default: :class:`Template`.
+        explainer: what writes the sentences. Default: ``Template``.
         judge: what scores them. Default: no scores.
         model: the run's model, for promoted and suppressed tokens. Default: these are left out.
         seed: of the split, the passages and the control.
         progress: show a progress bar.
 
     Returns:
-        :class:`Explanations`, with one row per expert.
+        ``Explanations``, with one row per expert.
 
     Raises:
         BadInputError: no experts, one twice, or a label with too few documents to split.
@@ -200,7 +200,7 @@ def explain_experts(
 
     Source: Paulo et al. 2024, arXiv 2410.13928, section 3 (detection and fuzzing).
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.explain import explain_experts, most_informative_experts, read_explanations
         >>> run = open_run("runs/demo")

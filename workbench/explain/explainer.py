@@ -16,7 +16,7 @@ class Explainer(Protocol):
         kind: ``template``, ``self``, ``endpoint`` or ``person``.
         author: who or what it is: a model's or a person's name.
 
-    Example:
+    Examples:
         >>> from workbench.explain import Template
         >>> class Shouting:  # any object with kind, author and explain is an explainer
         ...     kind, author = "template", "shouting"
@@ -41,7 +41,7 @@ class Explainer(Protocol):
 class Template:
     """The explainer that fills in a sentence from the data; the same evidence gives the same sentence.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.explain import Template, gather_evidence
         >>> run = open_run("runs/demo")
@@ -79,7 +79,7 @@ class Person:
         author: their name.
         text: their words.
 
-    Example:
+    Examples:
         >>> from workbench.explain import Person
         >>> Person("Ada", "Fires at the end of a function.").kind
         'person'

@@ -21,7 +21,7 @@ class Judge(Protocol):
         threshold: ratings from here on mean that the passage fits the explanation; None for ratings without a scale of
             their own, whose threshold is fitted on other passages.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> class Words:  # any object with name, threshold and rate is a judge
         ...     name, threshold = "words", 1.0
@@ -57,9 +57,9 @@ class EncoderJudge:
     section 3), as yes or no. It sees topics and words; it cannot follow a condition such as "only inside brackets".
 
     Attributes:
-        encoder: the sentence encoder, of :func:`workbench.analysis.load_encoder`.
+        encoder: the sentence encoder, of ``workbench.analysis.load_encoder``.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from workbench.analysis import load_encoder
         >>> from workbench.explain import EncoderJudge, Passage

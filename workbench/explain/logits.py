@@ -40,7 +40,7 @@ def logit_view(
 ) -> pd.DataFrame:
     """Return an expert's top promoted and suppressed next tokens: what it adds to their logits.
 
-    Contributions are averaged over the :data:`EXAMPLE_TOKENS` tokens where the expert scores highest, and are exact
+    Contributions are averaged over the ``EXAMPLE_TOKENS`` tokens where the expert scores highest, and are exact
     there (see the module). A group's router serves several layers, each with an expert of this id and its own weights.
 
     Args:
@@ -65,7 +65,7 @@ def logit_view(
 
     Source: the logit lens (nostalgebraist 2020), applied to one expert.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from workbench import open_run
         >>> from workbench.explain import logit_view

@@ -24,7 +24,7 @@ class Passage:
         pieces: the text of each token.
         marked: (tokens,) True for highlighted tokens: those where an expert fires, or is claimed to.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from workbench.explain import Passage
         >>> passage = Passage(["def", " f", "(", "x", ")"], np.array([False, True, True, False, True]))
@@ -69,7 +69,7 @@ def read_passages(run: Run, starts: NDArray[np.int64], active: NDArray[np.bool_]
 
 
 def centred_starts(run: Run, activations: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the first token rows of passages around active tokens of documents that are :func:`long_enough`."""
+    """Return the first token rows of passages around active tokens of documents that are ``long_enough``."""
     documents = run.documents.iloc[activations["doc"]]
     first = documents["row"].to_numpy()
     last = first + documents["tokens"].to_numpy() - PASSAGE_TOKENS

@@ -52,7 +52,7 @@ class Trial:
 
     @property
     def enough(self) -> bool:
-        """Whether there are :data:`MIN_PASSAGES` of each kind."""
+        """Whether there are ``MIN_PASSAGES`` of each kind."""
         return min(len(self.active), len(self.negatives)) >= MIN_PASSAGES
 
 
@@ -70,7 +70,7 @@ class Score:
 
     Attributes:
         accuracy: balanced accuracy, the mean of the fractions of either kind that are judged right; 0.5 is chance.
-        low, high: its 95 % CI (:func:`balanced_interval`).
+        low, high: its 95 % CI (``balanced_interval``).
     """
 
     accuracy: float
@@ -84,7 +84,7 @@ UNSCORED = Score(np.nan, np.nan, np.nan)
 def score_explanations(judge: Judge, trial: Trial, texts: Sequence[str]) -> list[tuple[Score, Score]]:
     """Return detection and fuzzing scores of explanations on one expert's passages.
 
-    A judge without a threshold gets one by :func:`cross_fitted`.
+    A judge without a threshold gets one by ``cross_fitted``.
 
     Args:
         judge: the judge.

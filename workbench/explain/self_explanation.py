@@ -49,7 +49,7 @@ def self_explain(
 
     Source: Park et al. 2024, arXiv 2412.04139, section 4.3.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.explain import self_explain
@@ -96,7 +96,7 @@ class SelfExplainer:
         tokenizer: its tokenizer.
         author: its name.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.explain import SelfExplainer
@@ -111,5 +111,5 @@ class SelfExplainer:
     author: str
 
     def explain(self, evidence: Evidence) -> str:
-        """Return the answer of :func:`self_explain` for the tokens where the expert scores highest."""
+        """Return the answer of ``self_explain`` for the tokens where the expert scores highest."""
         return one_line(self_explain(self.model, self.tokenizer, evidence.best.tolist()))

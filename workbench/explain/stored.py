@@ -65,7 +65,7 @@ def read_explanations(run: Run, group: int | None = None, expert: int | None = N
         DamagedError: the file cannot be read.
         UnsupportedError: the file lacks columns: another version wrote it.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.explain import read_explanations
         >>> read_explanations(open_run("runs/demo")).columns[:6].tolist()
@@ -97,7 +97,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def with_former_names(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the columns of :data:`FORMER_NAMES` beside those that replaced them."""
+    """The table with the columns of ``FORMER_NAMES`` beside those that replaced them."""
     return table.assign(**{former: table[name] for former, name in FORMER_NAMES.items()})
 
 
@@ -121,10 +121,10 @@ def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | No
         run: an opened run.
         query: the text; case does not matter.
         n: number of rows, at most.
-        encoder: of :func:`workbench.analysis.load_encoder`. Default: only explanations that contain the text.
+        encoder: of ``workbench.analysis.load_encoder``. Default: only explanations that contain the text.
 
     Returns:
-        Rows that contain the text first, then by similarity; columns of :func:`read_explanations` and:
+        Rows that contain the text first, then by similarity; columns of ``read_explanations`` and:
 
         - contains: whether the explanation contains the text.
         - similarity: cosine similarity with the query; NaN without an encoder.
@@ -132,7 +132,7 @@ def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | No
     Raises:
         BadInputError: the query is empty.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.explain import explain_experts, sample_experts, search_explanations
         >>> run = open_run("runs/demo")

@@ -11,7 +11,7 @@ MAX_CHARACTERS = 1000  # of an explanation
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line, cut to :data:`MAX_CHARACTERS`, without control characters that could hide or turn text."""
+    """``text`` on one line, cut to ``MAX_CHARACTERS``, without control characters that could hide or turn text."""
     line = " ".join(text.split())
     return "".join(c for c in line if unicodedata.category(c)[0] != "C")[:MAX_CHARACTERS]
 

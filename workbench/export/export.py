@@ -64,7 +64,7 @@ def export_run(
 
     Args:
         model: folder of a Monet model, or a name on a hub.
-        corpus: anything :func:`workbench.corpus.load_corpus` reads; `input_ids` are used as they are, before `text`.
+        corpus: anything ``workbench.corpus.load_corpus`` reads; `input_ids` are used as they are, before `text`.
         run: folder to write, or a URL that fsspec knows, such as ``s3://bucket/run``, to which each part is sent when
             it is done; it must be new or empty, unless ``resume``.
         resume: continue a half-written run, with the same arguments; a complete one is left as it is.
@@ -90,7 +90,7 @@ def export_run(
         UnsupportedError: another export is writing to the folder, the statistics need more memory than there is, the
             disk is full, or Ray is missing. If no part was finished, nothing is left in the folder.
 
-    Example:
+    Examples:
         >>> from workbench import export_run, open_run
         >>> export_run("monet_model/demo", "monet_model/demo/heldout.parquet", "runs/two", limit=2)
         >>> open_run("runs/two").documents["doc"].tolist()

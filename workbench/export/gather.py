@@ -28,7 +28,7 @@ MIN_TOKENS = 2048
 class Gatherer:
     """Takes the routing of a part's rows in order, for one group, and gathers it in larger pieces.
 
-    While one piece is being gathered the next is collected; :meth:`take` waits if gathering falls behind.
+    While one piece is being gathered the next is collected; ``take`` waits if gathering falls behind.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ def read_there(
     """Do the same on a Ray cluster, whose workers write the files to where the run is and send back their totals.
 
     Raises:
-        UnsupportedError: as :func:`~workbench.export.cluster.read_on_cluster` does.
+        UnsupportedError: as ``read_on_cluster`` does.
         BadInputError: this process does not see what a worker wrote.
     """
     from .cluster import read_on_cluster

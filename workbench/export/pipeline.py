@@ -97,7 +97,7 @@ def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[tup
     """For each batch in order, the routing of its token rows per group, and its number of ids.
 
     Raises:
-        DamagedError: as :func:`export_part` does.
+        DamagedError: as ``export_part`` does.
     """
 
     def read(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[list[Routing], int]:

@@ -1,7 +1,7 @@
 """A run's experts in the layouts that other tools read, each as that project publishes it.
 
 Adding a layout takes a module here with a function that writes it, and a line in
-:data:`workbench.interop.layouts.LAYOUTS`; `monet convert --to` then offers it.
+``workbench.interop.layouts.LAYOUTS``; `monet convert --to` then offers it.
 """
 
 import lazy_loader

@@ -62,7 +62,7 @@ def write_delphi(
         NotFoundError: there is no such group or expert.
         BadInputError: ``experts`` is empty, ``splits`` is out of range, or the folder exists.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.interop import write_delphi
         >>> run = open_run("runs/demo")

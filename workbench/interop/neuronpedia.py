@@ -51,7 +51,7 @@ def write_neuronpedia(run: Run, path: str | Path, group: int, experts: Sequence[
         NotFoundError: there is no such group or expert.
         BadInputError: ``experts`` is empty, or the folder exists.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.interop import write_neuronpedia
         >>> run = open_run("runs/demo")

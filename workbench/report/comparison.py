@@ -37,7 +37,7 @@ def joined(run: Run, other: Run) -> pd.DataFrame:
     """Every expert that is active in either run, one row per expert.
 
     Returns:
-        Columns group and expert, then :data:`COLUMNS` of ``run`` and, with the prefix ``other_``, of ``other`` (0 and
+        Columns group and expert, then ``COLUMNS`` of ``run`` and, with the prefix ``other_``, of ``other`` (0 and
         "" where the expert is never active), and change: the difference of the rates, ``other_rate - rate``.
 
     Raises:
@@ -137,7 +137,7 @@ def comparison_report(run: Run, other: Run, kind: str, out: str | Path) -> None:
         NotFoundError: the folder of ``out`` is missing.
         BadInputError: the format is unknown, or ``out`` cannot be written.
 
-    Example:
+    Examples:
         >>> import json
         >>> from workbench import open_run
         >>> from workbench.report import comparison_report

@@ -167,7 +167,7 @@ def edit_report(run: Run, edit: str | Path, kind: str, out: str | Path, *, progr
         BadInputError: the format is unknown, the run has a single label or fewer than two documents of one, or
             ``out`` cannot be written.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> import torch
         >>> from monet_model import ExpertEdit, MonetForCausalLM

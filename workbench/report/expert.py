@@ -92,7 +92,7 @@ def label_use(run: Run, row: pd.Series) -> pd.DataFrame:
         - tokens: at which the expert is active
         - mass: sum of its scores
         - rate: mass per token of the label
-        - share: rate divided by the sum of rates, see :func:`~workbench.analysis.specialisation.shares.label_shares`
+        - share: rate divided by the sum of rates, see ``label_shares``
     """
     mass = np.array([row[f"mass:{label}"] for label in run.labels], np.float64)
     sizes = run.label_tokens.reindex(run.labels).to_numpy(np.float64)
@@ -195,7 +195,7 @@ def expert_report(run: Run, group: int, expert: int, kind: str, out: str | Path)
             missing.
         BadInputError: the format is unknown, or ``out`` cannot be written.
 
-    Example:
+    Examples:
         >>> import json
         >>> from workbench import open_run
         >>> from workbench.report import expert_report

@@ -65,7 +65,7 @@ def encode(report: Document, kind: str) -> bytes:
     """The bytes of a report's file.
 
     Raises:
-        BadInputError: the format is none of :data:`KINDS`.
+        BadInputError: the format is none of ``KINDS``.
     """
     check_kind(kind)
     return _WRITERS[kind](report)

@@ -14,7 +14,7 @@ def check_kind(kind: str) -> None:
     """Refuse an unknown format before anything is computed.
 
     Raises:
-        BadInputError: the format is none of :data:`KINDS`.
+        BadInputError: the format is none of ``KINDS``.
     """
     if kind not in KINDS:
         raise BadInputError(f"there is no report format {kind!r}; choose one of {', '.join(KINDS)}.")

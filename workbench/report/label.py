@@ -115,7 +115,7 @@ def label_report(run: Run, label: str, kind: str, out: str | Path) -> None:
         NotAnalysedError: the run has not been analysed.
         BadInputError: the format is unknown, or ``out`` cannot be written.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> from workbench import open_run
         >>> from workbench.report import label_report

@@ -53,7 +53,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_parquet(path: Path, table: pa.Table, **options: Any) -> None:
-    """Write a table atomically; ``options`` are those of :func:`pyarrow.parquet.write_table`."""
+    """Write a table atomically; ``options`` are those of ``pyarrow.parquet.write_table``."""
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", **options)
 

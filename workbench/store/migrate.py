@@ -36,7 +36,7 @@ def migrate_run(path: str | Path, *, progress: bool = False) -> int:
         UnsupportedError: the run is newer than this workbench, its export is unfinished, or it is being
             written by another process.
 
-    Example:
+    Examples:
         >>> from workbench.store import migrate_run
         >>> migrate_run("runs/demo")  # written by this version: nothing to do
         2

@@ -25,7 +25,7 @@ def priority(numbers: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def number_of(priorities: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The inverse of :func:`priority`."""
+    """The inverse of ``priority``."""
     x = priorities.astype(np.uint64)
     x ^= x >> _HALF  # a shift by half the bits undoes itself
     for odd in reversed(_ODD):

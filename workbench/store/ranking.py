@@ -13,7 +13,7 @@ Bounds = dict[str, tuple[float | None, float | None]]
 
 
 def best_experts(file: RowFile, by: str, where: Bounds, ascending: bool, offset: int, limit: int) -> pd.DataFrame:
-    """A page of the experts in ``file``: see :meth:`Run.top_experts`."""
+    """A page of the experts in ``file``: see ``Run.top_experts``."""
     known = [name for name in file.columns if name != "histogram"]
     for name in (by, *where):
         if name not in known:

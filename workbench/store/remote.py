@@ -2,7 +2,7 @@
 
 A remote run has a folder on this machine that mirrors it, for as long as the process lives. What is read whole
 (manifest, tokenizer, analyses) is fetched into it once; parts are read by ranges and leave nothing on the disk. Every
-file that is written into it, in the way all files of a run are (:func:`workbench.store.files.replacing`), is sent on.
+file that is written into it, in the way all files of a run are (``workbench.store.files.replacing``), is sent on.
 
 All calls of filesystem libraries are in this file; what they raise becomes an error that names the URL and quotes the
 library.

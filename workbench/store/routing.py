@@ -80,7 +80,7 @@ class Side:
         return Side(self.keys[entries], self.probs[entries], starts)
 
     def padded(self, heads: int, num_keys: int) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.int32]]:
-        """(tokens, heads, k) indices and probabilities, (tokens, heads) counts, as :class:`Routing` holds them."""
+        """(tokens, heads, k) indices and probabilities, (tokens, heads) counts, as ``Routing`` holds them."""
         head, index = np.divmod(self.keys, num_keys)
         cell = np.repeat(np.arange(len(self)) * heads, np.diff(self.starts)) + head
         counts = np.bincount(cell, minlength=len(self) * heads)

@@ -32,7 +32,7 @@ def open_run(path: str | Path) -> Run:
         DamagedError: its manifest cannot be read.
         UnsupportedError: the run is half-written, or of another schema version; an older one can be migrated.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> run = open_run("runs/demo")
         >>> run.labels
@@ -89,7 +89,7 @@ class Run(RunRouting):
         Raises:
             NotFoundError: the run has no such group.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> run.experts(0).columns[:4].tolist()
@@ -100,20 +100,20 @@ class Run(RunRouting):
         return table.to_pandas().set_index("expert")
 
     def expert(self, group: int, expert: int) -> pd.Series:
-        """Return one row of :meth:`experts`, read without the others.
+        """Return one row of ``experts``, read without the others.
 
         Args:
             group: number of the group.
             expert: flat id.
 
         Returns:
-            Series with the columns of :meth:`experts`. Where the expert was never active, all are 0 and ``mean`` is
+            Series with the columns of ``experts``. Where the expert was never active, all are 0 and ``mean`` is
             missing.
 
         Raises:
             NotFoundError: the run has no such group or expert.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> best = run.top_experts(0, limit=1).index[0]
@@ -136,7 +136,7 @@ class Run(RunRouting):
         offset: int = 0,
         limit: int = 50,
     ) -> pd.DataFrame:
-        """Return a page of :meth:`experts`, sorted by one column, equal values by id; reads only what it needs.
+        """Return a page of ``experts``, sorted by one column, equal values by id; reads only what it needs.
 
         Args:
             group: number of the group.
@@ -147,13 +147,13 @@ class Run(RunRouting):
             limit: experts to return.
 
         Returns:
-            DataFrame as :meth:`experts` returns it, in that order.
+            DataFrame as ``experts`` returns it, in that order.
 
         Raises:
             NotFoundError: the run has no such group, or experts have no such column.
             BadInputError: ``offset`` or ``limit`` is not a whole number from 0.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> often = run.top_experts(0, "mass:lua", where={"tokens": (100, None)}, limit=3)
@@ -180,7 +180,7 @@ class Run(RunRouting):
         Raises:
             NotFoundError: the run has no such group or expert.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> best = run.top_experts(0, limit=1).index[0]
@@ -219,7 +219,7 @@ class Run(RunRouting):
             NotFoundError: the run has no such group or expert.
             BadInputError: ``n`` is not a whole number from 0.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> best = run.top_experts(0, limit=1).index[0]
@@ -243,13 +243,13 @@ class Run(RunRouting):
             DataFrame with one row per token and columns
 
             - low, high: bounds of the octave
-            - count: active tokens in it, as :meth:`histogram` has it
-            - the columns of :meth:`examples`
+            - count: active tokens in it, as ``histogram`` has it
+            - the columns of ``examples``
 
         Raises:
             NotFoundError: the run has no such group or expert.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> tokens = run.examples_by_score(0, run.top_experts(0, limit=1).index[0])
@@ -264,11 +264,11 @@ class Run(RunRouting):
 
     @deprecated("Use Run.examples_by_score: they are octaves of scores, not quantiles.")
     def quantile_examples(self, group: int, expert: int) -> pd.DataFrame:
-        """Return :meth:`examples_by_score`."""
+        """Return ``examples_by_score``."""
         return self.examples_by_score(group, expert)
 
     def _described(self, table: pa.Table) -> pd.DataFrame:
-        """Columns of :meth:`examples` for scores, rows and tokens."""
+        """Columns of ``examples`` for scores, rows and tokens."""
         rows, token = table["row"].to_numpy(), table["token"].to_numpy()
         doc, position = self.geometry.places(rows)
         return pd.DataFrame(
@@ -290,7 +290,7 @@ class Run(RunRouting):
     def analysis_path(self, name: str) -> Path:
         """Return where an analysis keeps the file ``name``; what is written there goes to where the run is.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> open_run("runs/demo").analysis_path("mask.json").parts[-3:]
             ('demo', 'analysis', 'mask.json')
@@ -303,14 +303,14 @@ class Run(RunRouting):
     def to_safetensors_coo(
         self, path: str | Path, group: int, experts: Sequence[int] | None = None, splits: int = 5
     ) -> Path:
-        """Write activations as a latent cache of EleutherAI's Delphi: see :func:`workbench.interop.write_delphi`."""
+        """Write activations as a latent cache of EleutherAI's Delphi: see ``workbench.interop.write_delphi``."""
         from ..interop import write_delphi
 
         return write_delphi(self, path, group, experts, splits)
 
     @deprecated("Use workbench.interop.write_neuronpedia(run, path, group, experts).")
     def to_neuronpedia(self, path: str | Path, group: int, experts: Sequence[int]) -> Path:
-        """Write experts as features for Neuronpedia: see :func:`workbench.interop.write_neuronpedia`."""
+        """Write experts as features for Neuronpedia: see ``workbench.interop.write_neuronpedia``."""
         from ..interop import write_neuronpedia
 
         return write_neuronpedia(self, path, group, experts)

@@ -40,7 +40,7 @@ class RunDocuments(RunFiles):
             - bos: id of the start-of-text token it was read with; missing where there was none
             - kept: whether the run holds the routing of its tokens
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> run.documents.columns.tolist()
@@ -61,7 +61,7 @@ class RunDocuments(RunFiles):
         Raises:
             NotFoundError: the run has no such document.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> open_run("runs/demo").text(0).splitlines()[0]
             '# Symbolic constants for Tk'
@@ -79,9 +79,9 @@ class RunDocuments(RunFiles):
 
     @cached_property
     def document_labels(self) -> NDArray[np.int64]:
-        """(documents,) number of each document's label: its place in :attr:`labels`.
+        """(documents,) number of each document's label: its place in ``labels``.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> run.labels[run.document_labels[0]]
@@ -93,7 +93,7 @@ class RunDocuments(RunFiles):
     def label_tokens(self) -> pd.Series:
         """Number of token rows per label; the index is the label.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> int(run.label_tokens.sum()) == run.tokens_total
@@ -105,7 +105,7 @@ class RunDocuments(RunFiles):
     def geometry(self) -> WindowGeometry:
         """Where token rows, documents, positions and context windows meet.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
@@ -116,9 +116,9 @@ class RunDocuments(RunFiles):
         return self.geometry_of(self.documents)
 
     def geometry_of(self, documents: pd.DataFrame) -> WindowGeometry:
-        """Return the geometry of some rows of :attr:`documents`, whose windows are numbered from 0.
+        """Return the geometry of some rows of ``documents``, whose windows are numbered from 0.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> run.geometry_of(run.documents[3:5]).window[0].item()
@@ -147,7 +147,7 @@ class RunDocuments(RunFiles):
         Raises:
             NotFoundError: the run has no such row.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> open_run("runs/demo").tokens([0, 1])[["doc", "position", "start", "end"]].values.tolist()
             [[0, 1, 0, 1], [0, 2, 1, 3]]
@@ -167,7 +167,7 @@ class RunDocuments(RunFiles):
         Raises:
             NotFoundError: the run has no such document.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> len(run.input_ids(0)) - run.documents.loc[0, "tokens"].item()  # the start-of-text token
@@ -182,7 +182,7 @@ class RunDocuments(RunFiles):
     def tokenizer(self) -> PreTrainedTokenizerFast | None:
         """Return the run's copy of the tokenizer; None where it has none.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> tokenizer = open_run("runs/demo").tokenizer()
             >>> tokenizer.decode(tokenizer("return x")["input_ids"], skip_special_tokens=True)
@@ -202,7 +202,7 @@ class RunDocuments(RunFiles):
         Args:
             tokens: (n,) token ids.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> run.token_text(run.input_ids(0)[1:4])

@@ -46,7 +46,7 @@ class RunRouting(RunDocuments):
         Raises:
             NotFoundError: the run has no such group or expert.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> best = run.top_experts(0, limit=1).index[0]
@@ -95,7 +95,7 @@ class RunRouting(RunDocuments):
             NotFoundError: the run has no such group or expert.
             BadInputError: ``n`` is not a whole number from 0.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> near = run.neighbours(0, run.top_experts(0, limit=1).index[0], n=3)
@@ -114,7 +114,7 @@ class RunRouting(RunDocuments):
         Args:
             group: number of the group.
             expert: flat id.
-            rows: token rows, such as those of :meth:`examples`.
+            rows: token rows, such as those of ``examples``.
             before: tokens to show before each of them.
             after: tokens to show after each of them.
 
@@ -132,7 +132,7 @@ class RunRouting(RunDocuments):
             NotFoundError: the run has no such group, expert or row.
             BadInputError: ``before`` or ``after`` is not a whole number from 0.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> best = run.top_experts(0, limit=1).index[0]
@@ -184,7 +184,7 @@ class RunRouting(RunDocuments):
         Raises:
             NotFoundError: the run has no such window, group or expert.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> example = run.examples(0, run.top_experts(0, limit=1).index[0], 1).iloc[0]
@@ -219,13 +219,13 @@ class RunRouting(RunDocuments):
             group: number of the group.
 
         Returns:
-            :class:`cuda_ext.routing.Routing` of these rows, in their order.
+            ``cuda_ext.routing.Routing`` of these rows, in their order.
 
         Raises:
             NotFoundError: the run has no such row or group.
-            UnsupportedError: the run does not keep the routing of a row's document: see ``kept`` in :attr:`documents`.
+            UnsupportedError: the run does not keep the routing of a row's document: see ``kept`` in ``documents``.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> token, expert, score = run.routing([0, 1]).pairs()
@@ -242,7 +242,7 @@ class RunRouting(RunDocuments):
         return self.kept_routing(tokens, group)
 
     def kept_routing(self, tokens: Rows, group: int = 0) -> Routing:
-        """Return the same as :meth:`routing`, with no active key where the run does not keep a token's routing.
+        """Return the same as ``routing``, with no active key where the run does not keep a token's routing.
 
         Args:
             tokens: a slice or a list of token rows.
@@ -251,7 +251,7 @@ class RunRouting(RunDocuments):
         Raises:
             NotFoundError: the run has no such row or group.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> len(open_run("runs/demo").kept_routing(slice(0, 5)))
             5

@@ -24,7 +24,7 @@ Rows = slice | Sequence[int] | NDArray[np.integer]
 
 
 class RunFiles:
-    """Reads rows of a run's files; :class:`~workbench.store.run.Run` describes its attributes."""
+    """Reads rows of a run's files; ``Run`` describes its attributes."""
 
     def __init__(self, path: Place, manifest: dict[str, Any]) -> None:
         self.path, self.manifest = path, manifest
@@ -41,7 +41,7 @@ class RunFiles:
         self._cached: tuple[int, NDArray[np.int64], Side, Side] | None = None
 
     def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
-        """Return the stored routing of token rows as flat arrays: one :class:`Side` per key set, in their order.
+        """Return the stored routing of token rows as flat arrays: one ``Side`` per key set, in their order.
 
         Args:
             tokens: a slice or a list of token rows.
@@ -50,7 +50,7 @@ class RunFiles:
         Raises:
             NotFoundError: the run has no such row or group.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> side1, side2 = open_run("runs/demo").sides([0, 1], 0)
             >>> len(side1), len(side2)
@@ -84,7 +84,7 @@ class RunFiles:
         Raises:
             NotFoundError: the run has no such group.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> open_run("runs/demo").check_group(1)
             1
@@ -94,12 +94,12 @@ class RunFiles:
         return int(group)
 
     def check_label(self, label: str) -> int:
-        """Return the number of a label: its place in :attr:`labels`.
+        """Return the number of a label: its place in ``labels``.
 
         Raises:
             NotFoundError: the run has no such label.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> open_run("runs/demo").check_label("lua")
             3
@@ -114,7 +114,7 @@ class RunFiles:
         Raises:
             NotFoundError: it is outside 0 .. E * E - 1, or not a whole number.
 
-        Example:
+        Examples:
             >>> from workbench import open_run
             >>> open_run("runs/demo").check_expert(1234)
             1234

@@ -23,7 +23,7 @@ def visible(text: str) -> str:
     """``text`` with blanks and controls shown: space ·, line break ↵, tab →, return ␍, others as \\x1b, \\u202e.
 
     Control, format, surrogate and unassigned characters of Unicode are escaped, so that no text can hide or reverse
-    what is shown beside it. The bytes of a split character, ‹E2 82›, stay as :func:`token_pieces` writes them.
+    what is shown beside it. The bytes of a split character, ‹E2 82›, stay as ``token_pieces`` writes them.
     """
     pieces = _SPLIT.split(text)  # text and bytes by turns
     pieces[::2] = ["".join(map(_visible, piece)) for piece in pieces[::2]]

@@ -28,7 +28,7 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
 
     Sizes and checksums of all files, and of the manifest, reveal whatever changed since the run was written. Then the
     contents are compared with each other, which finds damage even if checksums were made to fit: tokens are computed
-    from texts again, statistics from the routing again (see :func:`inconsistencies`).
+    from texts again, statistics from the routing again (see ``inconsistencies``).
 
     A run contains neither its model nor its corpus, so it cannot be checked against these. Some things only a checksum
     protects: sources and scores of documents, ids where the corpus gave ids, unused tokens of the tokenizer, settings
@@ -39,7 +39,7 @@ def verify_run(path: str | Path, *, progress: bool = False) -> list[str]:
         path: folder of the run, or its URL; a remote run is read about twice, file by file, and not kept here.
         progress: show progress bars.
 
-    Example:
+    Examples:
         >>> from workbench import verify_run
         >>> verify_run("runs/demo")
         []

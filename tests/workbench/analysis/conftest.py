@@ -83,11 +83,11 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def run(exported: tuple[Path, MonetForCausalLM], tmp_path: Path) -> Run:
-    """The run of :func:`exported`, in a copy that a test may add to."""
+    """The run of ``exported``, in a copy that a test may add to."""
     return open_run(shutil.copytree(exported[0], tmp_path / "run"))
 
 
 @pytest.fixture
 def model(exported: tuple[Path, MonetForCausalLM]) -> MonetForCausalLM:
-    """The model of :func:`exported`."""
+    """The model of ``exported``."""
     return exported[1]

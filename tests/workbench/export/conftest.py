@@ -72,13 +72,13 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def id_documents() -> Callable[..., list[dict[str, Any]]]:
-    """:func:`random_documents`."""
+    """``random_documents``."""
     return random_documents
 
 
 @pytest.fixture(scope="session")
 def id_corpus() -> Callable[[Path, list[dict[str, Any]]], Path]:
-    """:func:`write_corpus`."""
+    """``write_corpus``."""
     return write_corpus
 
 

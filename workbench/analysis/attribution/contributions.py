@@ -19,7 +19,7 @@ def expert_contributions(
     """``S[i, j] G[i, j] (direction . E_ij(x))`` of every active expert, exact, in the dtype of ``direction``.
 
     ``direction`` goes through the output weights once per key; the product of keys is formed for the active pairs only,
-    by :func:`cuda_ext.contributions`.
+    by ``cuda_ext.contributions``.
 
     Args:
         experts: an expert layer of any decomposition.

@@ -2,7 +2,7 @@
 
 1. Cut the documents into the context windows that the export read, and keep those that hold the token.
 2. Run the model over each and read its state at every position in front of an occurrence.
-3. Attribute the token's logit there, as :func:`workbench.analysis.attribute` does for one prompt.
+3. Attribute the token's logit there, as ``workbench.analysis.attribute`` does for one prompt.
 4. Average contributions over occurrences; an expert that is not active at one contributes 0 there.
 
 Source: Park et al. 2024, section 3 (https://arxiv.org/abs/2412.04139), for what an expert writes.
@@ -47,11 +47,11 @@ class CorpusAttribution(Attribution):
             - expert: flat expert id ``i * E + j``.
             - contribution: mean over all occurrences, 0 where it is not active.
             - active: number of occurrences where it is active.
-        rest: component and mean contribution, as in :class:`Attribution`.
+        rest: component and mean contribution, as in ``Attribution``.
         label: the label whose documents were read, or None for all.
         occurrences: how many there are.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from workbench import open_run
         >>> from workbench.analysis import attribute_corpus
@@ -67,7 +67,7 @@ class CorpusAttribution(Attribution):
     occurrences: int
 
     def to_json(self, n: int = 50) -> dict[str, Any]:
-        """As :meth:`Attribution.to_json`, with label and occurrences."""
+        """As ``Attribution.to_json``, with label and occurrences."""
         return {"label": self.label, "occurrences": self.occurrences, **super().to_json(n)}
 
 
@@ -77,7 +77,7 @@ def attribute_corpus(
 ) -> CorpusAttribution:
     """Return the mean direct logit attribution of a token, wherever it comes next in the documents of a run.
 
-    At each place, contributions are those of :func:`attribute` in the context window that the run was exported with.
+    At each place, contributions are those of ``attribute`` in the context window that the run was exported with.
     The first token of a window is not predicted, so it does not count.
 
     Args:
@@ -88,14 +88,14 @@ def attribute_corpus(
         progress: show a progress bar.
 
     Returns:
-        A :class:`CorpusAttribution`.
+        A ``CorpusAttribution``.
 
     Raises:
         NotFoundError: the run has no such label, or the token never comes next.
         BadInputError: the target is not one token id, or outside the vocabulary.
         UnsupportedError: another model than the run's.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from workbench import open_run
         >>> from workbench.analysis import attribute_corpus

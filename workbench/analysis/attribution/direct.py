@@ -43,7 +43,7 @@ class Attribution:
     Attributes:
         target: the token id, or pair of token ids; None for a function of the logits.
         logit: what the model computed: the logit, the difference of a pair, or the linearised function (see
-            :func:`attribute`).
+            ``attribute``).
         experts: one row per active expert of a layer, sorted by layer, then expert:
 
             - layer: the layer.
@@ -56,7 +56,7 @@ class Attribution:
               output projection has a bias.
             - contribution: what it adds to ``logit``.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import attribute
@@ -138,14 +138,14 @@ class ForwardPass:
     @classmethod
     @torch.no_grad()
     def run(cls, model: MonetForCausalLM, input_ids: Tensor) -> ForwardPass:
-        """Run the model over a prompt. Arguments and errors as of :func:`attribute`."""
+        """Run the model over a prompt. Arguments and errors as of ``attribute``."""
         ids = check_ids(model, input_ids)
         record, out = record_pass(model, lambda: model(ids, logits_to_keep=1, use_cache=False))
         return cls(model, ids, record, out.logits[0, -1])
 
     @torch.no_grad()
     def attribute(self, target: Target | None = None) -> Attribution:
-        """Direct logit attribution of a target, as :func:`attribute` defines it."""
+        """Direct logit attribution of a target, as ``attribute`` defines it."""
         linear = LinearTarget.at(int(self.logits.argmax()) if target is None else target, self.logits)
         position = self.ids.shape[1] - 1
         last = torch.tensor([0]), torch.tensor([position])
@@ -169,7 +169,7 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
     The logits at the last position are linear in the residual stream there, once the final norm's scale is held at its
     value. So the contributions of all active experts, all attention heads and the embedding sum to the logit. What an
     expert does to later layers, or from earlier positions through attention, counts as part of those;
-    :func:`attribute_gradient` follows it through the whole model. Edits of experts in force count.
+    ``attribute_gradient`` follows it through the whole model. Edits of experts in force count.
 
     Args:
         model: a Monet model in evaluation mode.
@@ -180,7 +180,7 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
             Default: the token of highest logit.
 
     Returns:
-        An :class:`Attribution`.
+        An ``Attribution``.
 
     Raises:
         BadInputError: ids of another shape or type, no ids or too many, ids or a target outside the vocabulary, a
@@ -188,7 +188,7 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
 
     Source: Park et al. 2024, arXiv 2412.04139, section 3 (experts); Elhage et al. 2021 (direct logit attribution).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
@@ -235,7 +235,7 @@ def rest_parts(model: MonetForCausalLM, record: Record, where: Places, direction
     """Return what everything but the experts adds along a direction.
 
     Args:
-        model, record, where, direction: as of :func:`expert_parts`.
+        model, record, where, direction: as of ``expert_parts``.
 
     Returns:
         Names of the components, as in ``Attribution.rest``, and contributions (n, components).

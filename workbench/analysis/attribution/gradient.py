@@ -41,8 +41,8 @@ def attribute_gradient(
     """Return the gradient attribution of a target to the experts of any layer, at every position of a prompt.
 
     A contribution is the derivative of the target by the expert's factor at that position, through everything that
-    follows, routing included. Unlike :func:`attribute` it is a first-order estimate of an effect and sums to nothing in
-    particular; :func:`compare_with_ablation` tells how well it predicts true ablation.
+    follows, routing included. Unlike ``attribute`` it is a first-order estimate of an effect and sums to nothing in
+    particular; ``compare_with_ablation`` tells how well it predicts true ablation.
 
     Args:
         model: a Monet model in evaluation mode.
@@ -60,12 +60,12 @@ def attribute_gradient(
         - contribution: derivative of the target by the expert's factor there.
 
     Raises:
-        BadInputError: as :func:`attribute`.
+        BadInputError: as ``attribute``.
         NotFoundError: the model has no such layer.
 
     Source: Syed et al. 2023, arXiv 2310.10348, with zero-ablation as the patch.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import attribute_gradient
@@ -121,17 +121,17 @@ def ablate(
     Args:
         model: a Monet model in evaluation mode.
         input_ids: (1, tokens) integer token ids, at most the model's context.
-        target: as of :func:`attribute`; a function of the logits is evaluated as it is.
+        target: as of ``attribute``; a function of the logits is evaluated as it is.
         experts: pairs (layer that owns the group's router, flat expert id).
 
     Returns:
         (experts,) the target without the expert minus the target with it, in logits, in the order of ``experts``.
 
     Raises:
-        BadInputError: as :func:`attribute`, or an expert id outside the model.
+        BadInputError: as ``attribute``, or an expert id outside the model.
         ValueError: a layer owns no router.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import ablate, attribute
@@ -171,12 +171,12 @@ class Faithfulness:
 
             - layer: the layer that owns the router of the expert's group.
             - expert: flat expert id ``i * E + j``.
-            - direct: effect of ablation that :func:`attribute` predicts, summed over the group's layers, in logits.
-            - gradient: effect that :func:`attribute_gradient` predicts, summed over layers and positions.
-            - ablation: the true effect, of :func:`ablate`.
+            - direct: effect of ablation that ``attribute`` predicts, summed over the group's layers, in logits.
+            - gradient: effect that ``attribute_gradient`` predicts, summed over layers and positions.
+            - ablation: the true effect, of ``ablate``.
         spearman: rank correlation of ``direct`` and of ``gradient`` with ``ablation``, under these names.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from monet_model import MonetForCausalLM
         >>> from workbench.analysis import compare_with_ablation
@@ -200,16 +200,16 @@ def compare_with_ablation(model: MonetForCausalLM, input_ids: Tensor, target: Ta
     Args:
         model: a Monet model in evaluation mode.
         input_ids: (1, tokens) integer token ids, at most the model's context.
-        target: as of :func:`attribute`.
+        target: as of ``attribute``.
         n: experts to ablate; one forward pass each.
 
     Returns:
-        A :class:`Faithfulness`.
+        A ``Faithfulness``.
 
     Raises:
-        BadInputError: as :func:`attribute`, or fewer than two experts to rank.
+        BadInputError: as ``attribute``, or fewer than two experts to rank.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import compare_with_ablation
@@ -230,8 +230,8 @@ def compare_with_ablation(model: MonetForCausalLM, input_ids: Tensor, target: Ta
 def rank_against_ablation(
     model: MonetForCausalLM, input_ids: Tensor, target: Target, direct: pd.DataFrame, gradient: pd.DataFrame, n: int
 ) -> Faithfulness:
-    """As :func:`compare_with_ablation`, of attributions that are known: rows of ``Attribution.experts``, and of
-    :func:`attribute_gradient`."""
+    """As ``compare_with_ablation``, of attributions that are known: rows of ``Attribution.experts``, and of
+    ``attribute_gradient``."""
     groups = model.config.routing_groups
     owners = np.array([groups[group].start for group in model.config.layer_groups])
 

@@ -1,7 +1,7 @@
 """A text read by a model in one forward pass: its tokens, their top experts, the next tokens, and their attribution.
 
-1. Tokenise the text, once: :class:`Prompt`.
-2. Run the model over it, once, and record every layer: :func:`read_prompt`.
+1. Tokenise the text, once: ``Prompt``.
+2. Run the model over it, once, and record every layer: ``read_prompt``.
 3. Read everything else off the record: the top experts of each token from the sparse routing, the likeliest next tokens
    from the logits, and the direct logit attribution of any next token.
 
@@ -52,7 +52,7 @@ class Prompt:
         bos: whether the first is a start-of-text token.
         tokenizer: the tokenizer that made them.
 
-    Example:
+    Examples:
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import Prompt
         >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
@@ -110,7 +110,7 @@ class PromptReading:
         prompt: the text and its tokens.
         forward: the recorded forward pass.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
         >>> from workbench.analysis import Prompt, read_prompt
@@ -179,7 +179,7 @@ class PromptReading:
         return [float(p) for p in self._probabilities()[list(tokens)]]
 
     def attribute(self, target: Target | None = None) -> Attribution:
-        """Direct logit attribution of a next token, as :func:`workbench.analysis.attribute`, without a forward pass."""
+        """Direct logit attribution of a next token, as ``workbench.analysis.attribute``, without a forward pass."""
         return self.forward.attribute(target)
 
     def top_contributions(self, attribution: Attribution, n: int = TOP_CONTRIBUTIONS) -> pd.DataFrame:
@@ -203,13 +203,13 @@ def read_prompt(model: MonetForCausalLM, prompt: Prompt) -> PromptReading:
         prompt: the tokens, of the model's tokenizer.
 
     Returns:
-        A :class:`PromptReading`.
+        A ``PromptReading``.
 
     Raises:
         BadInputError: the prompt has more tokens than the model reads, ids outside its vocabulary, or the model is in
             training mode.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from monet_model import MonetForCausalLM
         >>> from transformers import AutoTokenizer
@@ -246,7 +246,7 @@ class TextAttribution:
         pieces: the text's tokens, the start-of-text token included.
         target_text: text of the target token, or ``a - b`` for a difference.
         seconds: time of tokenising, forward pass and attribution; the model's loading does not count.
-        gradient: rows of :func:`~workbench.analysis.attribute_gradient`, largest first, if asked for.
+        gradient: rows of ``attribute_gradient``, largest first, if asked for.
         ablation: both attributions compared with true ablation, if asked for.
     """
 
@@ -258,7 +258,7 @@ class TextAttribution:
     ablation: Faithfulness | None
 
     def to_json(self, top: int = 50) -> dict[str, Any]:
-        """:meth:`Attribution.to_json` with the tokens' texts, and gradient and ablation where they were asked for."""
+        """``Attribution.to_json`` with the tokens' texts, and gradient and ablation where they were asked for."""
         content: dict[str, Any] = {
             "tokens": self.pieces,
             "target_text": self.target_text,

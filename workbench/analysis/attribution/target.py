@@ -43,7 +43,7 @@ class LinearTarget:
         """The target at the model's logits (vocabulary,).
 
         Raises:
-            BadInputError: a target as :func:`workbench.analysis.attribute` refuses it.
+            BadInputError: a target as ``workbench.analysis.attribute`` refuses it.
         """
         if callable(target):
             return cls(torch.arange(len(logits), device=logits.device), _gradient(target, logits), None)

@@ -21,7 +21,7 @@ UNITS = ("mean", "max", "token")
 
 
 def check_unit(unit: str) -> None:
-    """Check that ``unit`` is one of :data:`UNITS`.
+    """Check that ``unit`` is one of ``UNITS``.
 
     Raises:
         BadInputError: it is not.

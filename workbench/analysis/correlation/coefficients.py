@@ -102,7 +102,7 @@ def rank_correlations(cells: Cells, experts: int, target_ranks: Floats) -> Float
     Args:
         cells: of all units.
         experts: number of experts.
-        target_ranks: (targets, units) average ranks, as :func:`scipy.stats.rankdata` computes them.
+        target_ranks: (targets, units) average ranks, as ``scipy.stats.rankdata`` computes them.
 
     Returns:
         (targets, experts); NaN where an expert or the target is constant.

@@ -63,7 +63,7 @@ def scored_documents(run: Run, column: str) -> ScoredDocuments:
     """Return the documents that have tokens, kept routing and a finite number in ``column``.
 
     Raises:
-        BadInputError: there is no such column of numbers, fewer than :data:`INTERVAL_DOCUMENTS` such documents, or the
+        BadInputError: there is no such column of numbers, fewer than ``INTERVAL_DOCUMENTS`` such documents, or the
             same number in all of them.
     """
     documents = run.documents[(run.documents["tokens"] > 0) & run.documents["kept"]]
@@ -107,12 +107,12 @@ def correlate_scores(
 
     Intervals assume as many independent observations as there are documents, whatever the unit. p-values come from
     scores shuffled among the documents: an expert's absolute correlation is compared with those of experts active in
-    about as many documents (:func:`~workbench.analysis.significance.pooled_p`), because the correlations of rare
+    about as many documents (``pooled_p``), because the correlations of rare
     experts, which are 0 nearly everywhere, follow no textbook distribution. Where texts of some labels score higher
     than others, the experts of those labels correlate with the score too; a correlation says no more than that.
 
-    Written to ``RUN/analysis``: ``scores.json``, which :func:`read_score_summary` reads, and for each group
-    ``scores-group-{group}.parquet``, which :func:`read_scores` reads.
+    Written to ``RUN/analysis``: ``scores.json``, which ``read_score_summary`` reads, and for each group
+    ``scores-group-{group}.parquet``, which ``read_scores`` reads.
 
     Args:
         run: an opened run.
@@ -125,12 +125,12 @@ def correlate_scores(
         progress: show a progress bar.
 
     Returns:
-        The summary; :func:`read_scores` returns the correlations of single experts.
+        The summary; ``read_scores`` returns the correlations of single experts.
 
     Raises:
         BadInputError: too few documents have such a number, or a setting is out of range.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import correlate_scores
         >>> run = open_run("runs/demo")  # its texts have no score, but each has a length
@@ -171,7 +171,7 @@ def correlate_scores(
 
 
 def _strongest(table: pd.DataFrame, fdr: float) -> pd.DataFrame:
-    """The table of :attr:`ScoreSummary.strongest`, from those of all groups."""
+    """The table of ``ScoreSummary.strongest``, from those of all groups."""
     significant = {kind: table[kind].where(table[f"q:{kind}"] <= fdr, 0.0) for kind in KINDS}  # 0: not significant
     pearson, spearman = significant["pearson"], significant["spearman"]
     table = table.assign(stronger=pearson.where(pearson.abs() >= spearman.abs(), spearman))
@@ -199,14 +199,14 @@ def correlate_group(
 
     Pearson's are streamed: one pass over the routing for all experts, which holds nothing but their sums. Ranks need
     all values of an expert side by side, so with them the routing is read once per range of experts that memory holds
-    (:func:`~workbench.analysis.activations.key_edges`).
+    (``key_edges``).
 
     Args:
         run: an opened run.
         group: of the experts.
         documents: columns row and tokens; none may be empty.
         targets: (targets, documents).
-        unit: one of :data:`~workbench.analysis.correlation.cells.UNITS`.
+        unit: one of ``UNITS``.
         ranks: correlate ranks (Spearman) too.
         advance: called with the tokens read since its last call.
     """
@@ -250,7 +250,7 @@ def _joined(blocks: list[Cells], units: int) -> Cells:
 
 
 def _with_verdicts(correlations: GroupCorrelations, documents: int, min_documents: int) -> pd.DataFrame:
-    """The table that :func:`read_scores` describes; the first target is the score, the others are its shuffles."""
+    """The table that ``read_scores`` describes; the first target is the score, the others are its shuffles."""
     assert correlations.spearman is not None
     sizes = correlations.documents.astype(np.float64)
     tested = sizes >= min_documents
@@ -267,7 +267,7 @@ def _with_verdicts(correlations: GroupCorrelations, documents: int, min_document
 
 
 def _counts(table: pd.DataFrame, fdr: float) -> dict[str, int]:
-    """A row of :attr:`ScoreSummary.groups`, without the group."""
+    """A row of ``ScoreSummary.groups``, without the group."""
     counts = {"seen": len(table), "tested": int(table["p:pearson"].notna().sum())}
     for kind in KINDS:
         significant = table[table[f"q:{kind}"] <= fdr][kind]

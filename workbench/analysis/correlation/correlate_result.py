@@ -72,7 +72,7 @@ class ScoreSummary(Result):
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
-        """The summary that :meth:`to_json` describes."""
+        """The summary that ``to_json`` describes."""
         return cls(
             column=stored["column"],
             unit=stored["unit"],
@@ -91,7 +91,7 @@ class ScoreSummary(Result):
 
 
 def read_scores(run: Run, group: int, *, name: str | None = None) -> pd.DataFrame:
-    """Return the correlations of a group's experts that :func:`~workbench.analysis.correlate_scores` stored last.
+    """Return the correlations of a group's experts that ``correlate_scores`` stored last.
 
     Args:
         run: an opened run.
@@ -113,7 +113,7 @@ def read_scores(run: Run, group: int, *, name: str | None = None) -> pd.DataFram
         DamagedError: the stored table is truncated or changed.
         UnsupportedError: it belongs to another run, or this version of the workbench does not read it.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_scores
         >>> try:
@@ -126,7 +126,7 @@ def read_scores(run: Run, group: int, *, name: str | None = None) -> pd.DataFram
 
 
 def read_score_summary(run: Run, *, name: str | None = None) -> ScoreSummary | None:
-    """Return the summary that :func:`~workbench.analysis.correlate_scores` stored last, or None where there is none.
+    """Return the summary that ``correlate_scores`` stored last, or None where there is none.
 
     Args:
         run: an opened run.
@@ -136,7 +136,7 @@ def read_score_summary(run: Run, *, name: str | None = None) -> ScoreSummary | N
         DamagedError: the stored summary is truncated or changed.
         UnsupportedError: it belongs to another run, or this version of the workbench does not read it.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_score_summary
         >>> print(read_score_summary(open_run("runs/demo")))  # `monet scores` has not been run: its texts have no score

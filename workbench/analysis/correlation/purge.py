@@ -55,7 +55,7 @@ def purge_scores(
     documents; on the other part the loss is measured, and its texts of highest score give the prompts that are
     continued. As many random active experts are removed as a control.
 
-    Written to ``RUN/analysis``: ``purge.json``, which :func:`read_purge` reads.
+    Written to ``RUN/analysis``: ``purge.json``, which ``read_purge`` reads.
 
     Args:
         run: an opened run.
@@ -76,7 +76,7 @@ def purge_scores(
         BadInputError: there are no thresholds, one is out of range, or too few documents have a score to be split.
         UnsupportedError: the model is not the run's, or there is a scorer, but the run has no tokenizer.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from workbench import open_run
         >>> from workbench.analysis import purge_scores
@@ -190,7 +190,7 @@ def purge_edit(
     min_documents: int = MIN_DOCUMENTS,
     seed: int = 0,
 ) -> ExpertEdit:
-    """Return the edit that :func:`purge_scores` measures at a threshold.
+    """Return the edit that ``purge_scores`` measures at a threshold.
 
     It leads from a purge to a model: save it for ``monet report --edit``, or build it into a checkpoint with
     ``monet export-model``.
@@ -199,15 +199,15 @@ def purge_edit(
         run: an opened run.
         model: the model it was exported from.
         threshold: correlation above which experts are removed.
-        column: as for :func:`purge_scores`.
-        unit: as for :func:`purge_scores`.
-        min_documents: as for :func:`purge_scores`.
-        seed: as for :func:`purge_scores`.
+        column: as for ``purge_scores``.
+        unit: as for ``purge_scores``.
+        min_documents: as for ``purge_scores``.
+        seed: as for ``purge_scores``.
 
     Raises:
         BadInputError: too few documents have a score, or the unit is unknown.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from workbench import open_run
         >>> from workbench.analysis import purge_edit

@@ -29,7 +29,7 @@ class Purge(Result):
         chosen: documents that the experts were chosen on.
         measured: documents that losses were measured on; none of them took part in the choice.
         plain: of the unedited model: loss (nats per token) and, with a scorer, expected_max, probability and mean of
-            its continuations (:func:`~workbench.analysis.correlation.continuations.continuation_scores`).
+            its continuations (``continuation_scores``).
         points: one row per threshold and kind:
 
             - threshold: correlation above which experts were removed.
@@ -63,7 +63,7 @@ class Purge(Result):
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
-        """The result that :meth:`to_json` describes."""
+        """The result that ``to_json`` describes."""
         plain = {name: np.nan if value is None else float(value) for name, value in dict(stored["plain"]).items()}
         return cls(
             column=stored["column"],
@@ -86,7 +86,7 @@ class Purge(Result):
 
 
 def read_purge(run: Run, *, name: str | None = None) -> Purge | None:
-    """Return the result that :func:`~workbench.analysis.purge_scores` stored last, or None where there is none.
+    """Return the result that ``purge_scores`` stored last, or None where there is none.
 
     Args:
         run: an opened run.
@@ -96,7 +96,7 @@ def read_purge(run: Run, *, name: str | None = None) -> Purge | None:
         DamagedError: the stored result is truncated or changed.
         UnsupportedError: it belongs to another run, or this version of the workbench does not read it.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_purge
         >>> print(read_purge(open_run("runs/demo")))  # `monet purge` has not been run

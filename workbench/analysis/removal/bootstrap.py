@@ -29,7 +29,7 @@ def check_bootstrap(level: float, samples: int) -> None:
 
 @dataclass(frozen=True)
 class MaskIntervals:
-    """Percentile intervals of a :class:`~workbench.analysis.MaskResult`, nats per token; low end first.
+    """Percentile intervals of a ``MaskResult``, nats per token; low end first.
 
     Attributes:
         level: of confidence, such as 0.95.
@@ -99,7 +99,7 @@ def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = S
     experts stays fixed.
 
     Args:
-        result: of :func:`mask_labels`.
+        result: of ``mask_labels``.
         level: of confidence, between 0 and 1.
         samples: number of draws.
         seed: of the draws.
@@ -107,7 +107,7 @@ def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = S
     Raises:
         BadInputError: level or samples is out of range.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import bootstrap_mask, read_mask
         >>> result = read_mask(open_run("runs/demo"))
@@ -139,7 +139,7 @@ def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = S
 
 @dataclass(frozen=True)
 class CurveIntervals:
-    """Percentile intervals of the means over labels of a :class:`~workbench.analysis.RemovalCurve`; low end first.
+    """Percentile intervals of the means over labels of a ``RemovalCurve``; low end first.
 
     Attributes:
         level: of confidence, such as 0.95.
@@ -164,13 +164,13 @@ class CurveIntervals:
 def bootstrap_curve(
     curve: RemovalCurve, *, level: float = LEVEL, samples: int = SAMPLES, seed: int = 0
 ) -> CurveIntervals:
-    """Return confidence intervals of a trade-off curve: percentile bootstrap over documents, as :func:`bootstrap_mask`.
+    """Return confidence intervals of a trade-off curve: percentile bootstrap over documents, as ``bootstrap_mask``.
 
     Each draw is read at the budget on its own curve. One that ends below the budget is read at its end, which
     underestimates the target's rise.
 
     Args:
-        curve: of :func:`removal_curve`.
+        curve: of ``removal_curve``.
         level: of confidence, between 0 and 1.
         samples: number of draws.
         seed: of the draws.
@@ -178,7 +178,7 @@ def bootstrap_curve(
     Raises:
         BadInputError: level or samples is out of range.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import bootstrap_curve, removal_curve
         >>> from workbench.checkpoint import load_model

@@ -1,6 +1,6 @@
 """Which experts to ablate: those that prefer a label, in some order, and controls; from sums over the choosing part.
 
-:data:`ORDERS` is the registry of orders: a new one is one function here and one line there.
+``ORDERS`` is the registry of orders: a new one is one function here and one line there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MASS_STRATA = 256  # of the activity-matched control
 
 
 def specialists(sums: LabelSums, ratio: float, min_tokens: int) -> list[Ids]:
-    """The experts specialised in each label by :func:`~workbench.analysis.specialisation.shares.specialised_label`."""
+    """The experts specialised in each label by ``specialised_label``."""
     shares = label_shares(sums.mass, sums.label_tokens)
     chosen = specialised_label(shares, sums.tokens.sum(0), ratio, min_tokens)
     return [np.flatnonzero(chosen == label) for label in range(len(shares))]
@@ -33,7 +33,7 @@ def specialists(sums: LabelSums, ratio: float, min_tokens: int) -> list[Ids]:
 def preference(sums: LabelSums, label: int) -> Scores:
     """(E * E,) an expert's rate for a label over its mean rate for the others, both smoothed.
 
-    Smoothing (:func:`~workbench.analysis.sums.smoothing`) keeps experts active at few tokens from extreme preferences.
+    Smoothing (``smoothing``) keeps experts active at few tokens from extreme preferences.
     1 for an expert that was never active.
     """
     rate = sums.mass / sums.label_tokens[:, None]
@@ -46,7 +46,7 @@ def preference(sums: LabelSums, label: int) -> Scores:
 def rule_ratio(sums: LabelSums, label: int) -> Scores:
     """(E * E,) an expert's rate for a label over its highest rate for another; infinite for an expert of one label.
 
-    At 2 or more, an expert passes the paper's rule (5.1), as in :func:`specialists`. 0 for one that was never active.
+    At 2 or more, an expert passes the paper's rule (5.1), as in ``specialists``. 0 for one that was never active.
     """
     rate = sums.mass / sums.label_tokens[:, None]
     second = np.delete(rate, label, 0).max(0)
@@ -62,7 +62,7 @@ def order_scores(sums: LabelSums, order: str, min_tokens: int) -> Scores:
 
     Args:
         sums: of the choosing part.
-        order: a key of :data:`ORDERS`.
+        order: a key of ``ORDERS``.
         min_tokens: active tokens that an expert needs to be ablated.
 
     Raises:
@@ -82,7 +82,7 @@ def random_experts(sums: LabelSums, count: int, rng: np.random.Generator) -> Ids
 def equally_active(sums: LabelSums, experts: Ids, rng: np.random.Generator) -> Ids:
     """Activity-matched control: as many other experts, drawn to be about as active.
 
-    Active experts are cut into :data:`MASS_STRATA` strata by mass; each gives as many experts outside ``experts`` as it
+    Active experts are cut into ``MASS_STRATA`` strata by mass; each gives as many experts outside ``experts`` as it
     holds inside. What a stratum is short of comes from the next less active one, and what the last is short of from the
     least active that are left.
     """

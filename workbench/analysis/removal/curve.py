@@ -42,7 +42,7 @@ def removal_curve(
     """Return the forget/retain trade-off curve: ablate the experts of each label in order, measuring every label.
 
     Experts are ordered by their score for a label, computed on one part of the run's documents
-    (:data:`~workbench.analysis.removal.choose.ORDERS`); losses are measured on the other, as by :func:`mask_labels`.
+    (``ORDERS``); losses are measured on the other, as by ``mask_labels``.
     The threshold falls until the others' mean rise passes the budget. At the two thresholds around it, as many experts
     are ablated as controls: drawn from all active ones, and from others about as active.
 
@@ -61,7 +61,7 @@ def removal_curve(
     Returns:
         The curve. Sets in the run:
 
-        - ``RUN/analysis/curve.json``, ``curve-points.parquet`` and ``curve-documents.parquet``; :func:`read_curve`
+        - ``RUN/analysis/curve.json``, ``curve-points.parquet`` and ``curve-documents.parquet``; ``read_curve``
           reads them.
 
         With a name, they lie in ``RUN/analysis/NAME``. An earlier curve of the same name is replaced.
@@ -71,7 +71,7 @@ def removal_curve(
             label or fewer than two documents of a label.
         UnsupportedError: the model is not the one the run was exported from.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import removal_curve
         >>> from workbench.checkpoint import load_model
@@ -119,7 +119,7 @@ def check_steps(thresholds: Sequence[float], budget: float) -> None:
 
 
 def passes(labels: int, thresholds: Sequence[float]) -> int:
-    """The most often that :func:`trace_curve` measures."""
+    """The most often that ``trace_curve`` measures."""
     return 1 + labels * (len(thresholds) + len(CONTROLS) * min(2, len(thresholds)))
 
 
@@ -143,7 +143,7 @@ def trace_curve(
         scores: (labels, units) for each place; -inf for a unit that is never ablated.
         measure: losses of the measuring part with these units of each place ablated.
         order: the name of the scores.
-        thresholds, budget, min_tokens, seed: as for :func:`removal_curve`.
+        thresholds, budget, min_tokens, seed: as for ``removal_curve``.
     """
     labels, documents = heldout.run.labels, heldout.measuring
     label_of = documents["label"].to_numpy()

@@ -24,7 +24,7 @@ class RemovalCurve(Result):
 
     Attributes:
         labels: the labels ablated and measured.
-        order: that units are ablated in, see :func:`~workbench.analysis.removal_curve`.
+        order: that units are ablated in, see ``removal_curve``.
         budget: rise in the others' loss, nats per token, at which the curve is read.
         points: one row per label, threshold and kind. Columns:
 
@@ -36,8 +36,8 @@ class RemovalCurve(Result):
             - ``others``: mean rise in the other labels' loss, nats per token.
 
         documents: one row per measured document. Columns ``doc``, ``label``, ``tokens`` (predicted), ``loss`` (sum over
-            them for the unedited model, nats), and the same sum for each point, named by :func:`column`.
-        min_tokens, seed: as for :func:`~workbench.analysis.removal_curve`.
+            them for the unedited model, nats), and the same sum for each point, named by ``column``.
+        min_tokens, seed: as for ``removal_curve``.
     """
 
     kind: ClassVar[str] = "curve"
@@ -93,7 +93,7 @@ class RemovalCurve(Result):
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
-        """The curve that :meth:`to_json` and the tables describe."""
+        """The curve that ``to_json`` and the tables describe."""
         return cls(**{name: stored[name] for name in SETTINGS}, **tables)
 
     @classmethod
@@ -108,7 +108,7 @@ def column(kind: str, threshold: float, label: str) -> str:
 
 
 def read_curve(run: Run, name: str | None = None) -> RemovalCurve | None:
-    """Return the stored result of :func:`~workbench.analysis.removal_curve`; None where there is none.
+    """Return the stored result of ``removal_curve``; None where there is none.
 
     Args:
         run: an opened run.
@@ -118,7 +118,7 @@ def read_curve(run: Run, name: str | None = None) -> RemovalCurve | None:
         DamagedError: the file is cut or changed.
         UnsupportedError: the file is of a version that cannot be read, or belongs to another run.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_curve
         >>> read_curve(open_run("runs/demo"), name="never-made") is None

@@ -69,9 +69,9 @@ def label_edit(
     min_tokens: int = MIN_TOKENS,
     seed: int = 0,
 ) -> ExpertEdit:
-    """Return the edit that ablates a label's specialised experts, as :func:`mask_labels` does.
+    """Return the edit that ablates a label's specialised experts, as ``mask_labels`` does.
 
-    Experts are chosen on the documents that neither :func:`mask_labels` nor :func:`measure_edit` measures on. Keeps
+    Experts are chosen on the documents that neither ``mask_labels`` nor ``measure_edit`` measures on. Keeps
     nothing in the run.
 
     Args:
@@ -83,7 +83,7 @@ def label_edit(
         seed: of the split of the documents.
 
     Returns:
-        The edit, for ``model.edit_experts(edit)``, ``edit.save(file)`` or :func:`measure_edit`.
+        The edit, for ``model.edit_experts(edit)``, ``edit.save(file)`` or ``measure_edit``.
 
     Raises:
         NotFoundError: an unknown label.
@@ -91,7 +91,7 @@ def label_edit(
             than two documents of a label.
         UnsupportedError: the model is not the one the run was exported from.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import label_edit
         >>> from workbench.checkpoint import load_model
@@ -122,7 +122,7 @@ def measure_edit(
     seed: int = 0,
     progress: bool = False,
 ) -> EditEffect:
-    """Return what an edit does to the loss of every label, on the documents that :func:`mask_labels` measures on.
+    """Return what an edit does to the loss of every label, on the documents that ``mask_labels`` measures on.
 
     Keeps nothing in the run.
 
@@ -142,7 +142,7 @@ def measure_edit(
         BadInputError: the run has one label, or fewer than two documents of a label; level or samples out of range.
         UnsupportedError: the model is not the one the run was exported from, or the edit belongs to another model.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import label_edit, measure_edit
         >>> from workbench.checkpoint import load_model

@@ -62,7 +62,7 @@ class HeldOut:
 
     @classmethod
     def split(cls, run: Run, seed: int) -> HeldOut:
-        """Split the documents whose routing the run keeps, as :func:`split_documents` does.
+        """Split the documents whose routing the run keeps, as ``split_documents`` does.
 
         Raises:
             BadInputError: the run has one label, or a label has fewer than two such documents of two tokens or more.

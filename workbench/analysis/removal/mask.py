@@ -38,11 +38,11 @@ def mask_labels(
 ) -> MaskResult:
     """Ablate each label's specialised experts in turn and measure the loss of every label (Monet paper, 5.2 and D.2).
 
-    The run's documents are split in two (:func:`~workbench.analysis.removal.heldout.split_documents`). The rule of
-    :func:`specialised_label` chooses experts by their routing over one part; losses are measured on the other. An
+    The run's documents are split in two (``split_documents``). The rule of
+    ``specialised_label`` chooses experts by their routing over one part; losses are measured on the other. An
     ablated expert scores 0 in every layer of its group; nothing is renormalised. Two controls ablate as many experts of
     each group: drawn at random from those active in the choosing part, and from others about as active there
-    (:func:`~workbench.analysis.removal.choose.equally_active`).
+    (``equally_active``).
 
     Args:
         run: an opened run.
@@ -57,7 +57,7 @@ def mask_labels(
     Returns:
         The rises in loss. Sets in the run, unless only some labels were asked for and no name was given:
 
-        - ``RUN/analysis/mask.json`` and ``RUN/analysis/mask-documents.parquet``; :func:`read_mask` reads them.
+        - ``RUN/analysis/mask.json`` and ``RUN/analysis/mask-documents.parquet``; ``read_mask`` reads them.
 
         With a name, both lie in ``RUN/analysis/NAME``. An earlier result of the same name is replaced.
 
@@ -66,7 +66,7 @@ def mask_labels(
         BadInputError: the rule makes no sense, or the run has one label or fewer than two documents of a label.
         UnsupportedError: the model is not the one the run was exported from.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import mask_labels, read_mask
         >>> from workbench.checkpoint import load_model

@@ -53,7 +53,7 @@ class MaskResult(Result):
             - ``loss:{row}``, ``control:{row}``, ``equal:{row}``: the same with the label's experts, the random control
               or the activity-matched control ablated.
 
-        ratio, min_tokens, seed: as for :func:`mask_labels`.
+        ratio, min_tokens, seed: as for ``mask_labels``.
     """
 
     kind: ClassVar[str] = "mask"
@@ -146,7 +146,7 @@ class MaskResult(Result):
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
-        """The result that :meth:`to_json` and the documents describe."""
+        """The result that ``to_json`` and the documents describe."""
         fields: dict[str, Any] = {name: stored[name] for name in SETTINGS}
         fields |= {name: np.array(stored[key], np.float64) for name, key in ARRAYS.items()}
         return cls(**fields, documents=tables["documents"])
@@ -158,7 +158,7 @@ class MaskResult(Result):
 
 
 def read_mask(run: Run, name: str | None = None) -> MaskResult | None:
-    """Return the stored result of :func:`mask_labels`; None where there is none.
+    """Return the stored result of ``mask_labels``; None where there is none.
 
     Args:
         run: an opened run.
@@ -168,7 +168,7 @@ def read_mask(run: Run, name: str | None = None) -> MaskResult | None:
         DamagedError: the file is cut or changed.
         UnsupportedError: the file is of a version that cannot be read, or belongs to another run.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_mask
         >>> result = read_mask(open_run("runs/demo"))

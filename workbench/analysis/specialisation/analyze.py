@@ -38,9 +38,9 @@ def analyze_run(
     """Score every expert of a run and find those specialised in a label.
 
     An expert is specialised in a label if its share there is at least ``ratio`` times its second share and it was
-    active at ``min_tokens`` tokens or more (Monet paper, section 5.1; :func:`specialised_label`). It is confirmed if
+    active at ``min_tokens`` tokens or more (Monet paper, section 5.1; ``specialised_label``). It is confirmed if
     labels shuffled among documents do not give such a ratio, at a false discovery rate of ``fdr`` over its group. The
-    scores are those in :data:`SCORES`.
+    scores are those in ``SCORES``.
 
     Args:
         run: an opened run.
@@ -58,8 +58,8 @@ def analyze_run(
     Returns:
         The counts of specialised and confirmed experts. Sets in the run:
 
-        - ``RUN/analysis/experts-group-{group}.parquet``: one row per expert; :func:`read_analysis` reads it;
-        - ``RUN/analysis/experts.json``: the summary; :func:`read_analysis_summary` reads it.
+        - ``RUN/analysis/experts-group-{group}.parquet``: one row per expert; ``read_analysis`` reads it;
+        - ``RUN/analysis/experts.json``: the summary; ``read_analysis_summary`` reads it.
 
         With a name, both lie in ``RUN/analysis/NAME``. An earlier analysis of the same name is replaced.
 
@@ -67,7 +67,7 @@ def analyze_run(
         BadInputError: a setting is out of range, or the run has fewer than two labels.
         UnsupportedError: the model is not the run's, or the encoder cannot be used.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import analyze_run, read_analysis
         >>> run = open_run("runs/demo")
@@ -154,7 +154,7 @@ def derive(
         ratio, min_tokens: the rule.
 
     Returns:
-        Index ``expert``; columns specialised, one per :class:`LabelScore`, and ``share:{label}``.
+        Index ``expert``; columns specialised, one per ``LabelScore``, and ``share:{label}``.
     """
     mass, tokens = (np.stack([experts[f"{kind}:{label}"] for label in labels]) for kind in ("mass", "tokens"))
     shares = label_shares(mass, label_tokens)

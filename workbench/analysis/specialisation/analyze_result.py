@@ -20,7 +20,7 @@ OLD_COLUMNS = {f"{test}score": f"{test}monosemanticity" for test in ("", "p:", "
 
 @dataclass(frozen=True)
 class Settings:
-    """How experts are called specialised, and how that is tested; fields as for :func:`analyze_run`."""
+    """How experts are called specialised, and how that is tested; fields as for ``analyze_run``."""
 
     ratio: float = RATIO
     min_tokens: int = MIN_TOKENS
@@ -72,7 +72,7 @@ class Summary(Result):
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
-        """The summary that :meth:`to_json` describes."""
+        """The summary that ``to_json`` describes."""
         groups = stored["groups"]
 
         def counts(name: str) -> pd.DataFrame:
@@ -98,12 +98,12 @@ def write_analysis(run: Run, group: int, table: pd.DataFrame, name: str | None =
 
 
 def has_analysis(run: Run, group: int, name: str | None = None) -> bool:
-    """Whether :func:`read_analysis` has something to read."""
+    """Whether ``read_analysis`` has something to read."""
     return result_path(run, table_name(group), name).is_file()
 
 
 def read_analysis(run: Run, group: int, name: str | None = None) -> pd.DataFrame:
-    """Return what :func:`analyze_run` computed for a group: one row per expert active at least once.
+    """Return what ``analyze_run`` computed for a group: one row per expert active at least once.
 
     Args:
         run: an opened run.
@@ -114,7 +114,7 @@ def read_analysis(run: Run, group: int, name: str | None = None) -> pd.DataFrame
         Index ``expert`` (flat id ``i * E + j``), ascending. Columns:
 
         - ``specialised``: the label the expert is specialised in, or ``""`` for a generalist;
-        - ``{score}``: one column per score in :data:`SCORES`, which has its definition, unit and source: among them
+        - ``{score}``: one column per score in ``SCORES``, which has its definition, unit and source: among them
           ``monosemanticity``, ``ratio``, ``selectivity``, ``information`` and ``vocabulary_entropy``;
           ``coherence:residual`` and ``coherence:encoder`` only if they were asked for;
         - ``share:{label}``: the label's part of the expert's mass, labels weighted as though all were of one size;
@@ -131,7 +131,7 @@ def read_analysis(run: Run, group: int, name: str | None = None) -> pd.DataFrame
         DamagedError: the file is cut or changed.
         UnsupportedError: the file belongs to another run, or was written by a newer version.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import SCORES, read_analysis
         >>> run = open_run("runs/demo")
@@ -151,7 +151,7 @@ def read_analysis(run: Run, group: int, name: str | None = None) -> pd.DataFrame
 
 
 def read_analysis_summary(run: Run, name: str | None = None) -> Summary | None:
-    """Return the settings and counts of the last :func:`analyze_run`; None where there are none.
+    """Return the settings and counts of the last ``analyze_run``; None where there are none.
 
     Args:
         run: an opened run.
@@ -161,7 +161,7 @@ def read_analysis_summary(run: Run, name: str | None = None) -> Summary | None:
         DamagedError: the file is cut or changed.
         UnsupportedError: the file belongs to another run, or was written by a newer version.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_analysis_summary
         >>> run = open_run("runs/demo")

@@ -22,7 +22,7 @@ ROUNDING = 1e-5  # relative; so that rounding does not make an equal score a sma
 
 
 def label_scores(mass: Floats, tokens: Floats, label_tokens: Floats) -> dict[str, Floats]:
-    """Every registered :class:`~workbench.analysis.specialisation.scores.LabelScore` of some experts, by name.
+    """Every registered ``LabelScore`` of some experts, by name.
 
     Args:
         mass, tokens: (labels, ...) sums of routing scores and active tokens.
@@ -65,8 +65,8 @@ class LabelNull:
         """How often permuted labels give an expert a score at least as extreme as the true labels do.
 
         ``p = (1 + r) / (1 + n)``, r of n permutations being at least as extreme (Phipson & Smyth 2010). An expert for
-        which :data:`LET_GO` or more of the first :data:`FIRST_LOOK` are, for every score, gets no more permutations:
-        its p is then above :data:`LET_GO` / :data:`FIRST_LOOK`, so stopping there makes no p-value too small.
+        which ``LET_GO`` or more of the first ``FIRST_LOOK`` are, for every score, gets no more permutations:
+        its p is then above ``LET_GO`` / ``FIRST_LOOK``, so stopping there makes no p-value too small.
 
         Args:
             table: mass and active tokens by document.

@@ -57,7 +57,7 @@ def label_overlap(run: Run, coverage: float = COVERAGE) -> Overlap:
     Raises:
         BadInputError: coverage is out of range.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import label_overlap
         >>> run = open_run("runs/demo")

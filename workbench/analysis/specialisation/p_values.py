@@ -36,9 +36,9 @@ def routing_evidence(
     seed: int,
     progress: bool,
 ) -> pd.DataFrame:
-    """Every :class:`TextScore`, and p-values of these and of every :class:`LabelScore`, from the run's routing.
+    """Every ``TextScore``, and p-values of these and of every ``LabelScore``, from the run's routing.
 
-    Labels are shuffled among documents (:class:`LabelNull`). Text scores do not depend on labels, so their null shifts
+    Labels are shuffled among documents (``LabelNull``). Text scores do not depend on labels, so their null shifts
     the text against the routing: each token's routing is paired with the token some distance on, which keeps how
     experts behave from token to token and breaks only their tie to the text. An expert's score is compared with the
     null scores of experts active at about as many tokens.
@@ -101,13 +101,13 @@ def context_evidence(
     seed: int | None,
     progress: bool,
 ) -> pd.DataFrame:
-    """A :class:`ContextScore` of experts' best examples and, with a seed, its p-value.
+    """A ``ContextScore`` of experts' best examples and, with a seed, its p-value.
 
-    The null gives each example the context of the token some distance on, as in :func:`routing_evidence`; scores are
+    The null gives each example the context of the token some distance on, as in ``routing_evidence``; scores are
     compared with those of experts with as many examples.
 
     Args:
-        run, group, experts, progress: as for :func:`routing_evidence`.
+        run, group, experts, progress: as for ``routing_evidence``.
         tested: (experts,) those to score and test; the others have NaN.
         score: the score.
         embeddings: of the run's tokens, in the score's view.

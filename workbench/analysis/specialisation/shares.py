@@ -68,16 +68,16 @@ def specialised_label(
     labels passes by chance while it has been active at few tokens: of experts with seven equal labels, the rule at 2
     takes 100 % of those active once, 46 % of those active 5 times, 30 % at 10, 17 % at 20, 5 % at 50 (simulated, scores
     drawn from a gamma distribution of shape 0.8). ``min_tokens`` leaves out the rarest; for the others see the
-    permutation test of :mod:`workbench.analysis.specialisation.label_null`.
+    permutation test of ``workbench.analysis.specialisation.label_null``.
 
     Args:
-        shares: (labels, experts) of :func:`label_shares`.
+        shares: (labels, experts) of ``label_shares``.
         tokens: (experts,) active tokens.
         ratio: first share over second share.
         min_tokens: experts active at fewer tokens are generalists.
 
     Returns:
-        (experts,) number of the label, or :data:`GENERALIST`.
+        (experts,) number of the label, or ``GENERALIST``.
     """
     chosen = (advantage(shares) >= ratio) & (np.asarray(tokens) >= min_tokens) & (shares.sum(0) > 0)
     return np.where(chosen, shares.argmax(0), GENERALIST)

@@ -20,7 +20,7 @@ NEIGHBOURS = 10
 def coactive(run: Run, group: int, expert: int, n: int = NEIGHBOURS) -> pd.DataFrame:
     """Return the experts that co-activate most with an expert, counted over all tokens of the run.
 
-    :meth:`Run.neighbours` answers the same question from the expert's top examples alone, quickly; this counts every
+    ``Run.neighbours`` answers the same question from the expert's top examples alone, quickly; this counts every
     token where the expert is active.
 
     Experts that share a key co-activate by construction: where (i, j) is active, so is i with every other active key of
@@ -48,7 +48,7 @@ def coactive(run: Run, group: int, expert: int, n: int = NEIGHBOURS) -> pd.DataF
         NotFoundError: there is no such group or expert.
         UnsupportedError: the run keeps the routing of some documents only.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import coactive
         >>> run = open_run("runs/demo")

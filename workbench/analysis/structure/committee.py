@@ -37,7 +37,7 @@ def standing_committee(run: Run, group: int, top: float = TOP) -> NDArray[np.int
         NotFoundError: the run has no such group.
         BadInputError: ``top`` is out of range.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import standing_committee
         >>> run = open_run("runs/demo")

@@ -57,15 +57,15 @@ class TwoWay:
 def label_preference(mass: Floats, tokens: Floats, label_tokens: NDArray[np.int64], model: str) -> Floats:
     """Return how experts prefer labels, in the form in which row and column effects would add.
 
-    ``sum``: label shares (:func:`~workbench.analysis.specialisation.shares.label_shares`). ``product``: the log of each
+    ``sum``: label shares (``label_shares``). ``product``: the log of each
     label's rate minus its mean over labels (the centred log-ratio of Aitchison 1982), so that rates that are a product
-    of a row and a column factor become sums. Rates are smoothed (:func:`~workbench.analysis.sums.smoothing`).
+    of a row and a column factor become sums. Rates are smoothed (``smoothing``).
 
     Args:
         mass: (labels, experts) sums of routing scores.
         tokens: (labels, experts) active tokens.
         label_tokens: (labels,) tokens per label.
-        model: one of :data:`MODELS`.
+        model: one of ``MODELS``.
 
     Returns:
         (labels, experts), with the mean over experts subtracted.
@@ -83,8 +83,8 @@ def lattice_test(
 ) -> list[dict[str, Any]]:
     """Test how far the label preference of a group's experts is a row effect plus a column effect.
 
-    For each of :data:`MODELS`, ``y_l(i, j) = a_l(i) + b_l(j) + residual`` is fitted by least squares per label l, over
-    the experts with at least :data:`MIN_TOKENS` active tokens in both halves of the documents. The null permutes the
+    For each of ``MODELS``, ``y_l(i, j) = a_l(i) + b_l(j) + residual`` is fitted by least squares per label l, over
+    the experts with at least ``MIN_TOKENS`` active tokens in both halves of the documents. The null permutes the
     experts over the lattice, whole label vectors at a time.
 
     The residual is part interaction, which is specific to the pair of keys, and part noise, since experts are seen at

@@ -41,7 +41,7 @@ class OutputDirections:
         squares: (keys, keys) squared length of every expert's mean output.
         used: (keys, keys) whether the sampled tokens use both keys of an expert.
 
-    Example:
+    Examples:
         >>> from workbench import load_model, open_run
         >>> from workbench.analysis import output_directions
         >>> run = open_run("runs/demo")
@@ -106,7 +106,7 @@ def output_directions(
         advance: called with the tokens read since its last call.
 
     Returns:
-        :class:`OutputDirections`, whose class has an example.
+        ``OutputDirections``, whose class has an example.
 
     Raises:
         NotFoundError: the run has no such group.

@@ -38,11 +38,11 @@ def analyze_structure(
     """Test, for every group, whether an expert is the sum or product of its two keys, and measure the committee.
 
     Per group: a two-way (row x column) ANOVA of label preference
-    (:func:`~workbench.analysis.structure.lattice.lattice_test`); the standing committee, the experts that are among the
-    most active whatever the label (:func:`standing_committee`); and, with a model, whether experts that share a key
+    (``lattice_test``); the standing committee, the experts that are among the
+    most active whatever the label (``standing_committee``); and, with a model, whether experts that share a key
     have more similar outputs.
 
-    Written to ``RUN/analysis``: ``structure.json``, which :func:`read_structure` reads.
+    Written to ``RUN/analysis``: ``structure.json``, which ``read_structure`` reads.
 
     Args:
         run: an opened run.
@@ -57,7 +57,7 @@ def analyze_structure(
         BadInputError: the run has fewer than two labels or too little text, or ``top`` is out of range.
         UnsupportedError: the model is not the run's.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import analyze_structure
         >>> structure = analyze_structure(open_run("runs/demo"), permutations=0, name="quick")
@@ -79,7 +79,7 @@ def analyze_structure(
 
 
 def _outputs(run: Run, model: MonetForCausalLM, group: int, seed: int) -> dict[str, float | int]:
-    """A row of :attr:`Structure.outputs`."""
+    """A row of ``Structure.outputs``."""
     directions = output_directions(run, model, group, seed)
     used = np.flatnonzero(directions.used.flatten().numpy())
     probes = np.random.default_rng(seed).choice(used, min(PROBES, len(used)), replace=False)

@@ -26,9 +26,9 @@ class Structure(Result):
 
     Attributes:
         lattice: two-way (row x column) ANOVA of label preference, one row per group and model; its columns are those
-            that :func:`~workbench.analysis.structure.lattice.lattice_test` returns.
+            that ``lattice_test`` returns.
         committee: the standing committee, the experts that are among the most active in every label, one row per
-            group; its columns are those that :func:`~workbench.analysis.structure.committee.committee_row` returns.
+            group; its columns are those that ``committee_row`` returns.
         outputs: mean cosine between the outputs of a sample of experts and those of all others, one row per group;
             None where no model was given:
 
@@ -61,7 +61,7 @@ class Structure(Result):
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
-        """The result that :meth:`to_json` describes."""
+        """The result that ``to_json`` describes."""
         outputs = stored["outputs"]
         return cls(
             lattice=rows_table(stored["lattice"], LATTICE_COLUMNS),
@@ -79,7 +79,7 @@ class Structure(Result):
 
 
 def read_structure(run: Run, *, name: str | None = None) -> Structure | None:
-    """Return the result that :func:`~workbench.analysis.analyze_structure` stored last, or None where there is none.
+    """Return the result that ``analyze_structure`` stored last, or None where there is none.
 
     Args:
         run: an opened run.
@@ -89,7 +89,7 @@ def read_structure(run: Run, *, name: str | None = None) -> Structure | None:
         DamagedError: the stored result is truncated or changed.
         UnsupportedError: it belongs to another run, or this version of the workbench does not read it.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_structure
         >>> print(read_structure(open_run("runs/demo"), name="not-computed-yet"))

@@ -45,8 +45,8 @@ def map_experts(
     only those with at least 10: a plane holds no more, and up to 4,095 points UMAP finds neighbours exactly. The layout
     runs in one thread, so that the same seed gives the same map.
 
-    Written to ``RUN/analysis``: ``map.json``, which :func:`read_map_summary` reads, and for each group
-    ``map-group-{group}.parquet``, which :func:`read_map` reads.
+    Written to ``RUN/analysis``: ``map.json``, which ``read_map_summary`` reads, and for each group
+    ``map-group-{group}.parquet``, which ``read_map`` reads.
 
     Args:
         run: an opened run.
@@ -60,7 +60,7 @@ def map_experts(
         UnsupportedError: UMAP or the encoder cannot be imported, or the model is not the run's.
         BadInputError: too few experts to lay out.
 
-    Example:
+    Examples:
         >>> from monet_model import MonetForCausalLM
         >>> from workbench import open_run
         >>> from workbench.analysis import map_experts

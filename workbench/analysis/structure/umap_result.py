@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExpertMap(Result):
-    """Summary of the maps of all groups; :func:`read_map` returns where each expert lies.
+    """Summary of the maps of all groups; ``read_map`` returns where each expert lies.
 
     Attributes:
         view: what embedded the contexts: ``residual``, the model's own residual stream after its last layer, or
@@ -43,7 +43,7 @@ class ExpertMap(Result):
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
-        """The summary that :meth:`to_json` describes."""
+        """The summary that ``to_json`` describes."""
         groups = stored["groups"]
         trust = {row["group"]: np.nan if row["trust"] is None else row["trust"] for row in groups}
         return cls(stored["view"], {row["group"]: row["experts"] for row in groups}, trust, stored["seed"])
@@ -55,7 +55,7 @@ class ExpertMap(Result):
 
 
 def read_map(run: Run, group: int, *, name: str | None = None) -> pd.DataFrame:
-    """Return the map of a group that :func:`~workbench.analysis.map_experts` stored last.
+    """Return the map of a group that ``map_experts`` stored last.
 
     Args:
         run: an opened run.
@@ -73,7 +73,7 @@ def read_map(run: Run, group: int, *, name: str | None = None) -> pd.DataFrame:
         DamagedError: the stored map is truncated or changed.
         UnsupportedError: it belongs to another run, or this version of the workbench does not read it.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_map
         >>> try:
@@ -86,7 +86,7 @@ def read_map(run: Run, group: int, *, name: str | None = None) -> pd.DataFrame:
 
 
 def read_map_summary(run: Run, *, name: str | None = None) -> ExpertMap | None:
-    """Return the summary that :func:`~workbench.analysis.map_experts` stored last, or None where there is none.
+    """Return the summary that ``map_experts`` stored last, or None where there is none.
 
     Args:
         run: an opened run.
@@ -96,7 +96,7 @@ def read_map_summary(run: Run, *, name: str | None = None) -> ExpertMap | None:
         DamagedError: the stored summary is truncated or changed.
         UnsupportedError: it belongs to another run, or this version of the workbench does not read it.
 
-    Example:
+    Examples:
         >>> from workbench import open_run
         >>> from workbench.analysis import read_map_summary
         >>> print(read_map_summary(open_run("runs/demo")))  # `monet map` has not been run

@@ -1,4 +1,4 @@
-"""The pages, one module each. A new page is a module that declares ``PAGE`` and its name in :data:`MODULES`.
+"""The pages, one module each. A new page is a module that declares ``PAGE`` and its name in ``MODULES``.
 
 docs/adding-a-page.md walks through one.
 """

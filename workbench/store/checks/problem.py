@@ -14,7 +14,7 @@ class Wrong(Exception):
 
 
 def expect(right: Any, sentence: str) -> None:
-    """Raises :class:`Wrong` with the sentence unless it is right."""
+    """Raises ``Wrong`` with the sentence unless it is right."""
     if not right:
         raise Wrong(sentence)
 

@@ -50,7 +50,7 @@ class Listed:
     """Tokens that are listed for experts, as the file has them.
 
     Attributes:
-        at: (n,) place of each one's expert in :class:`Experts`.
+        at: (n,) place of each one's expert in ``Experts``.
         bin: (n,) octave of the score.
         score, row, token: (n,).
     """

@@ -1,9 +1,9 @@
 """Steps that bring a run of an older schema to the next one.
 
-A step is a module here and a line in :data:`STEPS`. Its ``migrate(run, manifest, staging, advance)`` reads the run,
-writes every file that changes to ``staging`` (:class:`~workbench.store.migrations.staging.Staging`), calls ``advance``
+A step is a module here and a line in ``STEPS``. Its ``migrate(run, manifest, staging, advance)`` reads the run,
+writes every file that changes to ``staging`` (``Staging``), calls ``advance``
 with the tokens done, one count per group, and returns the new manifest. It never touches the run itself:
-:func:`workbench.store.migrate.migrate_run` moves the files into their places.
+``workbench.store.migrate.migrate_run`` moves the files into their places.
 """
 
 from __future__ import annotations

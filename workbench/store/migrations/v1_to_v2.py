@@ -46,7 +46,7 @@ ROW_GROUPS = 64  # of routing, read together
 
 
 def migrate(run: Place, manifest: dict[str, Any], staging: Staging, advance: Progress) -> dict[str, Any]:
-    """Write the files that schema 2 adds or changes; see :mod:`workbench.store.migrations`."""
+    """Write the files that schema 2 adds or changes; see ``workbench.store.migrations``."""
     files, parts = dict(manifest["files"]), [part | {"files": dict(part["files"])} for part in manifest["parts"]]
     for part in parts:
         name = part_name("documents", part["part"])

@@ -1,4 +1,4 @@
-"""Scores of experts, one per file. :data:`SCORES` is the registry; docs/adding-a-score.md walks through a new one."""
+"""Scores of experts, one per file. ``SCORES`` is the registry; docs/adding-a-score.md walks through a new one."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ SCORES: dict[str, Score] = {
 
 
 def scores_of_kind(kind: type[S]) -> dict[str, S]:
-    """The registered scores of a kind by name, such as every :class:`LabelScore`."""
+    """The registered scores of a kind by name, such as every ``LabelScore``."""
     return {name: score for name, score in SCORES.items() if isinstance(score, kind)}

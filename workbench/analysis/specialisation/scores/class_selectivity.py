@@ -14,7 +14,7 @@ def class_selectivity(shares: Floats) -> Floats:
     The class selectivity index of Morcos et al. 2018 (arXiv 1803.06959), on mean routing scores by label.
 
     Args:
-        shares: (labels, ...) of :func:`~workbench.analysis.specialisation.shares.label_shares`.
+        shares: (labels, ...) of ``label_shares``.
 
     Returns:
         (...), between 0 and 1; 0 for an expert without mass.

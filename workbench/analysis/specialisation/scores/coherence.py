@@ -97,8 +97,8 @@ def residual_embeddings(run: Run, model: MonetForCausalLM, progress: bool = Fals
 def encoder_embeddings(run: Run, encoder: Encoder, progress: bool = False) -> Embeddings:
     """A sentence encoder's view of each token's context, independent of the model.
 
-    :data:`STRIDE_TOKENS` consecutive tokens of a document share one embedding: that of their text and of
-    :data:`MARGIN_TOKENS` tokens on either side.
+    ``STRIDE_TOKENS`` consecutive tokens of a document share one embedding: that of their text and of
+    ``MARGIN_TOKENS`` tokens on either side.
 
     Args:
         run: the run; its corpus must have been text.

@@ -15,7 +15,7 @@ def monosemanticity(shares: Floats) -> Floats:
     tissues. Biased upwards where few tokens were seen.
 
     Args:
-        shares: (labels, ...) of :func:`~workbench.analysis.specialisation.shares.label_shares`.
+        shares: (labels, ...) of ``label_shares``.
 
     Returns:
         (...), between 0 and 1; 0 for an expert without mass.

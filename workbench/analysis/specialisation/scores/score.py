@@ -15,10 +15,10 @@ from ..shares import Floats
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Experts by label, as a :class:`LabelScore` sees them.
+    """Experts by label, as a ``LabelScore`` sees them.
 
     Attributes:
-        shares: (labels, ...) of :func:`~..shares.label_shares`, which sum to 1 over labels.
+        shares: (labels, ...) of ``label_shares``, which sum to 1 over labels.
         tokens: (labels, ...) active tokens.
         label_tokens: (labels,) or (labels, ...) tokens of each label, active or not.
     """
