@@ -41,7 +41,7 @@ notebooks: .venv/test-ready runs/demo/analysis/mask.json
 
 # Everything that can be made again, except .venv.
 clean:
-	rm -rf build runs/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .grimp_cache .import_linter_cache *.egg-info
+	rm -rf build runs/demo .pytest_cache .ruff_cache .mypy_cache .hypothesis .grimp_cache .import_linter_cache
 
 # On a machine with an NVIDIA GPU and the CUDA toolkit.
 gpu-check: .venv/test-ready
