@@ -209,8 +209,7 @@ class Routing:
         bits = _bits(self.num_keys)
         pieces = []
         for first, piece in self._pieces(PLACE_BITS - bits):
-            token = torch.arange(len(piece), device=self.probs1.device)[:, None, None, None] << bits
-            place, score = _merged(piece, token + piece._experts())
+            place, score = _merged(piece, piece._places(token_shift=bits, expert_shift=0))
             pieces.append((first + (place >> bits), place & ((1 << bits) - 1), score))
         token, expert, score = (torch.cat(column) for column in zip(*pieces, strict=True))
         return token, expert, score
@@ -223,8 +222,7 @@ class Routing:
         """
         bits = PLACE_BITS - _bits(self.num_keys)
         for first, piece in self._pieces(bits):
-            token = torch.arange(len(piece), device=self.probs1.device)[:, None, None, None]
-            place, score = _merged(piece, (piece._experts() << bits) + token)
+            place, score = _merged(piece, piece._places(token_shift=0, expert_shift=bits))
             yield place >> bits, first + (place & ((1 << bits) - 1)), score
 
     def _pieces(self, token_bits: int) -> Iterator[tuple[int, Routing]]:
@@ -233,9 +231,14 @@ class Routing:
         for first in range(0, max(len(self), 1), size):
             yield first, self[first : first + size]
 
-    def _experts(self) -> Tensor:
-        """Flat ids of all pairs of listed keys, padding included: (tokens, heads, k1, k2) int64."""
-        return self.indices1.long()[..., :, None] * self.num_keys + self.indices2.long()[..., None, :]
+    def _places(self, token_shift: int, expert_shift: int) -> Tensor:
+        """Token and flat expert id of all pairs of listed keys as one number: (tokens, heads, k1, k2) int64.
+
+        Everything but the one sum is computed before the pairs are formed, as there are many of them.
+        """
+        token = torch.arange(len(self), device=self.probs1.device)[:, None, None] << token_shift
+        first = (self.indices1.long() * self.num_keys << expert_shift) + token
+        return first[..., :, None] + (self.indices2.long() << expert_shift)[..., None, :]
 
     def first_keys(self, low: int, high: int) -> Routing:
         """The routing restricted to experts (i, j) with ``low <= i < high``; all other entries of set 1 are dropped."""
