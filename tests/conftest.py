@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {
@@ -100,3 +102,23 @@ def count_passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
     monkeypatch.setattr(MonetForCausalLM, "forward", counted)
     return lambda: len(passes)
+
+
+class Largest(TorchDispatchMode):
+    """Inside this context, ``size`` is the number of values in the largest tensor made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor):
+            self.size = max(self.size, out.numel())
+        return out
+
+
+@pytest.fixture
+def largest() -> Largest:
+    """A fresh ``Largest``."""
+    return Largest()

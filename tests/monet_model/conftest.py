@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from monet_model import MonetConfig, MonetForCausalLM
 
@@ -91,26 +90,6 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 def error() -> Callable[[Tensor, Tensor], float]:
     """``relative_error``."""
     return relative_error
-
-
-class Largest(TorchDispatchMode):
-    """While it lasts, ``size`` is the number of values in the largest tensor made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if isinstance(out, Tensor):
-            self.size = max(self.size, out.numel())
-        return out
-
-
-@pytest.fixture
-def largest() -> Largest:
-    """A fresh ``Largest``."""
-    return Largest()
 
 
 class DenseOracle:

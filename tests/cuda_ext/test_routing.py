@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
+from cuda_ext.reference.pairs import active_pairs
 from cuda_ext.routing import Routing
 from monet_model.router import head_thresholds, routing_threshold, select_keys
 
@@ -45,7 +46,7 @@ quick = settings(max_examples=60, deadline=None)
 
 @quick
 @given(dense_pairs())
-def test_dense_round_trip(pair: tuple[Tensor, Tensor]) -> None:
+def test_routing_survives_a_dense_round_trip(pair: tuple[Tensor, Tensor]) -> None:
     routing = Routing.from_dense(*pair)
     assert all(torch.equal(a, b) for a, b in zip(routing.dense(), pair, strict=True))
     assert (len(routing), routing.heads, routing.num_keys) == tuple(pair[0].shape)
@@ -65,7 +66,7 @@ def test_dense_round_trip(pair: tuple[Tensor, Tensor]) -> None:
 
 @quick
 @given(dense_pairs(), st.data())
-def test_slicing(pair: tuple[Tensor, Tensor], data: st.DataObject) -> None:
+def test_routing_slices_as_its_dense_form_does(pair: tuple[Tensor, Tensor], data: st.DataObject) -> None:
     tokens = len(pair[0])
     bounds = data.draw(st.slices(tokens))
     chosen = slice(bounds.start, bounds.stop, data.draw(st.integers(1, 3)))  # tensors take no negative steps
@@ -89,7 +90,7 @@ def test_cat_puts_slices_together(pair: tuple[Tensor, Tensor], data: st.DataObje
 
 @quick
 @given(dense_pairs())
-def test_pairs(pair: tuple[Tensor, Tensor]) -> None:
+def test_routing_pairs_are_the_dense_scores_above_zero(pair: tuple[Tensor, Tensor]) -> None:
     token, expert, score = Routing.from_dense(*pair).pairs()
     dense = dense_scores(*pair)
     assert torch.equal(torch.stack([token, expert], 1), dense.nonzero()), "every active pair once, in order"
@@ -98,7 +99,7 @@ def test_pairs(pair: tuple[Tensor, Tensor]) -> None:
 
 @quick
 @given(dense_pairs(), st.data())
-def test_scores(pair: tuple[Tensor, Tensor], data: st.DataObject) -> None:
+def test_routing_scores_are_the_dense_scores(pair: tuple[Tensor, Tensor], data: st.DataObject) -> None:
     keys = pair[0].shape[-1]
     ids = torch.tensor(data.draw(st.lists(st.integers(0, keys**2 - 1), max_size=9)), dtype=torch.long)
     scores = Routing.from_dense(*pair).scores(ids)
@@ -108,7 +109,7 @@ def test_scores(pair: tuple[Tensor, Tensor], data: st.DataObject) -> None:
 
 @quick
 @given(dense_pairs(), st.integers(1, 60))
-def test_top_experts(pair: tuple[Tensor, Tensor], n: int) -> None:
+def test_routing_top_experts_are_the_highest_dense_scores(pair: tuple[Tensor, Tensor], n: int) -> None:
     scores, ids = Routing.from_dense(*pair).top_experts(n)
     dense = dense_scores(*pair)
     assert scores.shape == ids.shape == (len(dense), n)
@@ -123,7 +124,7 @@ def test_top_experts(pair: tuple[Tensor, Tensor], n: int) -> None:
 
 @quick
 @given(dense_pairs())
-def test_scores_and_pairs_agree_with_top_experts(pair: tuple[Tensor, Tensor]) -> None:
+def test_routing_scores_and_pairs_agree_with_top_experts(pair: tuple[Tensor, Tensor]) -> None:
     routing = Routing.from_dense(*pair)
     top, ids = routing.top_experts(1)
     best = routing.scores(torch.arange(routing.num_keys**2)).amax(-1, keepdim=True)
@@ -133,13 +134,13 @@ def test_scores_and_pairs_agree_with_top_experts(pair: tuple[Tensor, Tensor]) ->
 
 @quick
 @given(dense_pairs())
-def test_signs_survive(pair: tuple[Tensor, Tensor]) -> None:
+def test_routing_keeps_negative_probabilities(pair: tuple[Tensor, Tensor]) -> None:
     """What a hook sets need not be a probability: everything but 0 is active."""
     flipped = tuple(torch.where(torch.arange(g.shape[-1]) % 2 == 0, -g, g) for g in pair)
     assert all(torch.equal(a, b) for a, b in zip(Routing.from_dense(*flipped).dense(), flipped, strict=True))
 
 
-def test_queries_never_hold_all_experts(largest: Any) -> None:
+def test_routing_queries_never_hold_all_experts(largest: Any) -> None:
     """At 262,144 experts no step of a query holds as many values as there are experts a token."""
     tokens, heads, keys = 40, 2, 512
     z = torch.randn(2, tokens, heads, keys, generator=torch.Generator().manual_seed(0))
@@ -153,21 +154,21 @@ def test_queries_never_hold_all_experts(largest: Any) -> None:
     assert tokens * heads < largest.size < tokens * keys**2 / 50
 
 
-def test_ties_fall_to_the_lower_id() -> None:
+def test_routing_ties_fall_to_the_lower_id() -> None:
     g = torch.tensor([[[0.5, 0.5]]])
     scores, ids = Routing.from_dense(g, g).top_experts(3)
     assert ids.tolist() == [[0, 1, 2]]
     assert scores.tolist() == [[0.25, 0.25, 0.25]]
 
 
-def test_leading_dimensions_are_tokens() -> None:
+def test_routing_flattens_leading_dimensions_are_tokens() -> None:
     g1, g2 = torch.rand(2, 2, 3, 4, 5)
     routing = Routing.from_dense(g1, g2)
     assert len(routing) == 2 * 3
     assert torch.equal(routing.dense()[1], g2.flatten(0, 1))
 
 
-def test_to_keeps_every_tensor() -> None:
+def test_routing_to_keeps_every_tensor() -> None:
     routing = Routing.from_dense(*torch.rand(2, 3, 2, 4))
     moved = routing.to("meta")
     assert {getattr(moved, name).device.type for name in TENSORS} == {"meta"}
@@ -175,7 +176,7 @@ def test_to_keeps_every_tensor() -> None:
     assert same(routing.to("cpu"), routing)
 
 
-def test_gradients_reach_the_dense_probabilities() -> None:
+def test_routing_gradients_reach_the_dense_probabilities() -> None:
     g1, g2 = torch.rand(2, 3, 2, 4)
     g1.requires_grad_()
     Routing.from_dense(g1, g2).scores(torch.tensor([6])).sum().backward()
@@ -184,7 +185,7 @@ def test_gradients_reach_the_dense_probabilities() -> None:
     assert torch.equal(g1.grad, expected)
 
 
-def test_errors() -> None:
+def test_routing_refuses_mismatched_parts() -> None:
     g = torch.rand(3, 2, 4)
     routing = Routing.from_dense(g, g)
     with pytest.raises(ValueError, match="one shape"):
@@ -219,3 +220,40 @@ def test_threshold_lets_k_of_e_through() -> None:
     sigma = routing_threshold(512, 32)
     normal = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
     assert abs(float((normal >= sigma).float().mean()) - 32 / 512) < 0.002
+
+
+def in_float32(pair: tuple[Tensor, Tensor]) -> Routing:
+    """The routing of a pair as models make it."""
+    return Routing.from_dense(pair[0].float(), pair[1].float())
+
+
+@given(pair=dense_pairs())
+def test_routing_packed_pairs_are_the_definition_s(pair: tuple[Tensor, Tensor]) -> None:
+    """Float32 routing is paired by a packed sort: the same pairs as by definition, scores to a rounding."""
+    routing = in_float32(pair)
+    token, expert, score = routing.pairs()
+    wanted = active_pairs(*(getattr(routing, name) for name in TENSORS), routing.num_keys)
+    assert torch.equal(token, wanted[0])
+    assert torch.equal(expert, wanted[1])
+    torch.testing.assert_close(score, wanted[2])
+
+
+@given(pair=dense_pairs())
+def test_routing_pairs_by_expert_are_its_pairs_in_another_order(pair: tuple[Tensor, Tensor]) -> None:
+    routing = in_float32(pair)
+    token, expert, score = routing.pairs()
+    order = (expert * (len(routing) + 1) + token).argsort()
+    by_expert = [torch.cat(column) for column in zip(*routing.pairs_by_expert(), strict=True)]
+    for found, wanted in zip(by_expert, (expert, token, score), strict=True):
+        assert torch.equal(found, wanted[order])
+
+
+@given(pair=dense_pairs(), data=st.data())
+def test_routing_first_keys_keep_the_pairs_of_a_range(pair: tuple[Tensor, Tensor], data: st.DataObject) -> None:
+    routing = in_float32(pair)
+    low = data.draw(st.integers(0, routing.num_keys))
+    high = data.draw(st.integers(low, routing.num_keys))
+    token, expert, score = routing.pairs()
+    kept = (expert // routing.num_keys >= low) & (expert // routing.num_keys < high)
+    for found, wanted in zip(routing.first_keys(low, high).pairs(), (token, expert, score), strict=True):
+        assert torch.equal(found, wanted[kept])
