@@ -29,9 +29,9 @@ def check_model(model: MonetForCausalLM) -> None:
 def check_same_model(run: Run, model: MonetForCausalLM) -> None:
     """Raise unless the model is the one that the run was exported from, and in evaluation mode.
 
-    A model loaded from files must come from the files that the run's manifest has the hashes of, so another checkpoint
-    of the same shape is told even at the same path. Then the routing of one window is compared, which tells a model
-    that was made or changed in memory; edits within ``model.edit_experts`` do not change it.
+    A model that was loaded from files must come from files with the hashes in the run's manifest, so another checkpoint
+    of the same shape is detected even at the same path. Then the routing of one window is compared, which detects a
+    model that was made or changed in memory; an edit by ``model.edit_experts`` is not a change.
 
     Raises:
         BadInputError: the model is in training mode.

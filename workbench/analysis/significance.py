@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-STRATUM = 5000  # null scores that an observed one is held against, about
+STRATUM = 5000  # null scores that an observed one is compared with, about
 
 
 def pooled_p(scores: Floats, sizes: Floats, null_scores: Floats, null_sizes: Floats) -> Floats:

@@ -48,5 +48,5 @@ def analysis(run: Run, group: int) -> pd.DataFrame | None:
     """
     if not is_analysed(run, group):
         return None
-    derived = read_analysis(run, group).rename(columns={"score": "monosemanticity"})  # the name until version 0.1
+    derived = read_analysis(run, group)
     return derived if "confirmed" in derived else derived.assign(confirmed=False)

@@ -48,7 +48,7 @@ def _summary(result: MaskResult) -> html.Dl:
             fact(term("selectivity"), ratio, _interval(ends.selectivity, ".1f")),
             fact(term("random control"), f"{known['control_target']:+.4f}", "delta target, random experts"),
             fact(
-                term("ratio", "least ratio"),
+                term("ratio", "minimum ratio"),
                 f"{result.ratio:g}",
                 [f"and {result.min_tokens:,} active tokens make an expert ", term("specialised")],
             ),
