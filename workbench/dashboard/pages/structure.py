@@ -60,7 +60,7 @@ def _map_panel(ctx: Context, group: int) -> Any:
 def _figures(ctx: Context) -> list[Any]:
     stored = read_structure(ctx.run)
     if stored is None:
-        purpose = "To test how much of an expert its row and its column of keys explain, and to find the standing committee"
+        purpose = "To measure what row and column of keys explain of an expert, and to find the standing committee"
         line = command("structure", ctx.run.path)
         return [run_first("Structure not measured yet", purpose, line, "2 minutes")]
     lattice = [
