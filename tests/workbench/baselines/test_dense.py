@@ -105,7 +105,7 @@ def test_an_interrupted_training_goes_on_to_the_same_model(
         assert torch.equal(tensor, again.state_dict()[name]), name
 
     config.write_text(json.dumps({"model": TINY, "training": HOW | {"seed": 1}}))
-    with pytest.raises(BadInputError, match="belongs to a training with another configuration"):
+    with pytest.raises(BadInputError, match="belongs to a training run with another configuration"):
         train_dense(config, corpus, tmp_path / "cut")
 
 

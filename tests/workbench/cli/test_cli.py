@@ -113,7 +113,7 @@ def test_report_of_an_expert_and_a_label(run: Path, tmp_path: Path, kind: str) -
         (["export", "{golden}", "{tmp}/nowhere.parquet", "{tmp}/run"], "there is no corpus"),
         (["export", "{golden}", "{corpus}", "{run}"], "already holds a complete run"),
         (["analyze", "{tmp}/nowhere"], "nowhere"),
-        (["mask", "{run}", "--label", "cobol"], "there is no label 'cobol'"),
+        (["mask", "{run}", "--label", "cobol"], "has no label 'cobol'"),
         (["report", "{run}", "--out", "{tmp}/x.html"], "exactly one of"),
         (["report", "{run}", "--expert", "9:1", "--out", "{tmp}/x.html"], "there is no group 9"),
         (["report", "{run}", "--expert", "0:1", "--label", "odd", "--out", "{tmp}/x.html"], "exactly one of"),
@@ -142,7 +142,7 @@ def test_the_process_prints_the_message_alone(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_takes_nothing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    def full() -> None:
+    def full(arguments: list[str] | None) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "scores.parquet"))
 
     monkeypatch.setattr(cli, "app", full)
@@ -154,7 +154,7 @@ def test_a_disk_that_takes_nothing_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_other_errors_of_the_system_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+    def broken(arguments: list[str] | None) -> None:
         raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
     monkeypatch.setattr(cli, "app", broken)
