@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where the demo's paths exist: its model, and its run over the first documents of every label."""
     if ready := os.environ.get("MONET_EXAMPLES"):  # one made before
         return Path(ready)
-    import torch
     from datasets import load_dataset
 
     from workbench import open_run
@@ -32,18 +32,23 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample = load_dataset("parquet", data_files=str(DEMO / SAMPLE), split="train").to_pandas()
     corpus = folder / "heldout.parquet"
     sample.groupby("label").head(DOCUMENTS).to_parquet(corpus)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as fast on texts this short, and no slower beside other work
     export_run(folder / "monet_model" / "demo", corpus, folder / "runs" / "demo")
     run = open_run(folder / "runs" / "demo")
     analyze_run(run, permutations=20)
     mask_labels(run, load_model(DEMO))
-    torch.set_num_threads(threads)
     return folder
 
 
 @pytest.fixture(autouse=True)
-def _in_examples_folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a doctest in that folder."""
-    if isinstance(request.node, pytest.DoctestItem):
-        monkeypatch.chdir(request.getfixturevalue("examples_folder"))
+def _as_a_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run a doctest in that folder, on one thread: as fast on texts this short, and not slowed by other work."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.chdir(request.getfixturevalue("examples_folder"))
+    yield
+    torch.set_num_threads(threads)
