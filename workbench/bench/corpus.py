@@ -41,7 +41,7 @@ def grow_corpus(corpus: str | Path, model: str | Path, out: Path, tokens: int, s
     from ..checkpoint import model_folder
     from ..corpus import load_corpus
     from ..store.files import write_parquet
-    from ..store.text import load_tokenizer
+    from ..store.token_text import load_tokenizer
 
     if out.exists():
         raise BadInputError(f"{out} exists; remove it or name another file.")

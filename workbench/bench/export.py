@@ -67,7 +67,7 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
     from ..export.part import Part
     from ..export.pipeline import pad
     from ..memory import keep_heap
-    from ..store.text import load_tokenizer
+    from ..store.token_text import load_tokenizer
 
     keep_heap()
     loaded, data = load_model(model), load_corpus(corpus)

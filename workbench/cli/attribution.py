@@ -43,7 +43,7 @@ def attribute(
     Direct attribution is exact: contributions sum to the logit. In JSON, `seconds` is the time it took.
     """
     from ..analysis.attribution.prompt import attribute_text
-    from ..store.text import visible
+    from ..store.token_text import visible
 
     gradient = method is Method.gradient
     result = attribute_text(model, text, target, minus=minus, gradient=gradient, ablations=ablate)
@@ -77,7 +77,7 @@ def attribute_corpus(
     from ..analysis.attribution.prompt import read_token
     from ..analysis.run_model import run_tokenizer
     from ..checkpoint import load_model
-    from ..store.text import visible
+    from ..store.token_text import visible
 
     opened = open_run(run)
     token = read_token(run_tokenizer(opened), target)

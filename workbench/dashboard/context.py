@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..analysis import MaskResult, Overlap, label_overlap, read_mask
+from ..analysis import SCORES, MaskResult, Overlap, label_overlap, read_mask
 from ..analysis.specialisation.analyze_result import table_name
 from ..errors import WorkbenchError
 from ..report.expert import mass_ranking
@@ -69,8 +69,9 @@ class Context:
         """Every active expert of a group, indexed by `expert`.
 
         Returns:
-            The columns of ``run.experts(group)``, then `specialised` (categorical: a label or ""), `monosemanticity`,
-            `ratio` and `confirmed`. Before `monet analyze`, no expert is specialised and the numbers are missing.
+            The columns of ``run.experts(group)``, then `specialised` (categorical: a label or ""), `confirmed`, and
+            every score that the run was analysed for, with its `q:{score}` if it was tested. Before `monet analyze`, no
+            expert is specialised, and monosemanticity and ratio are missing.
         """
         return self._experts(group, self._stamp(group))
 
@@ -80,7 +81,8 @@ class Context:
         if derived is None:
             unknown = pd.Categorical([GENERAL] * len(table), names)
             return table.assign(specialised=unknown, monosemanticity=np.nan, ratio=np.nan, confirmed=False)
-        return table.join(derived[["monosemanticity", "ratio", "confirmed"]]).assign(
+        known = [name for score in SCORES for name in (score, f"q:{score}") if name in derived]
+        return table.join(derived[[*known, "confirmed"]]).assign(
             specialised=pd.Categorical(derived["specialised"].reindex(table.index), names)
         )
 

@@ -8,14 +8,7 @@ from typing import Any, NamedTuple
 
 from dash import html
 
-from ..errors import (
-    BadInputError,
-    DamagedError,
-    NotAnalysedError,
-    NotFoundError,
-    UnsupportedError,
-    WorkbenchError,
-)
+from ..errors import BadInputError, DamagedError, NotAnalysedError, NotFoundError, UnsupportedError, WorkbenchError
 from .links import overview_link
 from .parts import message
 

@@ -46,7 +46,7 @@ from .judge import (
 from .judge import (
     Judge as Judge,
 )
-from .logits import logit_view as logit_view
+from .logit_lens import logit_view as logit_view
 from .passages import Passage as Passage
 from .self_explanation import (
     SelfExplainer as SelfExplainer,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..analysis.specialisation.scores.vocabulary_entropy import vocabulary_entropy
 from ..analysis.specialisation.shares import label_shares
-from .logits import EXAMPLE_TOKENS, mean_logits
+from .logit_lens import EXAMPLE_TOKENS, mean_logits
 from .passages import Passage, active_tokens, centred_starts, long_enough, read_passages
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from ..store.text import visible
+from ..store.token_text import visible
 
 MAX_CHARACTERS = 1000  # of an explanation
 

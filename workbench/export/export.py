@@ -19,7 +19,7 @@ from ..store.expert_files import write_group
 from ..store.manifest import listed_files, read_manifest, write_manifest
 from ..store.remote import Place, Remote, place, remove_files
 from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
-from ..store.text import load_tokenizer
+from ..store.token_text import load_tokenizer
 from ..store.verify import damaged_files
 from ..threads import in_threads
 from .documents import read_documents, summarise

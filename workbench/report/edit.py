@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..analysis import EditEffect, measure_edit
 from ..errors import BadInputError, DamagedError, NotFoundError
-from ..store.text import token_pieces
+from ..store.token_text import token_pieces
 from .files import Document, encode, records, save
 from .kinds import check_kind
 from .origin import analysis, origin

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..store.text import visible
+from ..store.token_text import visible
 from .charts import histogram_bars, histogram_lines, histogram_ticks, interval_reach
 from .glossary import GLOSSARY
 from .numbers import score_text

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import NotFoundError
 from .runfiles import Rows, RunFiles
 from .schema import DOCUMENTS, TOKENS, part_name
-from .text import load_tokenizer, token_pieces
+from .token_text import load_tokenizer, token_pieces
 from .window_geometry import WindowGeometry
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from workbench.bench.corpus import grow_corpus
 from workbench.errors import WorkbenchError
-from workbench.store.text import load_tokenizer
+from workbench.store.token_text import load_tokenizer
 
 DEMO = Path(__file__).parents[3] / "monet_model" / "demo"
 

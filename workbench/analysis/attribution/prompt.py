@@ -23,7 +23,7 @@ import torch
 
 from ...checkpoint import load_model, model_folder
 from ...errors import BadInputError, UnsupportedError
-from ...store.text import load_tokenizer, token_pieces
+from ...store.token_text import load_tokenizer, token_pieces
 from .direct import Attribution, ForwardPass
 from .gradient import Faithfulness, attribute_gradient, rank_against_ablation
 from .target import Target, check_length

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..defaults import MIN_TOKENS as MIN_TOKENS
-from ..defaults import RATIO as RATIO
+from ..defaults import MIN_TOKENS, RATIO
 
 GENERALIST = -1  # number of the label of an expert that is not specialised
 

@@ -9,6 +9,7 @@ import dash_mantine_components as dmc
 import pandas as pd
 from dash import Dash, Input, Output, dcc, html
 
+from ...analysis import SCORES
 from ...errors import WorkbenchError
 from ...explain import read_explanations
 from ...report.charts import used_bins
@@ -16,7 +17,7 @@ from ...report.expert import Example, examples, in_context, label_use
 from ...report.numbers import number, score_text
 from ...report.palette import score_shade
 from ...store.address import Expert, read_expert, shared_key
-from ...store.text import visible
+from ...store.token_text import visible
 from .. import figures
 from ..context import Context
 from ..explained import NUMERIC, cells, heading, note
@@ -231,6 +232,22 @@ def _stats(ctx: Context, row: pd.Series, rank: int, active: int) -> html.Dl:
     )
 
 
+def _scores(row: pd.Series) -> html.Div:
+    """Every score that the run was analysed for, with the false discovery rate at which it is significant."""
+    rows = [
+        [
+            html.Span(score.title, title=score.definition, className="term"),
+            number(row[name], 3),
+            score.unit,
+            number(row.get(f"q:{name}", float("nan")), 3),
+        ]
+        for name, score in SCORES.items()
+        if name in row
+    ]
+    head = ["score", "value", "unit", term("false discovery rate", "q")]
+    return table(head, rows, "How pure the expert is", numeric=1)
+
+
 def _side(ctx: Context, expert: Expert, row: pd.Series) -> list[Any]:
     described = f"Histogram of the routing scores of expert {expert} over its {int(row['tokens']):,} active tokens."
     drawn = dcc.Graph(
@@ -241,6 +258,7 @@ def _side(ctx: Context, expert: Expert, row: pd.Series) -> list[Any]:
     share = [term("share", "Share"), ": mean score over the label's tokens, relative to the other labels."]
     return [
         panel("Labels", _label_table(ctx, row), note=share),
+        panel("Purity", _scores(row), note="Point at a score for its definition.") if ctx.analysed else None,
         panel(
             "Distribution of routing scores", picture(drawn, described), note="Active tokens in each range of scores."
         ),

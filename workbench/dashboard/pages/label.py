@@ -8,7 +8,7 @@ import pandas as pd
 from dash import Dash, Input, Output, State, dcc, html
 
 from ...report.label import top_tokens
-from ...store.text import visible
+from ...store.token_text import visible
 from .. import grid
 from ..context import Context
 from ..links import LABEL_PATH, Address, label_file, label_link, overview_link

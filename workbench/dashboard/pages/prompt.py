@@ -17,7 +17,7 @@ from ...errors import BadInputError, WorkbenchError
 from ...report.palette import LOWERS, RAISES
 from ...report.text import specialised_in
 from ...store.address import Expert
-from ...store.text import visible
+from ...store.token_text import visible
 from ..context import GENERAL, Context
 from ..edits import PromptEdit, count_removed, expert_edit, read_edit
 from ..freeze import freeze

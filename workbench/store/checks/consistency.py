@@ -9,7 +9,7 @@ import numpy as np
 from ...progress import Progress
 from ..remote import Place
 from ..schema import MANIFEST, group_name, index_name, part_name, routing_name
-from ..text import load_tokenizer
+from ..token_text import load_tokenizer
 from .lists import Lists
 from .parts import Documents, check_documents, check_tokens, read_tokens
 from .problem import about, expect

@@ -8,12 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.analysis import (
-    MaskResult,
-    RemovalCurve,
-    bootstrap_curve,
-    bootstrap_mask,
-)
+from workbench.analysis import MaskResult, RemovalCurve, bootstrap_curve, bootstrap_mask
 from workbench.analysis.removal.curve_result import column
 from workbench.errors import BadInputError
 

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 from monet_model import MonetForCausalLM
-from workbench.analysis import (
-    removal_curve,
-)
-from workbench.analysis.removal.choose import (
-    equally_active,
-    order_scores,
-    preference,
-    random_experts,
-    specialists,
-)
+from workbench.analysis import removal_curve
+from workbench.analysis.removal.choose import equally_active, order_scores, preference, random_experts, specialists
 from workbench.analysis.removal.heldout import HeldOut
 from workbench.analysis.sums import LabelSums
 from workbench.errors import WorkbenchError

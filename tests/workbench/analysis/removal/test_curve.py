@@ -10,14 +10,8 @@ import pytest
 import torch
 
 from monet_model import MonetForCausalLM
-from workbench.analysis import (
-    RemovalCurve,
-    read_curve,
-    removal_curve,
-)
-from workbench.analysis.removal.choose import (
-    preference,
-)
+from workbench.analysis import RemovalCurve, read_curve, removal_curve
+from workbench.analysis.removal.choose import preference
 from workbench.analysis.removal.curve_result import column
 from workbench.analysis.removal.heldout import HeldOut
 from workbench.analysis.removal.losses import DocumentLosses, document_losses

@@ -7,10 +7,7 @@ import json
 import pandas as pd
 import pytest
 
-from workbench.analysis import (
-    RemovalCurve,
-    read_curve,
-)
+from workbench.analysis import RemovalCurve, read_curve
 from workbench.analysis.removal.curve_result import column
 from workbench.analysis.results import write_result
 from workbench.errors import UnsupportedError

@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.analysis import (
-    label_overlap,
-)
+from workbench.analysis import label_overlap
 from workbench.errors import WorkbenchError
 from workbench.store import Run
 

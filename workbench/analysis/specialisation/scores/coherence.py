@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from ....errors import UnsupportedError
 from ....progress import job
 from ....store.schema import group_name
-from .score import ContextScore
-from .score import Embeddings as Embeddings
+from .score import ContextScore, Embeddings
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM

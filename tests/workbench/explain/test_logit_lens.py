@@ -13,7 +13,7 @@ from monet_model import MonetForCausalLM
 from workbench.analysis import attribute
 from workbench.errors import NotFoundError
 from workbench.explain import logit_view
-from workbench.explain.logits import EXAMPLE_TOKENS, read_prefixes
+from workbench.explain.logit_lens import EXAMPLE_TOKENS, read_prefixes
 from workbench.store import Run
 
 Golden = tuple[Run, MonetForCausalLM]

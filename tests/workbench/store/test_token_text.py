@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from workbench.store.text import token_pieces, visible
+from workbench.store.token_text import token_pieces, visible
 
 
 @pytest.mark.parametrize(
