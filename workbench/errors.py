@@ -23,7 +23,7 @@ class NotAnalysedError(WorkbenchError):
 
 
 class DamagedError(WorkbenchError):
-    """A file exists and is not what was written: truncated, changed, or inconsistent with the others."""
+    """A file exists but is not what was written: truncated, changed, or inconsistent with the others."""
 
 
 class UnsupportedError(WorkbenchError):

@@ -117,7 +117,7 @@ def curve(
     name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the forget/retain trade-off: ablate each label's experts in order; target's loss against the others'."""
+    """Measure the forget/retain trade-off: ablate each label's experts in order; compare its loss with the others'."""
     from .. import open_run
     from ..analysis import bootstrap_curve, removal_curve
     from ..analysis.removal.curve_result import ACTIVITY_MATCHED, CHOSEN, CONTROLS, RANDOM

@@ -33,7 +33,7 @@ def attribute(
         Method, typer.Option(help="direct: exact, at the last position; gradient: first order, at every position")
     ] = Method.direct,
     ablate: Annotated[
-        int, typer.Option(min=0, help="zero-ablate the top N experts one by one and compare both methods with that")
+        int, typer.Option(min=0, help="zero-ablate the top N experts one by one; compare both methods with the effect")
     ] = 0,
     top: Top = 20,
     as_json: Json = False,

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 def explain(
     run: RunArgument,
     expert: Annotated[list[str] | None, typer.Option(help="an expert, GROUP:ID; repeat it for several")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="the N experts that tell most about the label")] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="the N experts that carry the most information about the label")
+    ] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N random experts")] = None,
     by_itself: Annotated[bool, typer.Option("--self", help="ask the run's own model (paper, section 4.3)")] = False,
-    endpoint: Annotated[str | None, typer.Option(help="base URL that speaks OpenAI's chat completions")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="base URL of an OpenAI-compatible API")] = None,
     endpoint_model: Annotated[str | None, typer.Option(help="name of the model to ask there")] = None,
     write: Annotated[str | None, typer.Option(help="your own explanation of the expert")] = None,
     author: Annotated[str | None, typer.Option(help="your name, with --write")] = None,

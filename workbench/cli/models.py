@@ -43,7 +43,7 @@ def edit(
     run: RunArgument,
     label: Annotated[str, typer.Option(help="label whose specialised experts are removed")],
     out: Annotated[Path, typer.Option(help="file to write; one that exists is replaced")],
-    ratio: Annotated[float, typer.Option(help="a specialist's rate for its label over its second rate")] = RATIO,
+    ratio: Annotated[float, typer.Option(help="minimum ratio of largest to second label share")] = RATIO,
 ) -> None:
     """Save the removal of a label's experts as an edit, for `report --edit`, `export-model` and Python."""
     from .. import open_run

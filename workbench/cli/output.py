@@ -18,7 +18,7 @@ LONGEST_WORD = 40  # characters of a cell that are never broken
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Name = Annotated[
-    str | None, typer.Option("--name", help="keep the result under this name, beside the others; else it replaces one")
+    str | None, typer.Option("--name", help="store the result under this name, beside the usual one it would replace")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="folder of a run, or a URL such as s3://bucket/run")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="folder or hub name of a Monet model")]

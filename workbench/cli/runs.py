@@ -21,7 +21,7 @@ def export(
     ],
     run: RunArgument,
     resume: Annotated[bool, typer.Option("--resume", help="continue an interrupted export")] = False,
-    ray: Annotated[str | None, typer.Option(help="address of a Ray cluster whose workers read parts, or local")] = None,
+    ray: Annotated[str | None, typer.Option(help="run on a Ray cluster: its address, auto, or local")] = None,
     workers: Annotated[int, typer.Option(help="workers on the Ray cluster, each with a copy of the model")] = 2,
     batch_size: Annotated[int, typer.Option(help="context windows per forward pass")] = 16,
     context: Annotated[
@@ -31,7 +31,7 @@ def export(
     examples: Annotated[int, typer.Option(help="highest-scoring tokens to keep per expert")] = 32,
     keep_routing: Annotated[
         str,
-        typer.Option(metavar="all|FRACTION|none", help="documents to keep routing of; statistics cover all"),
+        typer.Option(metavar="all|FRACTION|none", help="documents whose routing is stored; statistics cover all"),
     ] = "all",
 ) -> None:
     """Run a model over a corpus once and record what every expert did."""
@@ -104,7 +104,7 @@ def migrate(run: RunArgument, as_json: Json = False) -> None:
 
 def bench(
     run: RunArgument,
-    group: Annotated[int, typer.Option(help="the group whose activations are also stored in the other ways")] = 0,
+    group: Annotated[int, typer.Option(help="group to store in the other ways as well, to compare")] = 0,
     as_json: Json = False,
 ) -> None:
     """Time the usual queries of a run, and compare it with other ways of storing the same activations."""

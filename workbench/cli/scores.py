@@ -11,7 +11,7 @@ from ..analysis.correlation.defaults import COLUMN, CORRELATE_UNIT, PURGE_UNIT, 
 from .output import Json, Name, RunArgument, out_console, print_json, print_table
 
 With = Annotated[str | None, typer.Option("--with", help="classifier that scores texts: profanity (extra `profanity`)")]
-Column = Annotated[str, typer.Option(help="numbers of the documents to use: the corpus's `score`, or `tokens`")]
+Column = Annotated[str, typer.Option(help="document column to correlate with: `score` or `tokens`")]
 
 
 def corpus_score(
@@ -30,7 +30,7 @@ def corpus_score(
 def scores(
     run: RunArgument,
     column: Column = COLUMN,
-    unit: Annotated[str, typer.Option(help="one observation: mean or max over a document, or token")] = CORRELATE_UNIT,
+    unit: Annotated[str, typer.Option(help="one observation per document (mean, max) or per token")] = CORRELATE_UNIT,
     name: Name = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +66,7 @@ def purge(
         list[float], typer.Option(help="correlation above which experts are removed; may be repeated")
     ] = list(THRESHOLDS),  # noqa: B006
     column: Column = COLUMN,
-    unit: Annotated[str, typer.Option(help="one observation: token, or mean or max over a document")] = PURGE_UNIT,
+    unit: Annotated[str, typer.Option(help="one observation per token, or per document (mean, max)")] = PURGE_UNIT,
     classifier: With = None,
     name: Name = None,
     as_json: Json = False,

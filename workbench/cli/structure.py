@@ -11,7 +11,7 @@ from .output import Json, Name, RunArgument, out_console, print_json, print_tabl
 
 
 def structure(run: RunArgument, name: Name = None, as_json: Json = False) -> None:
-    """Test whether row and column explain an expert (two-way ANOVA), and find those most active in every label."""
+    """Test whether row and column explain an expert (two-way ANOVA); find the experts most active in every label."""
     from .. import open_run
     from ..analysis import analyze_structure
     from ..checkpoint import load_model
@@ -31,7 +31,7 @@ def structure(run: RunArgument, name: Name = None, as_json: Json = False) -> Non
         ],
     )
     print_table(
-        "Of what both halves of the documents agree on",
+        "The part that both halves of the documents agree on, divided",
         ["group", "model", "correlation of halves", "row + column", "interaction", "p"],
         [
             [f"{row.group}", row.model, f"{row.reliable:.3f}", f"{row.keys:.3f}", f"{row.interaction:.3f}"]
@@ -49,7 +49,7 @@ def structure(run: RunArgument, name: Name = None, as_json: Json = False) -> Non
     )
     if result.outputs is not None:
         print_table(
-            "Mean cosine between the outputs of experts that share a key",
+            "Mean cosine similarity of experts' outputs, by the key they share",
             ["group", "row", "column", "neither"],
             [
                 [f"{row.group}", *(f"{value:+.3f}" for value in (row.row, row.column, row.other))]

@@ -51,7 +51,7 @@ def failure_page(error: Exception) -> list[Any]:
     return [
         html.H1(kind_of(error).heading),
         message("This page cannot be shown", text_of(error), "error"),
-        html.A("Go to the overview", href=overview_link()),
+        html.A("Go to the Experts page", href=overview_link()),
     ]
 
 

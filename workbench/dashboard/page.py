@@ -23,7 +23,7 @@ class Page:
     Attributes:
         name: identifies the page in the code.
         path: its address, with the variable parts in braces: ``/expert/{group}/{expert}``.
-        title: what the browser's tab calls it: a text, or a function of the address.
+        title: what the browser's tab calls it: a text, or a function of context and address.
         layout: draws it. An error of ``workbench.errors`` that it raises becomes a page that says so, with the
             HTTP status of its kind.
         navigation: its name in the menu; "" keeps it out.

@@ -89,8 +89,8 @@ ATTRIBUTION = {
 }
 EXPLANATION = {
     "explanation": "A sentence about what activates an expert, written by a person or a program.",
-    "detection": "Balanced accuracy of a judge who has only the explanation and must tell passages with the expert "
-    "active from passages without. 0.5 is chance.",
+    "detection": "Balanced accuracy of a judge who has only the explanation and must tell passages where the "
+    "expert is active from passages where it is not. 0.5 is chance.",
     "fuzzing": "Balanced accuracy of a judge who has only the explanation and must tell passages with the right tokens "
     "highlighted from passages with others highlighted. 0.5 is chance.",
     "explanation control": "Detection or fuzzing with the explanation of another expert in place of the expert's own.",
@@ -100,7 +100,8 @@ STRUCTURE = {
     "two-way ANOVA": "Analysis of variance of the experts' label preference into a row effect, a column effect and an "
     "interaction that belongs to the pair.",
     "interaction": "The part of the reliable variance that row and column effects do not explain.",
-    "reliable": "Correlation of label preference between two halves of the documents.",
+    "reliable": "The part of the variance of label preference that two halves of the documents agree on: their "
+    "correlation.",
     "standing committee": "The experts that are among the most active of their group in every label (Wang et al. "
     "2026).",
     "trustworthiness": "How far neighbours on a map are neighbours in the original space, from 0 to 1 (Venna & Kaski "

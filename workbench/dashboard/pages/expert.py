@@ -187,12 +187,12 @@ def _best(ctx: Context, expert: Expert, count: int) -> list[Any]:
         more = html.A(f"Show up to {kept}", href=expert_link(*expert, n=kept))
     elif len(shown) < active:
         more = html.P(
-            f"The run keeps {len(shown)} of its {active:,} active tokens here: at most {kept} per expert, and only a "
-            "few per document.",
+            f"The run keeps {len(shown)} of the expert's {active:,} active tokens: at most {kept} per expert, and only "
+            "a few per document.",
             className="note",
         )
     tied = sum(example.score == top for example in shown)
-    ties = html.P(f"{tied} tokens tie for the highest score; they are in the order of the corpus.", className="note")
+    ties = html.P(f"{tied} tokens tie for the highest score; they are listed in corpus order.", className="note")
     return [
         ties if tied > 1 else None,
         html.Ol([example_line(ctx, example, top) for example in shown], className="examples"),
@@ -255,7 +255,10 @@ def _side(ctx: Context, expert: Expert, row: pd.Series) -> list[Any]:
         config={"displayModeBar": False},
         className="histogram",
     )
-    share = [term("share", "Share"), ": mean score over the label's tokens, relative to the other labels."]
+    share = [
+        term("share", "Share"),
+        ": the expert's rate for the label, as a fraction of the sum of its rates for all labels.",
+    ]
     return [
         panel("Labels", _label_table(ctx, row), note=share),
         panel("Purity", _scores(row), note="Point at a score for its definition.") if ctx.analysed else None,

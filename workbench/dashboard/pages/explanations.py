@@ -23,7 +23,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     title = html.H1("Explanations")
     stored = read_explanations(ctx.run)
     if not len(stored):
-        purpose = "To explain the experts of highest mutual information with the labels"
+        purpose = "To explain the experts that carry the most information about the labels"
         line = command("explain", ctx.run.path, "--top", 100)
         return [title, run_first("No explanations yet", purpose, line, "5 minutes", extra="encoder")]
     query = address.query.get("q", "").strip()

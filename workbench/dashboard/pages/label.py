@@ -70,7 +70,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
                 ),
                 dcc.Store(id="label-choice", data={"group": group, "label": label}),
             ],
-            note=f"{counts[group]['experts']:,} experts in group {group}. Click a heading to sort; its menu filters.",
+            note=f"{counts[group]['experts']:,} experts in group {group}. Click a heading to sort, its menu to filter.",
         ),
     ]
 

@@ -116,7 +116,7 @@ def _by_label(ctx: Context, result: MaskResult) -> html.Section:
 def _curve_panel(ctx: Context) -> Any:
     stored = read_curve(ctx.run)
     if stored is None:
-        purpose = "To see how much a label can be forgotten at what cost to the others"
+        purpose = "To see how much of a label can be forgotten, and at what cost to the others"
         return run_first("No trade-off curve yet", purpose, command("curve", ctx.run.path), "15 minutes")
     read = stored.at_budget()
     gain = "" if read is None else f" There, a label's own loss is up by {read['chosen']['target']:+.3f} nats."
@@ -133,8 +133,8 @@ def _curve_panel(ctx: Context) -> Any:
         note=[
             term("forget/retain trade-off", "Trade-off"),
             f" averaged over labels, with experts removed in order of {stored.order}, measured on documents that had "
-            f"no part in choosing them. Dotted line: the other labels have lost {stored.budget:g} nats per "
-            f"token.{gain}",
+            f"no part in choosing them. Dotted line: the other labels' loss has risen by {stored.budget:g} nats "
+            f"per token.{gain}",
         ],
     )
 

@@ -150,7 +150,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             note=[
                 "How many experts are ",
                 term("specialised"),
-                " in each label: their mean score over its tokens is several times that for any other label.",
+                " in each label: their rate for it is at least twice (or the ratio chosen) that for any other label.",
             ],
             kind="narrow",
         ),

@@ -95,9 +95,9 @@ def _purge_panel(ctx: Context) -> Any:
     return panel(
         "Purging",
         table(["experts removed", "threshold", "number", *measures.values()], rows, "Effect of purging", numeric=1),
-        note="Experts whose Pearson correlation is above a threshold are removed, or as many active experts drawn at "
-        f"random (Monet paper, Table 4). Loss on {stored.measured:,} documents that had no part in choosing "
-        f"them.{scored}",
+        note="Experts whose Pearson correlation is above a threshold are removed; as a control, as many active "
+        f"experts drawn at random (Monet paper, Table 4). Loss on {stored.measured:,} documents that had no part in "
+        f"choosing them.{scored}",
     )
 
 

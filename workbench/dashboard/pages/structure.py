@@ -38,7 +38,7 @@ def _map_panel(ctx: Context, group: int) -> Any:
     )
     described = (
         f"Map of {len(points):,} experts of layer group {group}. Experts whose best tokens occur in similar contexts "
-        "are close together. The grid on the first page lists the same experts."
+        "are close together. The grid on the Experts page lists the same experts."
     )
     return panel(
         f"Map of the {len(points):,} most active experts of group {group}",
@@ -60,7 +60,7 @@ def _map_panel(ctx: Context, group: int) -> Any:
 def _figures(ctx: Context) -> list[Any]:
     stored = read_structure(ctx.run)
     if stored is None:
-        purpose = "To measure what row and column of keys explain of an expert, and to find the standing committee"
+        purpose = "To measure how much of an expert its row and column explain, and to find the standing committee"
         line = command("structure", ctx.run.path)
         return [run_first("Structure not measured yet", purpose, line, "2 minutes")]
     lattice = [
@@ -99,8 +99,8 @@ def _figures(ctx: Context) -> list[Any]:
             note=[
                 term("two-way ANOVA", "Two-way (row × column) ANOVA"),
                 " of the experts' label preference: the fraction of variance that row and column effects explain, and "
-                "the same for experts shuffled over the lattice. The last two columns divide the reliable part, which "
-                "is alike in two halves of the documents, into row and column effects and their interaction.",
+                "the same for experts shuffled over the lattice. The last two columns divide the reliable part, on "
+                "which two halves of the documents agree, into row and column effects and their interaction.",
             ],
         ),
         panel(
