@@ -16,8 +16,6 @@ DOCUMENTS = 8  # of each label: enough to split, few enough to analyse in second
 @pytest.fixture(scope="session")
 def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where the demo's paths exist: its model, and its run over the first documents of every label."""
-    if ready := os.environ.get("MONET_EXAMPLES"):  # one made before
-        return Path(ready)
     from datasets import load_dataset
 
     from workbench import open_run
