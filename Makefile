@@ -33,7 +33,7 @@ coverage: .venv/test-ready
 
 # The pages of docs/ and the API reference, in build/docs/index.html; a broken link fails.
 docs: .venv/test-ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The tables of docs/performance.md; run it on a quiet machine.
 bench: .venv/test-ready runs/demo/analysis/mask.json

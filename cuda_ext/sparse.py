@@ -105,7 +105,7 @@ def sides(routing: SparseRouting, dtype: torch.dtype, device: torch.device, toke
         if not probs.is_floating_point():
             raise TypeError(f"routing.probs{n} must have a floating dtype; got {probs.dtype}.")
         arrays += [indices, probs.to(dtype), counts]
-    return tuple(arrays)  # type: ignore[return-value]  # three per side
+    return tuple(arrays)  # three per side
 
 
 def check_values(indices1: Tensor, counts1: Tensor, indices2: Tensor, counts2: Tensor, keys: int) -> None:

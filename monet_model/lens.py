@@ -43,7 +43,7 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
-from transformer_lens.utilities import get_device
+from transformer_lens.utilities.devices import get_device
 
 from cuda_ext.routing import Routing
 

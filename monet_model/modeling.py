@@ -15,14 +15,13 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm, LlamaRotaryEmbedding
-from transformers.utils import can_return_tuple
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.logging import set_tqdm_hook
 from transformers.utils.output_capturing import capture_outputs
 
 from cuda_ext.routing import Routing
 
-from .config import MonetConfig
+from .config import MonetConfig as MonetConfig  # taken from here, it comes with the Auto classes registered
 from .edits import Edits, ModelEdit, active_edits, apply_edits, check_edits
 from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss

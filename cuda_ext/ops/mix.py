@@ -88,7 +88,7 @@ def mix(
         factors = factors.to(compute)
     hiddens = [a.to(compute) for a in inputs.values()]
     out = _vertical(*hiddens, *arrays, factors) if len(hiddens) == 2 else _horizontal(*hiddens, *arrays, factors)
-    return tuple(t.to(first.dtype) for t in out)  # type: ignore[return-value]  # as many as in `out`
+    return tuple(t.to(first.dtype) for t in out)  # as many as in `out`
 
 
 @torch.library.custom_op("monet::mix_horizontal", mutates_args=())

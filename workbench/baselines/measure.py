@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..analysis.defaults import MIN_TOKENS, ORDER, RATIO
 from ..analysis.removal.bootstrap import bootstrap_curve
 from ..analysis.removal.choose import Ids, order_scores, removal, specialists
-from ..analysis.removal.curve import ORDER, THRESHOLDS, passes, trace_curve
+from ..analysis.removal.curve import THRESHOLDS, passes, trace_curve
 from ..analysis.removal.heldout import HeldOut
 from ..analysis.removal.losses import DocumentLosses, document_losses, window_losses
-from ..analysis.specialisation.shares import MIN_TOKENS, RATIO
 from ..analysis.sums import LabelSums
 from ..analysis.windows import Windows, read_windows
 from ..progress import job

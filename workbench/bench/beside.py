@@ -147,7 +147,7 @@ def cut_run(run: Run, folder: Path, group: int, tokens: int) -> Run:
 
 def write_table(run: Run, path: Path, group: int) -> int:
     """The expanded table of a group's activations, sorted by expert, then token; returns its rows."""
-    pieces: list[tuple[NDArray, NDArray, NDArray]] = []
+    pieces: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
     for begin in range(0, run.tokens_total, PAIR_TOKENS):
         pairs = expand(*run.sides(slice(begin, begin + PAIR_TOKENS), group), run.heads, run.num_keys)
         pieces.append(((pairs.token + begin).astype(np.int32), pairs.expert.astype(np.int32), pairs.score.astype("f2")))
@@ -169,7 +169,7 @@ def _clocked(ask: Callable[[int], Any], experts: list[int]) -> Clock:
     return clock
 
 
-def _delphi(stores: Stores, expert: int) -> tuple[NDArray, NDArray]:
+def _delphi(stores: Stores, expert: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Locations and activations of one latent, as Delphi's loader gets them: out of the whole file it is in."""
     from safetensors.numpy import load_file
 

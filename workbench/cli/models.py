@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..analysis.specialisation.shares import RATIO
+from ..analysis.defaults import RATIO
 from ..errors import BadInputError
 from .output import ModelArgument, RunArgument, out_console, print_table
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from typing_extensions import deprecated
 
 from ..analysis.checks import check_same_model
+from ..analysis.defaults import MIN_TOKENS
 from ..analysis.removal.heldout import HeldOut
 from ..analysis.specialisation.analyze_result import read_analysis
-from ..analysis.specialisation.shares import MIN_TOKENS
 from ..errors import BadInputError, UnsupportedError
 from ..progress import job
 from ..store.address import Expert

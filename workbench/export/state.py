@@ -43,7 +43,7 @@ class Totals:
     def save(self, path: Path) -> None:
         """Write them to one file, atomically."""
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **self._arrays())  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **self._arrays())
 
     def load(self, path: Path) -> None:
         """Read saved totals into these, which must be empty."""
@@ -57,7 +57,7 @@ class Totals:
         sizes |= {"bins": s.histogram.shape[1], "sampled": s.sample_scores.shape[2]}
         return _unpacked, (s.keys, s.heads, sizes, self._arrays())
 
-    def _arrays(self) -> dict[str, NDArray | int]:
+    def _arrays(self) -> dict[str, NDArray[Any] | int]:
         s = self.statistics
         kept = s.sample_priorities.numpy().ravel() >= 0
         arrays = {name: getattr(s, name).numpy() for name in _WHOLE}

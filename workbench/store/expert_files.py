@@ -32,7 +32,7 @@ def write_group(
     best, sampled = (t[0].numel() for t in (statistics.best_rows, statistics.sample_scores))
     width = 5 + 2 * len(labels) + HISTOGRAM_BINS
 
-    def tokens(schema: pa.Schema, columns: list[NDArray]) -> pa.Table:
+    def tokens(schema: pa.Schema, columns: list[NDArray[Any]]) -> pa.Table:
         return token_table(schema, columns, path, parts)
 
     tables = {
@@ -57,7 +57,7 @@ def expert_spans(statistics: Statistics, numbers: int) -> Iterator[slice]:
     return (slice(begin, begin + step) for begin in range(0, statistics.keys**2, step))
 
 
-def token_table(schema: pa.Schema, columns: list[NDArray], path: Place, parts: list[dict[str, Any]]) -> pa.Table:
+def token_table(schema: pa.Schema, columns: list[NDArray[Any]], path: Place, parts: list[dict[str, Any]]) -> pa.Table:
     """A table of ``schema`` from its columns up to ``row``; the last one, the token ids, is looked up in the run."""
     columns = [*columns, _tokens_of(columns[-1], path, parts)]
     arrays = [pa.array(column).cast(field.type) for column, field in zip(columns, schema, strict=True)]
@@ -84,14 +84,14 @@ def _experts(statistics: Statistics, labels: list[str], span: slice) -> pa.Table
     return pa.table({**columns, "histogram": histogram})
 
 
-def _best_tokens(statistics: Statistics, span: slice) -> list[NDArray]:
+def _best_tokens(statistics: Statistics, span: slice) -> list[NDArray[Any]]:
     """Expert, score and row of the best tokens of a range of experts, by expert, highest score first."""
     scores, rows = (t.numpy()[span] for t in (statistics.best_scores, statistics.best_rows))
     kept = np.flatnonzero(rows >= 0)
     return [span.start + kept // rows.shape[1], scores.ravel()[kept], rows.ravel()[kept]]
 
 
-def sampled_tokens(statistics: Statistics, span: slice) -> list[NDArray]:
+def sampled_tokens(statistics: Statistics, span: slice) -> list[NDArray[Any]]:
     """Expert, bin, score and row of the sampled tokens of a range of experts, by expert, bin and priority."""
     priorities, scores = (t.numpy()[span] for t in (statistics.sample_priorities, statistics.sample_scores))
     kept = np.flatnonzero(priorities >= 0)

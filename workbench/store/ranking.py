@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ def best_experts(file: RowFile, by: str, where: Bounds, ascending: bool, offset:
     return shown.take(at).to_pandas().set_index("expert")
 
 
-def _within(columns: dict[str, NDArray], where: Bounds, rows: int) -> NDArray[np.bool_]:
+def _within(columns: dict[str, NDArray[Any]], where: Bounds, rows: int) -> NDArray[np.bool_]:
     kept = np.ones(rows, bool)
     for name, (least, greatest) in where.items():
         if least is not None:
@@ -36,7 +38,7 @@ def _within(columns: dict[str, NDArray], where: Bounds, rows: int) -> NDArray[np
     return kept
 
 
-def _order(values: NDArray, ascending: bool, count: int) -> NDArray[np.int64]:
+def _order(values: NDArray[Any], ascending: bool, count: int) -> NDArray[np.int64]:
     """Indices of the ``count`` first of ``values`` in order; of equal values, the earlier one is first."""
     falling = values if ascending else -values
     if count < len(falling):  # all that could be among the first, so that only they are sorted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ class RowFile:
             raise self._damaged(error) from error
         metadata = self._file.metadata
         self._ends = np.cumsum([metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)], dtype=np.int64)
-        self._spans: dict[str, tuple[NDArray, NDArray]] = {}
+        self._spans: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -90,7 +91,7 @@ class RowFile:
         begin, end = np.searchsorted(values, value), np.searchsorted(values, value, side="right")
         return table.select(columns).slice(begin, end - begin)
 
-    def spans(self, column: str) -> tuple[NDArray, NDArray]:
+    def spans(self, column: str) -> tuple[NDArray[Any], NDArray[Any]]:
         """Least and greatest value of a column in each row group, as the file says.
 
         Raises:

@@ -12,11 +12,10 @@ from ..progress import Progress, job, silent
 from .checks.consistency import inconsistencies
 from .checks.manifest import check_sense, check_shape
 from .checks.problem import about
-from .files import TEMPORARY
 from .manifest import is_changed, listed_files, read_manifest
 from .migrations.staging import STAGING
 from .remote import Place, file_size, file_sizes, open_whole, place
-from .schema import MANIFEST
+from .schema import MANIFEST, TEMPORARY
 
 # Folders that belong to the export alone.
 FOLDERS = ("tokens", "documents", "routing", "index", "experts", "examples", "intervals", "tokenizer", "state")

@@ -16,8 +16,9 @@ from ...progress import Progress, job, silent
 from ..activations import key_edges
 from ..results import group_file, write_result, write_table
 from ..significance import benjamini_hochberg, pooled_p
+from ..specialisation.shares import Floats
 from .cells import check_unit, read_cells
-from .coefficients import Cells, Floats, Ints, PearsonSums, pearson_interval, rank_correlations, spearman_interval
+from .coefficients import Cells, Ints, PearsonSums, pearson_interval, rank_correlations, spearman_interval
 from .correlate_result import KINDS, STRONGEST_COLUMNS, ScoreSummary
 from .defaults import COLUMN, CORRELATE_UNIT, FDR, MIN_DOCUMENTS
 

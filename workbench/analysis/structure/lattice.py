@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ...errors import BadInputError
 from ...progress import Progress, silent
 from ..activations import ROUTING_ROWS
-from ..specialisation.shares import MIN_TOKENS, Floats, label_shares
+from ..defaults import MIN_TOKENS
+from ..specialisation.shares import Floats, label_shares
 from ..sums import LEFT_OUT, LabelSums, label_sums, smoothing
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from ...errors import BadInputError
 from ...extras import require
 from ...progress import job
 from ..checks import check_same_model
+from ..defaults import MIN_TOKENS
 from ..encoder import load_encoder
 from ..results import group_file, write_result, write_table
-from ..specialisation.scores.coherence import Embeddings, encoder_embeddings, read_examples, residual_embeddings
-from ..specialisation.shares import MIN_TOKENS
+from ..specialisation.scores import Embeddings
+from ..specialisation.scores.coherence import encoder_embeddings, read_examples, residual_embeddings
 from .defaults import MAP_EXPERTS
 from .umap_result import ExpertMap
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,9 @@ class Lists:
     def _note(self, folder: str, sentence: str) -> None:
         self._odd[folder] = self._odd[folder] or sentence
 
-    def _scores(self, tables: list[NDArray], first: NDArray, expert: NDArray) -> list[NDArray[np.float32]]:
+    def _scores(
+        self, tables: list[NDArray[Any]], first: NDArray[Any], expert: NDArray[Any]
+    ) -> list[NDArray[np.float32]]:
         """Lower and upper end of each expert's score at a row whose cells begin at ``first``."""
         scores = [np.zeros(len(first), np.float32) for _ in ENDS]
         keys = np.divmod(expert, self._keys)

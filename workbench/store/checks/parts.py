@@ -41,7 +41,7 @@ class Documents:
     def __len__(self) -> int:
         return len(self.first)
 
-    def of_rows(self, values: NDArray) -> NDArray:
+    def of_rows(self, values: NDArray[Any]) -> NDArray[Any]:
         """A value of each document for each of its rows."""
         return np.repeat(values, self.tokens)
 

@@ -52,7 +52,9 @@ class Recount:
         self._edges = np.array([*manifest["histogram"][1:-1], np.inf])
         self._other_rows = np.zeros(len(manifest["labels"]), np.int64)  # those whose routing is not kept, by label
 
-    def take(self, row: int, sides: Sequence[Side], labels: NDArray, starts: NDArray, kept: NDArray) -> None:
+    def take(
+        self, row: int, sides: Sequence[Side], labels: NDArray[Any], starts: NDArray[Any], kept: NDArray[Any]
+    ) -> None:
         """Count the routing of consecutive rows: their first number, label numbers, documents' first rows, and which
         of them have routing."""
         rows = np.arange(row, row + len(kept))
@@ -112,7 +114,7 @@ class Recount:
             missing &= ~moved[self._experts.expert][..., None]
         self._none(missing.any((1, 2)), "intervals")
 
-    def _within(self, written: NDArray, least: NDArray, most: NDArray | float, what: str) -> None:
+    def _within(self, written: NDArray[Any], least: NDArray[Any], most: NDArray[Any] | float, what: str) -> None:
         self._none(np.any((written < least) | (written > most), axis=1), what)
 
     def _none(self, wrong: NDArray[np.bool_], what: str) -> None:

@@ -164,7 +164,7 @@ def _histograms(file: RowFile, experts: int) -> NDArray[np.int64]:
     return counts
 
 
-def _at_most(counts: NDArray[np.int64], columns: list[NDArray]) -> list[NDArray]:
+def _at_most(counts: NDArray[np.int64], columns: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """Sampled tokens without those beyond an octave's true count: rounding moved them there from the octave beside."""
     expert, octave, *_ = columns
     cell = expert * HISTOGRAM_BINS + octave
