@@ -20,7 +20,7 @@ def test_run_is_sound_and_has_several_parts(exported) -> None:
     assert len(exported.run.manifest["parts"]) > 3
 
 
-def test_statistics_of_every_expert(exported, counted) -> None:
+def test_exported_statistics_are_those_of_every_expert(exported, counted) -> None:
     group, dense = counted
     table = exported.run.experts(group)
     active = dense.scores > 0
@@ -38,7 +38,7 @@ def test_statistics_of_every_expert(exported, counted) -> None:
         np.testing.assert_allclose(table[f"mass:{label}"], dense.scores[of_label].sum(0)[seen], **CLOSE)
 
 
-def test_histograms(exported, counted) -> None:
+def test_exported_histograms_count_every_active_token(exported, counted) -> None:
     group, dense = counted
     for expert in exported.run.experts(group).index[::5]:
         table = exported.run.histogram(group, expert)
@@ -156,7 +156,7 @@ def test_context_is_the_window_of_an_example(exported, counted) -> None:
         np.testing.assert_allclose(table["score"], dense.scores[rows, expert], rtol=2 * HALF, atol=1e-6)
 
 
-def test_tokens_and_documents(exported, counted) -> None:
+def test_exported_tokens_and_documents_are_the_corpus(exported, counted) -> None:
     run, (_, dense) = exported.run, counted
     tokens, documents = run.tokens(), run.documents
     assert run.tokens_total == len(dense.doc) == len(tokens)

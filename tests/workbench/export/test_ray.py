@@ -76,7 +76,7 @@ def killed_on_the_way(died: Path) -> Any:
     return once
 
 
-def test_a_worker_is_killed(cluster, corpus, alone, tmp_path, monkeypatch) -> None:
+def test_ray_export_survives_a_killed_worker(cluster, corpus, alone, tmp_path, monkeypatch) -> None:
     died = tmp_path / "died"
     monkeypatch.setattr(parts, "read_alone", killed_on_the_way(died))
     export_run(MODEL, corpus, tmp_path / "run", ray="local", workers=2, **SETTINGS)
@@ -85,7 +85,7 @@ def test_a_worker_is_killed(cluster, corpus, alone, tmp_path, monkeypatch) -> No
     assert verify_run(tmp_path / "run") == []
 
 
-def test_too_few_processors_are_refused(cluster, corpus, tmp_path) -> None:
+def test_ray_export_refuses_too_few_processors(cluster, corpus, tmp_path) -> None:
     """A worker that finds no room would be waited for without end."""
     with pytest.raises(WorkbenchError, match="the workers need .* CPUs"):
         export_run(MODEL, corpus, tmp_path / "run", ray="local", workers=3, **SETTINGS)
@@ -124,12 +124,12 @@ def test_an_interrupt_is_heeded_while_workers_read(cluster, corpus, tmp_path, mo
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["parts"] == []
 
 
-def test_a_place_that_workers_do_not_share(cluster, corpus) -> None:
+def test_ray_export_names_a_place_that_workers_do_not_share(cluster, corpus) -> None:
     with pytest.raises(WorkbenchError, match="a worker wrote .* to memory://ray/run, which this process does not see"):
         export_run(MODEL, corpus, "memory://ray/run", ray="local", workers=1, **SETTINGS)
 
 
-def test_no_ray(corpus, tmp_path, monkeypatch) -> None:
+def test_ray_export_names_the_missing_package(corpus, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WorkbenchError, match=r"pip install 'monet-workbench\[ray\]'"):
         export_run(MODEL, corpus, tmp_path / "run", ray="local", **SETTINGS)
@@ -148,7 +148,7 @@ def test_no_ray(corpus, tmp_path, monkeypatch) -> None:
         ("{here}:ray", "Port could not be cast"),
     ],
 )
-def test_an_address_where_no_cluster_is(address, said, corpus, tmp_path, monkeypatch) -> None:
+def test_ray_export_names_an_address_without_a_cluster(address, said, corpus, tmp_path, monkeypatch) -> None:
     """It is refused before Ray is asked, which would try for minutes and then end the process."""
 
     def asked(*_: Any, **__: Any) -> None:
@@ -167,7 +167,7 @@ def test_an_address_where_no_cluster_is(address, said, corpus, tmp_path, monkeyp
     assert not (tmp_path / "run").exists()
 
 
-def test_something_else_that_listens(corpus, tmp_path, monkeypatch) -> None:
+def test_ray_export_names_an_address_where_something_else_listens(corpus, tmp_path, monkeypatch) -> None:
     """Ray then ends the process by itself, without a word."""
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda *_, **__: sys.exit(signal.SIGTERM))

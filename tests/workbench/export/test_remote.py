@@ -69,13 +69,13 @@ def broken_off(url: str, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
-def test_the_same_files(url, corpus, local) -> None:
+def test_remote_export_writes_the_files_of_a_local_one(url, corpus, local) -> None:
     export_run(MODEL, corpus, url, **SETTINGS)
     assert _files(url) == local
     assert verify_run(url) == []
 
 
-def test_little_stays_on_this_machine(url, corpus, monkeypatch) -> None:
+def test_remote_export_leaves_only_the_part_in_hand_on_this_machine(url, corpus, monkeypatch) -> None:
     held, add = [], export._save_totals
 
     def watched(path: Remote, *arguments: Any) -> None:
@@ -127,7 +127,7 @@ def test_another_export_is_noticed(broken_off, corpus, monkeypatch) -> None:
     assert len(_files(broken_off)) > 10
 
 
-def test_this_machine_is_full(url, corpus, local, monkeypatch) -> None:
+def test_remote_export_names_a_full_local_disk(url, corpus, local, monkeypatch) -> None:
     """The refusal says which machine's disk it is, and the export goes on when there is room."""
     sync, left = os.fsync, 40
 
@@ -173,7 +173,7 @@ def test_nothing_is_left_of_an_export_that_could_not_begin(url, corpus, tmp_path
     assert _files(url) == {}
 
 
-def test_a_place_of_something_else(url, corpus) -> None:
+def test_remote_export_refuses_a_place_of_something_else(url, corpus) -> None:
     files, root = fsspec.url_to_fs(url)
     files.makedirs(root)
     files.pipe_file(f"{root}/thesis.txt", b"mine")

@@ -27,7 +27,7 @@ from workbench.store import open_run
         ("no document 6; it has 0 to 5", lambda run: run.input_ids(6)),
     ],
 )
-def test_what_there_is_not(sound_run, said, ask) -> None:
+def test_run_names_what_it_does_not_have(sound_run, said, ask) -> None:
     with pytest.raises(WorkbenchError, match=said):
         ask(open_run(sound_run))
 

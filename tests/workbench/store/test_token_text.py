@@ -30,7 +30,7 @@ from workbench.store.token_text import token_pieces, visible
         ("", ""),
     ],
 )
-def test_visible(text, shown) -> None:
+def test_visible_text_marks_spaces_and_line_breaks(text, shown) -> None:
     assert visible(text) == shown
 
 

@@ -103,7 +103,7 @@ ERRORS = [
 @pytest.mark.parametrize(("error", "said"), ERRORS)
 @pytest.mark.parametrize("ask", [open_run, lambda url: analyze_run(open_run(url), permutations=0)])
 @pytest.mark.parametrize("at", ["look", "get"])
-def test_reading(url, error, said, ask, at) -> None:
+def test_reading_an_unreachable_run_names_its_url(url, error, said, ask, at) -> None:
     _fail(error, at)
     with pytest.raises(WorkbenchError, match=f"^{url} cannot be reached: {said}; check the address, .*network.$"):
         ask(url)
@@ -129,7 +129,7 @@ def test_it_breaks_off_in_the_middle_of_a_file(url, error, said) -> None:
 @pytest.mark.parametrize(
     "error", [PermissionError("Access Denied"), FileNotFoundError("The specified bucket does not exist")]
 )
-def test_writing(url, error) -> None:
+def test_writing_to_an_unreachable_run_names_its_url(url, error) -> None:
     """What was not sent is not here either: it would pass for what is there."""
     run = open_run(url)
     _fail(error, "put")
@@ -139,7 +139,7 @@ def test_writing(url, error) -> None:
     assert not run.analysis_path("notes.json").exists()
 
 
-def test_removing(url) -> None:
+def test_removing_from_an_unreachable_run_names_its_url(url) -> None:
     place = Remote(url)
     _fail(PermissionError("Access Denied"), "remove")
     with pytest.raises(WorkbenchError, match=f"{url} cannot be reached: Access Denied"):
@@ -155,7 +155,7 @@ def test_errors_of_programming_stay(url, error, at) -> None:
 
 
 @pytest.mark.parametrize("url", ["memory://", "memory:///", "file:///"])
-def test_a_url_without_a_path(url) -> None:
+def test_url_without_a_path_is_refused(url) -> None:
     with pytest.raises(WorkbenchError, match=f"^{url} names no folder; give one for the run, such as s3://bucket/run"):
         open_run(url)
 

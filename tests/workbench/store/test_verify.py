@@ -57,12 +57,12 @@ def test_every_flipped_bit_is_found(run_copy) -> None:
         (run_copy / name).write_bytes(content)
 
 
-def test_leftovers_are_found(run_copy) -> None:
+def test_verify_finds_leftovers(run_copy) -> None:
     (run_copy / "tokens" / "part-00002.parquet.tmp").write_bytes(b"half")
     assert verify_run(run_copy) == ["tokens/part-00002.parquet.tmp was left by an interrupted export."]
 
 
-def test_no_run(tmp_path) -> None:
+def test_verify_names_a_missing_run(tmp_path) -> None:
     for said, path in (("no run at", tmp_path / "nowhere"), ("is not a run", tmp_path)):
         (problem,) = verify_run(path)
         assert said in problem
