@@ -233,7 +233,7 @@ def _stats(ctx: Context, row: pd.Series, rank: int, active: int) -> html.Dl:
 
 
 def _scores(row: pd.Series) -> html.Div:
-    """Every score that the run was analysed for, with the false discovery rate at which it is significant."""
+    """Every monosemanticity score of the run's analysis, with the false discovery rate at which it is significant."""
     rows = [
         [
             html.Span(score.title, title=score.definition, className="term"),
@@ -244,7 +244,7 @@ def _scores(row: pd.Series) -> html.Div:
         for name, score in SCORES.items()
         if name in row
     ]
-    head = ["score", "value", "unit", term("false discovery rate", "q")]
+    head = ["measure", "value", "unit", term("false discovery rate", "q")]
     return table(head, rows, "How pure the expert is", numeric=1)
 
 
@@ -261,7 +261,7 @@ def _side(ctx: Context, expert: Expert, row: pd.Series) -> list[Any]:
     ]
     return [
         panel("Labels", _label_table(ctx, row), note=share),
-        panel("Purity", _scores(row), note="Point at a score for its definition.") if ctx.analysed else None,
+        panel("Purity", _scores(row), note="Point at a measure for its definition.") if ctx.analysed else None,
         panel(
             "Distribution of routing scores", picture(drawn, described), note="Active tokens in each range of scores."
         ),
