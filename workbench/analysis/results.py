@@ -57,11 +57,15 @@ class Result:
 
     @classmethod
     def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
-        """A document of an older version in the present form; version 0 is one without a header.
+        """A document of an older version in the present form; a subclass overrides it when it changes that form.
+
+        Version 0 is a document without a header, and needs no change; if it lacks a field, ``from_json`` finds out.
 
         Raises:
-            KeyError: it lacks what the present form needs.
+            KeyError: the document lacks what the present form needs.
         """
+        if version == 0:
+            return stored
         raise KeyError(version)
 
 
@@ -129,24 +133,6 @@ def read_result(run: Run, cls: type[R], name: str | None = None) -> R | None:
             f"{path} is of version {version} of {cls.kind} results and lacks {error}, which this program needs; "
             f"{_again(run, cls, name)}."
         ) from error
-
-
-def require_result(run: Run, cls: type[R], name: str | None = None) -> R:
-    """As ``read_result``, for callers that cannot go on without one.
-
-    Raises:
-        NotAnalysedError: there is none.
-    """
-    result = read_result(run, cls, name)
-    if result is None:
-        raise NotAnalysedError(f"{run.path} has no {cls.kind} result; run `{_command(run, cls, name)}`.")
-    return result
-
-
-def result_names(run: Run, cls: type[Result]) -> list[str]:
-    """Names under which a run keeps results of a kind, sorted; the unnamed one is not among them."""
-    folder = run.analysis_path("")
-    return sorted(path.parent.name for path in folder.glob(f"*/{cls.kind}.json") if NAME.fullmatch(path.parent.name))
 
 
 def write_table(run: Run, cls: type[Result], file: str, table: pd.DataFrame, name: str | None = None) -> None:

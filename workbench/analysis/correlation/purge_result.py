@@ -79,11 +79,6 @@ class Purge(Result):
             seed=stored["seed"],
         )
 
-    @classmethod
-    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no header and is otherwise the same."""
-        return stored
-
 
 def read_purge(run: Run, *, name: str | None = None) -> Purge | None:
     """Return the result that ``purge_scores`` stored last, or None where there is none.

@@ -96,11 +96,6 @@ class RemovalCurve(Result):
         """The curve that ``to_json`` and the tables describe."""
         return cls(**{name: stored[name] for name in SETTINGS}, **tables)
 
-    @classmethod
-    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no header; the oldest of its files lack the order, which a KeyError tells later."""
-        return stored
-
 
 def column(kind: str, threshold: float, label: str) -> str:
     """Name of the column of ``RemovalCurve.documents`` that holds the losses of a point."""

@@ -151,11 +151,6 @@ class MaskResult(Result):
         fields |= {name: np.array(stored[key], np.float64) for name, key in ARRAYS.items()}
         return cls(**fields, documents=tables["documents"])
 
-    @classmethod
-    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no header; the oldest of its files lack the activity-matched control, a KeyError later."""
-        return stored
-
 
 def read_mask(run: Run, name: str | None = None) -> MaskResult | None:
     """Return the stored result of ``mask_labels``; None where there is none.

@@ -72,11 +72,6 @@ class Structure(Result):
             seed=stored["seed"],
         )
 
-    @classmethod
-    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no header and is otherwise the same."""
-        return stored
-
 
 def read_structure(run: Run, *, name: str | None = None) -> Structure | None:
     """Return the result that ``analyze_structure`` stored last, or None where there is none.

@@ -48,11 +48,6 @@ class ExpertMap(Result):
         trust = {row["group"]: np.nan if row["trust"] is None else row["trust"] for row in groups}
         return cls(stored["view"], {row["group"]: row["experts"] for row in groups}, trust, stored["seed"])
 
-    @classmethod
-    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no header and is otherwise the same."""
-        return stored
-
 
 def read_map(run: Run, group: int, *, name: str | None = None) -> pd.DataFrame:
     """Return the map of a group that ``map_experts`` stored last.
