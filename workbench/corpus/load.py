@@ -1,85 +1,155 @@
-"""Reading a labelled corpus: anything the `datasets` library reads, checked before use."""
+"""Reading a labelled corpus: files as they are written, checked row by row before anything uses them."""
 
 from __future__ import annotations
 
+import errno
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from ..errors import BadInputError, DamagedError, NotFoundError
-from .toxicity import read_published
+from ..errors import BadInputError, DamagedError, NotFoundError, UnsupportedError
+from .blocks import ENCODING_ERRORS, Block, reading
+from .files import Selection, find_files
+from .formats import read_blocks, read_dataset
+from .hub import fetch
+from .names import COMPRESSED, FORMATS, choose_split, file_format, split_of
+from .rows import Checker
+from .spool import Spool
+from .text_formats import read_texts
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
-_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+
+IN_MEMORY = "a dataset in memory"
 
 
-def _files(folder: Path, suffix: str) -> list[str]:
-    return [str(p) for p in sorted(folder.glob(f"*{suffix}"))]
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus, and what was read of it.
+
+    Attributes:
+        name: what was read: its path or name on a hub.
+        data: string ``label``, ``text`` or ``input_ids``, perhaps ``score`` and ``source``, and all other columns.
+        split: the split read, None where there are none.
+        splits: all that are there.
+        files: those read, relative to the folder.
+        skipped: reason -> documents left out: ``empty``, ``no text``, ``undecodable``, ``beyond the limit``.
+        notes: sentences that a reader should see: files ignored, other splits, labels that look alike.
+    """
+
+    name: str
+    data: Dataset
+    split: str | None
+    splits: list[str]
+    files: list[str]
+    skipped: dict[str, int]
+    notes: list[str]
 
 
-def _read_files(files: list[str], kind: str, spec: str | Path) -> Dataset:
-    import pyarrow.parquet as pq
-    from datasets import load_dataset
+class ReadOptions(TypedDict, total=False):
+    """The keywords of ``read_corpus``, which whatever reads a corpus hands on."""
 
-    # The library's message for a Parquet file without rows is about a batch size, and it fails on empty JSON files.
-    filled = (pq.read_metadata(file).num_rows if kind == "parquet" else Path(file).stat().st_size for file in files)
-    if not any(filled):
-        raise BadInputError(f"the corpus {spec} is empty.")
-    data: Dataset = load_dataset(kind, data_files=files, split="train")
-    return data
-
-
-def _read_folder(folder: Path, split: str | None) -> Dataset:
-    """Read a folder with one sub-folder per split, a folder of data files, or one folder of text files per label."""
-    splits = [name for name in ("heldout", "test", "validation", "train") if (folder / name).is_dir()]
-    if split is not None and (folder / split).is_dir():
-        folder = folder / split
-    elif splits and split is None:
-        folder = folder / splits[0]
-    elif split is not None:
-        raise NotFoundError(f"the corpus {folder} has no split {split!r}; it has {', '.join(splits) or 'none'}.")
-    for suffix, kind in _FORMATS.items():
-        if files := _files(folder, suffix):
-            return _read_files(files, kind, folder)
-    texts = sorted(p for p in folder.glob("*/*") if p.is_file())
-    if not texts:
-        raise NotFoundError(
-            f"the corpus {folder} has no Parquet, JSONL or CSV files, and no folders of text files named for labels."
-        )
-    return _read_text_folders(texts)
+    config: str | None
+    text_column: str | None
+    label_column: str | None
+    score_column: str | None
+    limit: int | None
+    encoding_errors: str
 
 
-def _read_text_folders(paths: list[Path]) -> Dataset:
-    from datasets import Dataset
-
-    def rows(files: list[str]):  # type: ignore[no-untyped-def]
-        for name in files:
-            try:
-                text = Path(name).read_bytes().decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise BadInputError(f"{name} is not UTF-8 text ({error.reason}); convert or remove it.") from error
-            yield {"text": text, "label": Path(name).parent.name, "source": name}
-
-    return Dataset.from_generator(rows, gen_kwargs={"files": [str(p) for p in paths]})
-
-
-def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
-    """Load a corpus with a string column ``label`` and either ``text`` or ``input_ids``, and perhaps ``score``.
+def read_corpus(
+    spec: str | Path | Dataset,
+    split: str | None = None,
+    *,
+    config: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    score_column: str | None = None,
+    limit: int | None = None,
+    encoding_errors: str = "strict",
+) -> Corpus:
+    """Read a corpus of labelled documents, as they are written: no types are guessed, and nothing is cached.
 
     Args:
-        spec: a Parquet, JSONL or CSV file; a folder of them; a folder with one sub-folder per split (``train``,
-            ``heldout``); a folder with one sub-folder of text files per label; or a name on a hub. The files of
-            RealToxicityPrompts and ToxiGen are read as published (``read_published``).
-        split: name of the split; by default the held-out one where there are several.
+        spec: a Parquet, Arrow, JSON or CSV file, compressed or not; a folder of them, with splits or not; a folder with
+            one sub-folder of text files per label; a clone of a hub's repository; a folder of ``save_to_disk``; a name
+            on a hub; or a ``datasets.Dataset``. The files of RealToxicityPrompts and ToxiGen are read as published.
+        split: name of the split; by default the first of heldout, test, validation and train that is there.
+        config: name of the configuration, where a hub's corpus has several.
+        text_column: the column of texts, by default ``text``, or ``input_ids`` for token ids.
+        label_column: the column of labels, by default ``label``.
+        score_column: the column of scores, by default ``score`` where there is one.
+        limit: documents of each label, the first ones; all by default.
+        encoding_errors: what to do with text that is not UTF-8: ``strict`` refuses the corpus, ``replace`` and
+            ``ignore`` put U+FFFD or nothing in place of the bytes, ``skip`` leaves the document out.
 
     Returns:
-        A ``datasets.Dataset``; all other columns stay.
+        The corpus. Its data are memory-mapped: they may be larger than memory, not than the folder for temporary files
+        (``TMPDIR``). A label is text, as written: 01, TRUE, 1.0. A number of JSON or CSV in ``score`` is a float64.
+        Columns that are neither stay: typed in Parquet, strings in CSV, and strings, numbers or bools in JSON, or the
+        JSON of other values.
 
     Raises:
-        NotFoundError: there is no corpus, or no such split.
-        BadInputError: it is empty or of another format, has no labels or texts, or a row lacks one.
+        NotFoundError: there is no corpus, split or configuration of that name.
+        BadInputError: an argument or a row makes no sense: it lacks a label, its score is not a number, it is not
+            UTF-8; or there is nothing to read.
         DamagedError: a file of it cannot be read.
+        UnsupportedError: the folder for temporary files is full, or a hub's corpus needs code of its own.
+
+    Examples:
+        >>> from workbench.corpus import read_corpus
+        >>> corpus = read_corpus("monet_model/demo/heldout.parquet", limit=2)
+        >>> len(corpus.data), corpus.files, sorted(corpus.skipped)
+        (14, ['heldout.parquet'], ['beyond the limit'])
+    """
+    if limit is not None and limit < 1:
+        raise BadInputError(f"limit must be at least 1, got {limit}.")
+    if encoding_errors not in ENCODING_ERRORS:
+        raise BadInputError(f"encoding_errors must be one of {', '.join(ENCODING_ERRORS)}, got {encoding_errors!r}.")
+    renamed = {text_column: "text", label_column: "label", score_column: "score"}
+    given = [name for name in (text_column, label_column, score_column) if name is not None]
+    if len(set(given)) < len(given):
+        raise BadInputError(f"text, label and score must be columns of their own, got {', '.join(given)}.")
+    name = str(spec) if isinstance(spec, str | Path) else IN_MEMORY
+    checker = Checker(name, {k: v for k, v in renamed.items() if k is not None}, limit, encoding_errors)
+    path = Path(name)
+    parts: Iterable[Iterator[Block]]
+    there: tuple[str | None, list[str], list[str]]  # the split, all of them, and notes
+    if not isinstance(spec, str | Path):
+        parts, names, there = [read_dataset(spec, name)], [], (None, [], [])
+    elif path.exists():
+        found = find_files(path, split, config) if path.is_dir() else _single(path, split, config)
+        parts = _parts(found, encoding_errors)
+        names, there = [str(name) for name in found.files], (found.split, found.splits, found.notes)
+        if found.kind == "saved":
+            names = sorted(str(p.relative_to(path)) for folder in found.files for p in (path / folder).glob("*.arrow"))
+    elif not _on_hub(name):
+        raise NotFoundError(f"there is no corpus at {path}.")
+    else:
+        data, chosen, splits, notes = fetch(name, config, split)
+        parts, names, there = [read_dataset(data, name)], [name], (chosen, splits, notes)
+    table = _collect(parts, checker)
+    notes = [*there[2], *_alike(checker.labels)]
+    return Corpus(name, _dataset(table, checker.features), there[0], there[1], names, dict(checker.skipped), notes)
+
+
+def load_corpus(spec: str | Path | Dataset, split: str | None = None, **options: Unpack[ReadOptions]) -> Dataset:
+    """Read a corpus as ``read_corpus`` does, and return its data alone.
+
+    Args:
+        spec: as for ``read_corpus``.
+        split: name of the split.
+        options: the keywords of ``read_corpus``.
+
+    Returns:
+        A ``datasets.Dataset``.
+
+    Raises:
+        WorkbenchError: as ``read_corpus`` does.
 
     Examples:
         >>> from workbench.corpus import load_corpus
@@ -87,72 +157,93 @@ def load_corpus(spec: str | Path, split: str | None = None) -> Dataset:
         >>> sorted(set(corpus["label"]))
         ['cpp', 'java', 'javascript', 'lua', 'php', 'prose', 'python']
     """
-    import datasets
-    from datasets.exceptions import DatasetGenerationError
-    from pyarrow import ArrowException
-
-    path = Path(spec)
-    bars = datasets.utils.are_progress_bars_disabled()
-    datasets.disable_progress_bars()  # a corpus is read in seconds
-    try:
-        if path.is_dir():
-            data = _read_folder(path, split)
-        elif path.is_file():
-            if path.suffix not in _FORMATS:
-                raise BadInputError(f"{path} is not a corpus: expected one of {', '.join(_FORMATS)}, or a folder.")
-            data = _read_files([str(path)], _FORMATS[path.suffix], path)
-        elif path.is_absolute() or path.suffix or str(spec).count("/") != 1 or str(spec).startswith("."):
-            raise NotFoundError(f"there is no corpus at {path}.")
-        else:
-            data = datasets.load_dataset(str(spec), split=split or "test")
-        data = read_published(data)
-    except (DatasetGenerationError, ArrowException) as error:
-        if isinstance(error.__cause__, BadInputError):  # ours, from a file of text
-            raise error.__cause__ from None
-        raise DamagedError(f"the corpus {spec} cannot be read: {error.__cause__ or error}") from error
-    except (FileNotFoundError, ConnectionError) as error:
-        raise NotFoundError(f"there is no corpus at {spec}: {error}") from error
-    finally:
-        if not bars:
-            datasets.enable_progress_bars()
-    return _checked(data, spec)
+    return read_corpus(spec, split, **options).data
 
 
-def _checked(data: Dataset, spec: str | Path) -> Dataset:
-    columns = data.column_names
-    if len(data) == 0:
-        raise BadInputError(f"the corpus {spec} is empty.")
-    if "label" not in columns:
+def _on_hub(spec: str) -> bool:
+    """Whether a name that is no path here may be one on a hub: owner/name."""
+    ending = Path(spec).suffix.lower()
+    return spec.count("/") == 1 and not spec.startswith(("/", ".", "~")) and ending not in (*FORMATS, *COMPRESSED)
+
+
+def _single(path: Path, split: str | None, config: str | None) -> Selection:
+    if file_format(path) is None:
         raise BadInputError(
-            f"the corpus {spec} has no column `label` (it has {', '.join(columns)}); rename the column "
-            "that holds each text's class to `label`."
+            f"{path} is not a corpus: expected one of {', '.join(FORMATS)}, compressed or not, or a folder."
         )
-    if "text" not in columns and "input_ids" not in columns:
-        raise BadInputError(f"the corpus {spec} has neither `text` nor `input_ids` (it has {', '.join(columns)}).")
-    feature = data.features["label"]
-    if hasattr(feature, "int2str"):
-        names = feature.names
-        data = data.cast_column("label", _string()) if not names else _named_labels(data, names)
-    content = "text" if "text" in columns else "input_ids"
-    for start in range(0, len(data), 1000):
-        batch = data[start : start + 1000]
-        for column in ("label", content):
-            missing = [start + i for i, value in enumerate(batch[column]) if value is None or value == ""]
-            if missing:
-                raise BadInputError(f"the corpus {spec} has no {column} in row {missing[0]}.")
-        if content == "text" and not all(isinstance(t, str) for t in batch["text"]):
-            raise BadInputError(f"the corpus {spec} has a `text` that is not a string.")
-    if data.features["label"].dtype != "string":
-        data = data.cast_column("label", _string())
-    return data
+    if config is not None:
+        raise NotFoundError(f"the corpus {path} is one file, without a configuration {config!r}.")
+    name = Path(path.name)
+    own = [there] if (there := split_of(name)) else []
+    chosen, _ = choose_split(own, split, path)
+    return Selection(path.parent, [name], "data", chosen, own)
 
 
-def _string():  # type: ignore[no-untyped-def]
-    from datasets import Value
+def _parts(found: Selection, errors: str) -> Iterable[Iterator[Block]]:
+    """The readers of the files, one after the other."""
+    if found.kind == "text":
+        return [reading(found.root, read_texts(found.root, found.files, found.labels, errors))]
+    if found.kind == "saved":
+        return (_saved(found.root / folder) for folder in found.files)
+    return (read_blocks(found.root / name, str(name), errors) for name in found.files)
 
-    return Value("string")
+
+def _saved(folder: Path) -> Iterator[Block]:
+    import datasets
+
+    try:
+        data = datasets.load_from_disk(str(folder))
+    except Exception as error:  # of any kind: the library reads JSON, types and Arrow
+        raise DamagedError(f"the corpus {folder} of save_to_disk cannot be read: {error}") from error
+    return read_dataset(data, str(folder))
 
 
-def _named_labels(data: Dataset, names: list[str]) -> Dataset:
-    ids = data["label"]
-    return data.remove_columns("label").add_column("label", [names[i] for i in ids])
+def _collect(parts: Iterable[Iterator[Block]], checker: Checker) -> pa.Table:
+    try:
+        with Spool() as spool:
+            for part in parts:
+                checker.begin()
+                for block in part:
+                    if (table := checker.check(block)) is not None:
+                        spool.add(table)
+            checker.finish()
+            return spool.table()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UnsupportedError(
+            f"the corpus {checker.spec} does not fit the folder for temporary files; set TMPDIR to a larger one."
+        ) from error
+
+
+def _dataset(table: pa.Table, features: dict[str, Any]) -> Dataset:
+    """The table as a dataset; other columns keep the features that their file gave them."""
+    from datasets import Dataset, DatasetInfo, Features
+    from datasets.fingerprint import generate_random_fingerprint
+
+    own = Features.from_arrow_schema(table.schema)
+    for name, feature in features.items():
+        if name in own and Features({name: feature}).arrow_schema.field(name).type == table.schema.field(name).type:
+            own[name] = feature
+    # Without a fingerprint the library would make one of all the data.
+    return Dataset(table, info=DatasetInfo(features=own), fingerprint=generate_random_fingerprint())
+
+
+def _alike(labels: Iterable[str]) -> list[str]:
+    """Sentences about labels that a reader would take for one, or for none."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(" ".join(unicodedata.normalize("NFKC", label).casefold().split()), []).append(label)
+    notes = [
+        f"The labels {', '.join(_shown(label, twins) for label in twins)} look alike and are kept apart."
+        for twins in groups.values()
+        if len(twins) > 1
+    ]
+    blank = [label for label in labels if not label.strip()]
+    return notes + [f"The label {label!r} is blank." for label in blank]
+
+
+def _shown(label: str, twins: list[str]) -> str:
+    """A label in quotes; in code points, if another one has the same glyphs."""
+    same = [one for one in twins if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", label)]
+    return ascii(label) if len(same) > 1 else repr(label)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import BadInputError, NotFoundError, UnsupportedError
 from ..extras import installed, missing
 from ..store.files import replacing
-from .load import load_corpus
+from .load import Corpus, ReadOptions, read_corpus
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -69,14 +69,24 @@ def load_scorer(name: str) -> Scorer:
     return profanity
 
 
-def score_corpus(corpus: str | Path, out: Path, name: str, split: str | None = None) -> Dataset:
+def score_corpus(
+    corpus: str | Path,
+    out: Path,
+    name: str,
+    split: str | None = None,
+    *,
+    report: Callable[[Corpus], None] | None = None,
+    **options: Unpack[ReadOptions],
+) -> Dataset:
     """Give every text of a corpus a score, and write the corpus to a Parquet file.
 
     Args:
-        corpus: as for ``load_corpus``.
+        corpus: as for ``read_corpus``.
         out: the file, ending in .parquet; replaced whole or not at all.
         name: of the classifier, as for ``load_scorer``.
-        split: as for ``load_corpus``.
+        split: as for ``read_corpus``.
+        report: called with the corpus when it has been read.
+        options: the keywords of ``read_corpus``; ``score_column`` names the scores that are replaced.
 
     Returns:
         The corpus with a column ``score``, which replaces one that it had.
@@ -84,15 +94,28 @@ def score_corpus(corpus: str | Path, out: Path, name: str, split: str | None = N
     Raises:
         NotFoundError: there is no such corpus or classifier.
         BadInputError: the corpus cannot be read, or ``out`` has another ending.
+        DamagedError: a file of the corpus is damaged.
         UnsupportedError: the corpus has no text, or the classifier's package is not installed.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from workbench.corpus import score_corpus
+        >>> try:
+        ...     score_corpus("monet_model/demo/heldout.parquet", Path("scored.csv"), "profanity")
+        ... except ValueError as error:
+        ...     print(error)
+        scored.csv must end in .parquet, the format that scores are written in.
     """
     if out.suffix != ".parquet":
         raise BadInputError(f"{out} must end in .parquet, the format that scores are written in.")
-    data = load_corpus(corpus, split)
+    read = read_corpus(corpus, split, **options)
+    if report is not None:
+        report(read)
+    data = read.data
     if "text" not in data.column_names:
         raise UnsupportedError(f"the corpus {corpus} has token ids without text, and a classifier needs text.")
     scorer = load_scorer(name)
-    batches = (data[start : start + BATCH]["text"] for start in range(0, len(data), BATCH))
+    batches = ([t or "" for t in data[start : start + BATCH]["text"]] for start in range(0, len(data), BATCH))
     scores = np.concatenate([scorer(texts) for texts in batches])
     if "score" in data.column_names:
         data = data.remove_columns("score")

@@ -16,8 +16,9 @@ BATCH = 256  # documents tokenised at once
 
 
 def _encode(texts: list[str], tokenizer: Any) -> list[np.ndarray]:
-    """Token ids of each text, with the start-of-text token that the tokenizer prepends."""
-    return [np.asarray(ids, np.uint16) for ids in tokenizer(texts, verbose=False)["input_ids"]]
+    """Token ids of each text, with the start-of-text token that the tokenizer prepends; ``<s>`` in a text is text."""
+    encoded = tokenizer(texts, verbose=False, split_special_tokens=True)
+    return [np.asarray(ids, np.uint16) for ids in encoded["input_ids"]]
 
 
 def _check(tokenizer: Any) -> None:

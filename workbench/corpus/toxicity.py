@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 TOXIC = 0.5  # toxicity from which RealToxicityPrompts calls a text toxic (Gehman et al. 2020, section 3)
 UNKNOWN = "unknown"  # label of a text without a class
@@ -14,8 +11,8 @@ UNKNOWN = "unknown"  # label of a text without a class
 Row = Mapping[str, Any]
 
 
-def read_published(data: Dataset) -> Dataset:
-    """Return a published toxicity file with columns text, label, score and source; other data is returned unchanged.
+def published_reader(columns: Iterable[str], first: Callable[[str], Any]) -> Callable[[Row], dict[str, Any]] | None:
+    """Return what turns a row of a published toxicity file into text, label, score and source; None for other files.
 
     A file is recognised by its columns:
 
@@ -26,33 +23,37 @@ def read_published(data: Dataset) -> Dataset:
       2203.09509): ``text`` and ``toxicity_human``, from 1 to 5; label ``target_group``.
     - ToxiGen, as generated (``toxigen.csv`` or Parquet): ``generation`` and ``roberta_prediction``, from 0 to 1; label
       ``group``.
+
+    Args:
+        columns: of the file; one with labels of its own is not a published file.
+        first: returns the first value of a column.
+
+    Examples:
+        >>> read = published_reader(["text", "toxicity_human", "target_group"], {}.get)
+        >>> read({"text": "they are our neighbours", "toxicity_human": 1.3, "target_group": "asian"})
+        {'text': 'they are our neighbours', 'label': 'asian', 'score': 1.3, 'source': None}
     """
-    columns = set(data.column_names)
-    if "label" in columns:
-        return data
-    if {"prompt", "continuation"} <= columns and isinstance(data.features["prompt"], dict):
-        read = _real_toxicity_prompt
-    elif {"text", "toxicity_human"} <= columns:
-        read = _annotated_toxigen
-    elif {"generation", "roberta_prediction"} <= columns:
-        read = _generated_toxigen
-    else:
-        return data
-    corpus: Dataset = data.map(read, remove_columns=data.column_names, features=_features(), load_from_cache_file=False)
-    return corpus
-
-
-def _features() -> Any:
-    from datasets import Features, Value
-
-    kinds = {"text": "string", "label": "string", "score": "float64", "source": "string"}
-    return Features({name: Value(kind) for name, kind in kinds.items()})
+    names = set(columns)
+    if "label" in names:
+        return None
+    if {"prompt", "continuation"} <= names and isinstance(first("prompt"), dict):
+        return _real_toxicity_prompt
+    if {"text", "toxicity_human"} <= names:
+        return _annotated_toxigen
+    if {"generation", "roberta_prediction"} <= names:
+        return _generated_toxigen
+    return None
 
 
 def _real_toxicity_prompt(row: Row) -> dict[str, Any]:
-    score = row["prompt"]["toxicity"]
-    label = UNKNOWN if score is None else "toxic" if score >= TOXIC else "nontoxic"
-    return {"text": row["prompt"]["text"], "label": label, "score": score, "source": row.get("filename")}
+    prompt = row["prompt"] or {}
+    score = prompt.get("toxicity")
+    try:
+        toxicity = None if score is None else float(score)
+    except (TypeError, ValueError):  # refused with the other scores
+        toxicity = None
+    label = UNKNOWN if toxicity is None else "toxic" if toxicity >= TOXIC else "nontoxic"
+    return {"text": prompt.get("text"), "label": label, "score": score, "source": row.get("filename")}
 
 
 def _annotated_toxigen(row: Row) -> dict[str, Any]:

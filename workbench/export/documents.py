@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from ..errors import BadInputError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+    from monet_model import MonetConfig
 
 DOCUMENTS_AT_ONCE = 64  # documents read from the corpus, and tokenised, together
 
@@ -23,10 +26,12 @@ class Document:
     """One document as the model reads it.
 
     Attributes:
-        ids: (n,) token ids, the start-of-text token included where there is one.
+        ids: (n,) token ids, control tokens included.
         offsets: (n, 2) character offsets into the text, or None where the corpus gave ids.
-        bos: whether ``ids[0]`` is the start-of-text token, which statistics leave out.
+        control: (n,) which ids are control tokens, such as start-of-text; statistics leave them out.
+        bos: whether ``ids[0]`` is the start-of-text token, which then opens every window.
         size: characters of the text, or ids: what progress is measured in.
+        original: number of the first document that this one nearly repeats; its own if it repeats none.
     """
 
     number: int
@@ -36,83 +41,126 @@ class Document:
     text: str | None
     ids: NDArray[np.int32]
     offsets: NDArray[np.int32] | None
+    control: NDArray[np.bool_]
     bos: bool
     size: int
+    original: int
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Tokens that statistics count."""
-        return len(self.ids) - self.bos
+        return int((~self.control).sum())
+
+    @cached_property
+    def inner_control(self) -> NDArray[np.int64]:
+        """Positions of control tokens, the start-of-text token at position 0 left out."""
+        positions = np.flatnonzero(self.control)
+        return positions[int(self.bos) :]
+
+    def windows(self, context: int, overlap: int) -> list[tuple[NDArray[np.int32], NDArray[np.bool_]]]:
+        """Context windows of at most ``context`` ids: ids, and which of them statistics count in this window.
+
+        A later window repeats the start-of-text token, if there is one, and the last ``overlap`` ids of the window
+        before: the model routes the first tokens after a bare cut unlike the rest of a text.
+        """
+        ids, counted = self.ids, ~self.control
+        windows = [(ids[:context], counted[:context])] if len(ids) else []
+        opening = int(self.bos)
+        stride = context - opening - overlap
+        again = np.zeros(opening + overlap, bool)
+        for at in range(context, len(ids), stride):
+            read = np.concatenate([ids[:opening], ids[at - overlap : at + stride]])
+            windows.append((read, np.concatenate([again, counted[at : at + stride]])))
+        return windows
 
 
 @dataclass(frozen=True)
-class CorpusSummary:
-    """What one pass over a corpus shows before the model reads it.
+class Reading:
+    """How a corpus becomes token ids.
 
     Attributes:
-        hash: of every document's content.
-        labels: in alphabetical order.
-        documents: number of documents.
-        size: their length in units.
-        unit: the unit, characters or tokens.
+        tokenizer: of the model; None where the corpus gives ids.
+        vocabulary: size of the model's vocabulary.
+        bos: the start-of-text token; None where there is none.
+        control: ids of all control tokens.
     """
 
-    hash: str
-    labels: list[str]
-    documents: int
-    size: int
-    unit: str
+    tokenizer: PreTrainedTokenizerFast | None
+    vocabulary: int
+    bos: int | None
+    control: frozenset[int]
 
+    @classmethod
+    def of(cls, config: MonetConfig, tokenizer: PreTrainedTokenizerFast | None, gives_ids: bool) -> Reading:
+        """How a model reads a corpus that gives token ids, or text."""
+        bos = config.bos_token_id
+        if tokenizer is not None and (bos is None or not gives_ids):
+            bos = tokenizer.bos_token_id
+        known = [bos, config.eos_token_id, config.pad_token_id]
+        if tokenizer is not None:  # `<unk>` stands for text, so it counts
+            known += [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
+        flat = [i for entry in known for i in (entry if isinstance(entry, list) else [entry])]
+        return cls(tokenizer, config.vocab_size, bos, frozenset(i for i in flat if i is not None))
 
-def summarise(data: Dataset) -> CorpusSummary:
-    """Read a corpus once and summarise it."""
-    columns = [c for c in ("input_ids", "text", "label", "source", "score") if c in data.column_names]
-    digest, labels, size = hashlib.sha256(repr(columns).encode()), set(), 0
-    for rows in data.select_columns(columns).iter(batch_size=DOCUMENTS_AT_ONCE):
-        for values in zip(*(rows[c] for c in columns), strict=True):
-            digest.update(repr(values).encode("utf-8", "surrogatepass"))
-            size += len(values[0])
-        labels.update(rows["label"])
-    unit = "tokens" if columns[0] == "input_ids" else "characters"
-    return CorpusSummary(digest.hexdigest(), sorted(labels), len(data), size, unit)
+    def documents(
+        self, data: Dataset, first: int = 0, originals: NDArray[np.int64] | None = None
+    ) -> Iterator[Document]:
+        """Yield documents from number ``first`` on, tokenised once; token ids in the corpus take precedence over text.
 
+        Text is read as text: ``<s>`` typed in a document is three characters, not a start-of-text token.
 
-def read_documents(data: Dataset, first: int, tokenizer: Any, vocabulary: int, bos: int | None) -> Iterator[Document]:
-    """Yield documents from number ``first`` on, tokenised once; token ids in the corpus take precedence over text.
+        Args:
+            data: the corpus.
+            first: number of the first document.
+            originals: (documents,) what each document copies; by default none does.
 
-    Raises:
-        BadInputError: a token id is outside the model's vocabulary.
-    """
-    for start in range(first, len(data), DOCUMENTS_AT_ONCE):
-        rows = data[start : start + DOCUMENTS_AT_ONCE]
-        texts = rows.get("text")
-        if "input_ids" not in rows:
-            encoded = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
-            all_ids, all_offsets = encoded["input_ids"], encoded["offset_mapping"]
-        else:
-            all_ids, all_offsets = rows["input_ids"], [None] * len(rows["input_ids"])
-        for n, (ids, offsets) in enumerate(zip(all_ids, all_offsets, strict=True)):
-            ids = np.asarray(ids, np.int64)
-            if len(ids) and (ids.min() < 0 or ids.max() >= vocabulary):
-                raise BadInputError(
-                    f"document {start + n} of the corpus has token id {ids.min() if ids.min() < 0 else ids.max()}; "
-                    f"the model knows 0 to {vocabulary - 1}. Is the tokenizer another model's?"
+        Raises:
+            BadInputError: a token id is outside the model's vocabulary.
+        """
+        for start in range(first, len(data), DOCUMENTS_AT_ONCE):
+            rows = data[start : start + DOCUMENTS_AT_ONCE]
+            for n, (ids, offsets) in enumerate(zip(*self._tokens(rows, start), strict=True)):
+                text, score = rows["text"][n] if "text" in rows else None, rows["score"][n] if "score" in rows else None
+                source = rows["source"][n] if "source" in rows else None
+                number = start + n
+                yield Document(
+                    number=number,
+                    label=rows["label"][n],
+                    source=None if source is None else str(source),
+                    score=None if score is None else float(score),
+                    text=text,
+                    ids=ids,
+                    offsets=offsets,
+                    control=np.isin(ids, list(self.control)),
+                    bos=bool(len(ids)) and self.bos is not None and int(ids[0]) == self.bos,
+                    size=len(ids) if offsets is None or text is None else len(text),
+                    original=number if originals is None else int(originals[number]),
                 )
-            score = rows["score"][n] if "score" in rows else None
-            yield Document(
-                number=start + n,
-                label=rows["label"][n],
-                source=None if rows.get("source") is None or rows["source"][n] is None else str(rows["source"][n]),
-                score=None if score is None else float(score),
-                text=texts[n] if texts is not None else None,
-                ids=ids.astype(np.int32),
-                offsets=None if offsets is None else np.asarray(offsets, np.int32).reshape(-1, 2),
-                bos=bool(len(ids)) and bos is not None and int(ids[0]) == bos,
-                size=len(ids) if offsets is None else len(texts[n]),
+
+    def _tokens(
+        self, rows: dict[str, list[Any]], start: int
+    ) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32] | None]]:
+        """Token ids and offsets of some rows of the corpus, the first of which has number ``start``."""
+        if "input_ids" not in rows:
+            assert self.tokenizer is not None
+            encoded = self.tokenizer(
+                rows["text"],
+                return_offsets_mapping=True,
+                return_attention_mask=False,
+                verbose=False,
+                split_special_tokens=True,
             )
+            offsets = [np.asarray(o, np.int32).reshape(-1, 2) for o in encoded["offset_mapping"]]
+            return [self._checked(ids, start + n) for n, ids in enumerate(encoded["input_ids"])], list(offsets)
+        return [self._checked(ids, start + n) for n, ids in enumerate(rows["input_ids"])], [None] * len(
+            rows["input_ids"]
+        )
 
-
-def windows(document: Document, context: int) -> Iterator[NDArray[np.int32]]:
-    """A document in windows of at most ``context`` ids; only the first can contain the start-of-text token."""
-    for start in range(0, len(document.ids), context):
-        yield document.ids[start : start + context]
+    def _checked(self, ids: list[int], number: int) -> NDArray[np.int32]:
+        array = np.asarray(ids, np.int64)
+        if len(array) and (array.min() < 0 or array.max() >= self.vocabulary):
+            raise BadInputError(
+                f"document {number} of the corpus has token id {array.min() if array.min() < 0 else array.max()}; "
+                f"the model knows 0 to {self.vocabulary - 1}. Is the tokenizer another model's?"
+            )
+        return array.astype(np.int32)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ..checkpoint import describe_model, describe_tokenizer, load_model, model_folder
-from ..corpus import load_corpus
+from ..corpus import read_corpus
+from ..corpus.load import ReadOptions
 from ..errors import BadInputError, DamagedError, UnsupportedError
 from ..memory import keep_heap, resident_memory, trim_heap
 from ..progress import interruptible, job
@@ -22,10 +23,11 @@ from ..store.schema import MANIFEST, SCHEMA_VERSION, histogram_edges
 from ..store.token_text import load_tokenizer
 from ..store.verify import damaged_files
 from ..threads import in_threads
-from .documents import read_documents, summarise
+from .documents import Document, Reading
 from .folder import check_free, check_same, claimed, save_tokenizer
 from .parts import cut_parts, describe, empty_totals, read_here, read_there
 from .pipeline import ExportProgress
+from .scan import CorpusSummary, scan
 from .state import STATE, Totals, memory_needed, physical_memory, state_name
 
 if TYPE_CHECKING:
@@ -34,44 +36,53 @@ if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
 DEFAULT_CONTEXT = 256  # tokens per context window
+OVERLAP = 8  # a later window repeats this fraction of it, 1 / OVERLAP, from the window before
 
 
 def export_run(
     model: str | Path,
-    corpus: str | Path,
+    corpus: str | Path | Dataset,
     run: str | Path,
     *,
     resume: bool = False,
     batch_size: int = 16,
     context: int | None = None,
-    limit: int | None = None,
+    split: str | None = None,
     part_tokens: int = 262_144,
     examples: int = 32,
     examples_per_document: int = 4,
     keep_routing: float = 1.0,
     ray: str | None = None,
     workers: int = 2,
+    report: Callable[[CorpusSummary], None] | None = None,
     progress: bool = False,
+    **options: Unpack[ReadOptions],
 ) -> None:
     """Run a model over a corpus once and write a run: tokens, sparse routing, statistics and examples.
 
     Statistics and examples cover all E * E experts of every routing group, exactly, from float32 scores; the stored
     routing is in half precision. The corpus is cut into parts of whole documents, and a crash loses at most the current
-    part. A start-of-text token that opens a document, and padding, are left out of everything. As many batches are read
-    at once as torch has threads (`OMP_NUM_THREADS`); the run is the same with any number of them.
+    part. Control tokens (start-of-text, end-of-text, padding) are read by the model and left out of everything else. As
+    many batches are read at once as torch has threads (`OMP_NUM_THREADS`); the run is the same with any number of them.
+
+    The whole corpus is read once before the model begins, and summarised: ``report`` is called with that summary, and
+    the run's manifest keeps it. Documents that nearly repeat an earlier one (MinHash; 0.7 of their runs of five tokens)
+    count in statistics, and are left out of the lists of best and sampled tokens.
 
     Ctrl-C ends the export between two batches with KeyboardInterrupt; the parts done are kept, for ``resume``.
 
     Args:
         model: folder of a Monet model, or a name on a hub.
-        corpus: anything ``workbench.corpus.load_corpus`` reads; `input_ids` are used as they are, before `text`.
+        corpus: anything ``workbench.corpus.read_corpus`` reads, or a ``datasets.Dataset`` in memory with its columns;
+            `input_ids` are used as they are, before `text`.
         run: folder to write, or a URL that fsspec knows, such as ``s3://bucket/run``, to which each part is sent when
             it is done; it must be new or empty, unless ``resume``.
         resume: continue a half-written run, with the same arguments; a complete one is left as it is.
         batch_size: context windows per forward pass.
         context: tokens per window, by default 256 or what the model's positions allow. A longer document is cut into
-            windows that the model reads separately, the later ones without a start-of-text token.
-        limit: documents to read, from the first; all by default.
+            windows that the model reads separately; later ones begin with the document's start-of-text token, if it
+            has one, and repeat the last eighth of the window before, which counts once.
+        split: of the corpus, as for ``workbench.corpus.read_corpus``.
         part_tokens: a part ends with the document that reaches this number of tokens.
         examples: highest-scoring tokens to keep per expert.
         examples_per_document: how many of them may be of one document.
@@ -80,7 +91,9 @@ def export_run(
         ray: address of a Ray cluster that reads the parts, or ``local`` for one on this machine; by default this
             process reads them. The run is the same to the bit if all processors are of one kind.
         workers: processes of the cluster that read parts, each with a copy of the model.
+        report: called with the summary of the corpus, before the model reads anything.
         progress: show a progress bar with tokens per second, time left and memory used.
+        options: the keywords of ``workbench.corpus.read_corpus``: columns of other names, documents per label (limit).
 
     Raises:
         NotFoundError: there is no such model or corpus.
@@ -92,12 +105,12 @@ def export_run(
 
     Examples:
         >>> from workbench import export_run, open_run
-        >>> export_run("monet_model/demo", "monet_model/demo/heldout.parquet", "runs/two", limit=2)
-        >>> open_run("runs/two").documents["doc"].tolist()
-        [0, 1]
+        >>> export_run("monet_model/demo", "monet_model/demo/heldout.parquet", "runs/few", limit=1)
+        >>> open_run("runs/few").documents["label"].value_counts().unique().tolist()
+        [1]
     """
     path = place(run)
-    counts = {"batch_size": batch_size, "context": context, "limit": limit, "part_tokens": part_tokens}
+    counts = {"batch_size": batch_size, "context": context, "part_tokens": part_tokens}
     counts |= {"examples": examples, "examples_per_document": examples_per_document, "workers": workers}
     for name, value in counts.items():
         if value is not None and value < 1:
@@ -106,9 +119,8 @@ def export_run(
         raise BadInputError(f"keep_routing must lie in 0 .. 1, got {keep_routing}.")
     check_free(path, resume)
     folder = model_folder(model)
-    data = load_corpus(corpus)
-    if limit is not None:
-        data = data.select(range(min(limit, len(data))))
+    read = read_corpus(corpus, split, **options)
+    data = read.data
     tokenizer = load_tokenizer(folder)
     if tokenizer is None and "input_ids" not in data.column_names:
         raise BadInputError(
@@ -117,25 +129,35 @@ def export_run(
         )
     keep_heap()
     loaded = load_model(model)
-    config, summary = loaded.config, summarise(data)
-    if context is not None and context > config.max_position_embeddings:
-        raise BadInputError(f"context {context} is more than the model's {config.max_position_embeddings} positions.")
+    positions = loaded.config.max_position_embeddings
+    if context is not None and context > positions:
+        raise BadInputError(f"context {context} is more than the model's {positions} positions.")
+    reading = Reading.of(loaded.config, tokenizer, "input_ids" in data.column_names)
+    if context == 1 and reading.bos is not None:
+        raise BadInputError("context must be at least 2: a start-of-text token opens every window.")
+    with job("read the corpus", len(data), "documents", progress) as advance:
+        summary = scan(data, reading, read.skipped, read.notes, advance)
+    if report is not None:
+        report(summary)
     manifest: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "state": "exporting",
         "model": describe_model(model, folder, loaded),
         "tokenizer": None if tokenizer is None else describe_tokenizer(folder),
-        "corpus": {"path": str(corpus), "hash": summary.hash, "documents": summary.documents},
+        "corpus": {"path": read.name, "hash": summary.hash, "documents": len(data)} | summary.to_json(),
         "labels": summary.labels,
         "settings": {
             "batch_size": batch_size,
-            "context": context or min(DEFAULT_CONTEXT, config.max_position_embeddings),
+            "context": context or min(DEFAULT_CONTEXT, positions),
+            "bos_in_windows": True,
+            "overlap": (context or min(DEFAULT_CONTEXT, positions)) // OVERLAP,
+            "control_in_text": False,
             "part_tokens": part_tokens,
             "examples": examples,
             "examples_per_document": examples_per_document,
             "keep_routing": float(keep_routing),
         },
-        "histogram": histogram_edges(config.moe_heads),
+        "histogram": histogram_edges(loaded.config.moe_heads),
         "parts": [],
         "files": {},
     }
@@ -153,7 +175,9 @@ def export_run(
             write_manifest(path, manifest)
         size = sum(part["size"] for part in manifest["parts"])
         with _reporting(size, summary.size, summary.unit, progress) as advance:
-            _export(path, manifest, data, loaded, tokenizer, advance, ray, workers)
+            first = manifest["parts"][-1]["documents"][1] if manifest["parts"] else 0
+            documents = reading.documents(data, first, summary.originals)
+            _export(path, manifest, documents, loaded, advance, ray, workers)
 
 
 def _resumed(path: Place, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -171,9 +195,8 @@ def _resumed(path: Place, wanted: dict[str, Any]) -> dict[str, Any]:
 def _export(
     path: Place,
     manifest: dict[str, Any],
-    data: Dataset,
+    documents: Iterator[Document],
     model: MonetForCausalLM,
-    tokenizer: Any,
     advance: ExportProgress,
     ray: str | None,
     workers: int,
@@ -183,11 +206,7 @@ def _export(
     if done:
         for group, total in enumerate(totals):
             total.load(path / state_name(done[-1]["part"], group))
-    bos = model.config.bos_token_id
-    if tokenizer is not None and (bos is None or "input_ids" not in data.column_names):
-        bos = tokenizer.bos_token_id
-    first = done[-1]["documents"][1] if done else 0
-    parts = cut_parts(read_documents(data, first, tokenizer, model.config.vocab_size, bos), manifest)
+    parts = cut_parts(documents, manifest)
     if ray is None:
         read = read_here(parts, model, path, manifest, totals, advance)
     else:
@@ -206,7 +225,8 @@ def _close(path: Place, manifest: dict[str, Any], totals: list[Totals]) -> None:
     names = [f"tokenizer/{file.name}" for file in sorted((path / "tokenizer").glob("*"))]
 
     def write(group: int) -> list[str]:
-        return write_group(path, group, totals[group].statistics, manifest["labels"], manifest["parts"])
+        total = totals[group]
+        return write_group(path, group, total.statistics, total.maximum, manifest["labels"], manifest["parts"])
 
     names += chain.from_iterable(in_threads(write, range(len(totals))))
     manifest |= {"state": "complete", "files": describe(path, names)}

@@ -70,9 +70,12 @@ class Gatherer:
     def _add(self, row: int, routing: Routing) -> None:
         part, rows = self.part, slice(row, row + len(routing))
         global_rows = np.arange(part.first_row, part.end_row)[rows]
-        labels, starts = part.label_of_row[rows].astype(np.int64), part.start_of_row[rows]
-        where = map(torch.from_numpy, (labels, global_rows, starts, priority(global_rows)))
-        accumulate(self.total.statistics, routing, *where)
+        labels, copied = part.label_of_row[rows].astype(np.int64), part.copied[rows]
+        # Tokens of copies count, but are listed neither among the best nor among the sampled ones.
+        starts, order = (np.where(copied, -1, v) for v in (part.start_of_row[rows], priority(global_rows)))
+        accumulate(self.total.statistics, routing, *map(torch.from_numpy, (labels, global_rows, starts, order)))
+        if copied.any():
+            self.total.take_copies(routing[torch.from_numpy(copied)])
         one = Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys)
         two = Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys)
         sides = [side.only(part.kept[rows]) for side in (one, two)]

@@ -22,17 +22,11 @@ Files = dict[str, dict[str, Any]]  # as a manifest lists them
 
 
 def cut_parts(documents: Iterable[Document], manifest: dict[str, Any]) -> Iterator[Part]:
-    """Yield the parts that the manifest does not have yet, as documents are read; there is at least one.
-
-    Raises:
-        BadInputError: the whole corpus holds no tokens.
-    """
+    """Yield the parts that the manifest does not have yet, as documents are read; there is at least one."""
     settings, done = manifest["settings"], manifest["parts"]
     number, row, window = len(done), *(done[-1][name][1] if done else 0 for name in ("rows", "windows"))
     for held, last in _cut(documents, settings["part_tokens"]):
         part = Part(number, held, row, window, manifest["labels"], settings, last)
-        if last and part.end_row == 0:
-            raise BadInputError(f"the corpus {manifest['corpus']['path']} holds no tokens.")
         yield part
         number, row, window = number + 1, part.end_row, window + part.windows
 

@@ -42,14 +42,14 @@ class ExportProgress(Protocol):
         """Count token rows as done, and characters or ids of the corpus."""
 
 
-def pad(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[Tensor, Tensor, Tensor]:
+def pad(batch: list[tuple[NDArray[np.int32], NDArray[np.bool_]]]) -> tuple[Tensor, Tensor, Tensor]:
     """Windows padded on the right: ids, attention mask and which tokens count in statistics, each (batch, tokens)."""
     width = max(len(ids) for ids, _ in batch)
     padded = np.zeros((len(batch), width), np.int64)
     mask = np.zeros((len(batch), width), np.int64)
     counted = np.zeros((len(batch), width), bool)
-    for row, (ids, bos) in enumerate(batch):
-        padded[row, : len(ids)], mask[row, : len(ids)], counted[row, int(bos) : len(ids)] = ids, 1, True
+    for row, (ids, counts) in enumerate(batch):
+        padded[row, : len(ids)], mask[row, : len(ids)], counted[row, : len(ids)] = ids, 1, counts
     return torch.from_numpy(padded), torch.from_numpy(mask), torch.from_numpy(counted)
 
 
@@ -76,12 +76,12 @@ def export_part(
         index = [stack.enter_context(IndexWriter(temporary[len(groups) + group], *shape)) for group in groups]
         pool = stack.enter_context(thread_pool(len(groups), max(1, torch.get_num_threads() // len(groups))))
         gatherers = [Gatherer(part, *each, pool) for each in zip(totals, routing, index, strict=True)]
-        ids_done = size_done = 0
-        for routings, ids in stack.enter_context(closing(_read(part, model, batch_size))):
+        rows_done = size_done = 0
+        for routings in stack.enter_context(closing(_read(part, model, batch_size))):
             for gatherer, rows in zip(gatherers, routings, strict=True):
                 gatherer.take(rows)
-            ids_done += ids
-            size = part.size * ids_done // part.ids
+            rows_done += len(routings[0])
+            size = part.size * rows_done // max(part.rows, 1)
             advance(len(routings[0]), size - size_done)
             size_done = size
         for finished in [gatherer.finish() for gatherer in gatherers]:
@@ -93,30 +93,30 @@ def export_part(
     return names
 
 
-def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[tuple[list[Routing], int], None, None]:
-    """For each batch in order, the routing of its token rows per group, and its number of ids.
+def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[list[Routing], None, None]:
+    """For each batch in order, the routing of its token rows per group.
 
     Raises:
         DamagedError: as ``export_part`` does.
     """
 
-    def read(batch: list[tuple[NDArray[np.int32], bool]]) -> tuple[list[Routing], int]:
+    def read(batch: list[tuple[NDArray[np.int32], NDArray[np.bool_]]]) -> list[Routing]:
         ids, mask, counted = pad(batch)
         chosen = counted.flatten().nonzero().squeeze(1)
-        return [routing[chosen] for routing in read_routing(ids, mask)], int(mask.sum())
+        return [routing[chosen] for routing in read_routing(ids, mask)]
 
     threads, row = torch.get_num_threads(), 0
     left = iter(part.batches(batch_size))
-    reading: deque[Future[tuple[list[Routing], int]]] = deque()
+    reading: deque[Future[list[Routing]]] = deque()
     with routing_reader(model) as read_routing, thread_pool(threads) as pool:
         while True:
             reading.extend(pool.submit(read, batch) for batch in islice(left, BATCHES_AHEAD * threads - len(reading)))
             if not reading:
                 return
             try:
-                routings, ids = reading.popleft().result()
+                routings = reading.popleft().result()
             except ValueError as error:
                 where = part.around(row)
                 raise DamagedError(f"the model cannot route a context window of {where}: {error}") from error
             row += len(routings[0])
-            yield routings, ids
+            yield routings

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cuda_ext import Statistics
+from cuda_ext.routing import Routing
 
 from ..store.files import replacing
 from ..store.schema import HISTOGRAM_BINS, INTERVAL_EXAMPLES
@@ -25,9 +27,30 @@ class Totals:
     """Statistics, best tokens and sampled tokens of one group's experts over some tokens.
 
     Totals of parts merge into the totals of all of them, in any order and grouping, to the same bits.
+
+    Attributes:
+        statistics: of all tokens; its lists hold no tokens of documents that copy an earlier one.
+        highest_copied: (experts,) float32 highest score at the tokens of copies; None where there are none.
     """
 
     statistics: Statistics
+    highest_copied: Tensor | None = None
+
+    @property
+    def maximum(self) -> Tensor:
+        """(experts,) float32 highest score of each expert at any token."""
+        best = self.statistics.maximum
+        return best if self.highest_copied is None else torch.maximum(best, self.highest_copied)
+
+    def take_copies(self, routing: Routing) -> None:
+        """Note the highest scores at tokens of copies."""
+        _, expert, score = routing.pairs()
+        highest = torch.zeros(self.statistics.keys**2).scatter_reduce_(0, expert, score.float(), "amax")
+        self._raise_copied(highest)
+
+    def _raise_copied(self, highest: Tensor) -> None:
+        held = self.highest_copied
+        self.highest_copied = highest if held is None else torch.maximum(held, highest)
 
     @classmethod
     def empty(cls, model: dict[str, Any], labels: int, settings: dict[str, Any]) -> Totals:
@@ -39,6 +62,8 @@ class Totals:
     def merge(self, other: Totals) -> None:
         """Add the totals of other whole documents, in place."""
         self.statistics.merge(other.statistics)
+        if other.highest_copied is not None:
+            self._raise_copied(other.highest_copied)
 
     def save(self, path: Path) -> None:
         """Write them to one file, atomically."""
@@ -64,11 +89,15 @@ class Totals:
         arrays |= {name: getattr(s, name).numpy().ravel()[kept] for name in _SAMPLED}
         if s.carried is not None:
             arrays["carried"] = s.carried.numpy()
+        if self.highest_copied is not None:
+            arrays["highest_copied"] = self.highest_copied.numpy()
         return arrays | {"sampled": np.packbits(kept), "next_row": s.next_row, "mass_bound": s.mass_bound}
 
     def _take(self, arrays: Any) -> None:
         for name in (*_WHOLE, *(["carried"] if "carried" in arrays else [])):
             setattr(self.statistics, name, torch.from_numpy(np.require(arrays[name], requirements="W")))
+        if "highest_copied" in arrays:
+            self.highest_copied = torch.from_numpy(np.require(arrays["highest_copied"], requirements="W"))
         places = self.statistics.sample_priorities.numel()
         kept = np.unpackbits(arrays["sampled"], count=places).view(bool)
         for name in _SAMPLED:

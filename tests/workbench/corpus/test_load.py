@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +14,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from workbench.corpus import load_corpus
-from workbench.errors import BadInputError, DamagedError, NotFoundError
+from workbench.corpus.spool import Spool
+from workbench.errors import BadInputError, DamagedError, NotFoundError, UnsupportedError
 
 ROWS = [{"text": "print(1)", "label": "python"}, {"text": "<script>alert('é')</script>", "label": "javascript"}]
 
@@ -71,8 +75,8 @@ def test_token_ids_stand_for_text(tmp_path: Path) -> None:
     [
         ([{"text": "a"}], "no column `label`"),
         ([{"label": "a"}], "neither `text` nor `input_ids`"),
-        ([{"text": "a", "label": "x"}, {"text": "b", "label": None}], "no label in row 1"),
-        ([{"text": "", "label": "x"}], "no text in row 0"),
+        ([{"text": "a", "label": "x"}, {"text": "b", "label": None}], "row 1 of the corpus .*has no label"),
+        ([{"text": "", "label": "x"}], "holds no text"),
         ([{"text": 3, "label": "x"}], "not a string"),
     ],
 )
@@ -108,3 +112,45 @@ def test_empty_missing_and_damaged_corpora(tmp_path: Path) -> None:
     (binary / "x.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(BadInputError, match="UTF-8"):
         load_corpus(tmp_path / "binary")
+
+
+def test_a_changed_corpus_is_read_anew(tmp_path: Path) -> None:
+    """Also where neither names nor times tell that it has changed."""
+    file, text = tmp_path / "c.csv", tmp_path / "t" / "lua" / "x.txt"
+    text.parent.mkdir(parents=True)
+    for content in ("old one", "new one"):
+        file.write_text(f"text,label\n{content},a\n")
+        text.write_text(content)
+        for path in (file, text):
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+        assert load_corpus(file)["text"][:] == load_corpus(tmp_path / "t")["text"][:] == [content]
+
+
+def test_the_data_behave_as_any_dataset_and_leave_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    rows: list[dict[str, object]] = [{"text": f"t{n}", "label": "ab"[n % 2], "n": n} for n in range(2500)]
+    data = load_corpus(_write(tmp_path / "c.jsonl", rows))
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert sorted(data.shuffle(seed=1)["n"]) == list(range(2500))
+    assert data.select([1200, 3])["n"][:] == [1200, 3]
+    assert data[999:1001]["n"] == [999, 1000]
+    assert [len(batch["n"]) for batch in data.iter(1000)] == [1000, 1000, 500]
+    assert data.add_column("m", list(range(2500)))[2400]["m"] == 2400
+    assert data.select(range(5)).map(lambda row: {"twice": 2 * row["n"]})["twice"][:] == [0, 2, 4, 6, 8]
+    data.to_parquet(tmp_path / "out.parquet")
+    assert load_corpus(tmp_path / "out.parquet").to_list() == data.to_list()
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Spool, "add", full)
+    with pytest.raises(UnsupportedError, match="set TMPDIR"):
+        load_corpus(_write(tmp_path / "c.jsonl", ROWS))
+
+
+def test_a_setting_that_makes_no_sense(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="one of strict, replace, ignore, skip"):
+        load_corpus(_write(tmp_path / "c.jsonl", ROWS), encoding_errors="surrogateescape")

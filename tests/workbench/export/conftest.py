@@ -20,7 +20,7 @@ from workbench.export import export_run
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LABELS = ("prose", "code", "sums")
-BOS, VOCABULARY, CONTEXT = 1, 128, 48
+BOS, EOS, VOCABULARY, CONTEXT = 1, 2, 128, 48
 
 torch.set_num_threads(1)
 
@@ -67,7 +67,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     corpus = write_corpus(folder / "corpus.parquet", documents)
     settings: dict[str, Any] = {"batch_size": 3, "context": CONTEXT, "part_tokens": 150}
     export_run(GOLDEN / request.param, corpus, folder / "run", examples=5, examples_per_document=2, **settings)
-    return Exported(open_run(folder / "run"), GOLDEN / request.param, documents)
+    kept = [document for document in documents if document["input_ids"]]  # an empty one is left out
+    return Exported(open_run(folder / "run"), GOLDEN / request.param, kept)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +105,7 @@ class Recount:
     window: np.ndarray
 
 
-def recount(exported: Exported, group: int) -> Recount:
+def recount(exported: Exported, group: int, cut: Callable[..., Any]) -> Recount:
     """The obvious way: one window at a time through the whole model, every expert's score written out."""
     model: Any = MonetForCausalLM.from_pretrained(exported.model).eval()
     layer = model.config.routing_groups[group].start
@@ -112,14 +113,16 @@ def recount(exported: Exported, group: int) -> Recount:
     window = 0
     for doc, document in enumerate(exported.documents):
         ids = document["input_ids"]
-        for begin in range(0, len(ids), CONTEXT):
-            part = ids[begin : begin + CONTEXT]
+        begin = 0
+        for part, again in cut(ids, int(ids[:1] == [BOS]), CONTEXT):
             with torch.no_grad():
                 probs = model(torch.tensor([part]), output_router_probs=True).router_probs[layer]
             g1, g2 = (g[0].double().numpy() for g in probs)
-            first = int(begin == 0 and part[0] == BOS)
-            for at in range(first, len(part)):
-                values = (np.einsum("hi,hj->ij", g1[at], g2[at]).ravel(), g1[at], g2[at], doc, begin + at, part[at])
+            for at in range(again, len(part)):
+                position, begin = begin, begin + 1
+                if part[at] in (BOS, EOS):
+                    continue
+                values = (np.einsum("hi,hj->ij", g1[at], g2[at]).ravel(), g1[at], g2[at], doc, position, part[at])
                 for name, value in zip(columns, (*values, document["label"], window), strict=True):
                     columns[name].append(value)
             window += 1
@@ -127,9 +130,9 @@ def recount(exported: Exported, group: int) -> Recount:
 
 
 @pytest.fixture(scope="session", params=[0, 1])
-def counted(request: pytest.FixtureRequest, exported: Exported) -> tuple[int, Recount]:
+def counted(request: pytest.FixtureRequest, exported: Exported, cut: Callable[..., Any]) -> tuple[int, Recount]:
     """Each group of each exported run with its dense recount."""
-    return request.param, recount(exported, request.param)
+    return request.param, recount(exported, request.param, cut)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from workbench.store import files, open_run, verify_run
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 MODEL = GOLDEN / "tiny-vd"
-ROWS = [{"input_ids": [1, 5, 9, number], "label": "ab"[number % 2]} for number in range(12)]
+ROWS = [{"input_ids": [1, 5, 9, number + 3], "label": "ab"[number % 2]} for number in range(12)]
 
 
 @pytest.fixture
