@@ -1,0 +1,59 @@
+"""What a run knows about the experts of a circuit: their labels, and sentences about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ..analysis.circuits.node_names import NodeTexts
+from ..explain import read_explanations
+from .text import specialised_in
+
+if TYPE_CHECKING:
+    from ..analysis.circuits.circuit_result import Circuit
+    from ..store import Run
+
+BEST = ["person", "endpoint", "self", "template"]  # kinds of explanations, the most telling first
+
+
+def circuit_texts(run: Run, circuit: Circuit, tokens: dict[int, str]) -> NodeTexts:
+    """Labels and explanations of a circuit's experts, one each.
+
+    Args:
+        run: a run of the circuit's model.
+        circuit: the circuit.
+        tokens: token id -> text, of its targets.
+    """
+    experts = circuit.nodes[circuit.nodes["kind"] == "expert"]
+    groups = layer_groups(run, circuit.layers)
+    explained = _explanations(run)
+    labels: dict[tuple[int, int], str] = {}
+    sentences: dict[tuple[int, int], str] = {}
+    for layer, rows in experts.groupby("layer"):
+        group = groups[layer]
+        known = specialised_in(run, group, set(rows["expert"]))
+        labels |= {(layer, expert): label for expert, label in known.items()}
+        for expert in rows["expert"]:
+            if (group, expert) in explained:
+                sentences[layer, expert] = explained[group, expert]
+    return NodeTexts(labels, sentences, tokens)
+
+
+def layer_groups(run: Run, layers: int) -> Sequence[int]:
+    """The layer group of each layer of a run's model: it routes with the last router at or below it."""
+    starts = dict(zip(run.group_layers, run.groups, strict=True))
+    found, group = [], run.groups[0]
+    for layer in range(layers):
+        group = starts.get(layer, group)
+        found.append(group)
+    return found
+
+
+def _explanations(run: Run) -> dict[tuple[int, int], str]:
+    """The stored explanation of each expert; of several the one of the most telling kind."""
+    table = read_explanations(run)
+    table["rank"] = pd.Categorical(table["kind"], BEST, ordered=True)
+    first = table.sort_values("rank", kind="stable").drop_duplicates(["group", "expert"])
+    return {(row.group, row.expert): row.text for row in first.itertuples(index=False)}
