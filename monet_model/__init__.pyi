@@ -1,3 +1,4 @@
+from .edits import PositionedEdit as PositionedEdit
 from .expert_edit import ExpertEdit as ExpertEdit
 from .lens import load_lens as load_lens
 from .modeling import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import LlamaConfig
@@ -63,6 +64,16 @@ class MonetConfig(LlamaConfig):
     output_router_probs: bool = False
     router_aux_loss_coef: float = 1e-3
     edited_layers: list[int] = field(default_factory=list)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What `config.json` holds: transformers' fields, and ``rope_theta`` as versions before 5 read it.
+
+        They know nothing of ``rope_parameters`` and would take 10,000 without a word. transformers 5 reads
+        ``rope_parameters`` where it finds both.
+        """
+        fields = super().to_diff_dict()
+        theta = (self.rope_parameters or {}).get("rope_theta")
+        return fields if theta is None else fields | {"rope_theta": theta}
 
     def validate_architecture(self) -> None:
         """Check the expert shape; transformers calls this when a configuration is created."""

@@ -1,18 +1,23 @@
-"""The expert edits in force in this thread: the factor matrix that scales the experts of each layer group."""
+"""The expert edits in force in this thread: the factors that scale the experts of each layer group."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from .config import MonetConfig
+from .positions import PositionFactors, Positions, read_spans
+
+if TYPE_CHECKING:
+    from .expert_edit import ExpertEdit
 
 Edits = Mapping[int, Tensor]  # layer that owns a router -> (E, E) factors
+MAX_FACTOR = 1000.0  # of an expert, either sign: beyond it a model in half precision overflows
 
 
 class ModelEdit(Protocol):
@@ -25,27 +30,44 @@ class ModelEdit(Protocol):
         """Its factors: layer that owns a router -> (E, E)."""
 
 
+@dataclass(frozen=True)
+class PositionedEdit:
+    """Edits of which each holds at some positions only, as ``edit_experts`` takes them; where they meet they multiply.
+
+    Attributes:
+        parts: each edit, and the slices of positions where it holds, from 0.
+    """
+
+    parts: tuple[tuple[ExpertEdit, tuple[slice, ...]], ...]
+
+    def check(self, model: nn.Module) -> None:
+        """Raise ValueError unless they were made for ``model``."""
+        for edit, _ in self.parts:
+            edit.check(model)
+
+
 class _Active(threading.local):
-    """The edits of one thread: id of a model -> layer that owns a router -> (E, E) factors.
+    """The edits of one thread: id of a model -> layer that owns a router -> what scales its group's experts.
 
     Private to a thread, so that one dashboard user's edit never reaches another's forward pass. Not a context variable:
     `torch.compile` traces a thread-local without breaking the graph.
     """
 
     def __init__(self) -> None:
-        self.edits: dict[int, dict[int, Tensor]] = {}
+        self.edits: dict[int, dict[int, Tensor | PositionFactors]] = {}
 
 
 _active = _Active()
 
 
-def active_edits(owner: object) -> dict[int, Tensor]:
-    """The factor matrices in force for a model: layer that owns a router -> (E, E)."""
+def active_edits(owner: object) -> dict[int, Tensor | PositionFactors]:
+    """The factors in force for a model: layer that owns a router -> (E, E), or what holds at each position."""
     return _active.edits.get(id(owner), {})
 
 
 def check_edits(edits: Edits, config: MonetConfig) -> None:
-    """Raises ValueError, naming the layer, unless each matrix is a finite (E, E) of a layer that owns a router."""
+    """Raises ValueError, naming the layer, unless each matrix is an (E, E) of a layer that owns a router, whose factors
+    lie within ``MAX_FACTOR``."""
     owners = [group.start for group in config.routing_groups]
     for layer, factors in edits.items():
         if layer not in owners:
@@ -55,18 +77,39 @@ def check_edits(edits: Edits, config: MonetConfig) -> None:
                 f"the factors of layer {layer} must have shape {(config.moe_experts, config.moe_experts)}, "
                 f"got {tuple(factors.shape)}."
             )
-        if not all(map(torch.isfinite, factors.aminmax())):  # two numbers, where isfinite(factors) is a copy or two
-            raise ValueError(f"the factors of layer {layer} hold NaN or infinity.")
+        # Two numbers, where isfinite(factors) is a copy or two; neither comparison holds for NaN.
+        if not all(bool(end.abs() <= MAX_FACTOR) for end in factors.aminmax()):
+            raise ValueError(
+                f"the factors of layer {layer} must lie in -{MAX_FACTOR:g} .. {MAX_FACTOR:g}; it has NaN, infinity or "
+                "more."
+            )
 
 
 @contextmanager
-def apply_edits(owner: object, edits: Edits, config: MonetConfig) -> Iterator[None]:
-    """Scale experts while the context lasts; nested contexts multiply."""
+def apply_edits(owner: object, edits: Edits, config: MonetConfig, positions: Positions | None = None) -> Iterator[None]:
+    """Scale experts while the context lasts, everywhere or at some positions; nested contexts multiply."""
     check_edits(edits, config)
+    spans = None if positions is None else read_spans(positions)
     outer, before = active_edits(owner), _active.edits
-    merged = outer | {layer: outer[layer] * s if layer in outer else s for layer, s in edits.items()}
+    merged = {**outer}
+    for layer, factors in edits.items():
+        known = outer.get(layer)
+        if spans is None and not isinstance(known, PositionFactors):
+            merged[layer] = factors if known is None else known * factors
+        else:
+            parts = known.parts if isinstance(known, PositionFactors) else () if known is None else ((known, None),)
+            merged[layer] = PositionFactors((*parts, (factors, spans)))
     _active.edits = {**before, id(owner): merged}
     try:
         yield
     finally:
         _active.edits = before
+
+
+@contextmanager
+def apply_positioned(owner: object, edit: PositionedEdit, config: MonetConfig) -> Iterator[None]:
+    """Scale experts while the context lasts, each where its edit holds."""
+    with ExitStack() as stack:
+        for part, positions in edit.parts:
+            stack.enter_context(apply_edits(owner, part.matrices(), config, positions))
+        yield

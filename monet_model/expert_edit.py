@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .edits import MAX_FACTOR
 from .identity import model_identity
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class ExpertEdit:
                 raise ValueError(f"layer {layer}: expert ids must lie in 0 .. {self.keys**2 - 1}.")
             if len(ids.unique()) < len(ids):
                 raise ValueError(f"layer {layer}: an expert is named more than once.")
-            if not self.factors[layer].isfinite().all():
-                raise ValueError(f"layer {layer}: a factor is NaN or infinite.")
+            if not (self.factors[layer].abs() <= MAX_FACTOR).all():  # NaN neither
+                raise ValueError(f"layer {layer}: factors must be numbers in -{MAX_FACTOR:g} .. {MAX_FACTOR:g}.")
 
     @classmethod
     def from_experts(
@@ -69,7 +70,8 @@ class ExpertEdit:
             factor: what their outputs are multiplied with.
 
         Raises:
-            ValueError: a layer owns no router, an id is out of range or named twice, or the factor is not finite.
+            ValueError: a layer owns no router, an id is out of range or named twice, or the factor is beyond 1000 or
+                not a number.
 
         Examples:
             >>> from monet_model import ExpertEdit, MonetForCausalLM
@@ -77,6 +79,8 @@ class ExpertEdit:
             >>> ExpertEdit.from_experts(model, {0: [17]}, factor=2.0).factors[0]
             tensor([2.])
         """
+        if not abs(factor) <= MAX_FACTOR:
+            raise ValueError(f"the factor must be a number in -{MAX_FACTOR:g} .. {MAX_FACTOR:g}, got {factor}.")
         ids = {layer: torch.as_tensor(chosen, dtype=torch.int64).flatten() for layer, chosen in experts.items()}
         return cls._of(model, ids, {layer: torch.full(chosen.shape, float(factor)) for layer, chosen in ids.items()})
 

@@ -1,32 +1,43 @@
 """Monet on transformers: a LLaMA decoder whose MLP is a layer of product-key experts (arXiv 2412.04139)."""
 
-from __future__ import annotations
+# Annotations are evaluated here: transformers reads those of `forward` to learn which arguments a model takes.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm, LlamaRotaryEmbedding
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.generic import TransformersKwargs, can_return_tuple, merge_with_config_defaults
 from transformers.utils.logging import set_tqdm_hook
 from transformers.utils.output_capturing import capture_outputs
 
 from cuda_ext.routing import Routing
 
 from .config import MonetConfig as MonetConfig  # taken from here, it comes with the Auto classes registered
-from .edits import Edits, ModelEdit, active_edits, apply_edits, check_edits
+from .discovery import MODEL_TYPE
+from .edits import (
+    Edits,
+    ModelEdit,
+    PositionedEdit,
+    active_edits,
+    apply_edits,
+    apply_positioned,
+    check_edits,
+)
 from .experts import make_experts
 from .losses import ambiguity_loss, uniformity_loss
+from .positions import PositionFactors, Positions, token_positions
 from .projection import project
 from .router import Float32Buffers, MonetRouter
+from .token_factors import Factors, TokenFactors
 
 DenseRouting = tuple[Tensor, Tensor]
 
@@ -63,8 +74,10 @@ class BuiltInEdit(Float32Buffers):
         super().__init__()
         self.register_buffer("factors", torch.ones(keys, keys, dtype=torch.float32))
 
-    def times(self, factors: Tensor | None) -> Tensor:
+    def times(self, factors: Factors | None) -> Factors:
         """These factors, times those of a passing edit if there is one."""
+        if isinstance(factors, TokenFactors):
+            return factors.times(self.factors)
         return self.factors if factors is None else self.factors * factors.to(self.factors.device)
 
 
@@ -85,7 +98,7 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         self,
         hidden_states: Tensor,
         routing: Routing | None = None,
-        factors: Tensor | None = None,
+        factors: Factors | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Routing]:
         """The next residual stream, and the routing that was used.
@@ -93,7 +106,7 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         Args:
             hidden_states: (batch, tokens, hidden).
             routing: the group's routing, where this layer owns no router.
-            factors: (E, E) expert factors of the group, or None for an unedited layer.
+            factors: (E, E) expert factors of the group, or those of each token; None for an unedited layer.
             kwargs: passed on to the attention.
         """
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
@@ -129,11 +142,12 @@ class MonetPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["MonetDecoderLayer"]
     _skip_keys_device_placement = ["past_key_values"]
-    _keep_in_fp32_modules_strict = {"norm1", "norm2", "edit"}
+    _keep_in_fp32_modules_strict = {"norm1", "norm2"}
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": MonetDecoderLayer, "attentions": LlamaAttention}
 
     @classmethod
@@ -198,11 +212,13 @@ class MonetModel(MonetPreTrainedModel):
         self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = LlamaRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
+        if config.edited_layers:  # transformers wants no name here that the model does not have
+            self._keep_in_fp32_modules_strict = {*type(self)._keep_in_fp32_modules_strict, "edit"}
         self.post_init()
 
     @merge_with_config_defaults
     @capture_outputs
-    def forward(
+    def forward(  # type: ignore[misc]  # TransformersKwargs names position_ids as well
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -210,7 +226,7 @@ class MonetModel(MonetPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MonetModelOutput:
         """Residual stream after the final norm; arguments as in transformers' ``LlamaModel``."""
         if (input_ids is None) == (inputs_embeds is None):
@@ -221,9 +237,11 @@ class MonetModel(MonetPreTrainedModel):
             inputs_embeds = self.embed_tokens(input_ids)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
+        positions = position_ids  # those that edits speak of
         if position_ids is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = (torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + seen).unsqueeze(0)
+            positions = token_positions(inputs_embeds.shape[:2], attention_mask, position_ids)
         mask = create_causal_mask(
             config=self.config,
             inputs_embeds=inputs_embeds,
@@ -232,12 +250,17 @@ class MonetModel(MonetPreTrainedModel):
             position_ids=position_ids,
         )
         position_embeddings = self.rotary_emb(inputs_embeds, position_ids=position_ids)
-        hidden, routing, factors = inputs_embeds, None, None
+        hidden, routing = inputs_embeds, None
+        factors: Factors | None = None
         router_probs: list[DenseRouting | None] = []
         edits = active_edits(self)
         for index, layer in enumerate(self.layers):
             if layer.router is not None:
-                factors = edits.get(index)
+                edit = edits.get(index)
+                if isinstance(edit, PositionFactors):
+                    factors = edit.of(cast(Tensor, positions).expand(inputs_embeds.shape[:2]))
+                else:
+                    factors = edit
                 if layer.edit is not None:
                     factors = cast(BuiltInEdit, layer.edit).times(factors)
             hidden, routing = layer(
@@ -291,7 +314,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
         self.post_init()
 
     @can_return_tuple
-    def forward(
+    def forward(  # type: ignore[misc]  # TransformersKwargs names position_ids as well
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -302,7 +325,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         output_router_probs: bool | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MonetOutput:
         """Next-token logits, and with ``labels`` the loss.
 
@@ -349,18 +372,24 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
             aux_loss=aux_loss,
         )
 
-    def edit_experts(self, edits: Edits | ModelEdit) -> AbstractContextManager[None]:
+    def edit_experts(
+        self, edits: Edits | ModelEdit | PositionedEdit, positions: Positions | None = None
+    ) -> AbstractContextManager[None]:
         """Scale single experts inside a ``with`` block: ``y = sum_ij S[i, j] G[i, j] E_ij(x)``.
 
         Exact, and computed on the active pairs only. It applies to forward passes, generation and training in the
         calling thread; nested edits multiply.
 
         Args:
-            edits: an ``ExpertEdit`` made for this model, or a mapping from a layer that owns a router to (E, E)
-                factors: 0 removes (zero-ablates) an expert, 1 leaves it alone, 2 doubles it.
+            edits: an ``ExpertEdit`` or ``PositionedEdit`` made for this model, or a mapping from a layer that owns a
+                router to (E, E) factors: 0 removes (zero-ablates) an expert, 1 leaves it alone, 2 doubles it.
+            positions: where in a sequence the factors hold: positions and slices of them, such as ``[3, slice(7, 9)]``,
+                or one slice; None (default) for everywhere. They count from 0, from the first token that is no padding,
+                and go on over tokens that are generated. ``position_ids`` are the positions where they are given.
 
         Raises:
-            ValueError: a layer owns no router, a matrix is not a finite (E, E), or the edit is another model's.
+            ValueError: a layer owns no router, a matrix is not a finite (E, E), the edit is another model's, or there
+                is no such position.
 
         Examples:
             >>> import torch
@@ -372,11 +401,18 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
             ...     edited = model(ids).logits
             >>> bool(torch.equal(before, edited)), bool(torch.equal(before, model(ids).logits))
             (False, True)
+            >>> with model.edit_experts({0: torch.zeros(512, 512)}, positions=[2]):
+            ...     bool(torch.equal(before[:, :2], model(ids).logits[:, :2]))
+            True
         """
         if not isinstance(edits, Mapping):
             edits.check(self)
+            if isinstance(edits, PositionedEdit):
+                if positions is not None:
+                    raise ValueError("a PositionedEdit says itself where it holds; leave out positions.")
+                return apply_positioned(self.model, edits, self.config)
             edits = edits.matrices()
-        return apply_edits(self.model, edits, self.config)
+        return apply_edits(self.model, edits, self.config, positions)
 
     def build_in(self, edits: Edits) -> None:
         """Make an edit part of the model, multiplied with any edit already built in; it is saved with the weights.
@@ -404,6 +440,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
         self.config.edited_layers = sorted({*self.config.edited_layers, *edits})
 
 
-AutoConfig.register("monet", MonetConfig)
-AutoModel.register(MonetConfig, MonetModel)
-AutoModelForCausalLM.register(MonetConfig, MonetForCausalLM)
+if MODEL_TYPE not in CONFIG_MAPPING:  # `discovery` has entered it already, unless transformers keeps another table
+    AutoConfig.register(MODEL_TYPE, MonetConfig)
+AutoModel.register(MonetConfig, MonetModel, exist_ok=True)
+AutoModelForCausalLM.register(MonetConfig, MonetForCausalLM, exist_ok=True)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from cuda_ext.routing import Routing
 
+from .token_factors import Factors, TokenFactors
+
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
@@ -26,20 +28,45 @@ class LayerRecord:
         heads: (batch, tokens, attention heads * head width) outputs of the attention heads, before their projection.
         x: (batch, tokens, hidden) input of the expert layer.
         routing: the routing in force, of all tokens of the batch.
-        factors: (keys, keys) edit of the experts in force, or None.
+        factors: (keys, keys) edit of the experts in force, or that of each token of the batch; None without one.
         output: (batch, tokens, hidden) output of the expert layer.
     """
 
     heads: Tensor
     x: Tensor
     routing: Routing
-    factors: Tensor | None
+    factors: Factors | None
     output: Tensor
 
     def routing_at(self, where: tuple[Tensor, Tensor] | Tensor) -> Routing:
         """The routing of some tokens: an index of (batch, tokens), as ``x[where]`` takes it."""
-        rows = torch.arange(self.x.shape[0] * self.x.shape[1], device=self.x.device).view(self.x.shape[:2])
-        return self.routing[rows[where]]
+        return self.routing[self._rows[where]]
+
+    def factors_at(self, where: tuple[Tensor, Tensor] | Tensor) -> Factors | None:
+        """The factors of some tokens, chosen as in ``routing_at``."""
+        return self._factors(self._rows[where])
+
+    def _factors(self, tokens: slice | Tensor) -> Factors | None:
+        """The factors of some tokens, by their numbers in the batch."""
+        return self.factors[tokens] if isinstance(self.factors, TokenFactors) else self.factors
+
+    @property
+    def _rows(self) -> Tensor:
+        """(batch, tokens) number of each token in the batch."""
+        return torch.arange(self.x.shape[0] * self.x.shape[1], device=self.x.device).view(self.x.shape[:2])
+
+    def until(self, length: int) -> LayerRecord:
+        """What the layer read and wrote at the first ``length`` tokens of a batch of one."""
+        first = slice(length)
+        heads, x, output = (values[:, first] for values in (self.heads, self.x, self.output))
+        return LayerRecord(heads, x, self.routing[first], self._factors(first), output)
+
+    def row(self, number: int) -> LayerRecord:
+        """What the layer read and wrote in one row of the batch."""
+        length = self.x.shape[1]
+        tokens = slice(number * length, (number + 1) * length)
+        heads, x, output = (values[number : number + 1] for values in (self.heads, self.x, self.output))
+        return LayerRecord(heads, x, self.routing[tokens], self._factors(tokens), output)
 
 
 @dataclass
@@ -55,6 +82,18 @@ class Record:
     embedded: Tensor = field(init=False)
     final: Tensor = field(init=False)
     layers: list[LayerRecord] = field(default_factory=list)
+
+    def until(self, length: int) -> Record:
+        """The record of the first ``length`` tokens of a batch of one, which read none of the later ones."""
+        prefix = Record([layer.until(length) for layer in self.layers])
+        prefix.embedded, prefix.final = self.embedded[:, :length], self.final[:, :length]
+        return prefix
+
+    def row(self, number: int) -> Record:
+        """The record of one row of the batch."""
+        row = Record([layer.row(number) for layer in self.layers])
+        row.embedded, row.final = self.embedded[number : number + 1], self.final[number : number + 1]
+        return row
 
 
 def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from statistics import NormalDist
 from typing import Any, Self, cast
 
@@ -13,7 +14,7 @@ from cuda_ext import route
 from cuda_ext.routing import Routing
 
 from .config import MonetConfig
-from .projection import project
+from .projection import is_dense, project
 
 
 def routing_threshold(num_keys: int, topk: int) -> float:
@@ -82,10 +83,13 @@ class HeadNorm(Float32Buffers, nn.BatchNorm1d):
 
 
 def _logits(projection: nn.Linear, x: Tensor) -> Tensor:
-    """Project float32 input in float32, whatever the dtype of the weight."""
-    if projection.weight.dtype == torch.float32:
-        return project(projection, x)
-    return nn.functional.linear(x, projection.weight.float())
+    """Project float32 input: in float32, whatever the dtype of the weight, unless the projection is quantised."""
+    weight: object = projection.weight  # a method, in the modules of torch.ao.quantization
+    if not isinstance(weight, Tensor) or weight.dtype == torch.float32:
+        return project(projection, x).float()
+    if type(projection) is nn.Linear and is_dense(weight):
+        return nn.functional.linear(x, weight.float())
+    return projection(x.to(weight.dtype)).float()
 
 
 class MonetRouter(nn.Module):
@@ -119,7 +123,8 @@ class MonetRouter(nn.Module):
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the raw logits of both key sets for ``x`` (..., hidden): two (..., heads, keys) float32 tensors."""
         shape = (*x.shape[:-1], self.heads, self.keys)
-        with torch.autocast(x.device.type, enabled=False):
+        # Meta tensors have no autocast to turn off.
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             x = x.float()
             return _logits(self.w1, x).view(shape), _logits(self.w2, x).view(shape)
 

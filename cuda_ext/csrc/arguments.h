@@ -57,8 +57,8 @@ struct Accumulate {
   Side<float> two;
   const int64_t* labels;  // (tokens)
   const int64_t* rows;    // (tokens) ascending
-  const int64_t* starts;  // (tokens) first row of the token's document
-  const int64_t* priorities;  // (tokens) >= 0
+  const int64_t* starts;  // (tokens) first row of the token's document; -1 keeps it out of the best lists
+  const int64_t* priorities;  // (tokens) -1 keeps it out of the samples
   int64_t keys, labels_count, bins, best, per_document, sampled;
   int32_t top;         // scores are at most 2^top
   int64_t* tokens;     // (keys * keys, labels)

@@ -28,13 +28,13 @@ MONET_EVERYWHERE void move_down(T* list, int32_t place, int32_t drop) {
 
 // Inserts a score into a full or partly filled list, which keeps at most `per_document` entries per document. Rows come
 // in ascending order. So of equal scores the earlier one has the lower row and stays, and the entries of this token's
-// document are those with rows from `start` on.
+// document are those with rows from `start` on. A token with a negative `start` is no candidate.
 MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, int64_t row, int64_t start) {
   float* scores = a.best_scores + expert * a.best;
   int64_t* rows = a.best_rows + expert * a.best;
   const auto best = static_cast<int32_t>(a.best);  // more 32-bit numbers fit a vector
   int32_t drop = best - 1;
-  if (!(score > scores[drop])) return;
+  if (start < 0 || !(score > scores[drop])) return;
   int32_t same = 0, lowest = 0;
   MONET_ROLLED
   for (int32_t n = 0; n < best; ++n) {  // rows of empty slots are -1
@@ -55,7 +55,7 @@ MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, in
   rows[place] = row;
 }
 
-// Inserts a token into an expert's sample for a bin, which keeps the lowest priorities.
+// Inserts a token into an expert's sample for a bin, which keeps the lowest priorities; one with priority -1 is left out.
 MONET_EVERYWHERE void sample(const Accumulate& a, int64_t cell, float score, int64_t priority) {
   if (a.sampled == 0) return;
   int64_t* priorities = a.sample_priorities + cell * a.sampled;

@@ -242,9 +242,10 @@ def accumulate(
         labels: (tokens,) int64 label number per token; -1 leaves the token out of everything.
         rows: (tokens,) int64 position of each token in the corpus, ascending within and across calls.
         starts: (tokens,) int64 row of the first token of each token's document; a document's rows are consecutive.
-            Needed if ``statistics.per_document`` is a limit.
-        priorities: (tokens,) int64 distinct numbers >= 0; samples keep the tokens with the lowest ones. Needed if the
-            statistics keep samples.
+            -1 counts a token but keeps it out of the lists of top tokens. Needed if ``statistics.per_document`` is a
+            limit.
+        priorities: (tokens,) int64 distinct numbers >= 0; samples keep the tokens with the lowest ones. -1 keeps a
+            token out of the samples. Needed if the statistics keep samples.
 
     Raises:
         TypeError: an argument is not a tensor, or has a wrong dtype.
@@ -331,10 +332,10 @@ def _check_accumulated(
         raise IndexError(f"labels must lie in -1 .. {statistics.tokens.shape[1] - 1}; got {low} .. {high}.")
     if int(rows[0]) < statistics.next_row or not bool((rows[1:] > rows[:-1]).all()):
         raise ValueError(f"rows must ascend, from {statistics.next_row} on: pass tokens in corpus order.")
-    if not bool(((starts >= 0) & (starts <= rows)).all()):
-        raise ValueError("starts must lie in 0 .. the token's row.")
-    if int(priorities.min()) < 0:
-        raise ValueError("priorities must not be negative.")
+    if not bool(((starts >= -1) & (starts <= rows)).all()):
+        raise ValueError("starts must lie in -1 .. the token's row.")
+    if int(priorities.min()) < -1:
+        raise ValueError("priorities must be at least -1.")
     for name, probs, counts in (("1", probs1, counts1), ("2", probs2, counts2)):
         if not probs.numel() or _are_probabilities(*probs.aminmax()):  # a first pass that includes padding
             continue

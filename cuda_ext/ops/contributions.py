@@ -10,6 +10,7 @@ from torch import Tensor
 from ..library import has_kernel
 from ..reference.contributions import contributions_reference
 from ..sparse import SparseRouting, activations, check_tensor, check_values, sides
+from ..transforms import refuse_transforms
 
 
 def contributions(
@@ -49,6 +50,7 @@ def contributions(
     Raises:
         TypeError: an argument is not a tensor, or has a wrong dtype.
         ValueError: a wrong shape, device, or number of directions; ``top`` below 1.
+        NotImplementedError: a transform of ``torch.func`` or forward-mode differentiation is active.
         IndexError: the routing holds an index that is not a key, or a count above its width.
 
     Examples:
@@ -64,6 +66,7 @@ def contributions(
         >>> totals.tolist()
         [3.0]
     """
+    refuse_transforms("contributions")
     inputs = activations(hidden, routing.num_keys)
     first, a2 = next(iter(inputs.values())), inputs.get("hidden[1]")
     names = ("d21", "c2") if a2 is None else ("d11", "d12", "d21", "d22", "c1", "c2")

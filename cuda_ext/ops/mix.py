@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..library import has_kernel
+from ..reference.dense import mix_horizontal_dense, mix_vertical_dense
 from ..reference.mix import (
     factor_gradient,
     mix_horizontal_backward_reference,
@@ -16,6 +17,7 @@ from ..reference.mix import (
     mix_vertical_reference,
 )
 from ..sparse import SparseRouting, activations, check_tensor, check_values, sides
+from ..transforms import transformed
 
 HIDDEN_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -35,7 +37,8 @@ def mix(
     With routing weights ``W[i, j] = S[i, j] sum_h g1[h, i] g2[h, j]`` (arXiv 2412.04139, section 3), these sums stand
     in for all keys x keys expert outputs, which are never formed. They are computed in float32 over the active pairs
     alone, with the same bits on every run and instruction set and with any number of threads. Differentiable in the
-    activations, both sets of probabilities, and S. Probabilities need not sum to 1.
+    activations, both sets of probabilities, and S, any number of times, and by the transforms of ``torch.func``.
+    Probabilities need not sum to 1.
 
     Args:
         hidden: (tokens, keys, units) activations of horizontal experts, or a pair ``(a1, a2)`` of such tensors, one per
@@ -87,7 +90,10 @@ def mix(
         check_tensor("factors", factors, (routing.num_keys, routing.num_keys), first.device)
         factors = factors.to(compute)
     hiddens = [a.to(compute) for a in inputs.values()]
-    out = _vertical(*hiddens, *arrays, factors) if len(hiddens) == 2 else _horizontal(*hiddens, *arrays, factors)
+    op: Any = _vertical if len(hiddens) == 2 else _horizontal
+    if transformed():
+        op = mix_vertical_dense if len(hiddens) == 2 else mix_horizontal_dense
+    out: Any = op(*hiddens, *arrays, factors)
     return tuple(t.to(first.dtype) for t in out)  # as many as in `out`
 
 
@@ -212,7 +218,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _horizontal_gradients(ctx: Any, top: Tensor, bias: Tensor) -> tuple[Tensor | None, ...]:
     a, *routing, factors = ctx.saved_tensors
-    to_a, to_p, to_q = _horizontal_backward(top, bias, a, *routing, factors)
+    backward: Any = mix_horizontal_backward_reference if torch.is_grad_enabled() else _horizontal_backward
+    to_a, to_p, to_q = backward(top, bias, a, *routing, factors)
     to_factors = None
     if ctx.needs_input_grad[-1]:
         # Horizontal experts are vertical ones without a second activation, of which only cross2 and columns are used.
@@ -223,7 +230,9 @@ def _horizontal_gradients(ctx: Any, top: Tensor, bias: Tensor) -> tuple[Tensor |
 
 def _vertical_gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
     a1, a2, *routing, factors = ctx.saved_tensors
-    to_a1, to_a2, to_p, to_q = _vertical_backward(*grads, a1, a2, *routing, factors)
+    # Gradients are on in a backward pass that is to be differentiated itself, which the definition can be.
+    backward: Any = mix_vertical_backward_reference if torch.is_grad_enabled() else _vertical_backward
+    to_a1, to_a2, to_p, to_q = backward(*grads, a1, a2, *routing, factors)
     arrays = (*grads, a1, a2, *routing)
     to_factors = factor_gradient(*arrays) if ctx.needs_input_grad[-1] else None
     return to_a1, to_a2, None, to_p, None, None, to_q, None, to_factors

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ..library import CPU, has_kernel
+from ..reference.dense import route_dense
 from ..reference.route import check_rows, inverse_deviation, not_finite, route_reference
 from ..sparse import MAX_KEYS, check_tensor
+from ..transforms import transformed
 
 LOGIT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -23,7 +25,8 @@ def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tens
     A key is active where its normalised logit ``n = (z - mean) / sqrt(var + 1e-5)`` reaches ``min(max n, sigma)``, so
     every row has at least one active key. The probabilities are the softmax of the raw ``z`` over the active keys
     (arXiv 2412.04139, section 3). Computed in float32. Differentiable in ``logits`` through ``probs``; which keys are
-    active is piecewise constant, so ``mean``, ``var`` and ``sigma`` get no gradient.
+    active is piecewise constant, so ``mean``, ``var`` and ``sigma`` get no gradient. Any order of derivative, forward
+    mode and the transforms of ``torch.func`` work too; under the latter two, k is the number of keys.
 
     Args:
         logits: (tokens, heads, keys) raw router logits: float32, bfloat16 or float16, any strides; -inf masks a key.
@@ -53,6 +56,8 @@ def route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tens
         True
     """
     _check(logits, mean, var, sigma)
+    if transformed():
+        return route_dense(logits.float(), mean.detach().float(), var.detach().float(), float(sigma))
     plain = not (torch.compiler.is_compiling() or (logits.requires_grad and torch.is_grad_enabled()))
     if plain and logits.device.type == "cpu" and has_kernel(logits.device):
         # The same as `_route`, without the tens of microseconds that a Python op costs.
@@ -130,8 +135,12 @@ def expected_width(keys: int, sigma: float) -> int:
 
 @_route.register_fake
 def _shapes(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    tokens, heads, _ = logits.shape
-    width = torch.library.get_ctx().new_dynamic_size()
+    tokens, heads, keys = logits.shape
+    width: int | torch.SymInt
+    try:
+        width = torch.library.get_ctx().new_dynamic_size()
+    except RuntimeError:  # on meta tensors, and on fake ones whose shapes must be numbers: as many keys as there can be
+        width = keys
     return (
         logits.new_empty(tokens, heads, width, dtype=torch.int16),
         logits.new_empty(tokens, heads, width, dtype=mean.dtype),

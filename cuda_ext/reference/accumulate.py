@@ -47,15 +47,19 @@ def accumulate_reference(
     histogram.view(-1).index_add_(0, cell, torch.ones_like(cell))
 
     limit = sample_scores.shape[2]
-    kept = sample_priorities >= 0
-    of_cell = torch.cat([kept.flatten(0, 1).nonzero()[:, 0], cell])
-    priority = torch.cat([sample_priorities[kept], priorities[token]])
-    of_token = torch.cat([sample_scores[kept], score])
+    kept, drawn = sample_priorities >= 0, priorities[token] >= 0
+    of_cell = torch.cat([kept.flatten(0, 1).nonzero()[:, 0], cell[drawn]])
+    priority = torch.cat([sample_priorities[kept], priorities[token[drawn]]])
+    of_token = torch.cat([sample_scores[kept], score[drawn]])
     chosen = strongest(of_cell, -priority, priority, limit)
     where = of_cell[chosen], ranks(of_cell[chosen])
     sample_priorities.fill_(-1).flatten(0, 1)[where] = priority[chosen]
     sample_scores.zero_().flatten(0, 1)[where] = of_token[chosen]
 
+    candidate = starts[token] >= 0
+    token, expert, score = token[candidate], expert[candidate], score[candidate]
+    if not len(token):
+        return
     # Rows ascend, so only earlier entries of the first token's document can share a document with new ones.
     kept = best_rows >= 0
     old_expert = kept.nonzero()[:, 0]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..projection import product, project
-from .base import ExpertLayer, activate, key_table, units_along
+from .base import ExpertLayer, Pairs, activate, columns_of, key_table, units_along
 from .output_part import OutputPart
 
 if TYPE_CHECKING:
@@ -42,3 +42,12 @@ class HorizontalExperts(ExpertLayer):
 
     def output_parts(self, means: Sequence[Tensor]) -> list[OutputPart]:
         return [OutputPart(self.b.double(), key_table(self.v, self.keys), means[0], by_row=False)]
+
+    def units(self, pairs: Pairs) -> list[tuple[nn.Linear, Tensor]]:
+        return [(self.u, pairs[0])]
+
+    def written(self, activations: Sequence[Tensor], pairs: Pairs) -> Tensor:
+        return torch.einsum("nou,nu->no", columns_of(self.v, self.keys, pairs[1]), activations[0]) + self.b[pairs[1]]
+
+    def read(self, direction: Tensor, pairs: Pairs) -> list[Tensor]:
+        return [torch.einsum("nou,no->nu", columns_of(self.v, self.keys, pairs[1]), direction)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..projection import product, project
-from .base import ExpertLayer, activate, key_table, units_along
+from .base import ExpertLayer, Pairs, activate, columns_of, key_table, units_along
 from .output_part import OutputPart
 
 if TYPE_CHECKING:
@@ -72,3 +72,23 @@ class VerticalExperts(ExpertLayer):
         left = OutputPart(own(self.v11, of_first, self.b1), key_table(self.v12, self.keys), of_second, by_row=True)
         right = OutputPart(own(self.v22, of_second, self.b2), key_table(self.v21, self.keys), of_first, by_row=False)
         return [left, right]
+
+    def units(self, pairs: Pairs) -> list[tuple[nn.Linear, Tensor]]:
+        return [(self.u1, pairs[0]), (self.u2, pairs[1])]
+
+    def written(self, activations: Sequence[Tensor], pairs: Pairs) -> Tensor:
+        def half(key: Tensor, bias: Tensor, *projections: nn.Linear) -> Tensor:
+            tables = [columns_of(one, self.keys, key) for one in projections]
+            return bias[key] + sum(torch.einsum("nou,nu->no", *both) for both in zip(tables, activations, strict=True))
+
+        left = half(pairs[0], self.b1, self.v11, self.v12)
+        return torch.cat([left, half(pairs[1], self.b2, self.v21, self.v22)], -1)
+
+    def read(self, direction: Tensor, pairs: Pairs) -> list[Tensor]:
+        left, right = direction.chunk(2, -1)
+
+        def unit(of_left: nn.Linear, of_right: nn.Linear) -> Tensor:
+            by_left = torch.einsum("nou,no->nu", columns_of(of_left, self.keys, pairs[0]), left)
+            return by_left + torch.einsum("nou,no->nu", columns_of(of_right, self.keys, pairs[1]), right)
+
+        return [unit(self.v11, self.v21), unit(self.v12, self.v22)]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from monet_model import MonetConfig, MonetForCausalLM
+from monet_model import ExpertEdit, MonetConfig, MonetForCausalLM, export_edited_model
 
 
 def test_config_reads_the_published_layout(golden: Any) -> None:
@@ -95,3 +95,17 @@ def test_config_refuses_fields_out_of_range(fields: dict[str, Any], named: str) 
 
 def test_config_takes_an_odd_unit_count_for_horizontal_experts() -> None:
     assert MonetConfig(moe_dim=3, moe_decompose="horizontal").moe_dim == 3
+
+
+def test_config_is_written_for_readers_of_either_spelling(make_model: Any, tmp_path: Path) -> None:
+    """Before version 5, transformers reads ``rope_theta``, and takes 10,000 where it finds none."""
+    model = make_model(rope_parameters={"rope_type": "default", "rope_theta": 500.0})
+    model.save_pretrained(tmp_path / "model")
+    export_edited_model(tmp_path / "model", ExpertEdit.from_experts(model, {0: [1]}), tmp_path / "edited")
+    for name in ("model", "edited"):
+        written = json.loads((tmp_path / name / "config.json").read_text())
+        assert written["rope_theta"] == written["rope_parameters"]["rope_theta"] == 500.0
+        again = MonetConfig.from_pretrained(tmp_path / name)
+        assert again.rope_parameters == model.config.rope_parameters
+        again.rope_parameters["rope_theta"] = 600.0
+        assert json.loads(again.to_json_string())["rope_theta"] == 600.0

@@ -127,12 +127,20 @@ def test_wrong_experts_are_refused(model: MonetForCausalLM, experts: dict[int, l
         ({"group": [0], "expert": [1]}, "needs the columns expert, factor"),
         ({"group": [2], "expert": [1], "factor": [0.0]}, r"no routing group 2; .* 0 \.\. 1"),
         ({"layer": [3], "expert": [1], "factor": [0.0]}, "layer 3 owns no router"),
-        ({"group": [0], "expert": [1], "factor": [float("nan")]}, "NaN"),
+        ({"group": [0], "expert": [1], "factor": [float("nan")]}, "must be numbers in"),
     ],
 )
 def test_wrong_tables_are_refused(model: MonetForCausalLM, frame: dict[str, list[float]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ExpertEdit.from_frame(model, pd.DataFrame(frame))
+
+
+def test_factors_beyond_the_bound_are_refused(model: MonetForCausalLM) -> None:
+    for factor in (1e38, -1e39, float("nan"), float("inf"), 1001):
+        with pytest.raises(ValueError, match=r"must be a number in -1000 \.\. 1000"):
+            ExpertEdit.from_experts(model, {0: [7]}, factor)
+        with pytest.raises(ValueError, match=r"factors must be numbers in -1000 \.\. 1000"):
+            ExpertEdit.from_frame(model, pd.DataFrame({"group": [0], "expert": [7], "factor": [factor]}))
 
 
 def test_unreadable_files_are_refused(edit: ExpertEdit, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -120,3 +121,22 @@ def test_output_parts_give_the_output_of_single_experts(name: str) -> None:
             torch.testing.assert_close(torch.cat([part.vector(i, j) for part in parts]), wanted[0])
             lengths = torch.stack([part.squares() for part in parts]).sum(0)
             torch.testing.assert_close(lengths[i, j], wanted[0].square().sum())
+
+
+@pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
+@pytest.mark.parametrize("tokens", [5, 200])
+@torch.no_grad()
+def test_hooks_inside_an_expert_layer_see_the_batch_first(make_model: Any, decompose: str, tokens: int) -> None:
+    """So that tools which cut a prompt's rows out of a batch, as nnsight does, cut the right ones."""
+    model = make_model(moe_decompose=decompose, max_position_embeddings=256)
+    moe = model.model.layers[1].moe
+    shapes: list[torch.Size] = []
+    for part in moe.children():
+        part.register_forward_hook(lambda _m, _i, out: shapes.append(out.shape))
+    hooked = model(torch.arange(2 * tokens).view(2, tokens) % 61).logits
+    assert {shape[:2] for shape in shapes} == {(2, tokens)}
+    first = next(moe.children())
+    first.register_forward_hook(lambda _m, _i, out: torch.cat([out[:1] * 0.5, out[1:]]))
+    changed = model(torch.arange(2 * tokens).view(2, tokens) % 61).logits
+    assert torch.equal(changed[1], hooked[1])
+    assert not torch.equal(changed[0], hooked[0])

@@ -97,3 +97,14 @@ def test_lora_trains_and_merges(make_model: Any, tmp_path: Path, error: Any, dec
         with merged.edit_experts(edits):
             assert error(merged(LONG).logits, edited) < 1e-4
     assert error(many, plain) > 1e-2
+
+
+def test_lora_on_all_linear_layers_can_leave_the_routers_out(make_model: Any) -> None:
+    """Frozen routers keep their weights under "all-linear", but adapters would move the routing: they are excluded."""
+    peft = pytest.importorskip("peft", reason="LoRA is tested where peft is installed, as by the test extra")
+    base = make_model()
+    base.freeze_routers()
+    config = peft.LoraConfig(target_modules="all-linear", exclude_modules=["w1", "w2"], task_type="CAUSAL_LM")
+    model = peft.get_peft_model(base, config)
+    assert len(model.targeted_module_names) == 4 * (4 + 6)  # attention and experts of each layer
+    assert not any("router" in name for name in model.targeted_module_names)

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import warnings
 from collections.abc import Callable
-from configparser import ConfigParser
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +15,12 @@ from torch import Tensor
 from transformer_lens import patching
 from transformer_lens.head_detector import detect_head
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.utilities import get_act_name
 from transformer_lens.utilities import test_prompt as print_prompt
 from transformers import PreTrainedTokenizerFast
 
 from monet_model import Routing, load_lens
-from monet_model.lens import ROUTING_HOOKS, MonetArchitectureAdapter
+from monet_model.lens import ROUTING_HOOKS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TOLERANCE = 1e-5
@@ -153,6 +149,23 @@ def test_lens_every_documented_hook_exists_and_fires(pair: Pair) -> None:
         assert (f"blocks.{layer}.router.hook_g1" in cache) == (layer % 2 == 0)
     unfired = {name for name in pair.lens.hook_dict if name not in cache}
     assert not [name for name in unfired if ".mlp." in name or ".router." in name]
+
+
+def test_lens_short_names_reach_the_hooks(pair: Pair) -> None:
+    """TransformerLens takes g1 for g of layer 1; with an underscore the number stays part of the name."""
+    _, cache = pair.lens.run_with_cache(pair.ids)
+    values = ["logits", "normalized", "threshold", "g", *(["post"] if pair.vertical else [])]
+    for value in values:
+        for side in (1, 2):
+            for layer in (0, 3, -1):
+                wanted = cache[f"blocks.{layer % 4}.mlp.hook_{value}{side}"]
+                assert cache[f"{value}_{side}", layer].data_ptr() == wanted.data_ptr()
+    if not pair.vertical:
+        assert cache["post", 1] is cache["blocks.1.mlp.hook_post"]
+    seen: list[tuple[int, ...]] = []
+    hook = (get_act_name("g_2", 1), lambda value, hook: seen.append(tuple(value.shape)))
+    pair.lens.run_with_hooks(pair.ids, fwd_hooks=[hook])
+    assert seen == [(2, 12, 2, 16)]
 
 
 @pytest.mark.parametrize("layer", [0, 1])
@@ -400,41 +413,8 @@ def test_load_lens_without_a_tokenizer_refuses_unknown_options() -> None:
         load_lens(GOLDEN / "tiny-vd", n_devices=2)
 
 
-BOOT = """
-import sys, warnings
-warnings.simplefilter("error", UserWarning)
-{first}
-from transformer_lens.model_bridge import TransformerBridge
-lens = TransformerBridge.boot_transformers(sys.argv[1])
-print(type(lens.adapter).__module__, lens.cfg.moe_experts)
-"""
-
-
-@pytest.mark.parametrize("installed", [False, True])
-def test_discovery_boots_monet_in_a_fresh_process(spoken: Path, tmp_path: Path, installed: bool) -> None:
-    """From sources it takes an import of this package; with its entry points installed, TransformerLens will do."""
-    root = Path(__file__).parents[2]
-    # Metadata of this package's own name comes first on the path, and so hides what this environment has installed.
-    metadata = tmp_path / "monet_workbench-1.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: monet-workbench\nVersion: 1\n")
-    if installed:
-        declared = ConfigParser()
-        declared.read(root / "setup.cfg")
-        groups = dict(declared["options.entry_points"])
-        (metadata / "entry_points.txt").write_text("".join(f"[{name}]{lines}\n" for name, lines in groups.items()))
-    script = BOOT.format(first="" if installed else "import monet_model")
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(spoken)], cwd=root, capture_output=True, text=True, timeout=120,
-        env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": "", "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split()[-2:] == ["monet_model.lens", "16"]
-
-
-def test_discovery_entry_point_is_declared() -> None:
-    """Where the package is installed, its metadata names the adapter; from sources there is nothing to name it."""
-    for entry_point in entry_points(group="transformer_lens.architectures", name="MonetForCausalLM"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert entry_point.load() is MonetArchitectureAdapter
+def test_a_typed_start_of_text_is_text() -> None:
+    lens = load_lens("monet_model/demo", device="cpu")
+    ids = lens.to_tokens("<s>def f(")[0].tolist()
+    assert ids[0] == 0
+    assert 0 not in ids[1:]

@@ -55,6 +55,45 @@ def test_project_calls_the_module_where_onednn_does_not_suit(calls: list[Any]) -
     assert not calls
 
 
+class Packed(torch.Tensor):
+    """A weight that only PyTorch's own functions read, as those of quantisation libraries are."""
+
+
+@torch.no_grad()
+def test_projections_with_packed_weights_are_called(calls: list[Any]) -> None:
+    """Such libraries replace the weight of a layer, or the layer; a router may have either."""
+    projection, x = nn.Linear(30, 50), torch.randn(MIN_TOKENS, 30)
+    wanted = projection(x)
+    projection.weight = nn.Parameter(projection.weight.data.as_subclass(Packed))
+    assert not is_plain(projection)
+    torch.testing.assert_close(project(projection, x).as_subclass(torch.Tensor), wanted)
+    product(x, projection.weight.T)
+    assert not calls
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_routers_take_packed_weights(make_model: Any, error: Any, dtype: torch.dtype) -> None:
+    router, x = make_model().model.layers[0].router.to(dtype), torch.randn(MIN_TOKENS, 24)
+    wanted = router.logits(x)
+    for side in (router.w1, router.w2):
+        side.weight = nn.Parameter(side.weight.data.as_subclass(Packed))
+    for found, expected in zip(router.logits(x), wanted, strict=True):
+        assert found.dtype == torch.float32
+        assert error(found.as_subclass(torch.Tensor), expected) < (1e-6 if dtype == torch.float32 else 2e-2)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_model_takes_pytorchs_own_quantisation(make_model: Any, error: Any) -> None:
+    """Whose layers have a method where others have a weight."""
+    model, ids = make_model(), torch.arange(3, 43)[None]
+    quantised = torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
+    assert type(quantised.model.layers[0].router.w1) is not nn.Linear
+    for tokens in (3, 40):
+        assert (quantised(ids[:, :tokens]).logits - model(ids[:, :tokens]).logits).abs().median() < 1.0
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch was built without oneDNN")
 @torch.no_grad()
 def test_product_equals_the_matrix_product(calls: list[Any]) -> None:

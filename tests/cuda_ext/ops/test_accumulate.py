@@ -25,13 +25,17 @@ def part(routing: Lists, tokens: slice) -> Lists:
 
 
 def corpus(tokens: int, labels: int, documents: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Labels, -1 among them, rows with gaps, first rows of documents, and priorities."""
+    """Labels, -1 among them, rows with gaps, first rows of documents, and priorities.
+
+    The tokens of every fourth document count and are in no list: their starts and priorities are -1.
+    """
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(-1, labels, (tokens,), generator=generator)
     rows = torch.randint(1, 4, (tokens,), generator=generator).cumsum(0)
     document = torch.randint(0, documents, (tokens,), generator=generator).sort().values
     first = torch.searchsorted(document, document)
-    return label, rows, rows[first], torch.randperm(3 * tokens, generator=generator)[:tokens]
+    unlisted, priority = document % 4 == 1, torch.randperm(3 * tokens, generator=generator)[:tokens]
+    return label, rows, rows[first].masked_fill(unlisted, -1), priority.masked_fill(unlisted, -1)
 
 
 def counted_one_by_one(
@@ -54,13 +58,14 @@ def counted_one_by_one(
             low = [2.0 ** (statistics.top - b) for b in range(statistics.histogram.shape[1] - 1, 0, -1)]
             bin = sum(s >= edge for edge in low)
             out["histogram"][expert, bin] += 1
-            sampled.setdefault(bin, []).append((priority, s))
+            if priority >= 0:
+                sampled.setdefault(bin, []).append((priority, s))
         for bin, entries in sampled.items():
             for n, (priority, s) in enumerate(sorted(entries)[: statistics.sample_scores.shape[2]]):
                 out["sample_priorities"][expert, bin, n], out["sample_scores"][expert, bin, n] = priority, s
         best: list[tuple[float, int]] = []
         taken: dict[int, int] = {}
-        for s, row, start, *_ in sorted(active, key=lambda a: (-a[0], a[1])):
+        for s, row, start, *_ in sorted((a for a in active if a[2] >= 0), key=lambda a: (-a[0], a[1])):
             taken[start] = taken.get(start, 0) + 1
             if taken[start] <= statistics.per_document:
                 best.append((s, row))
@@ -128,7 +133,8 @@ def test_merged_statistics_equal_one_run_in_any_order() -> None:
     routing = random_routing(90, heads, keys, 1)
     everything = corpus(90, 4, 9, 1)
     starts = everything[2]
-    cuts = [0, *[n for n in (30, 60) for n in [int((starts == starts[n]).nonzero()[0])]], 90]
+    begins = (starts[1:] != starts[:-1]).nonzero()[:, 0] + 1  # of documents
+    cuts = [0, *(int(begins[begins >= n][0]) for n in (25, 55)), 90]
 
     def counted(begin: int, end: int) -> Statistics:
         statistics = Statistics.empty(keys, heads, 4, best=3, per_document=2, sampled=2)
@@ -229,7 +235,8 @@ ZEROS = torch.zeros(4, dtype=torch.int64)
         ({"rows": ROWS[:3]}, ValueError, r"rows must have shape \(4\)"),
         ({"starts": None}, ValueError, "starts is needed"),
         ({"priorities": None}, ValueError, "priorities is needed"),
-        ({"priorities": ROWS - 1}, ValueError, "priorities must not be negative"),
+        ({"priorities": ROWS - 2}, ValueError, "priorities must be at least -1"),
+        ({"starts": ROWS - 2}, ValueError, "starts must lie in -1"),
         ({"priorities": ROWS[:3]}, ValueError, r"priorities must have shape \(4\)"),
         ({"starts": ROWS + 1}, ValueError, "starts must lie in"),
         ({"routing": random_routing(4, 3, 5)}, ValueError, "routing must have 2 heads"),
