@@ -31,6 +31,36 @@ from .attribution.prompt import (
 from .attribution.prompt import (
     read_prompt as read_prompt,
 )
+from .circuits.circuit_result import (
+    Circuit as Circuit,
+)
+from .circuits.heads import (
+    open_edge as open_edge,
+)
+from .circuits.intervene import (
+    Reaction as Reaction,
+)
+from .circuits.intervene import (
+    intervene as intervene,
+)
+from .circuits.intervene import (
+    react as react,
+)
+from .circuits.supernodes import (
+    Supernodes as Supernodes,
+)
+from .circuits.supernodes import (
+    group_by as group_by,
+)
+from .circuits.supernodes import (
+    supernodes as supernodes,
+)
+from .circuits.trace import (
+    circuit_memory as circuit_memory,
+)
+from .circuits.trace import (
+    trace_circuit as trace_circuit,
+)
 from .correlation.correlate import (
     correlate_scores as correlate_scores,
 )
@@ -55,12 +85,31 @@ from .correlation.purge_result import (
 from .correlation.purge_result import (
     read_purge as read_purge,
 )
+from .divergence.divergence import (
+    compare_runs as compare_runs,
+)
+from .divergence.divergence import (
+    token_divergence as token_divergence,
+)
+from .divergence.divergence_result import (
+    Divergence as Divergence,
+)
+from .divergence.divergence_result import (
+    read_divergence as read_divergence,
+)
 from .encoder import (
     Encoder as Encoder,
 )
 from .encoder import (
     load_encoder as load_encoder,
 )
+from .generation import (
+    Generation as Generation,
+)
+from .generation import (
+    generate_text as generate_text,
+)
+from .removal.ablation_cost import ablation_cost as ablation_cost
 from .removal.bootstrap import (
     CurveIntervals as CurveIntervals,
 )
@@ -106,17 +155,36 @@ from .specialisation.analyze_result import (
 from .specialisation.analyze_result import (
     read_analysis_summary as read_analysis_summary,
 )
+from .specialisation.interest import (
+    READABLE_SCORE as READABLE_SCORE,
+)
+from .specialisation.interest import (
+    READABLE_TOKENS as READABLE_TOKENS,
+)
+from .specialisation.interest import (
+    interest as interest,
+)
 from .specialisation.overlap import (
     Overlap as Overlap,
 )
 from .specialisation.overlap import (
     label_overlap as label_overlap,
 )
+from .specialisation.replication import replication as replication
+from .specialisation.replication_result import (
+    Replication as Replication,
+)
 from .specialisation.scores import (
     SCORES as SCORES,
 )
 from .structure.coactivation import coactive as coactive
 from .structure.committee import standing_committee as standing_committee
+from .structure.expert_pair import (
+    PairOverlap as PairOverlap,
+)
+from .structure.expert_pair import (
+    pair_overlap as pair_overlap,
+)
 from .structure.output_similarity import (
     OutputDirections as OutputDirections,
 )

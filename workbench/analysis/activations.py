@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ..progress import Progress, silent
@@ -72,6 +73,22 @@ class CrossTable:
     mass: NDArray[np.float32]
     tokens: NDArray[np.int64]
 
+    def merged(self, into: NDArray[np.int64]) -> CrossTable:
+        """The table by a coarser number: ``into``, (numbers,), says which one each of these belongs to."""
+        number = into[self.number]
+        if not len(number) or bool(((np.diff(self.expert) != 0) | (np.diff(number) > 0)).all()):
+            return CrossTable(self.expert, number, self.mass, self.tokens)
+        order = np.lexsort((number, self.expert))
+        expert, number = self.expert[order], number[order]
+        starts = np.flatnonzero((np.diff(expert, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0))
+        sums = (np.add.reduceat(column[order], starts) for column in (self.mass, self.tokens))
+        return CrossTable(expert[starts], number[starts], *sums)
+
+    def only(self, chosen: NDArray[np.bool_]) -> CrossTable:
+        """The cells of chosen numbers; ``chosen``, (numbers,)."""
+        kept = chosen[self.number]
+        return CrossTable(self.expert[kept], self.number[kept], self.mass[kept], self.tokens[kept])
+
 
 def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterator[Activations]:
     """All activations of a group whose routing the run holds, a range of its experts at a time, in order of the ids.
@@ -111,3 +128,42 @@ def active_pairs(routing: Routing) -> Iterator[Pairs]:
     """``Routing.pairs_by_expert`` as arrays: pieces of (flat id, token, score), each (n,)."""
     for expert, token, score in routing.pairs_by_expert():
         yield expert.numpy(force=True), token.numpy(force=True), score.numpy(force=True)
+
+
+def document_experts(run: Run, doc: int, group: int, n: int) -> pd.DataFrame:
+    """Return the experts with the largest sum of scores in a document, largest first; of equal ones the lower id first.
+
+    Args:
+        run: an opened run.
+        doc: number of the document.
+        group: number of the group.
+        n: how many experts at most.
+
+    Returns:
+        One row per expert; no rows where the run does not keep the document's routing.
+
+        - expert: flat id.
+        - tokens: tokens of the document where it is active.
+        - mass: sum of its scores there.
+
+    Raises:
+        NotFoundError: the run has no such document or group.
+
+    Examples:
+        >>> from workbench import open_run
+        >>> from workbench.analysis.activations import document_experts
+        >>> document_experts(open_run("runs/demo"), 0, 0, 3)["mass"].is_monotonic_decreasing
+        True
+    """
+    run.check_group(group)
+    run.check_document(doc)
+    first, tokens = (int(run.documents[name].iloc[doc]) for name in ("row", "tokens"))
+    mass, active = np.zeros(run.num_keys**2), np.zeros(run.num_keys**2, np.int64)
+    for start in range(first, first + tokens, ROUTING_ROWS):
+        routing = run.kept_routing(slice(start, min(start + ROUTING_ROWS, first + tokens)), group)
+        for expert, _, score in active_pairs(routing):
+            mass += np.bincount(expert, score, len(mass))
+            active += np.bincount(expert, minlength=len(mass))
+    used = np.flatnonzero(active)
+    best = used[np.argsort(-mass[used], kind="stable")[:n]]
+    return pd.DataFrame({"expert": best, "tokens": active[best], "mass": mass[best]})

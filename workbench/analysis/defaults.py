@@ -9,3 +9,5 @@ ORDER = "preference"  # in which experts are ablated for a trade-off curve
 BUDGET = 0.02  # rise in the others' loss, nats per token, at which a trade-off curve is read
 LEVEL = 0.95  # of bootstrap intervals
 SAMPLES = 2000  # bootstrap draws
+NODES = 512  # experts of a circuit that are nodes of their own
+NODE_THRESHOLD, EDGE_THRESHOLD = 0.8, 0.98  # of a circuit that is pruned; circuit-tracer's

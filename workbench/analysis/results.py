@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from ..errors import BadInputError, DamagedError, NotAnalysedError, UnsupportedError, WorkbenchError
 from ..store.files import write_json, write_parquet
+from ..store.rowfile import RowFile
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -54,6 +55,11 @@ class Result:
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
         """The result that ``to_json`` and the tables describe; a missing key may raise KeyError."""
         raise NotImplementedError
+
+    @classmethod
+    def command_line(cls, run: Run, name: str | None) -> str:
+        """The command that computes the result of a run that is kept under a name."""
+        return f"{cls.command} {run.path}" + (f" --name {name}" if name else "")
 
     @classmethod
     def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
@@ -135,12 +141,36 @@ def read_result(run: Run, cls: type[R], name: str | None = None) -> R | None:
         ) from error
 
 
-def write_table(run: Run, cls: type[Result], file: str, table: pd.DataFrame, name: str | None = None) -> None:
-    """Keep a table of a result, with the header in the file's metadata; an index that has a name becomes a column."""
+def write_table(
+    run: Run,
+    cls: type[Result],
+    file: str,
+    table: pd.DataFrame,
+    name: str | None = None,
+    row_group_size: int | None = None,
+) -> None:
+    """Keep a table of a result, with the header in the file's metadata; an index that has a name becomes a column.
+
+    A table of which few rows are read at a time, by ``open_table``, says how many rows are read together.
+    """
     arrow = pa.Table.from_pandas(table.reset_index() if table.index.name else table, preserve_index=False)
     header = json.dumps(_header(run, cls)).encode()
     arrow = arrow.replace_schema_metadata((arrow.schema.metadata or {}) | {b"monet.result": header})
-    write_parquet(result_path(run, file, name), arrow)
+    write_parquet(result_path(run, file, name), arrow, row_group_size=row_group_size)
+
+
+def open_table(run: Run, cls: type[Result], file: str) -> RowFile:
+    """A table as ``write_table`` kept it, to read some of its rows; raises what ``read_table`` raises."""
+    path = result_path(run, file, None)
+    if not path.is_file():
+        raise NotAnalysedError(f"{run.path} has no {file}; run `{cls.command_line(run, None)}`.")
+    try:
+        table = RowFile(path)
+        header = json.loads((table.schema.metadata or {}).get(b"monet.result", b"null"))
+    except ValueError as error:
+        raise DamagedError(f"{path} is damaged ({error}); {_again(run, cls, None)}.") from error
+    _check_header(run, cls, path, header, None)
+    return table
 
 
 def read_table(run: Run, cls: type[Result], file: str, name: str | None = None) -> pd.DataFrame:
@@ -153,7 +183,7 @@ def read_table(run: Run, cls: type[Result], file: str, name: str | None = None) 
     """
     path = result_path(run, file, name)
     if not path.is_file():
-        raise NotAnalysedError(f"{run.path} has no {file}; run `{_command(run, cls, name)}`.")
+        raise NotAnalysedError(f"{run.path} has no {file}; run `{cls.command_line(run, name)}`.")
     try:
         arrow = pq.read_table(path)
         header = json.loads((arrow.schema.metadata or {}).get(b"monet.result", b"null"))
@@ -229,9 +259,5 @@ def _check_header(run: Run, cls: type[Result], path: Path, header: Any, name: st
     return version
 
 
-def _command(run: Run, cls: type[Result], name: str | None) -> str:
-    return f"{cls.command} {run.path}" + (f" --name {name}" if name else "")
-
-
 def _again(run: Run, cls: type[Result], name: str | None) -> str:
-    return f"run `{_command(run, cls, name)}` again"
+    return f"run `{cls.command_line(run, name)}` again"

@@ -26,13 +26,18 @@ class Batch:
         ids: (windows, tokens) token ids.
         real: (windows, tokens) False at padding.
         document: (windows,) number of the document of each.
-        row: (windows, tokens) token row in the run; -1 at padding and at a start-of-text token.
+        row: (windows, tokens) token row in the run; -1 at padding and at control tokens.
     """
 
     ids: Tensor
     real: Tensor
     document: Tensor
     row: Tensor
+
+    @property
+    def predicted(self) -> Tensor:
+        """(windows, tokens - 1) which tokens from the second on a loss counts: neither padding nor control tokens."""
+        return self.row[:, 1:] >= 0
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class Windows:
 
     @property
     def predicted(self) -> int:
-        """Tokens that a model predicts in them: all but the first of each window."""
-        return sum(int(batch.real[:, 1:].sum()) for batch in self.batches)
+        """Tokens that a model predicts in them: all token rows but those that open a window."""
+        return sum(int(batch.predicted.sum()) for batch in self.batches)
 
     @property
     def tokens(self) -> int:
@@ -63,15 +68,11 @@ def read_windows(run: Run, documents: pd.DataFrame) -> Windows:
 
     Args:
         run: the run.
-        documents: columns doc and row, as ``run.documents`` has them.
+        documents: with a column doc, as ``run.documents`` has it.
     """
-    context = run.geometry.width
     windows: list[tuple[int, NDArray[np.int64], NDArray[np.int64]]] = []
-    for number, (doc, row) in enumerate(zip(documents["doc"], documents["row"], strict=True)):
-        ids, bos = run.input_ids(int(doc)), int(run.geometry.bos[doc])
-        rows = np.arange(len(ids)) + row - bos
-        rows[:bos] = -1
-        windows += [(number, ids[at : at + context], rows[at : at + context]) for at in range(0, len(ids), context)]
+    for number, doc in enumerate(documents["doc"]):
+        windows += [(number, *window) for window in run.windows_of(int(doc))]
     windows.sort(key=lambda window: -len(window[1]))
     batches = []
     while windows:

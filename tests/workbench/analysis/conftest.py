@@ -34,6 +34,18 @@ TINY: dict[str, Any] = {
     "eos_token_id": None,
 }
 
+SHAPES = {
+    "one-group-a-layer": {"moe_groups": 1},
+    "one-group": {"moe_groups": 4},
+    "ragged-groups": {"num_hidden_layers": 5, "moe_groups": 2},
+    "grouped-kv-heads": {"num_key_value_heads": 1},
+    "attention-bias": {"attention_bias": True},
+    "tied": {"tie_word_embeddings": True},
+    "wide-heads": {"head_dim": 10},
+    "one-head-many-units": {"moe_heads": 1, "moe_dim": 12, "moe_experts": 13},
+    "many-keys": {"moe_experts": 40, "moe_topk": 9, "moe_heads": 4},
+}
+
 torch.set_num_threads(1)
 
 
@@ -41,6 +53,13 @@ torch.set_num_threads(1)
 def golden(request: pytest.FixtureRequest) -> MonetForCausalLM:
     """Each golden model in turn, in evaluation mode."""
     return MonetForCausalLM.from_pretrained(GOLDEN / request.param).eval()
+
+
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
+def shape(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Each shape in turn: fields of a configuration that take a path of their own somewhere."""
+    fields: dict[str, Any] = request.param
+    return fields
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cuda_ext.routing import Routing
 from workbench.analysis import activations
-from workbench.analysis.activations import active_pairs, read_activations
+from workbench.analysis.activations import CrossTable, active_pairs, read_activations
 from workbench.store import Run
 
 
@@ -82,3 +82,19 @@ def test_within_keeps_a_range_of_keys(seed: int, low: int, width: int) -> None:
     assert torch.equal(found.dense()[0], g[0] * kept)
     assert torch.equal(found.dense()[1], g[1])
     assert torch.equal(found.counts1, (g[0] * kept > 0).sum(-1, dtype=torch.int32))
+
+
+def test_cross_table_merged_sums_the_numbers_that_are_one() -> None:
+    table = CrossTable(
+        np.array([2, 2, 2, 5, 5]), np.array([0, 1, 3, 1, 2]), np.array([1, 2, 4, 8, 16], np.float32), np.arange(1, 6)
+    )
+    same = table.merged(np.arange(4))
+    assert same.number.tolist() == table.number.tolist()
+    merged = table.merged(np.array([1, 0, 2, 1]))
+    assert list(zip(merged.expert, merged.number, merged.mass, merged.tokens, strict=True)) == [
+        (2, 0, 2, 2),
+        (2, 1, 5, 4),
+        (5, 0, 8, 4),
+        (5, 2, 16, 5),
+    ]
+    assert table.only(np.array([True, False, False, True])).tokens.tolist() == [1, 3]

@@ -93,10 +93,9 @@ def retrained(bare_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def prompt_page(run: Run) -> object:
     from workbench.dashboard.context import Context
-    from workbench.dashboard.links import Address
-    from workbench.dashboard.pages.prompt import read_answer
+    from workbench.dashboard.prompting.answer import read_answer
 
-    return read_answer(Context(run), Address("prompt", query={"text": "local x = 1"}))
+    return read_answer(Context(run), {"text": "local x = 1"})
 
 
 def text_report(run: Run) -> object:

@@ -14,12 +14,12 @@ from workbench import open_run
 from workbench.errors import NotAnalysedError
 
 run = open_run(sys.argv[1])
-per_group = {"read_analysis", "read_scores", "read_map"}
+arguments = {"read_analysis": [0], "read_scores": [0], "read_map": [0], "read_divergence": [run]}
 loaded = {}
 for name in analysis.__all__:
     if name.startswith("read_") and name != "read_prompt":  # which runs the model
         try:
-            getattr(analysis, name)(run, *([0] if name in per_group else []))
+            getattr(analysis, name)(run, *arguments.get(name, []))
         except NotAnalysedError:
             pass
         loaded[name] = [module for module in ("torch", "transformers", "monet_model") if module in sys.modules]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from cuda_ext import contributions
+from monet_model.token_factors import Factors, TokenFactors
 
 if TYPE_CHECKING:
     from cuda_ext.routing import Routing
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def expert_contributions(
-    experts: ExpertLayer, x: Tensor, routing: Routing, direction: Tensor, factors: Tensor | None = None
+    experts: ExpertLayer, x: Tensor, routing: Routing, direction: Tensor, factors: Factors | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``S[i, j] G[i, j] (direction . E_ij(x))`` of every active expert, exact, in the dtype of ``direction``.
 
@@ -26,19 +28,22 @@ def expert_contributions(
         x: (tokens, hidden) its input.
         routing: the routing of these tokens.
         direction: (tokens, hidden), what the output is multiplied with at each token.
-        factors: S, (keys, keys); None for all ones.
+        factors: S, (keys, keys), or that of each token; None for all ones.
 
     Returns:
         Token (n,), flat expert id (n,) and contribution (n,), sorted by token, then expert.
     """
     hidden, dtype = experts.hidden(x), direction.dtype
     units = hidden.to(dtype) if isinstance(hidden, Tensor) else (hidden[0].to(dtype), hidden[1].to(dtype))
-    scale = None if factors is None else factors.to(direction)
-    ids, values, _ = contributions(units, routing, experts.along(direction), experts.keys**2, scale)
-    listed = ids >= 0
-    if scale is not None:
-        listed &= scale.flatten()[ids] != 0
-    token = listed.nonzero()[:, 0]
-    expert, contribution = ids[listed], values[listed]
-    order = (token * experts.keys**2 + expert).argsort()
-    return token, expert[order], contribution[order]
+    along, keys = experts.along(direction), experts.keys
+    found = []
+    for part, matrix in factors.split(routing) if isinstance(factors, TokenFactors) else [(routing, factors)]:
+        scale = None if matrix is None else matrix.to(direction)
+        ids, values, _ = contributions(units, part, along, keys**2, scale)
+        listed = ids >= 0
+        if scale is not None:
+            listed &= scale.flatten()[ids] != 0
+        found.append((listed.nonzero()[:, 0], ids[listed], values[listed]))
+    token, expert, contribution = (torch.cat(column) for column in zip(*found, strict=True))
+    order = (token * keys**2 + expert).argsort()
+    return token[order], expert[order], contribution[order]

@@ -160,7 +160,7 @@ class _Sums:
 
 def _add(sums: _Sums, model: MonetForCausalLM, batch: Batch, linear: LinearTarget) -> None:
     """Adds a batch's occurrences; windows without one are not read."""
-    occurs = (batch.ids[:, 1:] == linear.target) & batch.real[:, 1:]
+    occurs = (batch.ids[:, 1:] == linear.target) & batch.predicted
     windows = occurs.any(1)
     if not windows.any():
         return

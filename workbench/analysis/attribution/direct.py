@@ -25,8 +25,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monet_model.projection import project
 from monet_model.record import Record, record_pass
 
+from ...errors import BadInputError
 from .contributions import expert_contributions
 from .target import LinearTarget, Target, check_ids
 
@@ -144,6 +146,27 @@ class ForwardPass:
         return cls(model, ids, record, out.logits[0, -1])
 
     @torch.no_grad()
+    def until(self, length: int) -> ForwardPass:
+        """The pass over the first ``length`` tokens of the prompt, without another: no token reads a later one.
+
+        Equal to running the model over these tokens alone, up to rounding. The record is shared, not copied.
+
+        Raises:
+            BadInputError: the prompt has fewer tokens, or ``length`` is below 1.
+        """
+        if not 1 <= length <= self.ids.shape[1]:
+            raise BadInputError(f"the prompt has {self.ids.shape[1]:,} tokens; there are no first {length:,} of them.")
+        if length == self.ids.shape[1]:
+            return self
+        record = self.record.until(length)
+        return ForwardPass(self.model, self.ids[:, :length], record, self.logits_at(slice(length - 1, length))[0])
+
+    @torch.no_grad()
+    def logits_at(self, positions: slice) -> Tensor:
+        """The logits at some positions, (positions, vocabulary), from the record of the last residual stream."""
+        return project(self.model.lm_head, self.model.model.norm(self.record.final[0, positions]))
+
+    @torch.no_grad()
     def attribute(self, target: Target | None = None) -> Attribution:
         """Direct logit attribution of a target, as ``attribute`` defines it."""
         linear = LinearTarget.at(int(self.logits.argmax()) if target is None else target, self.logits)
@@ -226,7 +249,8 @@ def expert_parts(
         Number of the place, flat expert id and contribution, each (rows,), sorted by place, then expert.
     """
     for layer, seen in zip(model.model.layers, record.layers, strict=True):
-        parts = expert_contributions(layer.moe, seen.x[where], seen.routing_at(where), direction, seen.factors)
+        routing, factors = seen.routing_at(where), seen.factors_at(where)
+        parts = expert_contributions(layer.moe, seen.x[where], routing, direction, factors)
         place, expert, contribution = (values.numpy(force=True) for values in parts)
         yield place, expert, contribution
 

@@ -42,7 +42,8 @@ def attribute_gradient(
 
     A contribution is the derivative of the target by the expert's factor at that position, through everything that
     follows, routing included. Unlike ``attribute`` it is a first-order estimate of an effect and sums to nothing in
-    particular; ``compare_with_ablation`` tells how well it predicts true ablation.
+    particular; ``compare_with_ablation`` tells how well it predicts true ablation. Nor do integrated gradients add up
+    (captum, inseq): routing jumps where a key enters or leaves, and an integral of derivatives does not see jumps.
 
     Args:
         model: a Monet model in evaluation mode.

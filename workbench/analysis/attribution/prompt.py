@@ -13,24 +13,25 @@ Source: Park et al. 2024 (https://arxiv.org/abs/2412.04139), sections 3 (routing
 
 from __future__ import annotations
 
-import time
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
-from ...checkpoint import load_model, model_folder
-from ...errors import BadInputError, UnsupportedError
-from ...store.token_text import load_tokenizer, token_pieces
+from monet_model.token_factors import factors_of
+
+from ...errors import BadInputError
+from ...store.token_text import token_pieces, whole_characters
 from .direct import Attribution, ForwardPass
-from .gradient import Faithfulness, attribute_gradient, rank_against_ablation
 from .target import Target, check_length
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
     from transformers import PreTrainedTokenizerFast
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 TOP_EXPERTS = 5  # per token and group
 NEXT_TOKENS = 6
 TOP_CONTRIBUTIONS = 12  # experts listed of a direct logit attribution
+LOSS_POSITIONS = 256  # whose logits over the whole vocabulary are in memory at once
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Prompt:
 
         Args:
             tokenizer: the model's tokenizer.
-            text: the text.
+            text: the text; the name of a control token in it, such as ``<s>``, is read as text.
             context: the most tokens that the model reads, ``model.config.max_position_embeddings``; the start-of-text
                 token counts.
 
@@ -88,14 +90,21 @@ class Prompt:
             text.encode()
         except UnicodeEncodeError as error:
             raise BadInputError(f"the text is not Unicode: character {error.start + 1} is half of a pair.") from error
-        ids = list(tokenizer(text, verbose=False)["input_ids"])
+        ids = list(tokenizer(text, verbose=False, split_special_tokens=True)["input_ids"])
         check_length(len(ids), context)
-        return cls(text, ids, token_pieces(tokenizer, ids), ids[0] == tokenizer.bos_token_id, tokenizer)
+        pieces = whole_characters(token_pieces(tokenizer, ids))
+        return cls(text, ids, pieces, ids[0] == tokenizer.bos_token_id, tokenizer)
 
     @property
     def shown(self) -> list[str]:
         """The pieces without the start-of-text token: together, the text."""
         return self.pieces[int(self.bos) :]
+
+    def until(self, shown: int) -> Prompt:
+        """The prompt of the first ``shown`` tokens of its text, as they were tokenised here."""
+        length = int(self.bos) + shown
+        text = "".join(self.pieces[int(self.bos) : length])
+        return Prompt(text, self.ids[:length], self.pieces[:length], self.bos, self.tokenizer)
 
     def token_text(self, token: int) -> str:
         """The text of a token id; ``#17`` for one that the tokenizer does not know."""
@@ -129,6 +138,54 @@ class PromptReading:
     prompt: Prompt
     forward: ForwardPass
 
+    def until(self, shown: int) -> PromptReading:
+        """The reading of the first ``shown`` tokens of the text, without a forward pass: what comes after them.
+
+        Equal to reading these tokens alone, up to rounding.
+
+        Raises:
+            BadInputError: the text has fewer tokens, or ``shown`` is below 1.
+        """
+        tokens = len(self.prompt.shown)
+        if not 1 <= shown <= tokens:
+            raise BadInputError(f"there is no token {shown:,} in the text; it has {tokens:,}, counted from 1.")
+        return PromptReading(self.prompt.until(shown), self.forward.until(int(self.prompt.bos) + shown))
+
+    def loss(self) -> float:
+        """Mean loss of the text's tokens in nats per token; NaN for one token that nothing precedes."""
+        ids = self.forward.ids[0]
+        total = 0.0
+        for first in range(0, len(ids) - 1, LOSS_POSITIONS):
+            positions = slice(first, min(first + LOSS_POSITIONS, len(ids) - 1))
+            logits = self.forward.logits_at(positions).float()
+            total += float(torch.nn.functional.cross_entropy(logits, ids[1:][positions].long(), reduction="sum"))
+        return total / (len(ids) - 1) if len(ids) > 1 else math.nan
+
+    def most_active(self, n: int, position: int | None = None) -> pd.DataFrame:
+        """Return the ``n`` experts with the largest sum of routing scores over the text's tokens, of all groups.
+
+        Args:
+            n: how many.
+            position: index into ``prompt.shown`` of the one token to look at, in place of all.
+
+        Returns:
+            - group: number of the routing group.
+            - expert: flat expert id.
+            - score: sum over the tokens, the start-of-text token excluded; of equal ones the lower id comes first.
+        """
+        first = int(self.prompt.bos)
+        tokens = slice(first, None) if position is None else slice(first + position, first + position + 1)
+        tables = []
+        for group, layers in enumerate(self.forward.model.config.routing_groups):
+            routing = self.forward.record.layers[layers.start].routing[tokens]
+            _, experts, scores = routing.pairs()
+            listed, at = experts.unique(return_inverse=True)
+            sums = torch.zeros(len(listed), dtype=torch.float64, device=listed.device)
+            sums.index_add_(0, at, scores.double())
+            columns = {"expert": listed.numpy(force=True), "score": sums.numpy(force=True)}
+            tables.append(pd.DataFrame({"group": group, **columns}))
+        return pd.concat(tables).sort_values("score", ascending=False, kind="stable", ignore_index=True).head(n)
+
     def top_experts(self, n: int = TOP_EXPERTS) -> pd.DataFrame:
         """Return the experts of highest routing score at each token, in each group.
 
@@ -151,12 +208,41 @@ class PromptReading:
             scores, experts = seen.routing[int(self.prompt.bos) :].top_experts(n)
             position, rank = (experts >= 0).nonzero(as_tuple=True)
             expert = experts[position, rank]
-            factor = torch.ones(len(expert)) if seen.factors is None else seen.factors.flatten()[expert]
+            factor = factors_of(seen.factors, int(self.prompt.bos) + position, expert)
             columns = {"position": position, "rank": rank + 1, "expert": expert, "score": scores[position, rank]}
             table = pd.DataFrame({name: values.numpy(force=True) for name, values in columns.items()})
             table.insert(1, "group", group)
             tables.append(table.assign(factor=factor.numpy(force=True)))
         return pd.concat(tables).sort_values(["position", "group", "rank"], ignore_index=True)
+
+    def expert_scores(self, group: int, expert: int) -> NDArray[np.float32]:
+        """Return the routing score of one expert at every token of the text.
+
+        Args:
+            group: number of the routing group.
+            expert: flat expert id.
+
+        Returns:
+            (tokens,) scores, as long as ``prompt.shown``; 0 where the expert is not active.
+
+        Examples:
+            >>> from monet_model import MonetForCausalLM
+            >>> from transformers import AutoTokenizer
+            >>> from workbench.analysis import Prompt, read_prompt
+            >>> model = MonetForCausalLM.from_pretrained("monet_model/demo")
+            >>> tokenizer = AutoTokenizer.from_pretrained("monet_model/demo")
+            >>> reading = read_prompt(model, Prompt.tokenise(tokenizer, "public static void", 256))
+            >>> best = reading.top_experts(1).iloc[0]
+            >>> bool(reading.expert_scores(0, int(best["expert"]))[0] == best["score"])
+            True
+        """
+        first = self.forward.model.config.routing_groups[group].start
+        routing = self.forward.record.layers[first].routing[int(self.prompt.bos) :]
+        i, j = divmod(expert, routing.num_keys)
+        p = routing.probs1.where(routing.indices1 == i, 0).sum(-1)  # (tokens, heads); padding has probability 0
+        q = routing.probs2.where(routing.indices2 == j, 0).sum(-1)
+        scores: NDArray[np.float32] = (p * q).sum(-1).float().numpy(force=True)
+        return scores
 
     def _probabilities(self) -> Tensor:
         return self.forward.logits.float().softmax(-1)  # (vocabulary,)
@@ -237,107 +323,40 @@ def read_prompt(model: MonetForCausalLM, prompt: Prompt) -> PromptReading:
     return PromptReading(prompt, ForwardPass.run(model, torch.tensor([prompt.ids])))
 
 
-@dataclass(frozen=True)
-class TextAttribution:
-    """What `monet attribute` prints: the attribution of a text's next token, with the texts of all tokens.
+def read_token(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
+    """Return the token that a text names.
 
-    Attributes:
-        attribution: direct logit attribution of the target.
-        pieces: the text's tokens, the start-of-text token included.
-        target_text: text of the target token, or ``a - b`` for a difference.
-        seconds: time of tokenising, forward pass and attribution; the model's loading does not count.
-        gradient: rows of ``attribute_gradient``, largest first, if asked for.
-        ablation: both attributions compared with true ablation, if asked for.
-    """
-
-    attribution: Attribution
-    pieces: list[str]
-    target_text: str
-    seconds: float
-    gradient: pd.DataFrame | None
-    ablation: Faithfulness | None
-
-    def to_json(self, top: int = 50) -> dict[str, Any]:
-        """``Attribution.to_json`` with the tokens' texts, and gradient and ablation where they were asked for."""
-        content: dict[str, Any] = {
-            "tokens": self.pieces,
-            "target_text": self.target_text,
-            "seconds": self.seconds,
-            **self.attribution.to_json(top),
-        }
-        if self.gradient is not None:
-            content["gradient"] = self.gradient.head(top).to_dict("records")
-        if self.ablation is not None:
-            content["ablation"] = self.ablation.to_json()
-        return content
-
-
-def attribute_text(
-    path: str | Path,
-    text: str,
-    target: str | None = None,
-    *,
-    minus: str | None = None,
-    gradient: bool = False,
-    ablations: int = 0,
-) -> TextAttribution:
-    """Attribute the next token's logit after a text, by a model on disk.
-
-    One forward pass; ``gradient`` adds one, and ``ablations`` one for each expert ablated and two more.
+    The token whose text is exactly this one: ``" return"`` is the form with a leading blank, ``"return"`` the one
+    without, whichever of them the tokenizer would choose at the start of a text. A control token goes by its name, such
+    as ``</s>``, and any token by its id, such as ``#17``.
 
     Args:
-        path: folder or hub name of a model with a tokenizer.
-        text: the prompt; the tokenizer puts its start-of-text token in front.
-        target: text of the next token. Default: the model's likeliest one.
-        minus: text of another token, whose logit is subtracted from the target's.
-        gradient: also attribute by gradient, to every layer and position.
-        ablations: experts to ablate one by one, to compare both attributions with; 0 for none.
+        tokenizer: the model's tokenizer.
+        text: of the token, or ``#`` and its id.
 
     Raises:
-        NotFoundError: there is no such model.
-        UnsupportedError: the model has no tokenizer.
-        BadInputError: the text is empty or too long, a target is not one token, ``minus`` comes without ``target``, or
-            ``ablations`` is 1, which cannot be ranked.
+        BadInputError: no token has this text; the message lists the tokens it is made of, and those that differ by a
+            leading blank.
+
+    Examples:
+        >>> from workbench import open_run
+        >>> from workbench.analysis.attribution.prompt import read_token
+        >>> tokenizer = open_run("runs/demo").tokenizer()
+        >>> read_token(tokenizer, " return") == read_token(tokenizer, f"#{read_token(tokenizer, ' return')}")
+        True
     """
-    if minus is not None and target is None:
-        raise BadInputError(f"{minus!r} is to be subtracted from the target's logit; name the target too.")
-    model, tokenizer = load_model(path), load_tokenizer(model_folder(path))
-    if tokenizer is None:
-        raise UnsupportedError(f"the model {path} has no tokenizer.json, so it cannot read text; add it to its folder.")
-    token = None if target is None else read_token(tokenizer, target)
-    wanted = token if token is None or minus is None else (token, read_token(tokenizer, minus))
-    start = time.perf_counter()
-    reading = read_prompt(model, Prompt.tokenise(tokenizer, text, model.config.max_position_embeddings))
-    attribution = reading.attribute(wanted)
-    seconds = time.perf_counter() - start
-    explained = attribution.target
-    assert explained is not None
-    rows, ablation, ids = None, None, reading.forward.ids
-    if gradient or ablations:
-        rows = attribute_gradient(model, ids, explained)
-    if rows is not None and ablations:
-        ablation = rank_against_ablation(model, ids, explained, attribution.experts, rows, ablations)
-    if rows is not None:
-        rows = rows.sort_values("contribution", key=abs, ascending=False, kind="stable", ignore_index=True)
-    pair = explained if isinstance(explained, tuple) else (explained,)
-    return TextAttribution(
-        attribution=attribution,
-        pieces=reading.prompt.pieces,
-        target_text=" - ".join(token_pieces(tokenizer, pair)),
-        seconds=seconds,
-        gradient=rows if gradient else None,
-        ablation=ablation,
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    if len(ids) == 1 and token_pieces(tokenizer, ids) == [text]:
+        return int(ids[0])
+    pieces = token_pieces(tokenizer, range(len(tokenizer)))
+    named = {piece: token for token, piece in reversed(list(enumerate(pieces)))}
+    if text in named:
+        return named[text]
+    if (by_id := re.fullmatch(r"#(\d+)", text)) and int(by_id[1]) < len(tokenizer):
+        return int(by_id[1])
+    alike = [form for form in (f" {text}", text.removeprefix(" ")) if form in named]
+    instead = " or ".join(f"{form!r} (#{named[form]})" for form in alike)
+    raise BadInputError(
+        f"the target {text!r} is {len(ids)} tokens ({token_pieces(tokenizer, ids)}), not one; give "
+        f"{instead or 'one of them'}, or a token's id as #17."
     )
-
-
-def read_token(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
-    """Return the id of a text that is one token.
-
-    Raises:
-        BadInputError: it is not; the message lists its tokens.
-    """
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    if len(ids) != 1:
-        pieces = token_pieces(tokenizer, ids)
-        raise BadInputError(f"the target {text!r} is {len(ids)} tokens ({pieces}); give one of them.")
-    return int(ids[0])

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from ...errors import BadInputError
@@ -17,6 +16,7 @@ from ..activations import key_edges
 from ..results import group_file, write_result, write_table
 from ..significance import benjamini_hochberg, pooled_p
 from ..specialisation.shares import Floats
+from ..units import document_units
 from .cells import check_unit, read_cells
 from .coefficients import Cells, Ints, PearsonSums, pearson_interval, rank_correlations, spearman_interval
 from .correlate_result import KINDS, STRONGEST_COLUMNS, ScoreSummary
@@ -49,7 +49,7 @@ class GroupCorrelations:
 
     Attributes:
         expert: (n,) flat ids of the experts active in these documents, ascending.
-        documents: (n,) documents each is active in.
+        documents: (n,) documents each is active in, near copies counted once.
         pearson: (targets, n); NaN where an expert or the target is constant.
         spearman: (targets, n), or None where ranks were not asked for.
     """
@@ -106,9 +106,9 @@ def correlate_scores(
     in a document is its mean routing score over all tokens (or its largest). Everything is computed exactly from the
     stored routing, in float64.
 
-    Intervals assume as many independent observations as there are documents, whatever the unit. p-values come from
-    scores shuffled among the documents: an expert's absolute correlation is compared with those of experts active in
-    about as many documents (``pooled_p``), because the correlations of rare
+    Intervals assume as many independent observations as there are documents, whatever the unit; near copies of one text
+    are one. p-values come from scores shuffled among the documents, likewise: an expert's absolute correlation is
+    compared with those of experts active in about as many documents (``pooled_p``), because the correlations of rare
     experts, which are 0 nearly everywhere, follow no textbook distribution. Where texts of some labels score higher
     than others, the experts of those labels correlate with the score too; a correlation says no more than that.
 
@@ -119,7 +119,7 @@ def correlate_scores(
         run: an opened run.
         column: column of ``run.documents``: the corpus's ``score``, or another number, such as ``tokens``.
         unit: what one observation is: ``mean`` or ``max`` over a document, or ``token``.
-        min_documents: documents an expert must be active in to be tested.
+        min_documents: documents an expert must be active in to be tested, near copies counted once.
         fdr: false discovery rate over a group's experts (Benjamini & Hochberg 1995).
         seed: of the shuffles.
         name: keep the result under this name, beside the unnamed one, which otherwise it replaces.
@@ -148,12 +148,14 @@ def correlate_scores(
         raise BadInputError(f"fdr must lie between 0 and 1, got {fdr}.")
     documents = scored_documents(run, column)
     rng = np.random.default_rng(seed)
-    targets = np.stack([documents.scores, *(rng.permutation(documents.scores) for _ in range(SHUFFLES))])
+    first, unit_of = np.unique(document_units(documents.table), return_index=True, return_inverse=True)[1:]
+    unit_scores = documents.scores[first]  # near copies swap scores together: they are one observation
+    targets = np.stack([documents.scores, *(rng.permutation(unit_scores)[unit_of] for _ in range(SHUFFLES))])
     rows, tables = [], []
     for group in run.groups:
         with job(f"scores of group {group}", _reads(run, group, documents.table), "tokens", progress) as advance:
             correlations = correlate_group(run, group, documents.table, targets, unit, ranks=True, advance=advance)
-        table = _with_verdicts(correlations, len(documents.table), min_documents)
+        table = _with_verdicts(correlations, len(first), min_documents)
         write_table(run, ScoreSummary, group_file(ScoreSummary, group), table, name)
         rows.append({"group": group} | _counts(table, fdr))
         tables.append(table.reset_index().assign(group=group))
@@ -205,7 +207,7 @@ def correlate_group(
     Args:
         run: an opened run.
         group: of the experts.
-        documents: columns row and tokens; none may be empty.
+        documents: rows of ``run.documents``; none may be empty.
         targets: (targets, documents).
         unit: one of ``UNITS``.
         ranks: correlate ranks (Spearman) too.
@@ -215,15 +217,21 @@ def correlate_group(
     document_of = np.repeat(np.arange(len(documents)), tokens) if unit == "token" else np.arange(len(documents))
     by_unit = targets[:, document_of]
     unit_ranks = rankdata(by_unit, axis=1)
+    _, original, sizes = np.unique(document_units(documents), return_inverse=True, return_counts=True)
     expert, active_documents, pearson, spearman = [], [], [], []
     for low, high in pairwise(key_edges(run, group) if ranks else [0, run.num_keys]):
         experts = (high - low) * run.num_keys
         sums, count, blocks = PearsonSums(experts, by_unit), np.zeros(experts, np.int64), []
+        of_copies = [np.zeros(0, np.int64)]  # the documents that have copies may come in several blocks
         for cells in read_cells(run, group, documents, unit, (low, high), advance):
             sums.add(cells)
-            count += _documents(cells, document_of, experts)
+            owner = np.unique(cells.expert * len(sizes) + original[document_of[cells.unit]])
+            alone = sizes[owner % len(sizes)] == 1
+            count += np.bincount(owner[alone] // len(sizes), minlength=experts)
+            of_copies.append(owner[~alone])
             if ranks:
                 blocks.append(cells)
+        count += np.bincount(np.unique(np.concatenate(of_copies)) // len(sizes), minlength=experts)
         active = np.flatnonzero(count)
         expert.append(low * run.num_keys + active)
         active_documents.append(count[active])
@@ -236,12 +244,6 @@ def correlate_group(
         pearson=np.concatenate(pearson, 1),
         spearman=np.concatenate(spearman, 1) if ranks else None,
     )
-
-
-def _documents(cells: Cells, document_of: NDArray[np.int64], experts: int) -> NDArray[np.int64]:
-    """Number of the block's documents that each expert is active in, (experts,)."""
-    owner = cells.expert * len(document_of) + document_of[cells.unit]
-    return np.bincount(np.unique(owner) // len(document_of), minlength=experts)
 
 
 def _joined(blocks: list[Cells], units: int) -> Cells:

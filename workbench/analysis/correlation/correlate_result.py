@@ -101,7 +101,7 @@ def read_scores(run: Run, group: int, *, name: str | None = None) -> pd.DataFram
     Returns:
         One row per expert active in the scored documents; the index is ``expert``, ascending. Columns:
 
-        - documents: documents the expert is active in.
+        - documents: documents the expert is active in, near copies counted once.
         - pearson, spearman: correlation with the score; NaN for an expert that is the same everywhere.
         - pearson:low, pearson:high, spearman:low, spearman:high: ends of its 95 % interval.
         - p:pearson, p:spearman: p-value against shuffled scores; NaN where too few documents were seen for a test.

@@ -13,9 +13,9 @@ from ...errors import BadInputError, UnsupportedError
 from ...progress import job
 from ..checks import check_same_model
 from ..removal.choose import Ids, removal
-from ..removal.heldout import split_documents
 from ..removal.losses import document_losses
 from ..results import write_result
+from ..units import document_units, split_documents
 from ..windows import read_windows
 from .cells import check_unit
 from .continuations import Prompt, Sampling, continuation_scores, sample_texts
@@ -148,7 +148,7 @@ def _split(run: Run, column: str, seed: int) -> tuple[ScoredDocuments, ScoredDoc
     """The scored documents that choose, and those that measure."""
     documents = scored_documents(run, column)
     label = np.array([run.check_label(label) for label in documents.table["label"]])
-    measures = split_documents(label, documents.table["tokens"].to_numpy(), seed)
+    measures = split_documents(label, documents.table["tokens"].to_numpy(), seed, document_units(documents.table))
     choosing, measuring = (
         ScoredDocuments(documents.table[part].reset_index(drop=True), documents.scores[part])
         for part in (~measures, measures)

@@ -1,4 +1,7 @@
-"""Confidence intervals of masking and trade-off curves: bootstrap over documents, within each label."""
+"""Confidence intervals of masking and trade-off curves: bootstrap over documents, within each label.
+
+Near copies are drawn together, as one document: else an interval would shrink by every copy in the corpus.
+"""
 
 from __future__ import annotations
 
@@ -74,16 +77,19 @@ class MaskIntervals:
 def resampled_means(documents: pd.DataFrame, sums: list[str], labels: list[str], samples: int, seed: int) -> Floats:
     """(samples, sums, labels) means per token, on documents drawn with replacement within each label.
 
+    What is drawn are units: the near copies of a text come together, so they count as the one observation they are.
+
     Args:
-        documents: one row per document: label, tokens, and the columns ``sums``.
+        documents: one row per document: label, tokens, the columns ``sums``, and unit; without it each is its own.
         sums: columns to take the mean per token of.
         labels: in the order of the last dimension.
         samples, seed: of the draws.
     """
     rng = np.random.default_rng(seed)
+    unit = documents["unit" if "unit" in documents else "doc"]
     means = np.empty((samples, len(sums), len(labels)))
     for number, label in enumerate(labels):
-        of_label = documents[documents["label"] == label]
+        of_label = documents.loc[documents["label"] == label, ["tokens", *sums]].groupby(unit).sum()
         size = len(of_label)
         drawn = rng.multinomial(size, np.full(size, 1 / size), samples).astype(np.float64)
         tokens = drawn @ of_label["tokens"].to_numpy()
@@ -94,9 +100,9 @@ def resampled_means(documents: pd.DataFrame, sums: list[str], labels: list[str],
 def bootstrap_mask(result: MaskResult, *, level: float = LEVEL, samples: int = SAMPLES, seed: int = 0) -> MaskIntervals:
     """Return confidence intervals of a mask result: percentile bootstrap over documents (Efron 1979).
 
-    A draw takes as many documents of each label as were measured, with replacement, and recomputes everything from
-    their sums, so each rise compares the model with and without the experts on the same documents. The choice of
-    experts stays fixed.
+    A draw takes as many documents of each label as were measured, near copies together, with replacement, and
+    recomputes everything from their sums, so each rise compares the model with and without the experts on the same
+    documents. The choice of experts stays fixed.
 
     Args:
         result: of ``mask_labels``.
@@ -189,12 +195,12 @@ def bootstrap_curve(
         ['target_low', 'target_high', 'others_low', 'others_high']
     """
     check_bootstrap(level, samples)
-    labels = curve.labels
+    labels, rows = curve.labels, curve.rows
     steps = list(curve.means.index)
-    names = [column(kind, threshold, label) for kind, threshold in steps for label in labels]
+    names = [column(kind, threshold, label) for kind, threshold in steps for label in rows]
     means = resampled_means(curve.documents, ["loss", *names], labels, samples, seed)
-    rises = (means[:, 1:] - means[:, :1]).reshape(samples, len(steps), len(labels), len(labels))
-    own = np.eye(len(labels), dtype=bool)
+    rises = (means[:, 1:] - means[:, :1]).reshape(samples, len(steps), len(rows), len(labels))
+    own = np.array(rows)[:, None] == np.array(labels)
     target, others = rises[..., own].mean(-1), rises[..., ~own].mean(-1)  # (samples, steps)
     ends = [(1 - level) / 2, (1 + level) / 2]
     columns = {}

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadInputError
+from ...errors import BadInputError, NotAnalysedError
+from ..specialisation.analyze_result import read_analysis
 from ..specialisation.shares import label_shares, specialised_label
 from ..sums import LabelSums, smoothing
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ...store import Run
 
 Ids = NDArray[np.int64]  # flat ids of experts of one group, ascending
 Scores = NDArray[np.float64]
@@ -72,6 +75,25 @@ def order_scores(sums: LabelSums, order: str, min_tokens: int) -> Scores:
         raise BadInputError(f"there is no order {order!r}; there are {', '.join(ORDERS)}.")
     scores = np.stack([ORDERS[order](sums, label) for label in range(len(sums.mass))])
     return np.where(sums.tokens.sum(0) >= min_tokens, scores, -np.inf)
+
+
+def confirmed_experts(run: Run) -> list[Ids]:
+    """The experts of each group that `monet analyze` has confirmed, in any label.
+
+    They were tested on all documents, so a choice among them is not blind to those that losses are measured on.
+
+    Raises:
+        NotAnalysedError: the run has not been analysed, or nothing was tested.
+    """
+    ids = []
+    for group in run.groups:
+        table = read_analysis(run, group)
+        if "confirmed" not in table:
+            raise NotAnalysedError(
+                f"no expert of {run.path} was tested against chance; run `monet analyze {run.path}`."
+            )
+        ids.append(table.index[table["confirmed"].astype(bool)].to_numpy(np.int64))
+    return ids
 
 
 def random_experts(sums: LabelSums, count: int, rng: np.random.Generator) -> Ids:

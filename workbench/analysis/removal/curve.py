@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ...progress import job
 from ..checks import check_same_model
 from ..defaults import BUDGET, MIN_TOKENS, ORDER
 from ..results import check_name, write_result
-from .choose import Ids, Scores, equally_active, order_scores, random_experts, removal
+from .choose import Ids, Scores, confirmed_experts, equally_active, order_scores, random_experts, removal
 from .curve_result import ACTIVITY_MATCHED, CHOSEN, CONTROLS, RANDOM, RemovalCurve, column
 from .heldout import HeldOut
 from .losses import DocumentLosses, document_losses
@@ -31,10 +32,12 @@ def removal_curve(
     run: Run,
     model: MonetForCausalLM,
     *,
+    labels: Sequence[str] | None = None,
     order: str = ORDER,
     thresholds: Sequence[float] = THRESHOLDS,
     budget: float = BUDGET,
     min_tokens: int = MIN_TOKENS,
+    confirmed: bool = False,
     seed: int = 0,
     name: str | None = None,
     progress: bool = False,
@@ -44,22 +47,25 @@ def removal_curve(
     Experts are ordered by their score for a label, computed on one part of the run's documents
     (``ORDERS``); losses are measured on the other, as by ``mask_labels``.
     The threshold falls until the others' mean rise passes the budget. At the two thresholds around it, as many experts
-    are ablated as controls: drawn from all active ones, and from others about as active.
+    are ablated as controls: drawn from all active ones, and from others about as active. A label with fewer than two
+    documents cannot be split: it is skipped, and named in the result.
 
     Args:
         run: an opened run.
         model: the model it was exported from, in evaluation mode.
+        labels: the labels whose experts are ablated. Default: all that are not skipped.
         order: ``preference``, the rate for the label over the mean rate for the others; or ``ratio``, over the highest
             other rate, which is the paper's rule.
         thresholds: experts with at least this score are ablated; tried from the highest down.
         budget: rise in the others' loss, nats per token, at which the curve is read.
         min_tokens: active tokens, in the choosing part, that an expert needs to be ablated.
+        confirmed: ablate only those that `monet analyze` has confirmed, as for ``mask_labels``.
         seed: of the split and of the controls.
         name: keep the curve under this name, beside the unnamed one.
         progress: show tokens, rate and time left.
 
     Returns:
-        The curve. Sets in the run:
+        The curve. Sets in the run, unless only some labels were asked for and no name was given:
 
         - ``RUN/analysis/curve.json``, ``curve-points.parquet`` and ``curve-documents.parquet``; ``read_curve``
           reads them.
@@ -67,8 +73,10 @@ def removal_curve(
         With a name, they lie in ``RUN/analysis/NAME``. An earlier curve of the same name is replaced.
 
     Raises:
-        BadInputError: an unknown order; no thresholds, or one that is not positive, or such a budget; a run with one
-            label or fewer than two documents of a label.
+        NotFoundError: an unknown label.
+        NotAnalysedError: confirmed experts are asked for, and the run's have not been tested.
+        BadInputError: an unknown order; no thresholds, or one that is not positive, or such a budget; fewer than two
+            labels have two documents, or one asked for has not.
         UnsupportedError: the model is not the one the run was exported from.
 
     Examples:
@@ -87,10 +95,15 @@ def removal_curve(
         check_name(name)
     check_same_model(run, model)
     heldout = HeldOut.split(run, seed)
+    rows = heldout.labels if labels is None else list(dict.fromkeys(labels))
+    numbers = [heldout.number(label) for label in rows]
     windows = heldout.measuring_windows()
     sums = [heldout.choosing_sums(group) for group in run.groups]
     scores = [order_scores(of_group, order, min_tokens) for of_group in sums]
-    with job("removal curve", windows.predicted * passes(len(run.labels), thresholds), "tokens", progress) as advance:
+    if confirmed:
+        for score, ids in zip(scores, confirmed_experts(run), strict=True):
+            score[:, np.setdiff1d(np.arange(score.shape[1]), ids)] = -np.inf
+    with job("removal curve", windows.predicted * passes(len(rows), thresholds), "tokens", progress) as advance:
 
         def measure(experts: Sequence[Ids]) -> DocumentLosses:
             return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys), advance)
@@ -101,12 +114,15 @@ def removal_curve(
             scores,
             measure,
             order,
+            numbers=numbers,
             thresholds=thresholds,
             budget=budget,
             min_tokens=min_tokens,
             seed=seed,
         )
-    write_result(run, curve, name)
+    curve = replace(curve, confirmed=confirmed)
+    if name is not None or rows == heldout.labels:
+        write_result(run, curve, name)
     return curve
 
 
@@ -130,6 +146,7 @@ def trace_curve(
     measure: Callable[[Sequence[Ids]], DocumentLosses],
     order: str,
     *,
+    numbers: Sequence[int] | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
     budget: float = BUDGET,
     min_tokens: int = MIN_TOKENS,
@@ -143,9 +160,11 @@ def trace_curve(
         scores: (labels, units) for each place; -inf for a unit that is never ablated.
         measure: losses of the measuring part with these units of each place ablated.
         order: the name of the scores.
+        numbers: of the labels whose units are ablated; all by default.
         thresholds, budget, min_tokens, seed: as for ``removal_curve``.
     """
-    labels, documents = heldout.run.labels, heldout.measuring
+    numbers = range(len(heldout.labels)) if numbers is None else numbers
+    labels, documents = heldout.labels, heldout.measuring
     label_of = documents["label"].to_numpy()
     plain = measure([np.empty(0, np.int64)] * len(sums))
     baseline = plain.mean_loss(label_of)
@@ -153,6 +172,7 @@ def trace_curve(
     points: list[dict[str, Any]] = []
     losses: dict[str, Any] = {
         "doc": documents["doc"],
+        "unit": documents["unit"],
         "label": np.array(labels)[label_of],
         "tokens": plain.tokens,
         "loss": plain.loss,
@@ -160,7 +180,8 @@ def trace_curve(
 
     def add(kind: str, threshold: float) -> float:
         """Add a point for each label; returns the mean rise of the others."""
-        for number, label in enumerate(labels):
+        for number in numbers:
+            label = labels[number]
             rng = np.random.default_rng([seed, number, controls.index(kind) if kind in CONTROLS else 0])
             units = []
             for of_place, score in zip(sums, scores, strict=True):
@@ -175,7 +196,7 @@ def trace_curve(
             point = {"threshold": threshold, "kind": kind, "label": label, "removed": sum(map(len, units))}
             points.append(point | {"target": rise[number], "others": np.delete(rise, number).mean()})
             losses[column(kind, threshold, label)] = edited.loss
-        return float(np.mean([point["others"] for point in points[-len(labels) :]]))
+        return float(np.mean([point["others"] for point in points[-len(numbers) :]]))
 
     tried = []
     for threshold in sorted(set(thresholds), reverse=True):
@@ -185,4 +206,13 @@ def trace_curve(
     for kind in CONTROLS:
         for threshold in tried[-2:]:
             add(kind, threshold)
-    return RemovalCurve(list(labels), order, budget, pd.DataFrame(points), pd.DataFrame(losses), min_tokens, seed)
+    return RemovalCurve(
+        labels=list(labels),
+        order=order,
+        budget=budget,
+        points=pd.DataFrame(points),
+        documents=pd.DataFrame(losses),
+        min_tokens=min_tokens,
+        seed=seed,
+        skipped=heldout.skipped,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CHOSEN, RANDOM, ACTIVITY_MATCHED = "chosen", "random", "equal"  # kinds of point, as they are stored
 CONTROLS = {RANDOM: "random control", ACTIVITY_MATCHED: "activity-matched control"}
-SETTINGS = ("labels", "order", "budget", "min_tokens", "seed")
+SETTINGS = ("labels", "order", "budget", "min_tokens", "seed", "skipped", "confirmed")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class RemovalCurve(Result):
     """Rise in loss of the target label against that of the others, as experts (or other units) are ablated in order.
 
     Attributes:
-        labels: the labels ablated and measured.
+        labels: the labels measured.
         order: that units are ablated in, see ``removal_curve``.
         budget: rise in the others' loss, nats per token, at which the curve is read.
         points: one row per label, threshold and kind. Columns:
@@ -35,13 +35,15 @@ class RemovalCurve(Result):
             - ``target``: rise in the target's loss, nats per token;
             - ``others``: mean rise in the other labels' loss, nats per token.
 
-        documents: one row per measured document. Columns ``doc``, ``label``, ``tokens`` (predicted), ``loss`` (sum over
-            them for the unedited model, nats), and the same sum for each point, named by ``column``.
-        min_tokens, seed: as for ``removal_curve``.
+        documents: one row per measured document. Columns ``doc``, ``unit`` (number of the first document that it is a
+            near copy of; its own otherwise), ``label``, ``tokens`` (predicted), ``loss`` (sum over them for the
+            unedited model, nats), and the same sum for each point, named by ``column``.
+        min_tokens, seed, confirmed: as for ``removal_curve``.
+        skipped: labels of the run that have too few documents to be split, and are in nothing here.
     """
 
     kind: ClassVar[str] = "curve"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 3
     command: ClassVar[str] = "monet curve"
     tables: ClassVar[tuple[str, ...]] = ("points", "documents")
 
@@ -52,6 +54,13 @@ class RemovalCurve(Result):
     documents: pd.DataFrame
     min_tokens: int
     seed: int
+    skipped: list[str] = field(default_factory=list)
+    confirmed: bool = False
+
+    @property
+    def rows(self) -> list[str]:
+        """The labels ablated; all that are measured by default."""
+        return [str(label) for label in self.points["label"].unique()]
 
     @property
     def means(self) -> pd.DataFrame:
@@ -95,6 +104,11 @@ class RemovalCurve(Result):
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
         """The curve that ``to_json`` and the tables describe."""
         return cls(**{name: stored[name] for name in SETTINGS}, **tables)
+
+    @classmethod
+    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 3 can be of confirmed experts only; before version 2 a run with a label to skip was refused."""
+        return {"skipped": [], "confirmed": False} | stored
 
 
 def column(kind: str, threshold: float, label: str) -> str:

@@ -29,7 +29,7 @@ class EditEffect:
     """Held-out losses of a model with and without an edit.
 
     Attributes:
-        labels: one row per label. Columns:
+        labels: one row per label that has two documents or more. Columns:
 
             - ``label``: the label;
             - ``documents``, ``tokens``: measured documents, and predicted tokens in them;
@@ -38,8 +38,8 @@ class EditEffect:
             - ``perplexity``, ``edited_perplexity``: exp of the losses;
             - ``accuracy``, ``edited_accuracy``: fraction of tokens ranked first.
 
-        documents: one row per measured document: ``doc``, ``label``, ``tokens``, ``loss`` and ``edited_loss`` (sums
-            over its predicted tokens, nats).
+        documents: one row per measured document: ``doc``, ``unit`` (its first near copy, or itself), ``label``,
+            ``tokens``, ``loss`` and ``edited_loss`` (sums over its predicted tokens, nats).
         level: of confidence of the intervals.
         samples, seed: of the bootstrap; ``seed`` also split the documents.
     """
@@ -87,8 +87,8 @@ def label_edit(
 
     Raises:
         NotFoundError: an unknown label.
-        BadInputError: the label has no specialised experts; the rule makes no sense; the run has one label, or fewer
-            than two documents of a label.
+        BadInputError: the label has no specialised experts or fewer than two documents; the rule makes no sense; fewer
+            than two labels have two documents.
         UnsupportedError: the model is not the one the run was exported from.
 
     Examples:
@@ -103,9 +103,10 @@ def label_edit(
     from monet_model import ExpertEdit
 
     check_rule(ratio, min_tokens)
-    number = run.check_label(label)
+    run.check_label(label)
     check_same_model(run, model)
     heldout = HeldOut.split(run, seed)
+    number = heldout.number(label)
     chosen = [specialists(heldout.choosing_sums(group), ratio, min_tokens)[number] for group in run.groups]
     if not sum(map(len, chosen)):
         raise BadInputError(f"no expert of {run.path} is specialised in {label!r} at a ratio of {ratio:g}.")
@@ -139,7 +140,7 @@ def measure_edit(
         progress: show tokens, rate and time left.
 
     Raises:
-        BadInputError: the run has one label, or fewer than two documents of a label; level or samples out of range.
+        BadInputError: fewer than two labels have two documents; level or samples out of range.
         UnsupportedError: the model is not the one the run was exported from, or the edit belongs to another model.
 
     Examples:
@@ -166,18 +167,19 @@ def measure_edit(
     documents = pd.DataFrame(
         {
             "doc": heldout.measuring["doc"],
-            "label": np.array(run.labels)[label_of],
+            "unit": heldout.measuring["unit"],
+            "label": np.array(heldout.labels)[label_of],
             "tokens": before.tokens.astype(np.int64),
             "loss": before.loss,
             "edited_loss": after.loss,
         }
     )
-    drawn = resampled_means(documents, ["loss", "edited_loss"], run.labels, samples, seed)
+    drawn = resampled_means(documents, ["loss", "edited_loss"], heldout.labels, samples, seed)
     low, high = np.quantile(drawn[:, 1] - drawn[:, 0], [(1 - level) / 2, (1 + level) / 2], axis=0)
     loss, edited = before.mean_loss(label_of), after.mean_loss(label_of)
     labels = pd.DataFrame(
         {
-            "label": run.labels,
+            "label": heldout.labels,
             "documents": np.bincount(label_of),
             "tokens": np.bincount(label_of, before.tokens).astype(np.int64),
             "loss": loss,

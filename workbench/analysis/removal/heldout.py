@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...errors import BadInputError
 from ..checks import check_labels
 from ..sums import LEFT_OUT, LabelSums, label_sums
+from ..units import document_units, split_documents
 from ..windows import Windows, read_windows
 
 if TYPE_CHECKING:
@@ -20,31 +21,7 @@ if TYPE_CHECKING:
 
     from ...store import Run
 
-CHOOSING_TOKENS = 3  # per measuring token: choosing experts takes more evidence than measuring a mean loss
 ROUTING_ROWS = 4096  # token rows of sparse routing read at once
-
-
-def split_documents(label: NDArray[np.integer], tokens: NDArray[np.integer], seed: int) -> NDArray[np.bool_]:
-    """(documents,) True for documents of the measuring part, False for those of the choosing part.
-
-    The documents of each label are shuffled and dealt one by one: the first goes to the choosing part, and each later
-    one to the measuring part if that has fewer than a third of the choosing part's tokens so far. So each part has
-    documents of every label that has two, and the measuring part about a quarter of the label's tokens.
-
-    Args:
-        label: (documents,) label numbers.
-        tokens: (documents,) tokens.
-        seed: of the shuffle.
-    """
-    measures = np.zeros(len(label), bool)
-    order = np.random.default_rng(seed).permutation(len(label))
-    dealt: dict[int, list[int]] = {}
-    for document in order:
-        parts = dealt.setdefault(int(label[document]), [0, 0])
-        part = int(CHOOSING_TOKENS * parts[1] < parts[0])
-        parts[part] += int(tokens[document])
-        measures[document] = bool(part)
-    return measures
 
 
 @dataclass(frozen=True)
@@ -53,31 +30,59 @@ class HeldOut:
 
     Attributes:
         run: the run.
-        documents: its documents that have tokens and routing, with columns doc, label (number of the label), row,
-            tokens, bos and measures (whether it is one of the measuring part).
+        documents: its documents that have tokens and routing, with columns doc, unit (``document_units``), label (its
+            number in ``labels``), row, tokens, bos and measures (whether it is one of the measuring part).
+        labels: the labels that have documents in both parts, in the run's order.
+        skipped: the run's other labels; their documents are in neither part.
     """
 
     run: Run
     documents: pd.DataFrame
+    labels: list[str]
+    skipped: list[str]
 
     @classmethod
     def split(cls, run: Run, seed: int) -> HeldOut:
-        """Split the documents whose routing the run keeps, as ``split_documents`` does.
+        """Split the documents whose routing the run keeps, as ``split_documents`` does; near copies stay together.
+
+        A label with fewer than two such documents of two tokens or more, near copies counted once, is skipped.
 
         Raises:
-            BadInputError: the run has one label, or a label has fewer than two such documents of two tokens or more.
+            BadInputError: fewer than two labels are left.
         """
         check_labels(run)
         table = run.documents.query("tokens > 1 and kept").reset_index(drop=True)
-        label = table["label"].astype(object).map(run.check_label).to_numpy(np.int64)
-        for number, name in enumerate(run.labels):
-            if (label == number).sum() < 2:
-                raise BadInputError(
-                    f"label {name!r} of {run.path} has fewer than two documents of two tokens or more with routing "
-                    "kept, one to choose experts on and one to measure on. Export more documents, or keep more routing."
-                )
-        measures = split_documents(label, table["tokens"].to_numpy(), seed)
-        return cls(run, table[["doc", "row", "tokens", "bos"]].assign(label=label, measures=measures))
+        label, units = table["label"].astype(object).map(run.check_label).to_numpy(np.int64), document_units(table)
+        measures = split_documents(label, table["tokens"].to_numpy(), seed, units)
+        both = [part in label[measures] and part in label[~measures] for part in range(len(run.labels))]
+        labels = [name for name, there in zip(run.labels, both, strict=True) if there]
+        skipped = [name for name in run.labels if name not in labels]
+        if len(labels) < 2:
+            raise BadInputError(
+                f"{len(labels)} of the {len(run.labels)} labels of {run.path} have two documents of two tokens or more "
+                "with routing kept that are no copies of each other: one to choose experts on and one to measure on. "
+                f"{', '.join(map(repr, skipped))} {'has' if len(skipped) == 1 else 'have'} fewer, and two labels are "
+                "needed. Export more documents, or keep more routing."
+            )
+        number = np.cumsum(both) - 1
+        table = table[["doc", "row", "tokens", "bos"]].assign(unit=units, label=number[label], measures=measures)
+        return cls(run, table[np.array(both)[label]].reset_index(drop=True), labels, skipped)
+
+    def number(self, label: str) -> int:
+        """The number of a label in ``labels``.
+
+        Raises:
+            NotFoundError: the run has no such label.
+            BadInputError: it was skipped.
+        """
+        self.run.check_label(label)
+        if label in self.skipped:
+            raise BadInputError(
+                f"label {label!r} of {self.run.path} has fewer than two documents of two tokens or more with routing "
+                "kept, near copies counted once: one to choose experts on and one to measure on. Export more "
+                "documents, or keep more routing."
+            )
+        return self.labels.index(label)
 
     def choosing_sums(self, group: int) -> LabelSums:
         """Mass and active tokens of every expert by label over the choosing part, from the stored routing.
@@ -95,7 +100,7 @@ class HeldOut:
                 if len(rows):
                     yield self.run.routing(rows, group), number[rows]
 
-        return label_sums(parts(), self.run.num_keys, len(self.run.labels))
+        return label_sums(parts(), self.run.num_keys, len(self.labels))
 
     @property
     def choosing(self) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from ...progress import job
 from ..checks import check_rule, check_same_model
 from ..defaults import MIN_TOKENS, RATIO
 from ..results import check_name, write_result
-from .choose import Ids, equally_active, random_experts, removal, specialists
+from .choose import Ids, confirmed_experts, equally_active, random_experts, removal, specialists
 from .heldout import HeldOut
 from .losses import DocumentLosses, document_losses
 from .mask_result import MaskResult
@@ -32,6 +32,7 @@ def mask_labels(
     labels: Sequence[str] | None = None,
     ratio: float = RATIO,
     min_tokens: int = MIN_TOKENS,
+    confirmed: bool = False,
     seed: int = 0,
     name: str | None = None,
     progress: bool = False,
@@ -42,14 +43,16 @@ def mask_labels(
     ``specialised_label`` chooses experts by their routing over one part; losses are measured on the other. An
     ablated expert scores 0 in every layer of its group; nothing is renormalised. Two controls ablate as many experts of
     each group: drawn at random from those active in the choosing part, and from others about as active there
-    (``equally_active``).
+    (``equally_active``). A label with fewer than two documents cannot be split: it is skipped, and named in the result.
 
     Args:
         run: an opened run.
         model: the model it was exported from, in evaluation mode.
-        labels: the labels whose experts are ablated. Default: all.
+        labels: the labels whose experts are ablated. Default: all that are not skipped.
         ratio: first label share over second, from which an expert is specialised; at least 1.
         min_tokens: active tokens, in the choosing part, that an expert needs to be chosen.
+        confirmed: ablate only those that `monet analyze` has confirmed; it tested them on all documents, so the choice
+            is then not blind to the measuring part.
         seed: of the split and of the controls.
         name: keep the result under this name, beside the unnamed one.
         progress: show tokens, rate and time left.
@@ -63,7 +66,8 @@ def mask_labels(
 
     Raises:
         NotFoundError: an unknown label.
-        BadInputError: the rule makes no sense, or the run has one label or fewer than two documents of a label.
+        BadInputError: the rule makes no sense, fewer than two labels have two documents, or one asked for has not.
+        NotAnalysedError: confirmed experts are asked for, and the run's have not been tested.
         UnsupportedError: the model is not the one the run was exported from.
 
     Examples:
@@ -82,12 +86,21 @@ def mask_labels(
     if name is not None:
         check_name(name)
     rows = list(run.labels if labels is None else dict.fromkeys(labels))
-    numbers = [run.check_label(label) for label in rows]
+    for label in rows:
+        run.check_label(label)
     check_same_model(run, model)
     heldout = HeldOut.split(run, seed)
+    if labels is None:
+        rows = heldout.labels
+    numbers = [heldout.number(label) for label in rows]
     windows = heldout.measuring_windows()
     sums = [heldout.choosing_sums(group) for group in run.groups]
     chosen = [specialists(of_group, ratio, min_tokens) for of_group in sums]
+    if confirmed:
+        sure = confirmed_experts(run)
+        chosen = [
+            [np.intersect1d(ids, of_group) for ids in by_label] for by_label, of_group in zip(chosen, sure, strict=True)
+        ]
     losses: dict[str, list[DocumentLosses]] = {kind: [] for kind in KINDS}
     counts = []
     with job("mask", windows.predicted * (1 + len(KINDS) * len(rows)), "tokens", progress) as advance:
@@ -111,15 +124,17 @@ def mask_labels(
     rise = {kind: np.stack([one.mean_loss(label_of) for one in losses[kind]]) - baseline for kind in KINDS}
     by_document = {
         "doc": heldout.measuring["doc"],
-        "label": np.array(run.labels)[label_of],
+        "unit": heldout.measuring["unit"],
+        "label": np.array(heldout.labels)[label_of],
         "tokens": plain.tokens,
         "loss": plain.loss,
     }
     for kind in KINDS:
         by_document |= {f"{kind}:{row}": one.loss for row, one in zip(rows, losses[kind], strict=True)}
     result = MaskResult(
-        labels=list(run.labels),
+        labels=list(heldout.labels),
         rows=rows,
+        skipped=heldout.skipped,
         baseline=baseline,
         matrix=rise["loss"],
         control=rise["control"],
@@ -131,7 +146,8 @@ def mask_labels(
         ratio=ratio,
         min_tokens=min_tokens,
         seed=seed,
+        confirmed=confirmed,
     )
-    if name is not None or rows == run.labels:
+    if name is not None or rows == heldout.labels:
         write_result(run, result, name)
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -24,7 +24,7 @@ ARRAYS = {  # attribute -> key of the document
     "baseline_accuracy": "baseline_accuracy",
     "accuracy": "accuracy",
 }
-SETTINGS = ("labels", "rows", "removed_by_group", "ratio", "min_tokens", "seed")
+SETTINGS = ("labels", "rows", "skipped", "removed_by_group", "ratio", "min_tokens", "seed", "confirmed")
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,20 @@ class MaskResult(Result):
         documents: one row per measured document. Columns:
 
             - ``doc``: number of the document;
+            - ``unit``: number of the first document that it is a near copy of; its own otherwise. Results of version 1
+              have no such column, as they knew no copies;
             - ``label``: its label;
             - ``tokens``: its predicted tokens;
             - ``loss``: sum over them of the unedited model's loss, nats;
             - ``loss:{row}``, ``control:{row}``, ``equal:{row}``: the same with the label's experts, the random control
               or the activity-matched control ablated.
 
-        ratio, min_tokens, seed: as for ``mask_labels``.
+        ratio, min_tokens, seed, confirmed: as for ``mask_labels``.
+        skipped: labels of the run that have too few documents to be split, and are in nothing here.
     """
 
     kind: ClassVar[str] = "mask"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 3
     command: ClassVar[str] = "monet mask"
     tables: ClassVar[tuple[str, ...]] = ("documents",)
 
@@ -74,6 +77,8 @@ class MaskResult(Result):
     ratio: float
     min_tokens: int
     seed: int
+    skipped: list[str] = field(default_factory=list)
+    confirmed: bool = False
 
     @property
     @deprecated("MaskResult.equal is now MaskResult.activity_matched", category=DeprecationWarning)
@@ -125,6 +130,7 @@ class MaskResult(Result):
         return {
             "labels": self.labels,
             "rows": self.rows,
+            "skipped": self.skipped,
             "matrix": self.matrix.tolist(),
             "perplexity": self.perplexity.tolist(),
             "baseline": self.baseline.tolist(),
@@ -142,6 +148,7 @@ class MaskResult(Result):
             "ratio": self.ratio,
             "min_tokens": self.min_tokens,
             "seed": self.seed,
+            "confirmed": self.confirmed,
         }
 
     @classmethod
@@ -150,6 +157,11 @@ class MaskResult(Result):
         fields: dict[str, Any] = {name: stored[name] for name in SETTINGS}
         fields |= {name: np.array(stored[key], np.float64) for name, key in ARRAYS.items()}
         return cls(**fields, documents=tables["documents"])
+
+    @classmethod
+    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 3 can be of confirmed experts only; before version 2 a run with a label to skip was refused."""
+        return {"skipped": [], "confirmed": False} | stored
 
 
 def read_mask(run: Run, name: str | None = None) -> MaskResult | None:

@@ -10,9 +10,12 @@ import pandas as pd
 from ..checks import check_labels, check_rule, check_same_model
 from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..results import check_name, write_result
+from ..token_keys import count_token_keys
 from .analyze_result import NO_LABEL, Settings, Summary, write_analysis
+from .interest import interest
 from .label_null import label_scores
 from .p_values import add_verdicts, context_evidence, routing_evidence
+from .replication import Halves
 from .scores import ContextScore, Embeddings, scores_of_kind
 from .shares import label_shares, specialised_label
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
     from ...store import Run
+
+DERIVED_AT_ONCE = 16384  # experts: bounds memory
 
 
 def analyze_run(
@@ -39,8 +44,9 @@ def analyze_run(
 
     An expert is specialised in a label if its share there is at least ``ratio`` times its second share and it was
     active at ``min_tokens`` tokens or more (Monet paper, section 5.1; ``specialised_label``). It is confirmed if
-    labels shuffled among documents do not give such a ratio, at a false discovery rate of ``fdr`` over its group. The
-    scores are those in ``SCORES``.
+    labels shuffled among documents do not give such a ratio, at a false discovery rate of ``fdr`` over its group. How
+    many experts have the same label on disjoint halves of the documents is counted too (``replication``). The scores
+    are those in ``SCORES``.
 
     Args:
         run: an opened run.
@@ -56,12 +62,14 @@ def analyze_run(
         progress: show progress bars.
 
     Returns:
-        The counts of specialised and confirmed experts. Sets in the run:
+        The counts of specialised and confirmed experts, and how well they replicate. Sets in the run:
 
         - ``RUN/analysis/experts-group-{group}.parquet``: one row per expert; ``read_analysis`` reads it;
-        - ``RUN/analysis/experts.json``: the summary; ``read_analysis_summary`` reads it.
+        - ``RUN/analysis/experts.json``: the summary; ``read_analysis_summary`` reads it;
+        - ``RUN/analysis/token-keys-group-{group}.parquet``: what makes searches of firing experts fast, the same for
+          every name; none in a run that keeps the routing of some documents only.
 
-        With a name, both lie in ``RUN/analysis/NAME``. An earlier analysis of the same name is replaced.
+        With a name, the first two lie in ``RUN/analysis/NAME``. An earlier analysis of the same name is replaced.
 
     Raises:
         BadInputError: a setting is out of range, or the run has fewer than two labels.
@@ -84,9 +92,10 @@ def analyze_run(
         check_name(name)
     check_labels(run)
     views = _embeddings(run, model, encoder, progress)
+    halves = Halves.of(run, ratio, min_tokens, permutations, fdr, seed)
     seen, specialised, confirmed = {}, {}, {}
     for group in run.groups:
-        table = _analyze_group(run, group, settings, views, progress)
+        table = _analyze_group(run, group, settings, views, halves, progress)
         write_analysis(run, group, table, name)
         seen[group] = len(table)
         specialised[group] = _count(table, run.labels)
@@ -97,8 +106,12 @@ def analyze_run(
         seen=seen,
         specialised=_by_group(specialised),
         confirmed=_by_group(confirmed) if permutations else None,
+        replication=None if halves is None else halves.counted(),
     )
     write_result(run, summary, name)
+    if run.documents["kept"].all():  # a search of firing experts needs all routing
+        for group in run.groups:
+            count_token_keys(run, group)
     return summary
 
 
@@ -125,14 +138,24 @@ def _embeddings(run: Run, model: MonetForCausalLM | None, encoder: bool, progres
 
 
 def _analyze_group(
-    run: Run, group: int, settings: Settings, views: dict[str, Embeddings], progress: bool
+    run: Run,
+    group: int,
+    settings: Settings,
+    views: dict[str, Embeddings],
+    halves: Halves | None,
+    progress: bool,
 ) -> pd.DataFrame:
     experts = run.experts(group)
     label_tokens = run.label_tokens[run.labels].to_numpy()
-    table = derive(experts, run.labels, label_tokens, settings.ratio, settings.min_tokens)
+    rule = settings.ratio, settings.min_tokens
+    spans = [slice(first, first + DERIVED_AT_ONCE) for first in range(0, len(experts) or 1, DERIVED_AT_ONCE)]
+    table = pd.concat([derive(experts[span], run.labels, label_tokens, *rule) for span in spans])
+    experts = experts[["tokens"]].copy()  # two columns per label may be most of the memory
     tested = (experts["tokens"] >= settings.min_tokens).to_numpy()
-    routing = routing_evidence(run, group, experts, settings.min_tokens, settings.permutations, settings.seed, progress)
-    parts = [table, routing]
+    routing = routing_evidence(
+        run, group, experts, settings.min_tokens, settings.permutations, settings.seed, progress, halves
+    )
+    parts = [table, interest(run, group).reindex(table.index), routing]
     null_seed = settings.seed if settings.permutations else None
     for score in scores_of_kind(ContextScore).values():
         if score.view in views:

@@ -10,6 +10,7 @@ import pandas as pd
 from ...errors import BadInputError, NotAnalysedError
 from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..results import Result, read_result, read_table, result_path, write_table
+from .replication_result import Replication
 
 if TYPE_CHECKING:
     from ...store import Run
@@ -44,16 +45,19 @@ class Summary(Result):
         seen: group -> experts active at least once.
         specialised: specialised experts by group (index) and label (columns): the paper's Table 10.
         confirmed: those of them whose ratio is significant, likewise; None where nothing was tested.
+        replication: how many have the same label on disjoint halves of the documents; None where no two labels have
+            documents with routing in both halves, and in results of version 1.
     """
 
     kind: ClassVar[str] = "experts"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     command: ClassVar[str] = "monet analyze"
 
     settings: Settings
     seen: dict[int, int]
     specialised: pd.DataFrame
     confirmed: pd.DataFrame | None
+    replication: Replication | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings, the labels, and the counts per group and over all groups, in JSON types."""
@@ -68,7 +72,13 @@ class Summary(Result):
                 for group, seen in self.seen.items()
             ],
             **{name: table.sum().to_dict() for name, table in counts.items()},
+            "replication": None if self.replication is None else self.replication.to_json(),
         }
+
+    @classmethod
+    def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:
+        """Before version 2 nothing was looked at on halves."""
+        return stored | {"replication": None}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
@@ -84,6 +94,7 @@ class Summary(Result):
             seen={row["group"]: row["seen"] for row in groups},
             specialised=counts("specialised"),
             confirmed=counts("confirmed") if "confirmed" in stored else None,
+            replication=None if stored["replication"] is None else Replication.from_json(stored["replication"]),
         )
 
 
@@ -113,11 +124,13 @@ def read_analysis(run: Run, group: int, name: str | None = None) -> pd.DataFrame
     Returns:
         Index ``expert`` (flat id ``i * E + j``), ascending. Columns:
 
-        - ``specialised``: the label the expert is specialised in, or ``""`` for a generalist;
+        - ``specialised``: the label the expert is specialised in, or ``""`` for none;
         - ``{score}``: one column per score in ``SCORES``, which has its definition, unit and source: among them
           ``monosemanticity``, ``ratio``, ``selectivity``, ``information`` and ``vocabulary_entropy``;
           ``coherence:residual`` and ``coherence:encoder`` only if they were asked for;
         - ``share:{label}``: the label's part of the expert's mass, labels weighted as though all were of one size;
+        - ``token_entropy``, ``interest``: of the expert's best tokens, as ``interest`` has them; older files lack
+          them;
         - ``p:{score}``: how often the score's null is at least as extreme; no such column if ``permutations`` was 0;
         - ``q:{score}``: false discovery rate, over the group, at which that is significant (Benjamini & Hochberg);
         - ``confirmed``: specialised, and the ratio significant at the rate asked for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class Overlap:
         }
 
 
-def label_overlap(run: Run, coverage: float = COVERAGE) -> Overlap:
+def label_overlap(run: Run, coverage: float = COVERAGE, labels: Sequence[str] | None = None) -> Overlap:
     """Return how far every pair of labels shares experts. Keeps nothing in the run.
 
     The sets of specialised experts are disjoint by construction, so the Jaccard index compares the core of each label:
@@ -53,9 +54,11 @@ def label_overlap(run: Run, coverage: float = COVERAGE) -> Overlap:
     Args:
         run: an opened run.
         coverage: part of a label's mass, above 0 and at most 1.
+        labels: those to compare; all by default, which takes half a minute where there are hundreds.
 
     Raises:
         BadInputError: coverage is out of range.
+        NotFoundError: the run has no such label.
 
     Examples:
         >>> from workbench import open_run
@@ -69,8 +72,9 @@ def label_overlap(run: Run, coverage: float = COVERAGE) -> Overlap:
     """
     if not 0 < coverage <= 1:
         raise BadInputError(f"coverage must lie above 0 and be at most 1, got {coverage}.")
-    columns = [f"mass:{label}" for label in run.labels]
-    mass = np.concatenate([run.experts(group)[columns].to_numpy(np.float64) for group in run.groups]).T
+    names = run.labels if labels is None else list(labels)
+    columns = [f"mass:{label}" for label in names]
+    mass = np.concatenate([run.experts(group, columns).to_numpy(np.float64) for group in run.groups]).T
     total = mass.sum(1, keepdims=True)
     mass = np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
     core = np.stack([_core(row, coverage) for row in mass])
@@ -81,9 +85,9 @@ def label_overlap(run: Run, coverage: float = COVERAGE) -> Overlap:
     shared = np.stack([np.minimum(row, mass).sum(1) for row in mass])
 
     def table(values: NDArray[np.float64]) -> pd.DataFrame:
-        return pd.DataFrame(values, index=run.labels, columns=run.labels)
+        return pd.DataFrame(values, index=names, columns=names)
 
-    return Overlap(coverage, pd.Series(sizes, index=run.labels), table(jaccard), table(shared))
+    return Overlap(coverage, pd.Series(sizes, index=names), table(jaccard), table(shared))
 
 
 def _core(mass: NDArray[np.float64], coverage: float) -> NDArray[np.bool_]:

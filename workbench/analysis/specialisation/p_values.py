@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from ...progress import job
 from ..activations import read_activations
 from ..significance import benjamini_hochberg, pooled_p
+from ..units import document_units, label_units
 from .label_null import LabelNull
+from .replication import document_rows
 from .scores import ContextScore, Embeddings, LabelScore, Score, TextScore, scores_of_kind
 from .scores.coherence import read_examples
 
 if TYPE_CHECKING:
     from ...store import Run
+    from .replication import Halves
 
 SHIFTS = 2  # how often the text is shifted against the routing
 
@@ -35,13 +38,14 @@ def routing_evidence(
     permutations: int,
     seed: int,
     progress: bool,
+    halves: Halves | None = None,
 ) -> pd.DataFrame:
     """Every ``TextScore``, and p-values of these and of every ``LabelScore``, from the run's routing.
 
-    Labels are shuffled among documents (``LabelNull``). Text scores do not depend on labels, so their null shifts
-    the text against the routing: each token's routing is paired with the token some distance on, which keeps how
-    experts behave from token to token and breaks only their tie to the text. An expert's score is compared with the
-    null scores of experts active at about as many tokens.
+    Labels are shuffled among documents (``LabelNull``), of which near copies of one label are one. Text scores do not
+    depend on labels, so their null shifts the text against the routing: each token's routing is paired with the token
+    some distance on, which keeps how experts behave from token to token and breaks only their tie to the text. An
+    expert's score is compared with the null scores of experts active at about as many tokens.
 
     Args:
         run, group: where the experts are.
@@ -50,14 +54,18 @@ def routing_evidence(
         permutations: of the labels; 0 for no tests.
         seed: of the shuffles and distances.
         progress: show a progress bar.
+        halves: takes note of the experts of the group on either half of the documents.
 
     Returns:
         Index as of ``experts``; columns ``{score}`` for text scores and, with tests, ``p:{score}`` for both kinds.
     """
-    null = _label_null(run, permutations, seed) if permutations else None
+    kept_documents = run.documents[run.documents["kept"]]
+    label = kept_documents["label"].map(run.check_label).to_numpy(np.int64)
+    pair, pair_label = label_units(document_units(kept_documents), label)
+    pair_tokens = np.bincount(pair, kept_documents["tokens"], len(pair_label)).astype(np.int64)
+    null = LabelNull(pair_label, pair_tokens, len(run.labels), permutations, seed) if permutations else None
     text_scores = scores_of_kind(TextScore)
-    kept = np.cumsum(run.documents["kept"].to_numpy()) - 1  # number of a document among those kept
-    document = np.repeat(kept, run.documents["tokens"])
+    document = document_rows(run)
     token = run.tokens()["token"].to_numpy(np.int64)
     texts = [token, *(np.roll(token, -distance) for distance in (shifts(run, seed) if permutations else []))]
     values = {name: [pd.Series(np.nan, experts.index) for _ in texts] for name in text_scores}
@@ -65,6 +73,9 @@ def routing_evidence(
     p = pd.DataFrame(np.nan, experts.index, [f"p:{name}" for name in scores_of_kind(LabelScore)] if null else [])
     with job(f"routing of group {group}", int(experts["tokens"].sum()), "activations", progress) as advance:
         for activations in read_activations(run, group, advance):
+            table = activations.by(document)
+            if halves is not None:
+                halves.add(group, table)
             ids, counts = np.unique(activations.expert, return_counts=True)
             active[ids] = counts
             tested = ids[counts >= min_tokens]
@@ -75,7 +86,7 @@ def routing_evidence(
                 for name, score in text_scores.items():
                     values[name][number][tested] = score.compute(*vocabulary).reindex(tested).to_numpy()
             if null is not None:
-                for name, of_score in null.p_values(activations.by(document), tested).items():
+                for name, of_score in null.p_values(table.merged(pair), tested).items():
                     p.loc[tested, f"p:{name}"] = of_score
     columns = {}
     for name, score in text_scores.items():
@@ -83,12 +94,6 @@ def routing_evidence(
             columns[f"p:{name}"] = _pooled(score, [one.to_numpy() for one in values[name]], active[experts.index])
         columns[name] = values[name][0].to_numpy()
     return p.assign(**columns)
-
-
-def _label_null(run: Run, permutations: int, seed: int) -> LabelNull:
-    kept = run.documents[run.documents["kept"]]
-    label = kept["label"].map(run.check_label).to_numpy(np.int64)
-    return LabelNull(label, kept["tokens"].to_numpy(), len(run.labels), permutations, seed)
 
 
 def context_evidence(

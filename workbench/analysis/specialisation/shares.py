@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..defaults import MIN_TOKENS, RATIO
 
-GENERALIST = -1  # number of the label of an expert that is not specialised
+GENERALIST = -1  # number of the label of an expert without one
 
 Floats = NDArray[np.floating[Any]]
 
@@ -73,7 +73,7 @@ def specialised_label(
         shares: (labels, experts) of ``label_shares``.
         tokens: (experts,) active tokens.
         ratio: first share over second share.
-        min_tokens: experts active at fewer tokens are generalists.
+        min_tokens: experts active at fewer tokens get no label.
 
     Returns:
         (experts,) number of the label, or ``GENERALIST``.

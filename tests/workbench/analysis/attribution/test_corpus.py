@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,27 +14,28 @@ from workbench.analysis import attribute, attribute_corpus
 from workbench.errors import BadInputError, NotFoundError
 from workbench.store import Run
 
+Cut = Callable[[list[int], int, int], list[tuple[list[int], int]]]
 
-def prompts(run: Run, target: int, label: str | None) -> list[list[int]]:
+
+def prompts(run: Run, target: int, label: str | None, cut: Cut) -> list[list[int]]:
     """The part of each context window in front of every occurrence of a token."""
     found = []
     for document in run.documents.itertuples():
         if label is not None and document.label != label:
             continue
-        ids = [document.bos] if pd.notna(document.bos) else []
-        ids += run.tokens(slice(document.row, document.row + document.tokens))["token"].tolist()
-        for start in range(0, len(ids), 64):
-            window = ids[start : start + 64]
-            found += [window[:at] for at in range(1, len(window)) if window[at] == target]
+        bos = [document.bos] if pd.notna(document.bos) else []
+        ids = bos + run.tokens(slice(document.row, document.row + document.tokens))["token"].tolist()
+        for window, again in cut(ids, len(bos), 64):
+            found += [window[:at] for at in range(max(1, again), len(window)) if window[at] == target]
     return found
 
 
 @pytest.mark.parametrize("label", [None, "c"])
 def test_attribute_corpus_is_the_mean_of_single_attributions(
-    run: Run, model: MonetForCausalLM, label: str | None
+    run: Run, model: MonetForCausalLM, label: str | None, cut: Cut
 ) -> None:
     found = attribute_corpus(run, model, 45, label=label)
-    single = [attribute(model, torch.tensor([ids]), 45) for ids in prompts(run, 45, label)]
+    single = [attribute(model, torch.tensor([ids]), 45) for ids in prompts(run, 45, label, cut)]
     assert found.occurrences == len(single) > 5
     assert found.logit == pytest.approx(np.mean([a.logit for a in single]), abs=1e-5)
     rows = pd.concat([a.experts for a in single]).groupby(["layer", "expert"])["contribution"].agg(["sum", "count"])

@@ -21,17 +21,6 @@ from workbench.errors import BadInputError, WorkbenchError
 
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5]])
 DECOMPOSITIONS = pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
-SHAPES = {
-    "one-group-a-layer": {"moe_groups": 1},
-    "one-group": {"moe_groups": 4},
-    "ragged-groups": {"num_hidden_layers": 5, "moe_groups": 2},
-    "grouped-kv-heads": {"num_key_value_heads": 1},
-    "attention-bias": {"attention_bias": True},
-    "tied": {"tie_word_embeddings": True},
-    "wide-heads": {"head_dim": 10},
-    "one-head-many-units": {"moe_heads": 1, "moe_dim": 12, "moe_experts": 13},
-    "many-keys": {"moe_experts": 40, "moe_topk": 9, "moe_heads": 4},
-}
 
 
 def expand(model: MonetForCausalLM, ids: Tensor, unembedding: Tensor) -> tuple[list[np.ndarray], np.ndarray]:
@@ -100,9 +89,10 @@ def test_attribute_equals_explicit_expansion_on_golden_models(golden: MonetForCa
 
 
 @DECOMPOSITIONS
-@pytest.mark.parametrize("shape", SHAPES)
-def test_attribute_equals_explicit_expansion_on_other_shapes(make_model: Any, decompose: str, shape: str) -> None:
-    check_against_expansion(make_model(moe_decompose=decompose, **SHAPES[shape]), IDS, 7)
+def test_attribute_equals_explicit_expansion_on_other_shapes(
+    make_model: Any, decompose: str, shape: dict[str, Any]
+) -> None:
+    check_against_expansion(make_model(moe_decompose=decompose, **shape), IDS, 7)
 
 
 @DECOMPOSITIONS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ import torch
 from monet_model import MonetForCausalLM
 from workbench import open_run
 from workbench.analysis import Prompt, attribute, attribute_gradient, compare_with_ablation, read_prompt
-from workbench.analysis.attribution.prompt import attribute_text, read_token
+from workbench.analysis.attribution.prompt import read_token
+from workbench.analysis.attribution.text import attribute_text
 from workbench.errors import BadInputError, UnsupportedError, WorkbenchError
 from workbench.store import Run
 
@@ -167,3 +169,73 @@ def test_attribute_text_needs_a_tokenizer() -> None:
     golden = Path(__file__).parents[3] / "golden" / "tiny-vd"
     with pytest.raises(UnsupportedError, match=r"has no tokenizer\.json"):
         attribute_text(golden, TEXT)
+
+
+@pytest.mark.parametrize("shown", [1, 4, len(TEXT)])
+@pytest.mark.parametrize("edited", [False, True])
+def test_reading_until_a_token_equals_reading_the_prefix_alone(
+    model: MonetForCausalLM, prompt: Prompt, shown: int, edited: bool
+) -> None:
+    factors = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) * 2
+    with model.edit_experts({0: factors} if edited else {}):
+        whole = read_prompt(model, prompt).until(shown)
+        alone = read_prompt(model, Prompt.tokenise(prompt.tokenizer, TEXT[:shown], 64))
+    assert whole.prompt == alone.prompt
+    torch.testing.assert_close(whole.forward.logits, alone.forward.logits)
+    for target in (5, (5, 9)):
+        at, of = whole.attribute(target), alone.attribute(target)
+        assert at.target == of.target
+        np.testing.assert_allclose([at.logit, at.total], [of.logit, of.total], rtol=1e-4, atol=1e-5)
+        assert at.completeness < 1e-4
+        keys = ["layer", "position", "expert"]
+        assert at.experts[keys].equals(of.experts[keys])
+        np.testing.assert_allclose(at.experts["contribution"], of.experts["contribution"], rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(at.rest["contribution"], of.rest["contribution"], rtol=1e-3, atol=1e-6)
+    same = ["position", "group", "rank", "expert"]
+    assert whole.top_experts()[same].equals(alone.top_experts()[same])
+
+
+@pytest.mark.parametrize("shown", [0, -1, len(TEXT) + 1])
+def test_reading_until_no_token_of_the_text_is_refused(model: MonetForCausalLM, prompt: Prompt, shown: int) -> None:
+    with pytest.raises(BadInputError, match=rf"no token {shown} in the text; it has {len(TEXT)}"):
+        read_prompt(model, prompt).until(shown)
+
+
+def test_loss_is_the_model_s(model: MonetForCausalLM, prompt: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.analysis.attribution.prompt.LOSS_POSITIONS", 3)
+    ids = torch.tensor([prompt.ids])
+    with torch.no_grad():
+        expected = float(model(ids, labels=ids).loss)
+    assert read_prompt(model, prompt).loss() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("position", [None, 0, 3])
+def test_most_active_sums_the_scores_of_the_tokens(
+    model: MonetForCausalLM, prompt: Prompt, position: int | None
+) -> None:
+    tokens = slice(1, None) if position is None else slice(1 + position, 2 + position)
+    reading = read_prompt(model, prompt)
+    tables = []
+    for group, layer in enumerate(layers.start for layers in model.config.routing_groups):
+        g1, g2 = reading.forward.record.layers[layer].routing.dense()
+        scores = torch.einsum("thi,thj->ij", g1[tokens].double(), g2[tokens].double()).flatten()
+        tables.append(pd.DataFrame({"group": group, "expert": range(len(scores)), "score": scores.numpy()}))
+    dense = pd.concat(tables).nlargest(7, "score")
+    top = reading.most_active(7, position)
+    np.testing.assert_allclose(top["score"], dense["score"], rtol=1e-5)
+    assert set(zip(top["group"], top["expert"], strict=True)) == set(zip(dense["group"], dense["expert"], strict=True))
+
+
+def test_expert_scores_are_those_of_the_active_pairs(model: MonetForCausalLM, prompt: Prompt, largest: Any) -> None:
+    reading = read_prompt(model, prompt)
+    for group, layers in enumerate(model.config.routing_groups):
+        token, expert, score = reading.forward.record.layers[layers.start].routing[1:].pairs()
+        for chosen in expert.unique().tolist():
+            expected = np.zeros(len(prompt.shown), np.float32)
+            expected[token[expert == chosen]] = score[expert == chosen]
+            np.testing.assert_allclose(reading.expert_scores(group, chosen), expected, rtol=1e-5)
+        idle = (set(range(model.config.moe_experts**2)) - set(expert.tolist())).pop()
+        assert not reading.expert_scores(group, idle).any()
+    with largest:
+        reading.expert_scores(0, 0)
+    assert largest.size < len(prompt.shown) * model.config.moe_heads * model.config.moe_experts

@@ -271,3 +271,21 @@ def test_a_run_without_scores_says_how_to_get_some(run: Run) -> None:
         read_scores(run, 0)
     with pytest.raises(NotFoundError, match="has no group 9"):
         read_scores(run, 9)
+
+
+def test_near_copies_are_one_observation(scored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of documents, of intervals, and of shuffled scores; the correlations themselves are over all documents."""
+    monkeypatch.setattr(units, "ROUTING_ROWS", 150)
+    alone = correlate_scores(scored, min_documents=2, name="alone")
+    original = scored.documents["doc"].where(scored.documents["doc"] > 9, 0)
+    scored.documents = scored.documents.assign(original=original)
+    correlate_scores(scored, min_documents=2)
+    assert alone.documents == 38
+    values, _ = dense_values(scored, 0, "mean")
+    unit = original[scored.documents["score"].notna() & (scored.documents["tokens"] > 0)].to_numpy()
+    expected = [len(set(unit[row > 0])) for row in values if row.any()]
+    before, after = (read_scores(scored, 0, name=name) for name in ("alone", None))
+    assert after["documents"].tolist() == expected
+    assert (after["pearson"] == before["pearson"]).all()
+    width = {name: table["pearson:high"] - table["pearson:low"] for name, table in (("b", before), ("a", after))}
+    assert bool((width["a"] > width["b"]).all())

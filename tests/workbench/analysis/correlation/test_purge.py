@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from scipy.stats import pearsonr
 from monet_model import MonetForCausalLM
 from workbench.analysis import purge_edit, purge_scores, read_purge
 from workbench.analysis.correlation.continuations import Sampling, continuation_scores, sample_texts
-from workbench.analysis.removal.heldout import split_documents
+from workbench.analysis.units import split_documents
 from workbench.errors import WorkbenchError
 from workbench.store import Run, open_run
+
+Cut = Callable[[list[int], int, int], list[tuple[list[int], int]]]
 
 
 def letters(texts: Sequence[str]) -> np.ndarray:
@@ -49,11 +51,11 @@ def choosing_rows(run: Run, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return rows, np.repeat(chosen["score"], chosen["tokens"]).to_numpy(), measures
 
 
-def test_the_experts_above_a_threshold_are_removed(texts_run: Run, texts_model: MonetForCausalLM) -> None:
+def test_the_experts_above_a_threshold_are_removed(texts_run: Run, texts_model: MonetForCausalLM, cut: Cut) -> None:
     """Counted by scipy's correlations over the choosing tokens; the loss is the model's own, without them."""
-    found = purge_scores(texts_run, texts_model, thresholds=[0.3, 0.1], min_documents=3, seed=2)
+    found = purge_scores(texts_run, texts_model, thresholds=[0.1, 0.05], min_documents=3, seed=2)
     rows, score, measures = choosing_rows(texts_run, 2)
-    edits, counts = {}, {0.3: 0, 0.1: 0}
+    edits, counts = {}, {0.1: 0, 0.05: 0}
     document = np.searchsorted(texts_run.documents["row"], rows, side="right")
     for group, layer in enumerate(texts_run.group_layers):
         g1, g2 = texts_run.routing(rows, group).dense()
@@ -63,27 +65,29 @@ def test_the_experts_above_a_threshold_are_removed(texts_run: Run, texts_model: 
             if np.ptp(x) > 0 and len(np.unique(document[x > 0])) >= 3:
                 r = pearsonr(x, score).statistic
                 counts = {threshold: count + (r > threshold) for threshold, count in counts.items()}
-                factors[expert] = 0 if r > 0.3 else 1
+                factors[expert] = 0 if r > 0.1 else 1
         edits[layer] = factors.view(texts_run.num_keys, -1)
     points = found.points.set_index(["kind", "threshold"])
     assert points["removed"].to_dict() == {(k, t): n for t, n in counts.items() for k in ("correlated", "random")}
-    assert 0 < counts[0.3] < counts[0.1]
+    assert 0 < counts[0.1] < counts[0.05]
     assert points["share"].tolist() == (points["removed"] / (len(edits) * texts_run.num_keys**2)).tolist()
 
     loss, tokens, context = torch.zeros(2, dtype=torch.float64), 0, texts_run.manifest["settings"]["context"]
     for doc in np.flatnonzero(measures):
-        for ids in torch.tensor(texts_run.input_ids(int(doc)))[None].split(context, dim=1):
-            predicted = ids.shape[1] - 1
+        for window, again in cut(texts_run.input_ids(int(doc)).tolist(), 1, context):
+            ids = torch.tensor([window])
+            wanted, predicted = ids.clone(), len(window) - max(1, again)
+            wanted[:, : max(1, again)] = -100  # what is not predicted, for transformers
             tokens += predicted
             with torch.no_grad():
-                loss[0] += texts_model(ids, labels=ids).loss * predicted
+                loss[0] += texts_model(ids, labels=wanted).loss * predicted
                 with texts_model.edit_experts(edits):
-                    loss[1] += texts_model(ids, labels=ids).loss * predicted
+                    loss[1] += texts_model(ids, labels=wanted).loss * predicted
     assert found.plain["loss"] == pytest.approx(float(loss[0]) / tokens, rel=1e-5)
-    assert points.loc[("correlated", 0.3), "loss"] == pytest.approx(float(loss[1]) / tokens, rel=1e-5)
+    assert points.loc[("correlated", 0.1), "loss"] == pytest.approx(float(loss[1]) / tokens, rel=1e-5)
     assert (found.scorer, found.prompts, list(found.plain)) == (None, 0, ["loss"])
 
-    edit = purge_edit(texts_run, texts_model, 0.3, min_documents=3, seed=2)
+    edit = purge_edit(texts_run, texts_model, 0.1, min_documents=3, seed=2)
     assert all(torch.equal(matrix, edits[layer]) for layer, matrix in edit.matrices().items())
 
 

@@ -167,3 +167,14 @@ def test_mask_intervals_keep_equal_as_a_deprecated_name() -> None:
     found = bootstrap_mask(mask_of(measured(np.random.default_rng(0), 2), ["a", "b"]), samples=5)
     with pytest.warns(DeprecationWarning, match="activity_matched"):
         assert found.equal is found.activity_matched
+
+
+def test_intervals_do_not_shrink_by_the_copies_of_a_document() -> None:
+    """Forty copies of every document leave them as they are; taken as documents, they make them six times narrower."""
+    table = measured(np.random.default_rng(5), 12, rise=0.3)
+    copied = pd.concat([table.assign(unit=table["doc"])] * 40, ignore_index=True)
+    expected, found = (bootstrap_mask(mask_of(one, ["a", "b"]), samples=300) for one in (table, copied))
+    assert found.matrix == pytest.approx(expected.matrix)
+    assert found.delta_target == pytest.approx(expected.delta_target)
+    naive = bootstrap_mask(mask_of(copied.assign(unit=range(len(copied))), ["a", "b"]), samples=300)
+    assert np.ptp(naive.delta_target) < np.ptp(expected.delta_target) / 4

@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from workbench.analysis.removal.heldout import HeldOut, split_documents
-from workbench.errors import WorkbenchError
+from workbench.analysis.removal.heldout import HeldOut
+from workbench.errors import BadInputError, NotFoundError
 from workbench.store import Run
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 500)), min_size=1, max_size=40), st.integers(0, 5))
-def test_split_documents_gives_both_parts_each_label_and_one_a_quarter_of_the_tokens(
-    documents: list[tuple[int, int]], seed: int
-) -> None:
-    label, tokens = np.array(documents).T
-    measures = split_documents(label, tokens, seed)
-    assert (measures == split_documents(label, tokens, seed)).all()
-    for number in set(label.tolist()):
-        mine = label == number
-        measuring, choosing = tokens[mine & measures].sum(), tokens[mine & ~measures].sum()
-        assert -tokens[mine].max() <= 3 * measuring - choosing <= 3 * tokens[mine].max()
-        assert choosing > 0
-        assert mine.sum() < 2 or measuring > 0
-
-
-def test_split_documents_depends_on_the_seed() -> None:
-    label, tokens = np.zeros(30, int), np.full(30, 10)
-    splits = {tuple(split_documents(label, tokens, seed)) for seed in range(5)}
-    assert len(splits) == 5
 
 
 def test_held_out_documents_are_in_one_part(run: Run) -> None:
@@ -42,7 +18,37 @@ def test_held_out_documents_are_in_one_part(run: Run) -> None:
     assert 0 < len(heldout.measuring) < len(heldout.documents)
 
 
-def test_held_out_needs_two_documents_per_label(run: Run) -> None:
-    run.documents = run.documents.query("label != 'ada' or doc < 1")
-    with pytest.raises(WorkbenchError, match="label 'ada' of .* has fewer than two documents of two tokens"):
+def test_held_out_skips_labels_of_one_document_by_name(run: Run) -> None:
+    run.documents = run.documents.query("label != 'c' or doc < 7")
+    heldout = HeldOut.split(run, 0)
+    assert heldout.labels == ["ada", "lisp"]
+    assert heldout.skipped == ["c"]
+    label_of = run.documents.set_index("doc")["label"][heldout.documents["doc"]]
+    assert [heldout.labels[number] for number in heldout.documents["label"]] == label_of.tolist()
+    assert heldout.choosing_sums(0).mass.shape == (2, run.num_keys**2)
+    with pytest.raises(BadInputError, match="label 'c' of .* has fewer than two documents"):
+        heldout.number("c")
+    with pytest.raises(NotFoundError):
+        heldout.number("cobol")
+
+
+def test_held_out_needs_two_labels_that_can_be_split(run: Run) -> None:
+    run.documents = run.documents.query("label == 'ada' or doc == 7 or doc == 14")
+    with pytest.raises(BadInputError, match="1 of the 3 labels of .* 'c', 'lisp' have fewer"):
         HeldOut.split(run, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_held_out_keeps_near_copies_on_one_side(run: Run, seed: int) -> None:
+    copied = {0: 0, 2: 0, 4: 0, 5: 0, 8: 7, 13: 7}  # document -> the first one that it copies; 13 has another label
+    run.documents = run.documents.assign(original=[copied.get(doc, doc) for doc in run.documents["doc"]])
+    documents = HeldOut.split(run, seed).documents
+    assert documents.groupby("unit")["measures"].nunique().max() == 1
+    assert documents.set_index("doc")["unit"][[4, 3, 13]].tolist() == [0, 3, 7]
+
+
+def test_held_out_skips_a_label_whose_documents_are_all_copies_of_one(run: Run) -> None:
+    ada = (run.documents["label"] == "ada") & (run.documents["tokens"] > 1)
+    first = run.documents[ada]["doc"].min()
+    run.documents = run.documents.assign(original=run.documents["doc"].where(~ada, first))
+    assert HeldOut.split(run, 0).skipped == ["ada"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +13,26 @@ import pytest
 import torch
 
 from monet_model import MonetForCausalLM
-from workbench.analysis import mask_labels, read_mask
+from workbench.analysis import (
+    analyze_run,
+    bootstrap_curve,
+    mask_labels,
+    read_analysis,
+    read_curve,
+    read_mask,
+    removal_curve,
+)
+from workbench.analysis.defaults import MIN_TOKENS, ORDER, RATIO
+from workbench.analysis.removal.choose import order_scores, specialists
 from workbench.analysis.removal.heldout import HeldOut
-from workbench.errors import WorkbenchError
-from workbench.store import Run
+from workbench.checkpoint import load_model
+from workbench.errors import NotAnalysedError, WorkbenchError
+from workbench.store import Run, open_run
+
+Cut = Callable[[list[int], int, int], list[tuple[list[int], int]]]
 
 
-def plain_account(run: Run, model: MonetForCausalLM, ratio: float, min_tokens: int) -> dict[str, Any]:
+def plain_account(run: Run, model: MonetForCausalLM, ratio: float, min_tokens: int, cut: Cut) -> dict[str, Any]:
     """Masking written out: dense scores of the choosing part, one window at a time through the edited model."""
     documents = HeldOut.split(run, 0).documents
     factors: dict[str, dict[int, torch.Tensor]] = {label: {} for label in run.labels}
@@ -43,14 +59,14 @@ def plain_account(run: Run, model: MonetForCausalLM, ratio: float, min_tokens: i
         sums = np.zeros((3, len(run.labels)))
         context = run.manifest["settings"]["context"]
         for d in measuring.itertuples():
-            ids = [d.bos] if pd.notna(d.bos) else []
-            ids += run.tokens(slice(d.row, d.row + d.tokens))["token"].tolist()
-            for start in range(0, len(ids), context):
-                window = torch.tensor([ids[start : start + context]])
+            bos = [d.bos] if pd.notna(d.bos) else []
+            ids = bos + run.tokens(slice(d.row, d.row + d.tokens))["token"].tolist()
+            for read, again in cut(ids, len(bos), context):
                 with model.edit_experts(edits):
-                    logits = model(window).logits[0, :-1].double()
-                log_p = logits.log_softmax(-1)[torch.arange(len(logits)), window[0, 1:]]
-                hits = (logits.argmax(-1) == window[0, 1:]).sum()
+                    logits = model(torch.tensor([read])).logits[0, max(0, again - 1) : -1].double()
+                following = torch.tensor(read[max(1, again) :])
+                log_p = logits.log_softmax(-1)[torch.arange(len(logits)), following]
+                hits = (logits.argmax(-1) == following).sum()
                 sums[:, d.label] += [-float(log_p.sum()), len(logits), int(hits)]
         return sums[0] / sums[1], sums[1], sums[2] / sums[1]
 
@@ -66,9 +82,9 @@ def plain_account(run: Run, model: MonetForCausalLM, ratio: float, min_tokens: i
     }
 
 
-def test_mask_labels_equals_a_plain_account(run: Run, model: MonetForCausalLM) -> None:
+def test_mask_labels_equals_a_plain_account(run: Run, model: MonetForCausalLM, cut: Cut) -> None:
     found = mask_labels(run, model, min_tokens=7, ratio=1.8)
-    expected = plain_account(run, model, ratio=1.8, min_tokens=7)
+    expected = plain_account(run, model, ratio=1.8, min_tokens=7, cut=cut)
     assert found.labels == found.rows == run.labels
     assert found.removed_by_group == expected["removed_by_group"]
     assert found.removed == [sum(row) for row in expected["removed_by_group"]]
@@ -164,3 +180,44 @@ def test_mask_labels_refuses_a_run_of_one_label(run: Run, model: MonetForCausalL
     run.labels = ["ada"]
     with pytest.raises(WorkbenchError, match="has one label, 'ada'"):
         mask_labels(run, model)
+
+
+def test_only_confirmed_experts_are_removed_where_asked(text_run_path: Path, tmp_path: Path) -> None:
+    shutil.copytree(text_run_path, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    model = load_model(run.model_path)
+    with pytest.raises(NotAnalysedError):
+        mask_labels(run, model, confirmed=True)
+    with pytest.raises(NotAnalysedError):
+        removal_curve(run, model, confirmed=True)
+    analyze_run(run, permutations=50)
+    label, heldout = run.labels[0], HeldOut.split(run, 0)
+    both, sizes = [], []
+    for group in run.groups:
+        sure = set(read_analysis(run, group).query("confirmed").index)
+        sums = heldout.choosing_sums(group)
+        both.append(len(sure & set(specialists(sums, RATIO, MIN_TOKENS)[0])))
+        sizes.append(len(sure & set(np.flatnonzero(order_scores(sums, ORDER, MIN_TOKENS)[0] >= 2.0))))
+    result = mask_labels(run, model, labels=[label], confirmed=True, name="sure")
+    assert result.removed_by_group == [both]
+    assert 0 < sum(both) < mask_labels(run, model, labels=[label]).removed[0]
+    kept = read_mask(run, "sure")
+    assert kept is not None
+    assert kept.confirmed
+    assert read_mask(run) is None  # of some labels, it takes no other's place
+    curve = removal_curve(run, model, labels=[label], thresholds=[2.0], confirmed=True)
+    assert curve.rows == [label]
+    assert curve.points.query("kind == 'chosen'")["removed"].tolist() == [sum(sizes)]
+    assert curve.confirmed
+    assert read_curve(run) is None
+
+
+def test_a_curve_of_some_labels_has_their_points(run: Run, model: MonetForCausalLM) -> None:
+    every = removal_curve(run, model, thresholds=[2.0], budget=10.0, min_tokens=4)
+    some = removal_curve(run, model, labels=run.labels[:2], thresholds=[2.0], budget=10.0, min_tokens=4, name="some")
+    assert (every.rows, some.rows) == (run.labels, run.labels[:2])
+    expected = every.points[every.points["label"].isin(some.rows)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some.points, expected)
+    intervals = bootstrap_curve(some, samples=200).points
+    assert (intervals["target_low"] <= some.means["target"]).all()
+    assert (some.means["target"] <= intervals["target_high"]).all()

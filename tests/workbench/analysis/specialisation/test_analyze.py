@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,29 +15,29 @@ from workbench.analysis import analyze_run, read_analysis
 from workbench.errors import WorkbenchError
 from workbench.store import Run
 
+Cut = Callable[[list[int], int, int], list[tuple[list[int], int]]]
 
-def dense_scores(run: Run, model: MonetForCausalLM, group: int) -> tuple[np.ndarray, np.ndarray]:
+
+def dense_scores(run: Run, model: MonetForCausalLM, group: int, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
     """Score of every expert at every counted token, (tokens, E * E), and each token's label, from the model itself."""
     scores, labels = [], []
     for doc in run.documents.itertuples():
         table = run.tokens(slice(doc.row, doc.row + doc.tokens))
-        opening = [] if pd.isna(doc.bos) else [doc.bos]
-        ids = np.array([*opening, *table["token"]])
-        for start in range(0, len(ids), run.manifest["settings"]["context"]):
-            window = torch.from_numpy(ids[start : start + run.manifest["settings"]["context"]][None])
+        opening, ids = [] if pd.isna(doc.bos) else [doc.bos], table["token"].tolist()
+        for window, again in cut(opening + ids, len(opening), run.manifest["settings"]["context"]):
             with torch.no_grad():
-                g1, g2 = model(window, output_router_probs=True).router_probs[run.group_layers[group]]
+                g1, g2 = model(torch.tensor([window]), output_router_probs=True).router_probs[run.group_layers[group]]
             grid = torch.einsum("thi,thj->tij", g1[0].double(), g2[0].double()).flatten(1).numpy()
-            scores.append(grid[len(opening) if start == 0 else 0 :])
+            scores.append(grid[again or len(opening) :])
             labels += [doc.label] * len(scores[-1])
     return np.concatenate(scores), np.array(labels)
 
 
 @pytest.mark.parametrize("group", [0, 1])
-def test_analyze_run_equals_dense_routing(run: Run, model: MonetForCausalLM, group: int) -> None:
+def test_analyze_run_equals_dense_routing(run: Run, model: MonetForCausalLM, group: int, cut: Cut) -> None:
     summary = analyze_run(run, min_tokens=12, permutations=0)
     found = read_analysis(run, group)
-    scores, label = dense_scores(run, model, group)
+    scores, label = dense_scores(run, model, group, cut)
     active = (scores > 0).sum(0)
     assert found.index.tolist() == np.flatnonzero(active).tolist()
     counts = dict.fromkeys(run.labels, 0)
@@ -77,6 +78,8 @@ def test_analyze_run_replaces_the_last_analysis(run: Run) -> None:
         "experts-group-0.parquet",
         "experts-group-1.parquet",
         "experts.json",
+        "token-keys-group-0.parquet",
+        "token-keys-group-1.parquet",
     ]
 
 

@@ -33,9 +33,12 @@ def random_documents(seed: int, experts: int, documents: int) -> tuple[np.ndarra
     )
 
 
-@pytest.mark.parametrize("first_look", [1000, 4])
-def test_label_null_p_values_equal_permutations_written_out(monkeypatch: pytest.MonkeyPatch, first_look: int) -> None:
+@pytest.mark.parametrize(("first_look", "dense_labels"), [(1000, 32), (4, 32), (4, 2)])
+def test_label_null_p_values_equal_permutations_written_out(
+    monkeypatch: pytest.MonkeyPatch, first_look: int, dense_labels: int
+) -> None:
     """One expert, one reordering at a time; those let go early count the reorderings they had."""
+    monkeypatch.setattr(label_null, "DENSE_LABELS", dense_labels)
     monkeypatch.setattr(label_null, "FIRST_LOOK", first_look)
     monkeypatch.setattr(label_null, "LET_GO", 3)
     monkeypatch.setattr(label_null, "PERMUTATIONS_AT_ONCE", 5)
@@ -46,7 +49,7 @@ def test_label_null_p_values_equal_permutations_written_out(monkeypatch: pytest.
     null = LabelNull(label, sizes, 3, 30, seed=2)
     tested = np.delete(np.arange(20), [0, 9])
     found = null.p_values(table_of(mass, tokens), tested)
-    orders = null.one_hot.argmax(1)
+    orders = null.orders
     assert (orders[0] == label).all()
     assert (np.sort(orders) == np.sort(label)).all()
     early = 0
@@ -94,3 +97,17 @@ def test_label_null_finds_true_preferences_and_few_others() -> None:
         verdict = benjamini_hochberg(found[name]) <= 0.05
         assert verdict[:20].sum() >= 18
         assert verdict[20:].sum() <= 4
+
+
+def test_label_null_of_many_labels_is_the_same_in_blocks_of_few_experts(monkeypatch: pytest.MonkeyPatch) -> None:
+    label, sizes, mass, tokens = random_documents(4, 60, 90)
+    label = np.arange(90) % 45
+    found = []
+    for dense_labels, cells in ((64, 2**20), (32, 2**20), (32, 45 * 25 * 7)):
+        monkeypatch.setattr(label_null, "DENSE_LABELS", dense_labels)
+        monkeypatch.setattr(label_null, "CELLS_AT_ONCE", cells)
+        null = LabelNull(label, sizes, 45, 60, seed=1)
+        found.append(null.p_values(table_of(mass, tokens), np.arange(60)))
+    for name in SCORES:
+        assert (found[0][name] == found[1][name]).all()
+        assert (found[1][name] == found[2][name]).all()

@@ -17,7 +17,7 @@ from workbench.store import Run
 def run_of(mass: dict[str, list[float]]) -> Any:
     """A run of one group with such masses of its experts by label."""
     table = pd.DataFrame({f"mass:{label}": values for label, values in mass.items()})
-    return SimpleNamespace(labels=list(mass), groups=[0], experts=lambda group: table)
+    return SimpleNamespace(labels=list(mass), groups=[0], experts=lambda group, columns: table[columns])
 
 
 def test_label_overlap_by_hand() -> None:
@@ -27,6 +27,12 @@ def test_label_overlap_by_hand() -> None:
     assert found.jaccard.to_numpy().tolist() == [[1, 0.5, 0.5], [0.5, 1, 1], [0.5, 1, 1]]
     assert found.shared.to_numpy().round(9).tolist() == [[1, 0.8, 0.8], [0.8, 1, 1], [0.8, 1, 1]]
     assert found.to_json()["core"] == [1, 2, 2]
+
+
+def test_label_overlap_of_some_labels_is_that_part_of_all() -> None:
+    run = run_of({"a": [6, 2, 2], "b": [0.4, 0.2, 0.4], "c": [40, 20, 40]})
+    some, every = label_overlap(run, labels=["c", "a"]), label_overlap(run)
+    pd.testing.assert_frame_equal(some.shared, every.shared.loc[["c", "a"], ["c", "a"]])
 
 
 def test_label_overlap_of_a_run_equals_sets_of_core_experts(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,15 +14,17 @@ from workbench.analysis import output_directions
 from workbench.errors import WorkbenchError
 from workbench.store import Run
 
+Cut = Callable[[list[int], int, int], list[tuple[list[int], int]]]
 
-def test_cosines_are_those_of_outputs_written_out(run: Run, model: MonetForCausalLM) -> None:
+
+def test_cosines_are_those_of_outputs_written_out(run: Run, model: MonetForCausalLM, cut: Cut) -> None:
     """Each expert's output at the mean activations of its keys, from the plain definition, over the group's layers."""
     group = 1
     found = output_directions(run, model, group)
     first = run.group_layers[group]
     outputs = []
     for layer in range(first, first + model.config.moe_groups):
-        outputs.append(_outputs_by_definition(run, model, group, layer))
+        outputs.append(_outputs_by_definition(run, model, group, layer, cut))
     dense = torch.cat(outputs, 1)
     for expert in (0, run.num_keys + 3):
         expected = torch.nn.functional.cosine_similarity(dense, dense[expert : expert + 1])
@@ -35,7 +39,7 @@ def test_cosines_are_those_of_outputs_written_out(run: Run, model: MonetForCausa
         assert best["cosine"].iloc[0] == np.nanmax(others)
 
 
-def _outputs_by_definition(run: Run, model: MonetForCausalLM, group: int, layer: int) -> torch.Tensor:
+def _outputs_by_definition(run: Run, model: MonetForCausalLM, group: int, layer: int, cut: Cut) -> torch.Tensor:
     """(experts, hidden), a loop over all."""
     moe, keys = model.model.layers[layer].moe, run.num_keys
     sums: dict[int, torch.Tensor] = {}
@@ -43,17 +47,15 @@ def _outputs_by_definition(run: Run, model: MonetForCausalLM, group: int, layer:
     inputs: list[torch.Tensor] = []
     handle = moe.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
     for doc in range(len(run.documents)):
-        ids = torch.tensor(run.input_ids(doc))[None]
-        context = run.manifest["settings"]["context"]
-        for start in range(0, ids.shape[1], context):
+        ids, bos = run.input_ids(doc).tolist(), int(not pd.isna(run.documents["bos"][doc]))
+        for window, again in cut(ids, bos, run.manifest["settings"]["context"]):
             with torch.no_grad():
-                out = model(ids[:, start : start + context], output_router_probs=True, use_cache=False)
-            bos = int(start == 0 and not pd.isna(run.documents["bos"][doc]))
-            x = inputs.pop()[0, bos:]
+                out = model(torch.tensor([window]), output_router_probs=True, use_cache=False)
+            x = inputs.pop()[0, again or bos :]
             hidden = moe.hidden(x)
             hidden = hidden if isinstance(hidden, tuple) else (hidden,)
             for side, units in enumerate(hidden):
-                g = out.router_probs[run.group_layers[group]][side][0, bos:].sum(1)  # (tokens, keys)
+                g = out.router_probs[run.group_layers[group]][side][0, again or bos :].sum(1)  # (tokens, keys)
                 sums[side] = sums.get(side, 0) + (g[..., None] * units).sum(0)
                 weights[side] += g.sum(0)[:, None]
     handle.remove()

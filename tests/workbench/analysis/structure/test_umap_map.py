@@ -34,8 +34,9 @@ def test_mean_contexts_weigh_examples_by_score(run: Run) -> None:
 
 
 @pytest.mark.parametrize("exported", ["tiny-vd"], indirect=True)
-def test_a_map_holds_the_most_active_experts_and_depends_on_the_seed_alone(run: Run, model: MonetForCausalLM) -> None:
-    pytest.importorskip("umap")
+def test_a_map_holds_the_most_active_experts_and_depends_on_the_seed_alone(
+    run: Run, model: MonetForCausalLM, umap: None
+) -> None:
     run.groups = [0]
     assert read_map_summary(run) is None
     maps = []
@@ -57,8 +58,9 @@ def test_a_map_holds_the_most_active_experts_and_depends_on_the_seed_alone(run: 
     assert again.to_json() == json.loads(json.dumps(found.to_json()))
 
 
-def test_what_cannot_be_mapped_is_refused(run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("umap")
+def test_what_cannot_be_mapped_is_refused(
+    run: Run, model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch, umap: None
+) -> None:
     with pytest.raises(NotAnalysedError, match="monet map"):
         read_map(run, 0)
     with pytest.raises(NotFoundError, match="no group 9"):

@@ -8,7 +8,7 @@ from .class_selectivity import CLASS_SELECTIVITY
 from .coherence import ENCODER_COHERENCE, RESIDUAL_COHERENCE
 from .label_information import LABEL_INFORMATION
 from .monosemanticity import MONOSEMANTICITY
-from .ratio import RATIO_SCORE
+from .ratio import RATIO_SCORE as RATIO_SCORE
 from .score import ContextScore as ContextScore
 from .score import Embeddings as Embeddings
 from .score import LabelCounts as LabelCounts

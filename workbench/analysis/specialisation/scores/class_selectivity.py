@@ -1,4 +1,4 @@
-"""Label selectivity: how far an expert's largest rate is above the mean of the others."""
+"""Class selectivity: how far an expert's largest rate is above the mean of the others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _compute(counts: LabelCounts) -> Floats:
 
 CLASS_SELECTIVITY = LabelScore(
     name="selectivity",
-    title="label selectivity",
+    title="class selectivity",
     definition="(a - b) / (a + b), where a is the share of the preferred label and b the mean share of the others.",
     source="Morcos et al. 2018, arXiv 1803.06959",
     compute=_compute,

@@ -1,4 +1,4 @@
-"""Monosemanticity: one less the normalised entropy of an expert's label shares."""
+"""Label selectivity, stored as monosemanticity: one less the normalised entropy of an expert's label shares."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _compute(counts: LabelCounts) -> Floats:
 
 MONOSEMANTICITY = LabelScore(
     name="monosemanticity",
-    title="monosemanticity",
+    title="label selectivity",
     definition="1 - H(label shares) / log(labels): 1 if an expert is active for one label only, 0 if for all alike.",
     source="Schug et al. 2005, Genome Biology 6:R33",
     compute=_compute,

@@ -1,0 +1,1 @@
+"""How far two models that read the same tokens expect other ones next."""
