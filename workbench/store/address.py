@@ -1,14 +1,17 @@
-"""Experts as people write them: `group:id` or `group:i,j`."""
+"""Experts as people write them, `group:id` or `group:i,j`; and texts as parts of addresses."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInputError, NotFoundError
+
+_TILDES = re.compile("(?:~[0-9A-F]{2})+")
 
 
 class Expert(NamedTuple):
@@ -54,3 +57,34 @@ def shared_key(experts: NDArray[np.int64], expert: int, num_keys: int) -> NDArra
     """Return which key each of ``experts`` shares with ``expert``: ``row`` (set 1), ``column`` (set 2) or ``""``."""
     i, j = divmod(expert, num_keys)
     return np.select([experts // num_keys == i, experts % num_keys == j], ["row", "column"], "").astype(object)
+
+
+def path_part(text: str) -> str:
+    """``text`` as one part of a path, which browsers, proxies and servers leave as it is.
+
+    Letters, digits, - _ . and what prints beyond ASCII are kept (the latter in per cent as usual); every other
+    character, and the dots of a part that is all dots, are ~ and two digits per byte. With % in its place, servers
+    would decode / and % early, browsers would follow ``..``, and a line break would match no route.
+
+    Examples:
+        >>> from workbench.store.address import path_part
+        >>> path_part("c++"), path_part("..")
+        ('c~2B~2B', '~2E~2E')
+    """
+    dots = not text.strip(".")
+    return "".join(quote(c) if _kept(c) and not (dots and c == ".") else _tilde(c) for c in text)
+
+
+def _kept(character: str) -> bool:
+    if character.isascii():
+        return character.isalnum() or character in "-_."
+    return character.isprintable()
+
+
+def _tilde(character: str) -> str:
+    return "".join(f"~{byte:02X}" for byte in character.encode())
+
+
+def read_path_part(part: str) -> str:
+    """The text of ``path_part``; a part that is encoded with % alone is read as well."""
+    return _TILDES.sub(lambda found: bytes.fromhex(found[0].replace("~", "")).decode(errors="replace"), unquote(part))

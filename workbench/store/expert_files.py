@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from .rowfile import RowFile
 from .schema import EXAMPLES, HISTOGRAM_BINS, INTERVALS, group_name, part_name
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cuda_ext import Statistics
 
 EXPERTS_ROW_GROUP = 8192  # rows read to look up one expert; smaller row groups take longer to write
@@ -26,9 +29,9 @@ PIECE_NUMBERS = 2**22  # numbers held in memory before they are written
 
 
 def write_group(
-    path: Place, group: int, statistics: Statistics, labels: list[str], parts: list[dict[str, Any]]
+    path: Place, group: int, statistics: Statistics, maximum: Tensor, labels: list[str], parts: list[dict[str, Any]]
 ) -> list[str]:
-    """Write a group's three files and return their names."""
+    """Write a group's three files and return their names; ``maximum`` is the highest score of each expert."""
     best, sampled = (t[0].numel() for t in (statistics.best_rows, statistics.sample_scores))
     width = 5 + 2 * len(labels) + HISTOGRAM_BINS
 
@@ -36,7 +39,7 @@ def write_group(
         return token_table(schema, columns, path, parts)
 
     tables = {
-        "experts": (_experts(statistics, labels, span) for span in expert_spans(statistics, width)),
+        "experts": (_experts(statistics, maximum, labels, span) for span in expert_spans(statistics, width)),
         "examples": (
             tokens(EXAMPLES, _best_tokens(statistics, span)) for span in expert_spans(statistics, best * len(EXAMPLES))
         ),
@@ -64,19 +67,19 @@ def token_table(schema: pa.Schema, columns: list[NDArray[Any]], path: Place, par
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _experts(statistics: Statistics, labels: list[str], span: slice) -> pa.Table:
+def _experts(statistics: Statistics, maximum: Tensor, labels: list[str], span: slice) -> pa.Table:
     """Statistics of the experts in a range of ids that were active at least once, by ascending id."""
     seen = span.start + np.flatnonzero(statistics.tokens.numpy()[span].any(1))
-    tokens, mass, counts, maximum = (
-        t.numpy()[seen] for t in (statistics.tokens, statistics.masses, statistics.histogram, statistics.maximum)
-    )
+    carried = None if statistics.carried is None else statistics.carried[seen]
+    mass = replace(statistics, mass=statistics.mass[seen], carried=carried).masses.numpy()  # of these experts alone
+    tokens, counts, highest = (t.numpy()[seen] for t in (statistics.tokens, statistics.histogram, maximum))
     all_tokens, all_mass = tokens.sum(1), mass.sum(1)
     columns: dict[str, Any] = {
         "expert": seen.astype(np.int32),
         "tokens": all_tokens,
         "mass": all_mass,
         "mean": all_mass / all_tokens,
-        "max": maximum,
+        "max": highest,
     }
     columns |= {f"tokens:{label}": np.ascontiguousarray(tokens[:, n]) for n, label in enumerate(labels)}
     columns |= {f"mass:{label}": np.ascontiguousarray(mass[:, n]) for n, label in enumerate(labels)}

@@ -6,6 +6,7 @@ Finding every token of an expert in the routing itself would take a scan. In the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,44 @@ def find_expert(
     row, score = place1[both].astype(np.int64) // heads, score[both]
     starts = np.flatnonzero(np.diff(row, prepend=-1))
     return row[starts], np.add.reduceat(score, starts) if len(starts) else score
+
+
+def find_key(
+    index: RowFile, key_set: int, key: int, heads: int, num_keys: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the rows of the part where a key of set 1 or 2 is active, ascending, and its weights there, summed over
+    heads."""
+    blocks = np.arange(len(index) // (2 * num_keys)) * 2 * num_keys
+    place, weight = _entries(index, blocks + (key_set - 1) * num_keys + key)
+    row = place.astype(np.int64) // heads
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    return row[starts], np.add.reduceat(weight, starts) if len(starts) else weight
+
+
+def find_keys(
+    index: RowFile, keys: NDArray[np.int64], num_keys: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float32]]:
+    """Return the entries of some keys: which of ``keys``, the place, the probability; those of a key ascend by place.
+
+    Keys of set 2 are numbered from E on.
+    """
+    blocks = np.arange(len(index) // (2 * num_keys)) * 2 * num_keys
+    table, at = index.rows((blocks[:, None] + keys).ravel(), ["places", "probs"])
+    places, probs = (table[name].take(pa.array(at)).combine_chunks() for name in ("places", "probs"))
+    lengths = places.value_lengths().to_numpy()
+    which = np.repeat(np.tile(np.arange(len(keys)), len(blocks)), lengths)
+    return which, places.flatten().to_numpy(), probs.flatten().to_numpy().astype(np.float32)
+
+
+def blocks_of(index: RowFile, heads: int, num_keys: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield, block by block, every row of the part where a key is active and that key, each pair once; keys of set 2
+    are numbered from E on."""
+    for first in range(0, len(index), 2 * num_keys):
+        places = index.rows(np.arange(first, first + 2 * num_keys), ["places"])[0]["places"].combine_chunks()
+        key = np.repeat(np.arange(2 * num_keys), places.value_lengths().to_numpy())
+        row = places.flatten().to_numpy().astype(np.int64) // heads
+        once = np.flatnonzero((np.diff(row, prepend=-1) != 0) | (np.diff(key, prepend=-1) != 0))
+        yield row[once], key[once]
 
 
 def _entries(index: RowFile, rows: NDArray[np.int64]) -> tuple[NDArray[np.integer], NDArray[np.float32]]:

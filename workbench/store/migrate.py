@@ -39,7 +39,7 @@ def migrate_run(path: str | Path, *, progress: bool = False) -> int:
     Examples:
         >>> from workbench.store import migrate_run
         >>> migrate_run("runs/demo")  # written by this version: nothing to do
-        2
+        3
     """
     where = place(path)
     read_any_manifest(where)  # before a folder is made to lock

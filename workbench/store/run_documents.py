@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import NotFoundError
 from .runfiles import Rows, RunFiles
 from .schema import DOCUMENTS, TOKENS, part_name
-from .token_text import load_tokenizer, token_pieces
+from .token_text import MOST_SHARES, load_tokenizer, token_pieces, whole_characters
 from .window_geometry import WindowGeometry
 
 if TYPE_CHECKING:
@@ -39,18 +40,42 @@ class RunDocuments(RunFiles):
             - window: its first context window
             - bos: id of the start-of-text token it was read with; missing where there was none
             - kept: whether the run holds the routing of its tokens
+            - original: number of the first document that it is a near copy of; its own number if of none
 
         Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> run.documents.columns.tolist()
-            ['doc', 'label', 'source', 'score', 'row', 'tokens', 'window', 'bos', 'kept']
+            ['doc', 'label', 'source', 'score', 'row', 'tokens', 'window', 'bos', 'kept', 'original']
         """
-        names = [name for name in DOCUMENTS.names if name != "text"]
+        names = [name for name in DOCUMENTS.names if name not in ("text", "control")]
         parts = [self._file(part_name("documents", part)).read(columns=names) for part in range(self._parts)]
         table = pa.concat_tables(parts).to_pandas()
         plain = {"label": table["label"].astype(str), "source": table["source"].fillna("")}
         return table.assign(**plain, bos=table["bos"].astype("Int32"))
+
+    @cached_property
+    def control_tokens(self) -> pd.DataFrame:
+        """Control tokens inside documents, such as an end-of-text token between packed texts; they are no token rows.
+
+        Returns:
+            DataFrame with one row per control token at another position than 0, in order, and columns doc, position
+            and token.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> len(open_run("runs/demo").control_tokens)
+            0
+        """
+        found = [np.zeros((0, 3), np.int64)]
+        for part in range(self._parts):
+            column = self._file(part_name("documents", part)).read(columns=["control"])["control"].combine_chunks()
+            first = self.manifest["parts"][part]["documents"][0]
+            inner = column.flatten()
+            doc = first + np.repeat(np.arange(len(column)), column.value_lengths().to_numpy())
+            position, token = (inner.field(name).to_numpy() for name in ("position", "token"))
+            found.append(np.stack([doc, position, token], 1).astype(np.int64))
+        return pd.DataFrame(np.concatenate(found), columns=["doc", "position", "token"])
 
     def text(self, doc: int) -> str | None:
         """Return the text of a document, exactly; None where the corpus gave token ids alone.
@@ -73,6 +98,21 @@ class RunDocuments(RunFiles):
                 text: str | None = table["text"][int(at[0])].as_py()
                 return text
         raise self._no_document(doc)
+
+    def check_document(self, doc: int) -> int:
+        """Return the number of a document of the run.
+
+        Raises:
+            NotFoundError: the run has no such document.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").check_document(3)
+            3
+        """
+        if not 0 <= doc < len(self.documents):
+            raise self._no_document(doc)
+        return doc
 
     def _no_document(self, doc: int) -> NotFoundError:
         return NotFoundError(f"the run has no document {doc}; it has 0 to {len(self.documents) - 1}.")
@@ -126,7 +166,19 @@ class RunDocuments(RunFiles):
         """
         row, tokens = (documents[name].to_numpy(np.int64) for name in ("row", "tokens"))
         bos = documents["bos"].notna().to_numpy(np.int64)
-        return WindowGeometry(row, tokens, bos, int(self.manifest["settings"]["context"]))
+        control = self.control_tokens
+        control = control[control["doc"].isin(documents["doc"])]
+        number = np.searchsorted(documents["doc"].to_numpy(), control["doc"].to_numpy())
+        return WindowGeometry(
+            row,
+            tokens,
+            bos,
+            width=int(self.manifest["settings"]["context"]),
+            bos_in_windows=bool(self.manifest["settings"]["bos_in_windows"]),
+            overlap=int(self.manifest["settings"]["overlap"]),
+            control_doc=number,
+            control_position=control["position"].to_numpy(),
+        )
 
     def tokens(self, rows: Rows = slice(None)) -> pd.DataFrame:
         """Return token rows.
@@ -156,10 +208,55 @@ class RunDocuments(RunFiles):
         table = self._token_columns(wanted, TOKENS.names).to_pandas()
         return table.assign(label=table["label"].astype(str), row=wanted)
 
-    def input_ids(self, doc: int) -> NDArray[np.int64]:
-        """Return the token ids of a document as the model read them, the start-of-text token included.
+    @cached_property
+    def token_column(self) -> NDArray[np.int32]:
+        """(token rows,) token id of every token row: read once, 4 bytes each.
 
-        The model reads them in windows of ``run.geometry.width`` ids, each on its own.
+        Examples:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> run.token_text(run.token_column[:3])
+            ['#', ' S', 'y']
+        """
+        files = (self._file(part_name("tokens", part)) for part in range(self._parts))
+        return np.concatenate([file.read(columns=["token"])["token"].to_numpy() for file in files]).astype(np.int32)
+
+    def texts(self) -> Iterator[tuple[int, pa.Array]]:
+        """Return the texts of all documents in order, a few hundred at a time.
+
+        Yields:
+            Number of the first document, and an Arrow array of the texts from there; null where the corpus gave token
+            ids alone.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> sum(len(texts) for _, texts in run.texts()) == len(run.documents)
+            True
+        """
+        for part in self.manifest["parts"]:
+            file, first = self._file(part_name("documents", part["part"])), part["documents"][0]
+            for group in range(file.groups):
+                column = file.read(np.array([group]), ["text"])["text"].combine_chunks()
+                yield first, column
+                first += len(column)
+
+    @cached_property
+    def token_counts(self) -> NDArray[np.int64]:
+        """(vocabulary,) how often each token id is in the corpus.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> int(run.token_counts.sum()) == run.tokens_total
+            True
+        """
+        return np.bincount(self.token_column, minlength=int(self.manifest["model"]["vocabulary"]))
+
+    def input_ids(self, doc: int) -> NDArray[np.int64]:
+        """Return the token ids of a document, the start-of-text token and other control tokens included.
+
+        The model reads them in windows, each on its own: see ``windows_of``.
 
         Args:
             doc: number of the document.
@@ -173,11 +270,56 @@ class RunDocuments(RunFiles):
             >>> len(run.input_ids(0)) - run.documents.loc[0, "tokens"].item()  # the start-of-text token
             1
         """
-        if not 0 <= doc < len(self.documents):
-            raise self._no_document(doc)
+        self.check_document(doc)
         row, bos = self.geometry.row[doc], self.documents["bos"].array[doc]
         ids = self._token_ids(np.arange(row, row + self.geometry.tokens[doc])).astype(np.int64)
-        return ids if pd.isna(bos) else np.concatenate([[bos], ids])
+        if not pd.isna(bos):
+            ids = np.concatenate([[bos], ids])
+        at, tokens = self._control_in(doc)
+        return np.insert(ids, at - np.arange(len(at)), tokens)
+
+    def _control_in(self, doc: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions and ids of the control tokens of a document, other than at position 0."""
+        table = self.control_tokens
+        rows = slice(*np.searchsorted(table["doc"].to_numpy(), [doc, doc + 1]))
+        return table["position"].to_numpy()[rows], table["token"].to_numpy()[rows]
+
+    def windows_of(self, doc: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Return the context windows of a document as the model reads them.
+
+        Args:
+            doc: number of the document.
+
+        Returns:
+            For each window, its token ids and their token rows. A later window begins with the document's start-of-text
+            token, if it has one, and the end of the window before; rows are -1 there, and for control tokens.
+
+        Raises:
+            NotFoundError: the run has no such document.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> ids, rows = open_run("runs/demo").windows_of(0)[0]
+            >>> rows[:3].tolist()
+            [-1, 0, 1]
+        """
+        ids, geometry = self.input_ids(doc), self.geometry
+        bos = int(geometry.bos[doc])
+        counted = np.ones(len(ids), bool)
+        counted[:bos] = counted[self._control_in(doc)[0]] = False
+        rows = np.where(counted, geometry.row[doc] + np.cumsum(counted) - 1, -1)
+        opening, overlap = bos if geometry.bos_in_windows else 0, geometry.overlap
+        windows = [(ids[: geometry.width], rows[: geometry.width])] if len(ids) else []
+        for at in range(geometry.width, len(ids), geometry.width - opening - overlap):
+            end = at + geometry.width - opening - overlap
+            again = np.full(opening + overlap, -1)
+            windows.append(
+                (
+                    np.concatenate([ids[:opening], ids[at - overlap : end]]),
+                    np.concatenate([again, rows[at:end]]),
+                )
+            )
+        return windows
 
     def tokenizer(self) -> PreTrainedTokenizerFast | None:
         """Return the run's copy of the tokenizer; None where it has none.
@@ -211,6 +353,43 @@ class RunDocuments(RunFiles):
         if self._tokenizer is None:
             return [f"#{token}" for token in tokens]
         texts: list[str] = self._pieces[tokens].tolist()
+        return texts
+
+    def row_text(self, rows: Rows) -> list[str]:
+        """Return the text of token rows, each character whole.
+
+        Where a character is split over several tokens, each shows it and its share, as ‹€ 2/3›; ``token_text``, which
+        sees one token at a time, shows its bytes, as ‹82›.
+
+        Args:
+            rows: a slice or a list of token rows.
+
+        Raises:
+            NotFoundError: the run has no such row.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").row_text([0, 1, 2])
+            ['#', ' S', 'y']
+        """
+        wanted = self._rows(rows)
+        return self._row_text(wanted, self._token_ids(wanted))
+
+    def _row_text(self, wanted: NDArray[np.int64], tokens: NDArray[np.int32]) -> list[str]:
+        """``row_text`` of token rows whose token ids are known."""
+        texts = self.token_text(tokens)
+        split = np.flatnonzero(["‹" in text for text in texts])
+        if not len(split):
+            return texts
+        # The other tokens of a character are at most three away.
+        near = np.unique(wanted[split][:, None] + np.arange(1 - MOST_SHARES, MOST_SHARES))
+        near = near[(near >= 0) & (near < self.tokens_total)]
+        docs = self.geometry.places(near)[0]
+        breaks = np.flatnonzero((np.diff(near) > 1) | (np.diff(docs) > 0)) + 1
+        pieces = np.array(self.token_text(self._token_ids(near)), object)
+        whole = [text for stretch in np.split(pieces, breaks) for text in whole_characters(stretch.tolist())]
+        for at in split:
+            texts[at] = whole[int(np.searchsorted(near, wanted[at]))]
         return texts
 
     @cached_property

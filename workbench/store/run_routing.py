@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from operator import index
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import NotFoundError, UnsupportedError
-from .index import find_expert
+from .index import blocks_of, find_expert, find_key, find_keys
 from .pairs import expand, neighbours
 from .run_documents import RunDocuments
 from .runfiles import Rows, check_count
@@ -18,6 +20,10 @@ from .schema import index_name
 
 if TYPE_CHECKING:
     from cuda_ext.routing import Routing
+
+
+READERS = 4  # parts of the index read at once
+Entries = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 
 class RunRouting(RunDocuments):
@@ -73,6 +79,119 @@ class RunRouting(RunDocuments):
             }
         )
 
+    def key_activations(self, group: int, key_set: int, key: int) -> pd.DataFrame:
+        """Return every token where a key is active, in order, whichever keys of the other set go with it.
+
+        Which tokens these are is exact; weights come from the stored half precision. In a run that keeps the routing of
+        a sample of documents, only their tokens are listed.
+
+        Args:
+            group: number of the group.
+            key_set: 1 or 2.
+            key: number of the key in its set.
+
+        Returns:
+            DataFrame with one row per token and columns
+
+            - row: the token row
+            - token: token id
+            - label: the document's label
+            - weight: the key's routing probability, summed over heads
+
+        Raises:
+            NotFoundError: the run has no such group or key.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> expert = run.top_experts(0, limit=1).index[0]
+            >>> key = run.key_activations(0, 1, expert // run.num_keys)
+            >>> set(run.activations(0, expert)["row"]) <= set(key["row"])
+            True
+        """
+        self.check_group(group)
+        if key_set not in (1, 2) or not 0 <= key < self.num_keys:
+            raise NotFoundError(
+                f"there is no key {key} of set {key_set}; the sets 1 and 2 have keys 0 to {self.num_keys - 1}."
+            )
+        rows, weights = [], []
+        for part in range(self._parts):
+            local, weight = find_key(self._file(index_name(part, group)), key_set, key, self.heads, self.num_keys)
+            rows.append(local + self._part_rows[part])
+            weights.append(weight)
+        row = np.concatenate(rows)
+        return pd.DataFrame(
+            {
+                "row": row,
+                "token": self._token_ids(row),
+                "label": self._labels_of(self.geometry.places(row)[0]),
+                "weight": np.concatenate(weights),
+            }
+        )
+
+    def rows_by_key(self, group: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Return every token row where a key is active together with that key, each pair once, in pieces.
+
+        Args:
+            group: number of the group.
+
+        Yields:
+            (n,) token rows and (n,) keys, those of set 2 numbered from E on.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> rows, keys = next(run.rows_by_key(0))
+            >>> len(rows) == len(keys), int(keys.max()) < 2 * run.num_keys
+            (True, True)
+        """
+        self.check_group(group)
+        for part in range(self._parts):
+            for rows, keys in blocks_of(self._file(index_name(part, group)), self.heads, self.num_keys):
+                yield rows + self._part_rows[part], keys
+
+    def entries_at(
+        self, rows: NDArray[np.int64], group: int, keys: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Return where some keys are active at some token rows, from the inverted index.
+
+        The time grows with the tokens where the keys are active, not with the rows.
+
+        Args:
+            rows: (n,) token rows, ascending, each once.
+            group: number of the group.
+            keys: keys, those of set 2 numbered from E on; ascending, each once.
+
+        Returns:
+            For each key, ascending places, which are the number of the row in ``rows`` times heads, plus the head; and
+            the key's probabilities there, from the stored half precision.
+
+        Examples:
+            >>> import numpy as np
+            >>> from workbench import open_run
+            >>> run = open_run("runs/demo")
+            >>> places, probabilities = run.entries_at(np.arange(50), 0, np.array([3]))[0]
+            >>> len(places) == len(probabilities), bool((places < 50 * run.heads).all())
+            (True, True)
+        """
+
+        def of_part(part: int, local: NDArray[np.int64], where: NDArray[np.int64]) -> Entries:
+            which, place, prob = find_keys(self._file(index_name(part, group)), keys, self.num_keys)
+            known = np.full(self._part_rows[part + 1] - self._part_rows[part], -1, np.int64)
+            known[local] = where
+            row, head = np.divmod(place, np.uint32(self.heads))
+            at = known[row]
+            kept = np.flatnonzero(at >= 0)
+            return which[kept], at[kept] * self.heads + head[kept], prob[kept]
+
+        with ThreadPoolExecutor(READERS) as pool:
+            parts = list(pool.map(lambda part: of_part(*part), self._by_part(rows)))
+        which, place, prob = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(which, kind="stable")
+        bounds = np.searchsorted(which[order], np.arange(len(keys) + 1))
+        spans = [order[begin:end] for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [(place[span], prob[span]) for span in spans]
+
     def neighbours(self, group: int, expert: int, n: int = 10) -> pd.DataFrame:
         """Return the experts that co-activate with an expert on its examples, most similar first.
 
@@ -105,111 +224,6 @@ class RunRouting(RunDocuments):
         rows = np.sort(self._of_expert("examples", group, expert, ["row"])["row"].to_numpy())
         pairs = expand(*self.sides(rows, group), self.heads, self.num_keys)
         return neighbours(pairs, index(expert), self.num_keys, check_count("n", n))
-
-    def contexts(self, group: int, expert: int, rows: Rows, before: int = 28, after: int = 14) -> pd.DataFrame:
-        """Return the tokens around some token rows, each within its context window, with an expert's scores there.
-
-        Scores come from the stored half precision; they are missing in documents whose routing the run does not keep.
-
-        Args:
-            group: number of the group.
-            expert: flat id.
-            rows: token rows, such as those of ``examples``.
-            before: tokens to show before each of them.
-            after: tokens to show after each of them.
-
-        Returns:
-            DataFrame with one row per shown token and columns
-
-            - example: which of ``rows``, from 0
-            - row: the token row
-            - position: position in the document
-            - token, text: token id and its text
-            - score: the expert's routing score, 0 where it is not active
-            - left, right: number of tokens of the window before and after this one
-
-        Raises:
-            NotFoundError: the run has no such group, expert or row.
-            BadInputError: ``before`` or ``after`` is not a whole number from 0.
-
-        Examples:
-            >>> from workbench import open_run
-            >>> run = open_run("runs/demo")
-            >>> best = run.top_experts(0, limit=1).index[0]
-            >>> around = run.contexts(0, best, run.examples(0, best, 2)["row"], before=3, after=3)
-            >>> around["example"].unique().tolist(), bool((around["score"] > 0).any())
-            ([0, 1], True)
-        """
-        i, j = self._keys(expert)
-        at = self._rows(rows)
-        doc, position = self.geometry.places(at)
-        start, end = self.geometry.bounds(doc, position)
-        first = np.maximum(position - check_count("before", before), start)
-        counts = np.minimum(position + check_count("after", after) + 1, end) - first
-        example = np.repeat(np.arange(len(at)), counts)
-        shown = np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts - first, counts)
-        wanted, back = np.unique(shown + (at - position)[example], return_inverse=True)
-        score = self._score(wanted, self.check_group(group), i, j)[back]
-        token = self._token_ids(wanted)[back]
-        return pd.DataFrame(
-            {
-                "example": example,
-                "row": wanted[back],
-                "position": shown,
-                "token": token,
-                "text": self.token_text(token),
-                "score": score,
-                "left": shown - start[example],
-                "right": end[example] - 1 - shown,
-            }
-        )
-
-    def context(self, window: int, group: int, expert: int) -> pd.DataFrame:
-        """Return all token rows of a context window with an expert's scores.
-
-        Scores come from the stored half precision; they are missing in documents whose routing the run does not keep.
-
-        Args:
-            window: number of the context window.
-            group: number of the group.
-            expert: flat id.
-
-        Returns:
-            DataFrame with one row per token row and columns
-
-            - position: position in the document
-            - token, text: token id and its text
-            - score: the expert's routing score, 0 where it is not active
-
-        Raises:
-            NotFoundError: the run has no such window, group or expert.
-
-        Examples:
-            >>> from workbench import open_run
-            >>> run = open_run("runs/demo")
-            >>> example = run.examples(0, run.top_experts(0, limit=1).index[0], 1).iloc[0]
-            >>> window = run.context(example["window"], 0, run.top_experts(0, limit=1).index[0])
-            >>> bool(window.set_index("position").loc[example["position"], "score"] > 0)
-            True
-        """
-        i, j = self._keys(expert)
-        windows = self.manifest["parts"][-1]["windows"][1]
-        if not 0 <= window < windows:
-            raise NotFoundError(f"the run has no context window {window}; it has 0 to {windows - 1}.")
-        rows, position = self.geometry.window_rows(window)
-        score = self._score(rows, self.check_group(group), i, j)
-        token = self._token_ids(rows)
-        return pd.DataFrame({"position": position, "token": token, "text": self.token_text(token), "score": score})
-
-    def _score(self, rows: NDArray[np.int64], group: int, i: int, j: int) -> NDArray[np.float32]:
-        """Score of expert (i, j) at token rows; missing where the run does not hold their routing."""
-        columns = [
-            side.column(key, self.heads, self.num_keys)
-            for side, key in zip(self.sides(rows, group), (i, j), strict=True)
-        ]
-        score: NDArray[np.float32] = (columns[0] * columns[1]).sum(1)
-        score[~self._kept[self.geometry.places(rows)[0]]] = np.nan
-        return score
 
     def routing(self, tokens: Rows, group: int = 0) -> Routing:
         """Return the stored routing of token rows: which keys are active, exactly, and their half-precision weights.

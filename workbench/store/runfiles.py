@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from ..errors import BadInputError, NotFoundError
 from .remote import Place, in_ranges
 from .routing import Side, from_arrow
-from .rowfile import RowFile
+from .rowfile import GroupCache, RowFile
 from .schema import TOKENS, group_name, part_name, routing_name
 
 OPEN_FILES = 128  # each holds a few megabytes of metadata
-CACHED_ROWS = 4096  # most rows of routing that are cached
+CACHED_BYTES = 32_000_000  # of the row groups that were read last
 
 Rows = slice | Sequence[int] | NDArray[np.integer]
 
@@ -37,8 +37,7 @@ class RunFiles:
         self._parts = len(parts)
         self.tokens_total = int(self._part_rows[-1])
         self._file = lru_cache(maxsize=OPEN_FILES)(self._open)
-        # The rows of routing that were read last: a page shows an expert's neighbours after its contexts.
-        self._cached: tuple[int, NDArray[np.int64], Side, Side] | None = None
+        self._cache = GroupCache(CACHED_BYTES)
 
     def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
         """Return the stored routing of token rows as flat arrays: one ``Side`` per key set, in their order.
@@ -57,17 +56,6 @@ class RunFiles:
             (2, 2)
         """
         rows, group = self._rows(tokens), self.check_group(group)
-        cached = self._cached
-        if cached is not None and cached[0] == group:
-            at = np.minimum(np.searchsorted(cached[1], rows), len(cached[1]) - 1)
-            if (cached[1][at] == rows).all():
-                return cached[2].take(at), cached[3].take(at)
-        side1, side2 = self._read_sides(rows, group)
-        if 0 < len(rows) <= CACHED_ROWS and (np.diff(rows) > 0).all():
-            self._cached = group, rows, side1, side2
-        return side1, side2
-
-    def _read_sides(self, rows: NDArray[np.int64], group: int) -> tuple[Side, Side]:
         pieces, order = [(Side.empty(), Side.empty())], [np.zeros(0, np.int64)]
         for part, local, where in self._by_part(rows):
             table, at = self._file(routing_name(part, group)).rows(local)
@@ -142,7 +130,7 @@ class RunFiles:
         return wanted
 
     def _open(self, name: str) -> RowFile:
-        return RowFile(in_ranges(self.path, name))
+        return RowFile(in_ranges(self.path, name), self._cache)
 
     def _by_part(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
         """Each part that holds some of the rows: its number, those rows within it, and their places in ``rows``."""

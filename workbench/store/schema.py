@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp"  # suffix of a file in the making
@@ -34,6 +34,9 @@ DOCUMENTS = pa.schema(
         ("window", pa.int64()),  # its first context window
         ("bos", pa.int32()),  # the start-of-text token it was read with, null where there was none
         ("kept", pa.bool_()),  # whether the run holds the routing of its tokens
+        ("original", pa.int64()),  # the first document that it is a near copy of; its own number otherwise
+        # control tokens at other positions than 0, which are no token rows
+        ("control", pa.list_(pa.struct([("position", pa.int32()), ("token", pa.int32())]))),
         ("text", pa.string()),
     ]
 )

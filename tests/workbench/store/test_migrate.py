@@ -112,7 +112,7 @@ def test_a_migration_killed_at_any_rename_continues_to_the_same_bytes(migrated, 
         else:
             with pytest.raises(UnsupportedError, match="monet migrate"):
                 open_run(run)
-    assert steps > 5
+    assert steps > (5 if old.name == "v1" else 1)  # schema 3 moves few files
     assert files(run) == expected
 
 
@@ -153,7 +153,7 @@ def test_a_remote_migration_interrupted_while_moving_files_continues(migrated, m
     def dying(remote: Remote, before: str, after: str) -> None:
         nonlocal moved
         moved += 1
-        if moved == 3:
+        if moved == 2:
             raise Killed
         move(remote, before, after)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -232,3 +233,23 @@ def test_routing_is_the_same_whatever_was_read_before(sound_run, asked) -> None:
             assert side.keys.tolist() == expected.keys.tolist()
             assert side.probs.tolist() == expected.probs.tolist()
             assert side.starts.tolist() == expected.starts.tolist()
+
+
+def test_top_tokens_of_many_are_the_examples_of_each(run) -> None:
+    experts = [255, 0, 17, 18]
+    found = run.top_tokens(1, experts, 3)
+    assert found["expert"].is_monotonic_increasing
+    for expert in experts:
+        own, examples = found[found["expert"] == expert], run.examples(1, expert, 3)
+        assert own["token_text"].tolist() == examples["token_text"].tolist()
+        assert own["score"].tolist() == examples["score"].tolist()
+    assert run.top_tokens(1, [], 3).empty
+    with pytest.raises(WorkbenchError, match="ids run from 0"):
+        run.top_tokens(1, [256 * 256], 3)
+
+
+def test_rows_among_values_are_those_of_each_value(run) -> None:
+    file = run._file("examples/group-1.parquet")
+    values = np.array([3, 200, 7])
+    each = [file.equal("expert", int(value), ["expert", "score"]) for value in np.sort(values)]
+    assert file.among("expert", values, ["score"]).to_pylist() == pa.concat_tables(each).to_pylist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -94,3 +95,16 @@ def test_quantile_examples_still_works_with_a_warning(sound_run) -> None:
 def test_document_labels_are_places_in_labels(sound_run) -> None:
     run = open_run(sound_run)
     assert [run.labels[n] for n in run.document_labels] == run.documents["label"].tolist()
+
+
+def test_token_column_is_the_tokens_of_all_parts(sound_run) -> None:
+    run = open_run(sound_run)
+    assert run.token_column.tolist() == run.tokens()["token"].tolist()
+    assert run.token_column.dtype == np.int32
+
+
+def test_texts_come_in_order_and_are_missing_for_token_ids(sound_run, run_path) -> None:
+    run = open_run(run_path)
+    texts = [(first + at, text) for first, column in run.texts() for at, text in enumerate(column.to_pylist())]
+    assert texts == [(doc, run.text(doc)) for doc in range(len(run.documents))]
+    assert [text for _, column in open_run(sound_run).texts() for text in column.to_pylist()] == [None] * 6

@@ -33,27 +33,31 @@ def test_the_kept_run_of_this_schema_is_sound() -> None:
 def test_the_kept_run_of_this_schema_keeps_its_meaning() -> None:
     run = open_run(KEPT)
     assert (run.groups, run.group_layers, run.num_keys, run.heads) == ([0, 1], [0, 2], 16, 2)
-    assert (run.labels, run.tokens_total) == (["a", "b"], 160)
-    assert run.documents["bos"].isna().tolist() == [True, False] * 4
+    assert (run.labels, run.tokens_total) == (["a", "b"], 213)
+    assert run.documents["bos"].isna().tolist() == [True, False] * 4 + [False] * 2
+    assert run.documents["original"].tolist() == [*range(8), 1, 9]
+    assert run.control_tokens.values.tolist() == [[4, 30, 2], [7, 1, 2], [9, 10, 2], [9, 11, 1], [9, 33, 2]]
+    assert [window[:2].tolist() for window, _ in run.windows_of(9)] == [[1, 55], [1, 117], [1, 87]]
+    assert [len(window) for window, _ in run.windows_of(9)] == [16, 16, 8]
     assert run.input_ids(1)[:4].tolist() == [1, 125, 125, 19]
     experts = run.top_experts(0, limit=2)
     assert experts.index.tolist() == [102, 25]
-    expected = {"tokens": 63, "mass": 8.165761712443782, "mean": 0.12961526527688544, "max": 0.9153643846511841}
-    expected |= {"tokens:a": 32, "tokens:b": 31, "mass:a": 2.4945889823284233, "mass:b": 5.671172730115359}
+    expected = {"tokens": 86, "mass": 10.090020407689735, "mean": 0.11732581869406669, "max": 0.9153643846511841}
+    expected |= {"tokens:a": 38, "tokens:b": 48, "mass:a": 4.0373993496614276, "mass:b": 6.052621058028308}
     assert experts.iloc[0].to_dict() == expected
-    counts = [1, 0, 1, 2, 0, 0, 1, 7, 7, 3, 5, 5, 3, 6, 3, 5, 1, 5, 8, 0]
+    counts = [0, 0, 0, 2, 0, 2, 5, 7, 9, 5, 6, 10, 8, 5, 2, 7, 2, 7, 9, 0]
     assert run.histogram(0, 102)["count"].tolist() == counts
     active = run.activations(0, 102)
-    assert (len(active), active["row"][:3].tolist(), active["token"][:3].tolist()) == (63, [8, 10, 13], [63, 52, 10])
+    assert (len(active), active["row"][:3].tolist(), active["token"][:3].tolist()) == (86, [8, 10, 13], [63, 52, 10])
     assert active["score"][:2].tolist() == [0.0003651566803455353, 0.0005175843834877014]
     examples = run.examples(0, 102, 3)
     assert examples[["row", "doc", "position", "window"]].values.tolist() == [
         [82, 4, 14, 6],
-        [115, 5, 17, 9],
-        [111, 5, 13, 8],
+        [110, 5, 13, 9],
+        [103, 5, 6, 9],
     ]
     sampled = run.examples_by_score(0, 102)
-    assert sampled["row"][:4].tolist() == [61, 139, 26, 35]
+    assert sampled["row"][:4].tolist() == [61, 103, 109, 42]
     assert sampled["low"][:4].tolist() == [0.5, 0.5, 0.5, 0.25]
     routing = run.routing([5], 0)
     assert routing.indices1[0, 0].tolist() == [0, 1, 3, 9, 10, 13, 14]
@@ -99,6 +103,9 @@ def type_name(kind: pa.DataType) -> str:
         return f"dictionary of {kind.value_type}"
     if isinstance(kind, pa.LargeListType):
         return f"large_list of {kind.value_type}"
+    if pa.types.is_list(kind):
+        fields = ", ".join(f"{field.name} {field.type}" for field in kind.value_type)
+        return f"list of struct of {fields}"
     return f"fixed_size_list of {kind.value_type}" if isinstance(kind, pa.FixedSizeListType) else str(kind)
 
 

@@ -73,7 +73,7 @@ def _there(url: str) -> dict[str, bytes]:
 
 
 def test_threads_send_at_once(url) -> None:
-    place, together = Remote(url), Barrier(THREADS, timeout=20)
+    place, together = Remote(url), Barrier(THREADS, timeout=60)
     content = {f"routing/part-{n // THREADS}-group-{n % THREADS}": bytes([n]) * (n + 1) * 5000 for n in range(40)}
 
     def write(name: str) -> None:

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from workbench.store.token_text import token_pieces, visible
+from workbench.store.token_text import joined, token_bytes, token_pieces, visible, visible_prose, whole_characters
+
+
+def test_prose_keeps_its_lines_and_reverses_nothing() -> None:
+    assert visible_prose("one  two\n\tthree 👩\u200d🚀") == "one  two\n\tthree 👩\u200d🚀"
+    assert visible_prose("a\u202eb\u2066c\x00") == "a\\u202eb\\u2066c\\x00"
 
 
 @pytest.mark.parametrize(
@@ -27,6 +32,7 @@ from workbench.store.token_text import token_pieces, visible
         ("a ‹E6 97› b", "a·‹E6 97›·b"),
         ("‹F0 9F 98›‹80›", "‹F0 9F 98›‹80›"),
         ("‹not bytes›", "‹not·bytes›"),
+        ("a\u2028b\u3164c\u2800", "a\\u2028b\\u3164c\\u2800"),
         ("", ""),
     ],
 )
@@ -86,3 +92,24 @@ def test_pieces_of_a_sentencepiece_vocabulary() -> None:
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
     assert token_pieces(fast, range(6)) == ["<unk>", " the", "re", "‹E2›", "A", " "]
+
+
+@given(st.text())
+def test_joined_shares_are_the_text(text) -> None:
+    pieces = whole_characters(token_pieces(BYTES, BYTES(text, add_special_tokens=False)["input_ids"]))
+    assert joined(pieces) == text
+
+
+def test_shares_of_a_character_that_is_cut_stay() -> None:
+    assert joined(["‹€ 2/3›", "‹€ 3/3›", "x", "‹€ 1/3›", "‹€ 2/3›", "‹€ 3/3›", "‹€ 1/3›"]) == "‹€ 2/3›‹€ 3/3›x€‹€ 1/3›"
+
+
+@given(st.text("aé€😀 \n", max_size=12))
+def test_bytes_of_tokens_join_to_the_text(text) -> None:
+    alphabet = {token: number for number, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+    ids = [fast.bos_token_id, *fast(text)["input_ids"], 10**6]
+    assert b"".join(token_bytes(fast, ids)) == text.encode()

@@ -69,13 +69,13 @@ def _check_group(
     label_rows = np.zeros(len(manifest["labels"]), np.int64)
     for here in documents:
         np.add.at(label_rows, here.label, here.tokens)
-    first = np.concatenate([here.first for here in documents])
+    first, copied = (np.concatenate([getattr(here, name) for here in documents]) for name in ("first", "copied"))
     with about(group_name("experts", group), problems):
         experts = check_experts(path, manifest, group, label_rows)
         with about(group_name("examples", group), problems):
-            examples = check_examples(path, manifest, group, experts, first)
+            examples = check_examples(path, manifest, group, experts, first, copied)
         with about(group_name("intervals", group), problems):
-            intervals = check_intervals(path, manifest, group, experts)
+            intervals = check_intervals(path, manifest, group, experts, first, copied)
     marks = []
     for part in manifest["parts"]:
         with about(index_name(part["part"], group), problems):
@@ -89,7 +89,8 @@ def _check_group(
     for part, here, mark in zip(manifest["parts"], documents, marks, strict=True):
         with about(routing_name(part["part"], group), problems):
             begin = part["rows"][0]
-            label, start, kept = (here.of_rows(values) for values in (here.label, here.first, here.kept))
+            first_listed = np.where(here.copied, -1, here.first)  # tokens of copies are in no list
+            label, start, kept = (here.of_rows(values) for values in (here.label, first_listed, here.kept))
             for row, *sides in read_routing(path, manifest, part, group, kept, mark):
                 rows = slice(row, row + len(sides[0]))
                 recount.take(begin + row, sides, label[rows], start[rows], kept[rows])

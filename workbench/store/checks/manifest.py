@@ -37,6 +37,7 @@ def _whole(value: Any, least: int) -> bool:
 
 _COUNT = _Kind("a whole number from 0", lambda value: _whole(value, 0))
 _POSITIVE = _Kind("a whole number from 1", lambda value: _whole(value, 1))
+_YES_OR_NO = _Kind("true or false", lambda value: type(value) is bool)
 _TEXT = _Kind("a text", lambda value: isinstance(value, str))
 _NUMBER = _Kind("a number", lambda value: type(value) in (int, float))
 _SHARE = _Kind("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1)
@@ -67,11 +68,22 @@ _MANIFEST: dict[str, Any] = {
         "vocabulary": _POSITIVE,
     },
     "tokenizer": {"hash": _Each(_HASH, r"[\w.-]+")},
-    "corpus": {"path": _TEXT, "hash": _HASH, "documents": _POSITIVE},
+    "corpus": {
+        "path": _TEXT,
+        "hash": _HASH,
+        "documents": _POSITIVE,
+        "tokens": _COUNT,
+        "copies": _COUNT,
+        "skipped": _Each(_POSITIVE, r"[^\n]+"),
+        "notes": [_TEXT],
+    },
     "labels": [_TEXT],
     "settings": {
         "batch_size": _POSITIVE,
         "context": _POSITIVE,
+        "bos_in_windows": _YES_OR_NO,
+        "overlap": _COUNT,
+        "control_in_text": _YES_OR_NO,
         "part_tokens": _POSITIVE,
         "examples": _POSITIVE,
         "examples_per_document": _POSITIVE,

@@ -55,9 +55,10 @@ class Recount:
     def take(
         self, row: int, sides: Sequence[Side], labels: NDArray[Any], starts: NDArray[Any], kept: NDArray[Any]
     ) -> None:
-        """Count the routing of consecutive rows: their first number, label numbers, documents' first rows, and which
-        of them have routing."""
+        """Count the routing of consecutive rows: their first number, label numbers, documents' first rows (-1 for
+        tokens that no list may have), and which of them have routing."""
         rows = np.arange(row, row + len(kept))
+        order = np.where(starts < 0, -1, priority(rows))
         self._other_rows += np.bincount(labels[~kept], minlength=len(self._other_rows))
         padded = []
         for side in sides:
@@ -65,7 +66,7 @@ class Recount:
                 self._heads, self._keys
             )
             padded.append((torch.from_numpy(indices), held.astype(np.uint16), torch.from_numpy(counts)))
-        where = [torch.from_numpy(values) for values in (labels, rows, starts, priority(rows))]
+        where = [torch.from_numpy(values) for values in (labels, rows, starts, order)]
         for statistics, ends in zip((self._low, self._high), ENDS, strict=True):
             arrays = [a for indices, held, counts in padded for a in (indices, torch.from_numpy(ends[held]), counts)]
             accumulate(statistics, Routing(*arrays, num_keys=self._keys), *where)  # type: ignore[misc, arg-type]

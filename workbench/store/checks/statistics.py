@@ -107,29 +107,49 @@ def check_experts(path: Place, manifest: dict[str, Any], group: int, rows: NDArr
 
 
 def check_examples(
-    path: Place, manifest: dict[str, Any], group: int, experts: Experts, first: NDArray[np.int64]
+    path: Place,
+    manifest: dict[str, Any],
+    group: int,
+    experts: Experts,
+    first: NDArray[np.int64],
+    copied: NDArray[np.bool_],
 ) -> Listed:
-    """Best tokens; ``first`` are the rows that documents begin at. Raises Wrong where they contradict themselves."""
+    """Best tokens; raises Wrong where they contradict themselves.
+
+    ``first`` are the rows that documents begin at, ``copied`` says which of them repeat an earlier one: these are
+    counted in statistics and have no listed tokens.
+    """
     listed, _ = _read_listed(path, manifest, group_name("examples", group), EXAMPLES, experts)
     at, score, row, settings = listed.at, listed.score, listed.row, manifest["settings"]
     same, step = np.diff(at) == 0, np.diff(score)
     expect((step[same] <= 0).all(), "scores of an expert are not descending")
     expect((np.diff(row)[same & (step == 0)] > 0).all(), "of equal scores, the lower row is not first")
     begins = np.flatnonzero(np.diff(at, prepend=-1))
-    expect(len(begins) == len(experts.expert), "experts with statistics have no best token")
-    expect((score[begins] == experts.max).all(), "an expert's best score is not its max")
+    if copied.any():
+        expect((score[begins] <= experts.max[at[begins]]).all(), "an expert's best score is above its max")
+    else:
+        expect(len(begins) == len(experts.expert), "experts with statistics have no best token")
+        expect((score[begins] == experts.max).all(), "an expert's best score is not its max")
     counts = np.bincount(at)
     expect(counts.max() <= settings["examples"], "an expert has too many")
     cells = np.bincount(at * HISTOGRAM_BINS + listed.bin, minlength=experts.histogram.size)
     expect((cells <= experts.histogram.ravel()).all(), "an expert has more than its histogram counts")
-    document = np.searchsorted(first, row, side="right")
-    place, most = np.sort(at * (len(first) + 1) + document), settings["examples_per_document"]
+    document = np.searchsorted(first, row, side="right") - 1
+    expect(not copied[document].any(), "it has tokens of documents that copy another")
+    place, most = np.sort(at * len(first) + document), settings["examples_per_document"]
     expect((place[most:] != place[:-most]).all(), "an expert has too many of one document")
     return listed
 
 
-def check_intervals(path: Place, manifest: dict[str, Any], group: int, experts: Experts) -> Listed:
-    """Sampled tokens; raises Wrong where they contradict themselves."""
+def check_intervals(
+    path: Place,
+    manifest: dict[str, Any],
+    group: int,
+    experts: Experts,
+    first: NDArray[np.int64],
+    copied: NDArray[np.bool_],
+) -> Listed:
+    """Sampled tokens; raises Wrong where they contradict themselves. Arguments are those of ``check_examples``."""
 
     listed, table = _read_listed(path, manifest, group_name("intervals", group), INTERVALS, experts)
     expect((table["bin"].to_numpy() == listed.bin).all(), "scores are not in their bins")
@@ -137,8 +157,10 @@ def check_intervals(path: Place, manifest: dict[str, Any], group: int, experts: 
     expect((np.diff(cell) >= 0).all(), "bins do not ascend within an expert")
     there = np.bincount(cell, minlength=experts.histogram.size)
     wanted = np.minimum(experts.histogram.ravel(), INTERVAL_EXAMPLES)
-    fits = there <= wanted if is_sample_rounded(manifest) else there == wanted
+    fits = there <= wanted if is_sample_rounded(manifest) or copied.any() else there == wanted
     expect(fits.all(), "it does not have the number of tokens that the histograms imply")
+    document = np.searchsorted(first, listed.row, side="right") - 1
+    expect(not copied[document].any(), "it has tokens of documents that copy another")
     order = priority(listed.row)
     expect((np.diff(order)[np.diff(cell) == 0] > 0).all(), "tokens of a bin are not in the sample's order")
     return listed

@@ -18,7 +18,7 @@ from .staging import Staging
 
 Step = Callable[[Place, dict[str, Any], Staging, Progress], dict[str, Any]]
 
-STEPS = {1: "v1_to_v2"}  # schema version -> module that brings a run of it to the next version
+STEPS = {1: "v1_to_v2", 2: "v2_to_v3"}  # schema version -> module that brings a run of it to the next version
 
 
 def load_step(version: int) -> Step:

@@ -29,7 +29,6 @@ from ..remote import Place, file_size, in_ranges
 from ..routing import Side, from_arrow
 from ..rowfile import RowFile
 from ..schema import (
-    DOCUMENTS,
     HISTOGRAM_BINS,
     INTERVAL_EXAMPLES,
     INTERVALS,
@@ -53,7 +52,7 @@ def migrate(run: Place, manifest: dict[str, Any], staging: Staging, advance: Pro
         if not staging.has(name):
             table = RowFile(in_ranges(run, name)).read()
             kept = pa.array(np.ones(len(table), bool))
-            table = table.add_column(DOCUMENTS.get_field_index("kept"), "kept", kept).cast(DOCUMENTS)
+            table = table.add_column(table.schema.get_field_index("text"), "kept", kept)
             write_parquet(staging.path(name), table, row_group_size=TOKENS_ROW_GROUP)
         part["files"][name] = staging.describe(name)
     for group in range(len(manifest["model"]["groups"])):

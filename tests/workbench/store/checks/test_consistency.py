@@ -122,7 +122,11 @@ EXPERTS, EXAMPLES, INTERVALS = (f"{folder}/group-0.parquet" for folder in ("expe
         (EXPERTS, _add("mean", 4, 1e-3), "mean is not mass / tokens"),
         (EXPERTS, _move_mass, "do not add up to tokens times heads"),
         (EXPERTS, _move_tokens, "active tokens that contradict the routing"),
-        (EXPERTS, _move_bins, "histogram that contradict the routing|that the histograms imply"),
+        (
+            EXPERTS,
+            _move_bins,
+            "histogram that contradict the routing|that the histograms imply|max is not in the last bin",
+        ),
         (EXAMPLES, lambda t: t.slice(1), "is not its max"),
         (EXAMPLES, _add("row", 3, 1), "examples that contradict the routing"),
         (EXAMPLES, _swap_scores, "examples that contradict the routing"),

@@ -142,7 +142,7 @@ def test_a_run_from_before_manifests_had_checksums_is_sound(run_copy) -> None:
     assert verify_run(run_copy) == []
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe{", b'{"schema": 2}', b'{"schema": 2, "state": []}'])
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe{", b'{"schema": 3}', b'{"schema": 3, "state": []}'])
 def test_what_is_no_manifest_is_refused_in_a_sentence(run_copy, content) -> None:
     (run_copy / "manifest.json").write_bytes(content)
     (problem,) = verify_run(run_copy)

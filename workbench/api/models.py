@@ -1,0 +1,88 @@
+"""What requests and answers are made of: the bases of their models, and fields that several have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import Response
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+MOST_ROWS = 1000  # of one answer
+MOST_CHARACTERS = 100_000  # of a text or an edit; the model's context bounds a prompt further
+LARGEST = 2**53  # beyond which numbers of JSON are not exact
+
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Limit = Annotated[int, Field(ge=1, le=MOST_ROWS)]
+Group = Annotated[int, Field(ge=0, le=LARGEST, description="number of the layer group")]
+ExpertId = Annotated[int, Field(ge=0, le=LARGEST, description="flat id of the expert, i * E + j")]
+Text = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
+Bound = Annotated[float, Field(allow_inf_nan=False)] | SkipJsonSchema[None]
+Name = str | SkipJsonSchema[None]
+Number = float | None  # None where it does not exist: JSON has no NaN
+EditText = Annotated[
+    str, Field(max_length=MOST_CHARACTERS, description="such as 0:17=0, label:lua=0.5, top:10=2; empty for none")
+]
+
+
+def _say_no_null(schema: dict[str, Any]) -> None:
+    """Leave out the defaults of fields that may be left out: null cannot be sent for them."""
+    for field in schema.get("properties", {}).values():
+        if field.get("default", "") is None:
+            del field["default"]
+
+
+class Query(BaseModel):
+    """The fields of an address; others are refused."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_say_no_null)
+
+
+class Body(BaseModel):
+    """A request's JSON; other fields, and fields of another type, are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_say_no_null)
+
+
+class TargetBody(Body):
+    """A prompt, and the next token that is explained."""
+
+    text: Text
+    edit: EditText = ""
+    target: Name = Field(None, description="text of the token, or # and its id; by default the likeliest one")
+    minus: Name = Field(None, description="another token, whose logit is subtracted")
+    position: Count | SkipJsonSchema[None] = Field(
+        None, description="index in tokens of the one after which the target comes; by default the last one"
+    )
+
+
+class Answer(BaseModel):
+    """An answer's JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(Query):
+    """Which rows of a long answer are returned."""
+
+    offset: Count = Field(0, description="rows to skip")
+    limit: Limit = Field(50, description="rows to return, at most")
+
+
+class ExpertPath(Query):
+    """The expert that an address names."""
+
+    group: Group
+    expert: ExpertId
+
+
+class Place(Answer):
+    """An expert."""
+
+    group: int
+    expert: int
+
+
+def reply(answer: Answer, status: int = 200) -> Response:
+    """The response that holds an answer; numbers that are not finite are null."""
+    return Response(answer.model_dump_json(), status, mimetype="application/json")

@@ -1,0 +1,56 @@
+"""The run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+from flask_openapi3.blueprint import APIBlueprint
+
+from .models import Answer, reply
+from .source import Source
+
+
+class RunAnswer(Answer):
+    """What a run holds."""
+
+    name: str
+    groups: list[int]
+    group_layers: list[int]
+    keys: int
+    heads: int
+    experts: int
+    labels: dict[str, int]
+    documents: int
+    tokens: int
+    context_length: int
+    settings: dict[str, Any]
+    analysed: bool
+    analyses: list[str]
+
+
+def register(api: APIBlueprint, source: Source) -> None:
+    """``GET /run``."""
+
+    @api.get("/run", responses={200: RunAnswer})
+    def get_run() -> Response:
+        """The run: its groups, keys, labels with their tokens, settings of the export, files of analyses."""
+        run = source.run
+        folder = run.analysis_path("")
+        return reply(
+            RunAnswer(
+                name=source.name,
+                groups=run.groups,
+                group_layers=run.group_layers,
+                keys=run.num_keys,
+                heads=run.heads,
+                experts=run.num_keys**2,
+                labels={label: int(tokens) for label, tokens in run.label_tokens.items()},
+                documents=len(run.documents),
+                tokens=run.tokens_total,
+                context_length=source.context_length,
+                settings=run.manifest["settings"],
+                analysed=source.analysed,
+                analyses=sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [],
+            )
+        )

@@ -1,0 +1,3 @@
+from .notes import Notes, open_notes
+
+__all__ = ["Notes", "open_notes"]

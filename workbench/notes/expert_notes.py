@@ -1,0 +1,191 @@
+"""Notes and tags of single experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pandas as pd
+from sqlalchemy import Row, delete, func, select, tuple_
+from sqlalchemy.dialects.sqlite import insert
+
+from ..errors import NotFoundError
+from ..store.address import Expert
+from .database import Database, notes, tags
+from .texts import AUTHOR, NOTE, TAG, one_line, several_lines
+
+_NOTE = ("id", "group", "expert", "text", "author", "time")
+
+
+def now() -> str:
+    """The time as it is kept: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def dated(rows: Iterable[Row], columns: Iterable[str]) -> pd.DataFrame:  # type: ignore[type-arg]  # rows of any columns
+    """Rows as a table whose column ``time`` holds times of pandas."""
+    table = pd.DataFrame([tuple(row) for row in rows], columns=list(columns))
+    return table.assign(time=pd.to_datetime(table["time"], utc=True, format="ISO8601"))
+
+
+class ExpertNotes(Database):
+    """The part of ``Notes`` about single experts."""
+
+    def expert(self, group: int, expert: int) -> Expert:
+        """The expert, if the run has it.
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+        """
+        return Expert(self.run.check_group(group), self.run.check_expert(expert))
+
+    def add_note(self, group: int, expert: int, text: str, author: str = "") -> int:
+        """Keep a note about an expert.
+
+        Args:
+            group: number of the group.
+            expert: flat id.
+            text: at most 10,000 characters.
+            author: who writes it; "" for nobody in particular.
+
+        Returns:
+            The note's id.
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+            BadInputError: the text is empty, too long, or has characters that cannot be kept.
+
+        Examples:
+            >>> from shutil import copytree
+            >>> from workbench import open_run
+            >>> from workbench.notes import open_notes
+            >>> notes = open_notes(open_run(copytree("runs/demo", "runs/noted", dirs_exist_ok=True)))
+            >>> number = notes.add_note(0, 1234, "Opens a loop.", author="Ada")
+            >>> notes.notes_of(0, 1234)[["text", "author"]].values.tolist()
+            [['Opens a loop.', 'Ada']]
+            >>> notes.delete_note(number)
+            >>> len(notes.notes_of(0, 1234))
+            0
+        """
+        of = self.expert(group, expert)
+        row = {
+            "group": of.group,
+            "expert": of.id,
+            "text": several_lines("the note", text, NOTE),
+            "author": one_line("the author", author, AUTHOR, empty=True),
+            "time": now(),
+        }
+        with self.writing() as connection:
+            made = connection.execute(notes.insert(), row).inserted_primary_key
+        assert made is not None
+        return int(made[0])
+
+    def notes_of(self, group: int, expert: int) -> pd.DataFrame:
+        """The notes about an expert, oldest first.
+
+        Returns:
+            One row per note; columns `id`, `group`, `expert`, `text`, `author` ("" for nobody) and `time` (UTC).
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+        """
+        of = self.expert(group, expert)
+        chosen = select(*(notes.c[name] for name in _NOTE)).where(notes.c.group == of.group, notes.c.expert == of.id)
+        with self.reading() as connection:
+            return dated(connection.execute(chosen.order_by(notes.c.id)), _NOTE)
+
+    def recent_notes(self, n: int = 20) -> pd.DataFrame:
+        """The last ``n`` notes about any expert, newest first; columns as ``notes_of``."""
+        chosen = select(*(notes.c[name] for name in _NOTE)).order_by(notes.c.id.desc()).limit(n)
+        with self.reading() as connection:
+            return dated(connection.execute(chosen), _NOTE)
+
+    def delete_note(self, note: int) -> None:
+        """Forget a note.
+
+        Raises:
+            NotFoundError: there is none of that id.
+        """
+        with self.writing() as connection:
+            if not connection.execute(delete(notes).where(notes.c.id == note)).rowcount:
+                raise NotFoundError(f"there is no note {note}; it may have been deleted already.")
+
+    def tag(self, group: int, expert: int, tag: str) -> None:
+        """Give an expert a tag; one that it has already stays.
+
+        Args:
+            group: number of the group.
+            expert: flat id.
+            tag: at most 60 characters, on one line.
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+            BadInputError: the tag is empty, too long, or has characters that cannot be kept.
+
+        Examples:
+            >>> from shutil import copytree
+            >>> from workbench import open_run
+            >>> from workbench.notes import open_notes
+            >>> notes = open_notes(open_run(copytree("runs/demo", "runs/noted", dirs_exist_ok=True)))
+            >>> notes.tag(0, 1234, "loops")
+            >>> notes.tags(0, 1234), notes.tagged("loops")
+            (['loops'], [Expert(group=0, id=1234)])
+            >>> notes.untag(0, 1234, "loops")
+            >>> notes.tags(0, 1234)
+            []
+        """
+        of = self.expert(group, expert)
+        row = {"group": of.group, "expert": of.id, "tag": one_line("the tag", tag, TAG)}
+        with self.writing() as connection:
+            connection.execute(insert(tags).values(row).on_conflict_do_nothing())
+
+    def untag(self, group: int, expert: int, tag: str) -> None:
+        """Take a tag from an expert, if it has it.
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+        """
+        of = self.expert(group, expert)
+        named = (tags.c.group == of.group) & (tags.c.expert == of.id) & (tags.c.tag == tag)
+        with self.writing() as connection:
+            connection.execute(delete(tags).where(named))
+
+    def tags(self, group: int, expert: int) -> list[str]:
+        """The tags of an expert, in alphabetical order.
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+        """
+        of = self.expert(group, expert)
+        chosen = select(tags.c.tag).where(tags.c.group == of.group, tags.c.expert == of.id).order_by(tags.c.tag)
+        with self.reading() as connection:
+            return list(connection.execute(chosen).scalars())
+
+    def all_tags(self) -> pd.DataFrame:
+        """Every tag in use, in alphabetical order: columns `tag` and `experts`, how many have it."""
+        chosen = select(tags.c.tag, func.count()).group_by(tags.c.tag).order_by(tags.c.tag)
+        with self.reading() as connection:
+            return pd.DataFrame([tuple(row) for row in connection.execute(chosen)], columns=["tag", "experts"])
+
+    def tagged(self, tag: str) -> list[Expert]:
+        """The experts that have a tag, by group and id."""
+        chosen = select(tags.c.group, tags.c.expert).where(tags.c.tag == tag).order_by(tags.c.group, tags.c.expert)
+        with self.reading() as connection:
+            return [Expert(*row) for row in connection.execute(chosen)]
+
+    def described(self, experts: Iterable[Expert]) -> pd.DataFrame:
+        """What is kept about some experts, in their order.
+
+        Returns:
+            One row per expert; columns `group`, `expert`, `tags` and `notes`: lists of texts, notes oldest first.
+        """
+        listed = list(experts)
+        kept: dict[Expert, dict[str, list[str]]] = {of: {"tags": [], "notes": []} for of in listed}
+        with self.reading() as connection:
+            for kind, name, order in ((tags, "tag", tags.c.tag), (notes, "text", notes.c.id)):
+                known = tuple_(kind.c.group, kind.c.expert).in_(listed)
+                chosen = select(kind.c.group, kind.c.expert, kind.c[name]).where(known).order_by(order)
+                for group, expert, text in connection.execute(chosen):
+                    kept[Expert(group, expert)][kind.name].append(text)
+        rows = [{"group": of.group, "expert": of.id, **kept[of]} for of in listed]
+        return pd.DataFrame(rows, columns=["group", "expert", "tags", "notes"])
