@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
+from dash import ctx as called
 from flask import Response, request
 
-from ..errors import NotFoundError, WorkbenchError
-from ..store.address import read_expert
-from . import downloads
+from ..api import serve_api
+from ..errors import NotFoundError, kind_of
+from . import cards, downloads, embed, kept, running, search_box
+from .access import Access, protect
 from .context import Context
-from .failures import failure_page, kind_of, text_of
+from .delivery import deliver, fetched_ahead
+from .failures import failure_page, text_of
 from .freeze import freeze
-from .links import Address, expert_link, overview_link
+from .links import Address, based, overview_link
 from .page import Page
 from .pages import PAGES, read_address
 from .parts import aria, message
@@ -24,6 +27,7 @@ from .parts import aria, message
 if TYPE_CHECKING:
     from ..store import Run
 
+_OPEN = Access()
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
 <head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
@@ -31,15 +35,33 @@ _INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def create_app(run: Run, model: str | Path | None = None, pages: Sequence[Page] = PAGES) -> Dash:
+def create_app(
+    run: Run,
+    model: str | Path | None = None,
+    pages: Sequence[Page] = PAGES,
+    *,
+    access: Access = _OPEN,
+    embed_hosts: Sequence[str] = (),
+    shared: Path | None = None,
+) -> Dash:
     """The dashboard of a run; its WSGI application is ``create_app(run).server``.
 
     Args:
         run: an opened run.
         model: folder or hub name of the model for prompts; by default the one the run was exported from.
         pages: the pages it has, in the order of the menu.
+        access: who may ask; everyone who can reach the server by default.
+        embed_hosts: the sites whose pages may show cards of experts, as ``check_hosts`` takes them.
+        shared: folder of the processes that serve the run together; one of its own by default.
+
+    Raises:
+        BadInputError: what is given in ``embed_hosts`` names no site.
     """
-    ctx = Context(run, model)
+    return app_of(Context(run, model, embed.check_hosts(embed_hosts), shared), pages, access)
+
+
+def app_of(ctx: Context, pages: Sequence[Page] = PAGES, access: Access = _OPEN) -> Dash:
+    """``create_app`` of a run whose tables have been read: see ``Context.prepare``."""
     app = Dash(
         __name__,
         assets_folder=str(Path(__file__).parent / "assets"),
@@ -51,28 +73,49 @@ def create_app(run: Run, model: str | Path | None = None, pages: Sequence[Page] 
         use_pages=False,
         add_log_handler=False,
         on_error=_show_error,
+        requests_pathname_prefix=f"{access.base_path}/",
+        routes_pathname_prefix="/",
     )
-    app.layout = _frame(ctx, pages)
+    app.layout = lambda: _frame(ctx, pages)  # in a request, which knows where the dashboard is mounted
 
     @app.callback(
         Output("page", "children"),
         Output("title", "data"),
         Output("error", "children"),
+        Output("drawn", "data"),
         Input("url", "pathname"),
         Input("url", "search"),
+        Input(running.REFRESH, "data"),  # a job has ended: the same page, with its result
+        State("drawn", "data"),
     )
-    def show_page(pathname: str | None, search: str | None) -> tuple[Any, str, None]:
-        drawn = draw(ctx, read_address(pathname, search, pages), pages)
-        return drawn.content, f"{drawn.title} · {ctx.name}", None
+    def show_page(
+        pathname: str | None, search: str | None, _: str | None, before: str | None
+    ) -> tuple[Any, Any, None, Any]:
+        address = read_address((pathname or "/").removeprefix(request.script_root), search, pages)
+        follows = next((page.follows for page in pages if page.name == address.page), "")
+        if follows and address.page == before and called.triggered_id == "url":
+            set_props(follows, {"data": address.query})
+            return no_update, no_update, None, no_update
+        drawn = draw(ctx, address, pages)
+        return drawn.content, f"{drawn.title} · {ctx.name}", None, address.page if drawn.status == 200 else ""
 
     app.clientside_callback(ClientsideFunction("monet", "arrive"), Input("title", "data"))
-    _register_go_to(app, ctx)
+    search_box.register(app, ctx)
     for page in pages:
         if page.register is not None:
             page.register(app, ctx)
+    kept.register(app, ctx)
     downloads.register(app, ctx)
-    app.server.after_request(_protection(app))
+    embed.register(app, ctx)
+    cards.register(app, ctx)
+    serve_api(app.server, ctx)
+    running.register(app, ctx)
     app.server.after_request(_status(ctx, pages))
+    protect(app, access)
+    deliver(app)
+    with app.server.test_request_context("/"):
+        app.server.preprocess_request()  # Dash sets itself up in its first request, and fails those that come meanwhile
+        app.index()
     return app
 
 
@@ -97,13 +140,16 @@ def draw(ctx: Context, address: Address, pages: Sequence[Page] = PAGES) -> Drawn
 
 
 def _status(ctx: Context, pages: Sequence[Page]) -> Any:
-    """Dash answers every address with the same shell and status; this gives it the status of the page within."""
+    """Dash answers every address with the same shell and status; this gives it the status of the page within, and
+    says what that page will fetch."""
 
     def set_status(answer: Response) -> Response:
         if request.endpoint in ("/", "/<path:path>") and answer.status_code == 200:
-            answer.status_code = draw(
-                ctx, read_address(request.path, request.query_string.decode(), pages), pages
-            ).status
+            address = read_address(request.path, request.query_string.decode(), pages)
+            drawn = draw(ctx, address, pages)
+            answer.status_code = drawn.status
+            if ahead := fetched_ahead(drawn.content):
+                answer.headers["Link"] = ahead
         return answer
 
     return set_status
@@ -114,34 +160,15 @@ def _show_error(error: Exception) -> None:
     set_props("error", {"children": message("That did not work", text_of(error), "error")})
 
 
-def _protection(app: Dash) -> Any:
-    """The browser runs the application's own scripts only and loads nothing from elsewhere, whatever a page shows."""
-    policy = (
-        f"default-src 'self'; script-src 'self' {' '.join(app.csp_hashes())}; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
-    )
-
-    def protect(answer: Response) -> Response:
-        answer.headers["Content-Security-Policy"] = policy
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Referrer-Policy"] = "same-origin"
-        return answer
-
-    return protect
-
-
 def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
-    go_to = dmc.TextInput(
-        id="go-to",
-        placeholder=f"group:id, such as {ctx.run.groups[0]}:{ctx.run.num_keys + 1}",
-        size="xs",
-        w=170,
-        **aria(label="go to an expert, group:id"),
-    )
     scheme = dmc.ColorSchemeToggle(
         "", lightIcon="☀", darkIcon="☾", variant="default", **aria(label="switch between light and dark")
     )
-    menu = [html.A(page.navigation, href=page.path, className="nav-link") for page in pages if page.navigation]
+    menu = [
+        html.A(page.navigation, href=based(page.path), className="nav-link")
+        for page in pages
+        if page.navigation and page.useful(ctx)
+    ]
     header = dmc.AppShellHeader(
         html.Div(
             [
@@ -151,8 +178,15 @@ def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
                     href=overview_link(),
                     className="home",
                 ),
-                html.Nav(menu, className="main-nav", **aria(label="pages")),
-                html.Div([go_to, scheme], className="header-tools"),
+                html.Button(
+                    "Menu",
+                    id="menu-button",
+                    type="button",
+                    className="button",
+                    **aria(expanded="false", controls="menu"),
+                ),
+                html.Nav(menu, id="menu", className="main-nav", **aria(label="pages")),
+                html.Div([*search_box.drawn(ctx), scheme], className="header-tools"),
             ],
             className="header",
         )
@@ -162,9 +196,9 @@ def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
         [
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Store(id="title"),
-            dmc.AppShell(
-                [header, body], header={"height": {"base": 104, "md": 58}}, padding={"base": "sm", "sm": "lg"}
-            ),
+            dcc.Store(id="drawn"),  # name of the page that is shown
+            *running.frame(),
+            dmc.AppShell([header, body], header={"height": 58}, padding={"base": "sm", "sm": "lg"}),
         ],
         defaultColorScheme="auto",
         theme={
@@ -173,22 +207,3 @@ def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
             "fontFamilyMonospace": "'DejaVu Sans Mono', ui-monospace, Menlo, Consolas, monospace",
         },
     )
-
-
-def _register_go_to(app: Dash, ctx: Context) -> None:
-    """The box in the header that opens an expert."""
-
-    @app.callback(
-        Output("url", "pathname", allow_duplicate=True),
-        Output("url", "search", allow_duplicate=True),
-        Output("go-to", "error"),
-        Input("go-to", "n_submit"),
-        State("go-to", "value"),
-        prevent_initial_call=True,
-    )
-    def go_to(_: int, text: str | None) -> tuple[Any, Any, str | None]:
-        try:
-            expert = read_expert(text or "", ctx.run.groups, ctx.run.num_keys)
-        except WorkbenchError as error:
-            return no_update, no_update, str(error)
-        return expert_link(*expert), "", None

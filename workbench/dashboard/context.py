@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
-from ..analysis import SCORES, MaskResult, Overlap, label_overlap, read_mask
+from ..analysis import (
+    SCORES,
+    MaskResult,
+    Overlap,
+    Replication,
+    Summary,
+    interest,
+    label_overlap,
+    read_analysis_summary,
+    read_mask,
+)
+from ..analysis.defaults import MIN_TOKENS
 from ..analysis.specialisation.analyze_result import table_name
-from ..errors import WorkbenchError
+from ..errors import BusyError, WorkbenchError
+from ..explain import read_explanations
+from ..explain.stored import FILE as EXPLANATIONS
+from ..jobs import Jobs
+from ..notes import Notes, open_notes
 from ..report.expert import mass_ranking
+from ..report.label import top_tokens_of
+from ..report.labels import natural_order
 from ..report.origin import analysis, is_analysed
-from ..report.palette import NO_LABEL_COLOUR, label_colours
+from ..report.palette import NO_LABEL_COLOUR, coloured_labels, label_colours
+from ..store.token_text import visible
+from .computing import Computations
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from monet_model import MonetForCausalLM
 
     from ..store import Run
 
 CACHED_GROUPS = 8
-CACHED_LOGIT_VIEWS = 1000  # of a few kilobytes; each takes about a second to compute
+CACHED_ACTIVATIONS = 4  # of experts: up to a row per token of the corpus each
+CACHED_DOCUMENTS = 64  # whose strongest experts are kept
+CACHED_LOGIT_VIEWS = 1000  # of a few kilobytes; each takes a few tenths of a second to compute
 SAMPLED_DOCUMENTS = 8  # whose text tells how many characters a token has
-GENERAL = ""  # the `specialised` value of a generalist
+STATISTICS = ("tokens", "mass", "mean", "max")
+PREVIEWED = 6  # top tokens on the line of an expert
+GENERAL = ""  # the `specialised` value of an expert without a label
+GENERALIST, TOO_LITTLE, UNKNOWN = "generalist", "too little data", "not analysed"  # why an expert has no label
+INTEREST = ("token_entropy", "interest")
 
 
 class Context:
@@ -37,18 +67,41 @@ class Context:
     Args:
         run: the opened run.
         model_path: folder or hub name of the model that prompts run on; by default the one the run was exported from.
+        embed_hosts: the sites whose pages may show cards of experts, beside this one.
+        shared: folder of the processes that serve the run together; one of its own by default.
     """
 
-    def __init__(self, run: Run, model_path: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        model_path: str | Path | None = None,
+        embed_hosts: Sequence[str] = (),
+        shared: Path | None = None,
+    ) -> None:
         self.run = run
+        self.embed_hosts = tuple(embed_hosts)
         self.model_path = str(model_path or run.model_path)
-        self.colours = label_colours(run.labels)
+        tokens = {label: int(count) for label, count in run.label_tokens.items()}
+        self.colours = label_colours(tokens)
+        self.labels = natural_order(run.labels)  # as they are listed; codes follow run.labels
+        self.coloured = natural_order(coloured_labels(tokens))
         self._experts = lru_cache(maxsize=CACHED_GROUPS)(self._read_experts)
+        self._listed = lru_cache(maxsize=CACHED_GROUPS)(self._read_listed)
+        self._explanations = lru_cache(maxsize=CACHED_GROUPS)(self._read_explanations)
+        self._all_explanations = lru_cache(maxsize=1)(lambda _stamp: read_explanations(self.run))
         self._ranking = lru_cache(maxsize=CACHED_GROUPS)(self._read_ranking)
         self._logit_view = lru_cache(maxsize=CACHED_LOGIT_VIEWS)(self._read_logit_view)
-        self._overlap = cache(lambda: label_overlap(self.run))
+        self._activations = lru_cache(maxsize=CACHED_ACTIVATIONS)(self.run.activations)
+        self._document_experts = lru_cache(maxsize=CACHED_DOCUMENTS)(self._read_document_experts)
+        self._overlap = cache(lambda labels: label_overlap(self.run, labels=labels))
+        self.jobs = Jobs(run)
         self._model: MonetForCausalLM | None = None
         self._loading = Lock()
+        if shared is None:
+            self._own = TemporaryDirectory(prefix="monet-")  # removed with this object
+            shared = Path(self._own.name)
+        self.shared = shared
+        self.computations = Computations(self.shared)
 
     @property
     def name(self) -> str:
@@ -60,6 +113,33 @@ class Context:
         """Whether `monet analyze` has been run."""
         return all(is_analysed(self.run, group) for group in self.run.groups)
 
+    @property
+    def scored(self) -> bool:
+        """Whether the documents of the corpus have a score."""
+        return "score" in self.run.documents and bool(self.run.documents["score"].notna().any())
+
+    @property
+    def tested(self) -> bool:
+        """Whether the analysis tested its experts against chance, so that some may be confirmed."""
+        return self.analysed and all("q:ratio" in self.experts(group) for group in self.run.groups)
+
+    def summary(self) -> Summary | None:
+        """Settings and counts of the analysis; None where it is missing, or its file cannot be used."""
+        with suppress(WorkbenchError):
+            return read_analysis_summary(self.run)
+        return None
+
+    def replication(self) -> Replication | None:
+        """How well labels replicate on halves of the documents; None where the analysis did not look."""
+        summary = self.summary()
+        return None if summary is None else summary.replication
+
+    @property
+    def uncoloured(self) -> list[str]:
+        """The labels that share the colour of the others, as they are listed; none of a run of few labels."""
+        coloured = set(self.coloured)
+        return [label for label in self.labels if label not in coloured]
+
     def _stamp(self, group: int) -> int:
         """Changes when the group is analysed again; 0 where it has not been."""
         path = self.run.analysis_path(table_name(group))
@@ -69,22 +149,88 @@ class Context:
         """Every active expert of a group, indexed by `expert`.
 
         Returns:
-            The columns of ``run.experts(group)``, then `specialised` (categorical: a label or ""), `confirmed`, and
-            every score that the run was analysed for, with its `q:{score}` if it was tested. Before `monet analyze`, no
-            expert is specialised, and monosemanticity and ratio are missing.
+            `tokens`, `mass`, `mean` and `max`, then `specialised` (categorical: a label or ""), `confirmed`,
+            `too_little` (active at too few tokens for the analysis to give it a label), every score that the run was
+            analysed for, with its `q:{score}` if it was tested, `token_entropy` and `interest`. Before
+            `monet analyze`, no expert is specialised, and monosemanticity and ratio are missing.
         """
         return self._experts(group, self._stamp(group))
 
     def _read_experts(self, group: int, _stamp: int) -> pd.DataFrame:
-        table, derived = self.run.experts(group), analysis(self.run, group)
+        table, derived = self.run.experts(group, STATISTICS), analysis(self.run, group)
         names = [GENERAL, *self.run.labels]
         if derived is None:
             unknown = pd.Categorical([GENERAL] * len(table), names)
-            return table.assign(specialised=unknown, monosemanticity=np.nan, ratio=np.nan, confirmed=False)
-        known = [name for score in SCORES for name in (score, f"q:{score}") if name in derived]
-        return table.join(derived[[*known, "confirmed"]]).assign(
+            known = table.assign(specialised=unknown, monosemanticity=np.nan, ratio=np.nan, confirmed=False)
+            return known.assign(too_little=False).join(interest(self.run, group))
+        columns = [name for score in SCORES for name in (score, f"q:{score}") if name in derived]
+        known = table.join(derived[[*columns, "confirmed"]]).assign(
             specialised=pd.Categorical(derived["specialised"].reindex(table.index), names)
         )
+        known["too_little"] = (known["specialised"] == GENERAL) & (known["tokens"] < self.min_tokens)
+        return known.join(derived[list(INTEREST)] if "interest" in derived else interest(self.run, group))
+
+    @property
+    def min_tokens(self) -> int:
+        """Active tokens that the analysis needs to give an expert a label."""
+        summary = self.summary()
+        return MIN_TOKENS if summary is None else summary.settings.min_tokens
+
+    def listed(self, group: int) -> pd.DataFrame:
+        """The experts of a group as grids list them, most interesting first.
+
+        Returns:
+            `expert`, `specialised` (categorical: a label, or why there is none), `confirmed` (categorical: yes, no),
+            `density`, and of `experts`: `interest`, `token_entropy`, `max`, `monosemanticity`, `mass`, `tokens`.
+        """
+        return self._listed(group, self._stamp(group))
+
+    def _read_listed(self, group: int, _stamp: int) -> pd.DataFrame:
+        table = self.experts(group).sort_values("interest", ascending=False, kind="stable", na_position="last")
+        kinds = [self.kind_name(self.without_label), self.kind_name(TOO_LITTLE)]
+        codes = table["specialised"].cat.codes.to_numpy() + 1  # the kinds without a label come first
+        codes = np.where(table["too_little"], 1, np.where(codes == 1, 0, codes))
+        chosen = table[["interest", "token_entropy", "max", "monosemanticity", "mass", "tokens"]]
+        return chosen.assign(
+            specialised=pd.Categorical.from_codes(codes, [*kinds, *self.run.labels]),
+            confirmed=pd.Categorical.from_codes(table["confirmed"].to_numpy(np.int8), ["no", "yes"]),
+            density=table["tokens"] / self.run.tokens_total,
+        ).reset_index(names="expert")
+
+    def kind_name(self, kind: str) -> str:
+        """What grids call experts without a label: a word that no label is."""
+        return f"({kind})" if kind in self.run.labels else kind
+
+    def previews(self, group: int, experts: Sequence[int]) -> list[str]:
+        """The different texts of each expert's best tokens, on one line; "" of one that was never active."""
+        return ["  ".join(map(visible, texts)) for texts in top_tokens_of(self.run, group, experts, PREVIEWED)]
+
+    def explained(self, group: int, experts: Iterable[int] | None = None) -> dict[int, str]:
+        """One stored explanation per expert of a group, of ``experts`` only if given; a person's comes first."""
+        known = self._explanations(group, self._explanations_stamp())
+        return known if experts is None else {expert: known[expert] for expert in experts if expert in known}
+
+    def explanations(self, group: int, expert: int) -> pd.DataFrame:
+        """The stored explanations of an expert, as ``read_explanations`` returns them.
+
+        Raises:
+            DamagedError: their file cannot be read.
+            UnsupportedError: another version wrote it.
+        """
+        table = self._all_explanations(self._explanations_stamp())
+        return table[(table["group"] == group) & (table["expert"] == expert)]
+
+    def _explanations_stamp(self) -> int:
+        path = self.run.analysis_path(EXPLANATIONS)
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
+    def _read_explanations(self, group: int, stamp: int) -> dict[int, str]:
+        with suppress(WorkbenchError):
+            table = self._all_explanations(stamp)
+            table = table[table["group"] == group]
+            best = table.iloc[np.argsort(table["kind"].to_numpy() != "person", kind="stable")]
+            return best.drop_duplicates("expert").set_index("expert")["text"].to_dict()
+        return {}
 
     def ranking(self, group: int) -> np.ndarray:
         """Flat ids of the active experts by mass, largest first; of equal ones the lower id comes first."""
@@ -94,11 +240,12 @@ class Context:
         return mass_ranking(self.experts(group)["mass"])
 
     def codes(self, group: int) -> np.ndarray:
-        """Map of a group, (E, E) small integers: -1 never active, 0 a generalist, n the n-th label (from 1)."""
+        """Map of a group, (E, E) whole numbers: -1 never active, 0 a generalist, n the n-th label (from 1), and one
+        beyond the last label for too little data."""
         keys, table = self.run.num_keys, self.experts(group)
-        dtype = table["specialised"].cat.codes.dtype  # a byte per expert: all go to the browser
-        codes = np.full(keys * keys, -1, dtype)
-        codes[table.index.to_numpy()] = table["specialised"].cat.codes
+        codes = np.full(keys * keys, -1, np.int16)
+        known = table["specialised"].cat.codes.to_numpy()
+        codes[table.index.to_numpy()] = np.where(table["too_little"], len(self.run.labels) + 1, known)
         return codes.reshape(keys, keys)
 
     def specialised(self, group: int) -> pd.DataFrame:
@@ -113,13 +260,33 @@ class Context:
         return counts.set_axis(counts.index.astype(str)).reindex(self.run.labels, fill_value=0)
 
     def colour(self, label: str) -> str:
-        """Colour of a label; grey for generalists."""
+        """Colour of a label; grey for experts without one."""
         return self.colours.get(label, NO_LABEL_COLOUR)
 
     @property
     def without_label(self) -> str:
-        """What an expert without a label is called."""
-        return "generalist" if self.analysed else "not analysed"
+        """What an expert without a label is called if it is active at enough tokens to have one."""
+        return GENERALIST if self.analysed else UNKNOWN
+
+    def kind(self, group: int, expert: int) -> str:
+        """Why an expert has no label: see ``without_label``; of one active at few tokens or none, too little data."""
+        too_little = self.experts(group)["too_little"]
+        return TOO_LITTLE if self.analysed and too_little.get(expert, True) else self.without_label
+
+    def labelled(self, group: int, experts: Sequence[int]) -> list[tuple[str, str]]:
+        """The label of each of some active experts, "" for none, and why it has none, as ``kind`` says it."""
+        table = self.experts(group)
+        at = np.searchsorted(table.index.to_numpy(), experts)
+        few, other = TOO_LITTLE if self.analysed else UNKNOWN, self.without_label
+        rows = zip(table["specialised"].array[at], table["too_little"].to_numpy()[at], strict=True)
+        return [(label, few if too_little else other) for label, too_little in rows]
+
+    def prepare(self) -> None:
+        """Read the tables that every page asks for; processes forked from this one share them."""
+        for group in self.run.groups[:CACHED_GROUPS]:
+            self.experts(group)
+            self.ranking(group)
+        _ = self.run.geometry, self.run.document_labels
 
     def mask(self) -> MaskResult | None:
         """The masking matrix, or None where `monet mask` has not been run.
@@ -130,9 +297,18 @@ class Context:
         """
         return read_mask(self.run)
 
-    def overlap(self) -> Overlap:
-        """How far the labels share experts."""
-        return self._overlap()
+    def overlap(self, labels: Sequence[str]) -> Overlap:
+        """How far some labels share experts."""
+        return self._overlap(tuple(labels))
+
+    @cached_property
+    def notes(self) -> Notes:
+        """What people keep about the experts of the run.
+
+        Raises:
+            UnsupportedError: the run is on another machine.
+        """
+        return open_notes(self.run)
 
     @cached_property
     def context_length(self) -> int:
@@ -175,6 +351,45 @@ class Context:
                 self._model = load_run_model(self.run, self.model_path)
         return self._model
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """The turn to have the model write a text, which keeps the processor busy: one at a time.
+
+        Raises:
+            BusyError: it is writing another one.
+        """
+        try:
+            turn = FileLock(self.shared / "writing.lock", thread_local=False, blocking=False).acquire()
+        except Timeout as error:
+            raise BusyError(
+                "this server is writing another text; it writes one at a time. Try again in a few seconds."
+            ) from error
+        with turn:
+            yield
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The run's tokenizer.
+
+        Raises:
+            UnsupportedError: the run has none.
+        """
+        from ..analysis.run_model import run_tokenizer
+
+        return run_tokenizer(self.run)
+
+    def activations(self, group: int, expert: int) -> pd.DataFrame:
+        """``Run.activations``; those of the experts viewed last are kept."""
+        return self._activations(group, expert)
+
+    def document_experts(self, doc: int, group: int, n: int) -> pd.DataFrame:
+        """The ``n`` experts of a group with the largest sum of scores in a document; those read lately are kept."""
+        return self._document_experts(doc, group, n)
+
+    def _read_document_experts(self, doc: int, group: int, n: int) -> pd.DataFrame:
+        from ..analysis.activations import document_experts
+
+        return document_experts(self.run, doc, group, n)
+
     def logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
         """The top ``n`` promoted and suppressed tokens of an expert; those viewed lately are kept.
 
@@ -184,6 +399,6 @@ class Context:
         return self._logit_view(group, expert, n)
 
     def _read_logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
-        from ..explain import logit_view
+        from ..explain.logit_lens import checked_logit_view
 
-        return logit_view(self.run, self.model(), group, expert, n)
+        return checked_logit_view(self.run, self.model(), group, expert, n)

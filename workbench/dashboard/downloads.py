@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import io
+import unicodedata
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dash import Dash
 from flask import Response, request, send_file
 
-from ..errors import WorkbenchError
+from ..analysis.attribution.prompt import Prompt, read_prompt
+from ..errors import BadInputError, WorkbenchError, kind_of
 from ..report.expert import expert_document
 from ..report.files import Document, encode
 from ..report.kinds import check_kind
 from ..report.label import label_document
+from ..report.list import list_document
 from ..report.text import text_document
 from ..store.address import read_expert
 from . import links
-from .failures import kind_of
+from .edits import edited_experts, file_edit, model_edit, read_edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
+
+    from ..store.edit_text import PromptEdit
     from .context import Context
+
+LONGEST_NAME = 80  # characters of a label in the name of a file
+
+
+def _file_name(label: str) -> str:
+    """A label as part of a file's name, and of the header that names the file."""
+    kept = ("_" if c in '/\\:*?"<>|' or unicodedata.category(c)[0] in "CZ" else c for c in label)
+    return "".join(kept)[:LONGEST_NAME]
 
 
 def _answer(report: Callable[[], Document], kind: str, name: str) -> Response:
@@ -34,7 +50,7 @@ def _answer(report: Callable[[], Document], kind: str, name: str) -> Response:
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """The reports of experts, labels and texts, in every format."""
+    """The reports of experts, labels, lists and texts, in every format."""
 
     @app.server.get(links.EXPERT_FILE)
     def expert(group: str, expert: str, kind: str) -> Response:
@@ -46,8 +62,45 @@ def register(app: Dash, ctx: Context) -> None:
     @app.server.get(links.LABEL_FILE)
     def label(kind: str) -> Response:
         chosen = request.args.get("label", "")
-        return _answer(lambda: label_document(ctx.run, chosen), kind, f"label-{chosen}")
+        return _answer(lambda: label_document(ctx.run, chosen), kind, f"label-{_file_name(chosen)}")
+
+    @app.server.get(links.LIST_FILE)
+    def list_of_experts(kind: str) -> Response:
+        chosen = request.args.get("list", "")
+
+        def report() -> Document:
+            return list_document(ctx.run, chosen, ctx.notes.description(chosen), ctx.notes.list_items(chosen))
+
+        return _answer(report, kind, f"list-{_file_name(chosen)}")
 
     @app.server.get(links.TEXT_FILE)
     def text(kind: str) -> Response:
-        return _answer(lambda: text_document(ctx.run, ctx.model(), request.args.get("text", "")), kind, "text")
+        def report() -> Document:
+            asked, edit = request.args.get("text", ""), read_edit(request.args, ctx)
+            experts, prompt = _edited(ctx, edit, asked)
+            if not edit or prompt is None:
+                return text_document(ctx.run, ctx.model(), asked)
+            return text_document(ctx.run, ctx.model(), asked, model_edit(edit, experts, ctx.model(), prompt))
+
+        return _answer(report, kind, "text")
+
+    @app.server.get(links.EDIT_FILE)
+    def edit() -> Response:
+        try:
+            asked = read_edit(request.args, ctx)
+            if not asked:
+                raise BadInputError("the address has no edit; add edit=group:id=factor.")
+            made = file_edit(asked, _edited(ctx, asked, request.args.get("text", ""))[0], ctx.model())
+        except WorkbenchError as error:
+            return Response(f"{error}\n", status=kind_of(error).status, mimetype="text/plain")
+        with TemporaryDirectory() as folder:
+            made.save(path := Path(folder) / "edit.safetensors")
+            content = path.read_bytes()
+        return send_file(io.BytesIO(content), as_attachment=True, download_name="edit.safetensors")
+
+
+def _edited(ctx: Context, edit: PromptEdit, text: str) -> tuple[pd.DataFrame, Prompt | None]:
+    """The experts that an edit names, and the prompt of the address; None where it has none."""
+    prompt = Prompt.tokenise(ctx.tokenizer(), text, ctx.context_length) if text else None
+    reading = read_prompt(ctx.model(), prompt) if prompt is not None and edit.reads_prompt else None
+    return edited_experts(edit, ctx, reading), prompt

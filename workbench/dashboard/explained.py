@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..report.numbers import number
+from ..store.token_text import visible_prose
 from .parts import Child, term
 
 NUMERIC = 2  # columns of text before the numbers
@@ -31,4 +32,4 @@ def heading() -> list[Child]:
 def cells(row: dict[str, Any]) -> list[Child]:
     """The cells of one explanation, a row of ``read_explanations``."""
     scores = (row[name] for name in ("detection", "detection:control", "fuzzing", "fuzzing:control"))
-    return [row["text"], f"{row['author']} ({row['kind']})", *(number(value, 2) for value in scores)]
+    return [visible_prose(row["text"]), f"{row['author']} ({row['kind']})", *(number(value, 2) for value in scores)]

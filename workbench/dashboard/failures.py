@@ -1,41 +1,17 @@
-"""What an error looks like: its HTTP status, the heading of the page that reports it, and its words."""
+"""What an error looks like on a page: its heading and its words."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from dash import html
-
-from ..errors import BadInputError, DamagedError, NotAnalysedError, NotFoundError, UnsupportedError, WorkbenchError
+from ..errors import DamagedError, UnsupportedError, WorkbenchError, kind_of
+from .elements import html
 from .links import overview_link
 from .parts import message
 
 _log = logging.getLogger(__name__)
-
-
-class Kind(NamedTuple):
-    """A kind of error, as the dashboard shows it."""
-
-    status: int
-    heading: str
-
-
-KINDS: dict[type[WorkbenchError], Kind] = {
-    NotFoundError: Kind(404, "Not found"),
-    BadInputError: Kind(400, "Not a valid request"),
-    NotAnalysedError: Kind(409, "Not analysed yet"),
-    DamagedError: Kind(500, "Damaged file"),
-    UnsupportedError: Kind(501, "Not supported"),
-    WorkbenchError: Kind(400, "Cannot be shown"),
-}
-UNEXPECTED = Kind(500, "Something went wrong")
-
-
-def kind_of(error: Exception) -> Kind:
-    """Status and heading of an error."""
-    return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), UNEXPECTED)
 
 
 def text_of(error: Exception) -> str:

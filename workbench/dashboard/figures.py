@@ -3,114 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import log10
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from ..report.charts import FEW_BINS, FLOOR, HEADROOM, histogram_ticks
+from ..report.labels import natural_order, plot_labels
+from ..report.palette import OTHER_LABELS_COLOUR
+from .context import GENERAL
+from .lattice import GENERALIST_FILL
 
-GENERALIST_FILL = "rgba(128, 134, 144, 0.30)"
-FADED_FILL = "rgba(128, 134, 144, 0.14)"
-UNSEEN_FILL = "rgba(0, 0, 0, 0)"
-MAP_PIXELS = 512  # one screen pixel per expert for the published models' 512 keys
+NO_LABEL = "no label"  # of generalists and of experts active at too few tokens
 CELL_WIDTH, CELL_HEIGHT = 76, 46
+CELL_CHARACTERS = 11  # of a name above a cell
+GRID = "rgba(128,134,144,0.25)"
 DIVERGING = "PuOr_r"  # purple to orange: safe for the colour-blind
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 
+_LOOK = {
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "font": {"family": FONT, "size": 12, "color": "#868e96"},
+    "showlegend": False,
+}
+
+
 def _blank(**layout: object) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT, "size": 12, "color": "#868e96"},
-        showlegend=False,
-        **layout,
-    )
-    return figure
+    return go.Figure(layout=go.Layout(template="none", **_LOOK, **layout))
 
 
-def expert_map(codes: np.ndarray, colours: Mapping[str, str], highlight: str | None = None) -> go.Figure:
-    """The experts of a group as one heatmap, one cell per expert; those never active are blank.
+def histogram(table: pd.DataFrame) -> dict[str, Any]:
+    """Distribution of an expert's scores: ``table`` has low, high, count. Bars of one width, log count axis.
 
-    Args:
-        codes: (E, E) int16 of ``Context.codes``; row i is the key of set 1, column j that of set 2.
-        colours: label -> colour, in the order of the codes.
-        highlight: the label to highlight; the others fade.
+    A figure as Plotly's JSON: checking its properties one by one would take a tenth of the time of an expert's page.
     """
-    fills = [GENERALIST_FILL, *colours.values()]
-    if highlight is not None:
-        fills = [fill if name == highlight else FADED_FILL for name, fill in zip(["", *colours], fills, strict=True)]
-    fills.insert(0, UNSEEN_FILL)
-    steps = len(fills)
-    scale = [(edge / steps, fill) for n, fill in enumerate(fills) for edge in (n, n + 1)]
-    figure = _blank(
-        width=MAP_PIXELS + 76,
-        height=MAP_PIXELS + 68,
-        margin={"l": 62, "r": 14, "t": 10, "b": 58},
-        dragmode="zoom",
-        hovermode="closest",
-    )
-    figure.add_trace(
-        go.Heatmap(z=codes, zmin=-1.5, zmax=steps - 1.5, colorscale=scale, showscale=False, hoverinfo="none")
-    )
-    axis = {
+    many, counts = len(table) > FEW_BINS, table["count"].tolist()
+    low, high = table["low"].tolist(), table["high"].tolist()
+    bars = {
+        "type": "bar",
+        "x": [at + 0.5 for at in range(len(counts))],
+        "y": [count or None for count in counts],
+        "marker": {"color": "#56B4E9", "line": {"width": 0}},
+        "customdata": list(map(list, zip(low, high, strict=True))),
+        "hovertemplate": "score %{customdata[0]:.3g} to %{customdata[1]:.3g}: %{y:,} tokens<extra></extra>",
+        "text": [f"{count:,}" if count else "" for count in counts],
+        "textposition": "outside",
+        "textangle": -90 if many else 0,
+        "textfont": {"size": 11},
+        "constraintext": "none",
+        "cliponaxis": False,
+    }
+    edges, ticks = [*low, high[-1]], list(histogram_ticks(len(counts)))
+    x_axis = {
+        "title": {"text": "routing score"},
         "showgrid": False,
         "zeroline": False,
-        "showline": True,
-        "mirror": True,
-        "linecolor": "#868e96",
-        "ticks": "outside",
+        "range": [0, len(counts)],
+        "tickvals": ticks,
+        "ticktext": [f"{edges[tick]:.2g}" for tick in ticks],
+        "tickangle": 0,
     }
-    edge = [-0.5, codes.shape[0] - 0.5]
-    figure.update_xaxes(title="key j of set 2", range=edge, constrain="domain", **axis)
-    figure.update_yaxes(title="key i of set 1", range=edge[::-1], constrain="domain", **axis)
-    return figure
+    y_axis = {
+        "title": {"text": "active tokens (log)"},
+        "type": "log",
+        "range": [log10(FLOOR), log10(max(counts) * HEADROOM * (2 if many else 1))],
+        "dtick": 1,
+        "gridcolor": GRID,
+    }
+    margin = {"l": 54, "r": 20, "t": 16, "b": 44}
+    layout = _LOOK | {"height": 270, "margin": margin, "bargap": 0.06, "xaxis": x_axis, "yaxis": y_axis}
+    return {"data": [bars], "layout": layout}
 
 
-def histogram(table: pd.DataFrame) -> go.Figure:
-    """Distribution of an expert's scores: ``table`` has low, high, count. Bars of one width, log count axis."""
-    many = len(table) > FEW_BINS
-    figure = _blank(height=270, margin={"l": 54, "r": 20, "t": 16, "b": 44}, bargap=0.06)
-    figure.add_trace(
-        go.Bar(
-            x=np.arange(len(table)) + 0.5,
-            y=table["count"].where(table["count"] > 0),
-            marker={"color": "#56B4E9", "line": {"width": 0}},
-            customdata=table[["low", "high"]].to_numpy(),
-            hovertemplate="score %{customdata[0]:.3g} to %{customdata[1]:.3g}: %{y:,} tokens<extra></extra>",
-            text=[f"{n:,}" if n else "" for n in table["count"]],
-            textposition="outside",
-            textangle=-90 if many else 0,
-            textfont={"size": 11},
-            constraintext="none",
-            cliponaxis=False,
-        )
-    )
-    edges = [*table["low"], table["high"].iloc[-1]]
-    ticks = histogram_ticks(len(table))
-    figure.update_xaxes(
-        title="routing score",
-        showgrid=False,
-        zeroline=False,
-        range=[0, len(table)],
-        tickvals=list(ticks),
-        ticktext=[f"{edges[tick]:.2g}" for tick in ticks],
-        tickangle=0,
-    )
-    figure.update_yaxes(
-        title="active tokens (log)",
-        type="log",
-        range=[np.log10(FLOOR), np.log10(table["count"].max() * HEADROOM * (2 if many else 1))],
-        dtick=1,
-        gridcolor="rgba(128,134,144,0.25)",
-    )
-    return figure
-
-
-GRID = "rgba(128,134,144,0.25)"
 CURVES = {  # kind of point -> its name, colour, dash and symbol: never colour alone
     "chosen": ("the label's own experts", "#0072B2", "solid", "circle"),
     "random": ("random control", "#E69F00", "dot", "diamond"),
@@ -148,26 +116,52 @@ def curve(means: pd.DataFrame, budget: float) -> go.Figure:
 
 
 def plane(table: pd.DataFrame, colours: Mapping[str, str]) -> go.Figure:
-    """Map of experts coloured by label: ``table`` has expert, x, y, specialised and tokens."""
-    figure = _blank(height=620, margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
-    for name, fill in {"": GENERALIST_FILL, **colours}.items():
-        points = table[table["specialised"] == name]
+    """Map of experts coloured by label: ``table`` has expert, x, y, specialised, confirmed and tokens.
+
+    Labels that share the colour of the others are one trace; the label of each of its points is a hover away.
+    """
+    figure = plane_frame()
+    own = natural_order(label for label, fill in colours.items() if fill != OTHER_LABELS_COLOUR)
+    traces = [([GENERAL], NO_LABEL, GENERALIST_FILL)]
+    traces += [([label], name, colours[label]) for label, name in zip(own, plot_labels(own), strict=True)]
+    if others := [label for label in colours if label not in set(own)]:
+        traces.append((others, "other labels", OTHER_LABELS_COLOUR))
+    for labels, name, fill in traces:
+        points = table[table["specialised"].isin(labels)]
+        shown = points["specialised"].astype(str).map(_hover_name)
         figure.add_trace(
             go.Scatter(
                 x=points["x"],
                 y=points["y"],
-                name=f"{name or 'generalist'} ({len(points):,})",
+                name=f"{name} ({f'{len(points):,}' if labels == [GENERAL] else _confirmed_of(points)})",
                 mode="markers",
                 marker={"color": fill, "size": 5},
-                customdata=points[["expert", "tokens"]].to_numpy().tolist(),  # Dash drops arrays from clickData
+                customdata=[  # Dash drops arrays from clickData
+                    list(row) for row in zip(points["expert"].tolist(), points["tokens"].tolist(), shown, strict=True)
+                ],
                 hovertemplate="expert %{customdata[0]}, active at %{customdata[1]:,} tokens"
-                "<extra>%{fullData.name}</extra>",
+                "<extra>%{customdata[2]}</extra>",
             )
         )
     figure.update_layout(showlegend=True, legend={"itemsizing": "constant", "y": 1, "x": 1})
+    return figure
+
+
+def plane_frame() -> go.Figure:
+    """The frame of a map of experts, with no points yet."""
+    figure = _blank(height=620, margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     return figure
+
+
+def _confirmed_of(points: pd.DataFrame) -> str:
+    """The confirmed experts, of those that the plain rule calls specialised."""
+    return f"{int(points['confirmed'].sum()):,} of {len(points):,} confirmed"
+
+
+def _hover_name(label: str) -> str:
+    return plot_labels([label])[0] if label != GENERAL else NO_LABEL
 
 
 def matrix(
@@ -192,13 +186,17 @@ def matrix(
     """
     reach = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     scale = {"colorscale": DIVERGING, "zmin": -reach, "zmax": reach} if diverging else {"colorscale": "Cividis"}
-    width, height = CELL_WIDTH * len(columns) + 250, max(CELL_HEIGHT * len(rows), 200) + 68
-    figure = _blank(width=width, height=height, margin={"l": 110, "r": 140, "t": 56, "b": 12})
+    longest = max((len(name) for name in plot_labels([*rows, *columns])), default=0)
+    left = min(max(110, 8 * longest + 46), 300)
+    top = 56 if longest <= CELL_CHARACTERS else min(7 * longest, 250) + 40  # long names stand upright
+    width = CELL_WIDTH * len(columns) + left + 140
+    height = max(CELL_HEIGHT * len(rows), 200) + top + 12
+    figure = _blank(width=width, height=height, margin={"l": left, "r": 140, "t": top, "b": 12})
     figure.add_trace(
         go.Heatmap(
             z=values,
-            x=list(columns),
-            y=list(rows),
+            x=plot_labels(columns),
+            y=plot_labels(rows),
             texttemplate=f"%{{z:.{digits}f}}",
             textfont={"size": 13},
             xgap=2,
@@ -208,6 +206,9 @@ def matrix(
             **scale,
         )
     )
-    figure.update_xaxes(title=axes[1], side="top", showgrid=False, type="category")
-    figure.update_yaxes(title=axes[0], autorange="reversed", showgrid=False, type="category")
+    upright = {"tickangle": -90, "title_standoff": 8} if longest > CELL_CHARACTERS else {}
+    figure.update_xaxes(title=axes[1], side="top", showgrid=False, type="category", **upright)
+    figure.update_yaxes(
+        title={"text": axes[0], "standoff": 12}, autorange="reversed", showgrid=False, type="category", ticks=""
+    )
     return figure

@@ -10,7 +10,10 @@ from typing import Any
 
 from dash.development.base_component import Component
 
+from .elements import Element
+
 _PLAIN = "dash_html_components"
+_AS_IT_IS = {str, dict, int, float}  # asked first: a page has thousands, and a type is cheaper than ``isinstance``
 
 
 class Frozen(Component):
@@ -24,32 +27,65 @@ class Frozen(Component):
     tree: Any
 
 
-def freeze(node: Any) -> Any:
-    """The same page with every tree of ``html`` components as one ``Frozen``; other components stay as they are.
+def plain(tag: str, children: Any = None, **props: Any) -> dict[str, Any]:
+    """One element as the browser draws it, for what a page has hundreds of.
 
-    A callback can write to no ``html`` component of a frozen page: what one writes to must be another kind, such as
-    ``dmc.Box``. Components are changed in place.
+    Args:
+        tag: its name in HTML.
+        children: text, ``html`` elements, other such elements, or a list of these.
+        props: its properties, as React names them.
+    """
+    return {"tag": tag, "props": props, "children": children if isinstance(children, str) else _part(children)}
+
+
+def freeze(node: Any) -> Any:
+    """The same page with every tree of elements as one ``Frozen``; other components stay as they are.
+
+    A callback can write to no element of a frozen page: what one writes to must be another kind, such as ``dmc.Box``.
+    Components are changed in place.
     """
     if isinstance(node, list | tuple):
         return [freeze(child) for child in node if child is not None]
-    if not isinstance(node, Component) or isinstance(node, Frozen):
+    if isinstance(node, Frozen) or not isinstance(node, Element | Component):
         return node
-    children = freeze(getattr(node, "children", None))
-    if node._namespace == _PLAIN and _is_plain(children):
+    return _around(_part(node))
+
+
+def _part(node: Any) -> Any:
+    """A part of a page as the browser draws it; a component where it is one to Dash, or has such a one inside."""
+    if node is None or type(node) in _AS_IT_IS:
+        return node
+    if isinstance(node, list | tuple):
+        return [_part(child) for child in node if child is not None]
+    if isinstance(node, Element):
+        children = _part(node.children)
+        if _has_component(children):
+            return node.component(_around(children))
+        props = {name: value for name, value in node.props.items() if value is not None}
+        return {"tag": node.name.lower(), "props": props, "children": children}
+    if isinstance(node, Frozen):
+        return node.tree
+    return _frozen_component(node) if isinstance(node, Component) else node
+
+
+def _frozen_component(node: Component) -> Any:
+    children = _part(getattr(node, "children", None))
+    if node._namespace == _PLAIN and not _has_component(children):
         props = {name: value for name, value in node.to_plotly_json()["props"].items() if name != "children"}
-        return Frozen(tree={"tag": node._type.lower(), "props": props, "children": _tree(children)})
+        return {"tag": node._type.lower(), "props": props, "children": children}
     if children is not None:
-        node.children = children
+        node.children = _around(children)
     return node
 
 
-def _is_plain(children: Any) -> bool:
+def _has_component(children: Any) -> bool:
     if isinstance(children, list):
-        return all(_is_plain(child) for child in children)
-    return isinstance(children, Frozen) or not isinstance(children, Component)
+        return any(type(child) not in _AS_IT_IS and _has_component(child) for child in children)
+    return type(children) not in _AS_IT_IS and isinstance(children, Component)
 
 
-def _tree(children: Any) -> Any:
+def _around(children: Any) -> Any:
+    """Children of a component: what the browser draws by itself is one component each."""
     if isinstance(children, list):
-        return [_tree(child) for child in children]
-    return children.tree if isinstance(children, Frozen) else children
+        return [_around(child) for child in children]
+    return Frozen(tree=children) if isinstance(children, dict) else children

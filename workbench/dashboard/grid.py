@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import dash_ag_grid as dag
@@ -9,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..report.glossary import GLOSSARY
-from .context import GENERAL
+from ..report.palette import OTHER_LABELS_COLOUR, highlight_colour
+from ..store.token_text import visible_label
+from .context import TOO_LITTLE, Context
 from .links import expert_template
 
 BLOCK = 100
@@ -29,77 +32,152 @@ def _decimals(places: int) -> dict[str, Any]:
     return {"valueFormatter": {"function": f"params.value == null ? '–' : d3.format(',.{places}f')(params.value)"}}
 
 
-_WHOLE = {"valueFormatter": {"function": "d3.format(',d')(params.value)"}}
+_COUNT = {"valueFormatter": {"function": "params.value == null ? '–' : d3.format(',d')(params.value)"}}
 _SCORE = {"valueFormatter": {"function": "scoreText(params.value)"}}
+_PERCENT = {"valueFormatter": {"function": "params.value == null ? '–' : d3.format('.2~p')(params.value)"}}
 
 
-def _means(term: str) -> dict[str, str]:
-    return {"headerTooltip": GLOSSARY[term]}
+def _means(term: str, more: str = "") -> dict[str, str]:
+    return {"headerTooltip": f"{GLOSSARY[term]} {more}".strip()}
 
 
-EXPERT_COLUMNS: tuple[dict[str, Any], ...] = (
-    {"field": "expert", "headerName": "expert", "cellRenderer": "ExpertLink", "minWidth": 96, **_NUMBER},
-    {"field": "specialised", "headerName": "label", "cellRenderer": "LabelSwatch", "minWidth": 104, **_TEXT}
-    | _means("specialised"),
-    {"field": "monosemanticity", "headerName": "monosemanticity", "minWidth": 148, **_NUMBER, **_decimals(3)}
-    | _means("monosemanticity"),
-    {"field": "mass", "headerName": "mass", "minWidth": 104, **_NUMBER, **_SCORE} | _means("mass"),
-    {"field": "tokens", "headerName": "tokens", **_NUMBER, **_WHOLE}
-    | {"headerTooltip": "Tokens at which the expert is active."},
-    {"field": "mean", "headerName": "mean", **_NUMBER, **_SCORE} | _means("mean score"),
-    {"field": "max", "headerName": "max", **_NUMBER, **_SCORE} | {"headerTooltip": "Highest routing score."},
-)
 TOP_TOKENS = {
     "field": "preview",
     "headerName": "top tokens",
     "filter": False,
     "sortable": False,
-    "minWidth": 340,
+    "minWidth": 150,
     "flex": 3,
     "cellClass": "token-preview",
+    "tooltipField": "preview",
+    "headerTooltip": "The different tokens of highest score.",
 }
+EXPLANATION = {
+    "field": "explanation",
+    "headerName": "explanation",
+    "filter": False,
+    "sortable": False,
+    "minWidth": 150,
+    "flex": 2,
+    "tooltipField": "explanation",
+} | _means("explanation")
+EXPERT_COLUMNS: tuple[dict[str, Any], ...] = (
+    {"field": "expert", "headerName": "expert", "cellRenderer": "ExpertLink", "minWidth": 90, **_NUMBER},
+    {"field": "specialised", "headerName": "label", "cellRenderer": "LabelSwatch", "minWidth": 112, **_TEXT}
+    | _means("specialised"),
+    TOP_TOKENS,
+    EXPLANATION,
+    {"field": "interest", "headerName": "interest", "minWidth": 108, **_NUMBER, **_decimals(2)} | _means("interest"),
+    {"field": "density", "headerName": "density", "minWidth": 96, **_NUMBER, **_PERCENT}
+    | _means("density", "Filter it as a fraction: 0.01 is 1 %."),
+    {"field": "token_entropy", "headerName": "token entropy", "minWidth": 96, **_NUMBER, **_decimals(2)}
+    | _means("token entropy"),
+    {"field": "max", "headerName": "max", "minWidth": 78, **_NUMBER, **_SCORE}
+    | {"headerTooltip": "Highest routing score."},
+    {"field": "confirmed", "headerName": "confirmed", "minWidth": 118, **_TEXT} | _means("confirmed"),
+    {"field": "monosemanticity", "headerName": "label selectivity", "minWidth": 110, **_NUMBER, **_decimals(3)}
+    | _means("label selectivity"),
+    {"field": "mass", "headerName": "mass", "minWidth": 86, **_NUMBER, **_SCORE} | _means("mass"),
+    {"field": "tokens", "headerName": "tokens", "minWidth": 92, **_NUMBER, **_COUNT}
+    | {"headerTooltip": "Tokens at which the expert is active."},
+)
+STORED = tuple(c["field"] for c in EXPERT_COLUMNS if c not in (TOP_TOKENS, EXPLANATION))  # by which rows are chosen
 
 
 def expert_grid(
     grid_id: str,
     group: int,
-    colours: dict[str, str],
-    columns: tuple[dict[str, Any], ...] = EXPERT_COLUMNS,
+    ctx: Context,
     hidden: tuple[str, ...] = (),
+    chosen: str | None = None,
+    sort: tuple[str, str] = ("interest", "desc"),
+    opened: int = -1,
+    extra: dict[str, Any] | None = None,
 ) -> dag.AgGrid:
     """An infinite-scroll grid of a group's experts; rows come from a callback on ``getRowsRequest``.
 
     Args:
         grid_id: component id.
         group: the group whose experts are linked.
-        colours: label -> colour of its swatch.
-        columns: column definitions; rows are sorted by ``mass`` at first, largest first.
+        ctx: the run, for the labels.
         hidden: fields of columns to leave out.
+        chosen: a label that has a colour of its own whatever its size.
+        sort: field and direction of the first order.
+        opened: number of the row that was opened last, which is scrolled to and marked; -1 for none.
+        extra: more of what scripts in the browser read from the grid's context.
     """
     return dag.AgGrid(
         id=grid_id,
         columnDefs=[
-            c | ({"sort": "desc"} if c["field"] == "mass" else {}) for c in columns if c["field"] not in hidden
+            c | ({"sort": sort[1]} if c["field"] == sort[0] else {}) for c in EXPERT_COLUMNS if c["field"] not in hidden
         ],
         defaultColDef={
             "sortable": True,
             "resizable": True,
             "flex": 1,
-            "minWidth": 84,
+            "minWidth": 80,
+            "wrapHeaderText": True,
+            "autoHeaderHeight": True,
             "filterParams": {"buttons": ["reset"], "maxNumConditions": 2},
         },
         rowModelType="infinite",
+        **({"scrollTo": {"rowIndex": opened, "rowPosition": "middle"}} if opened >= 0 else {}),
         dashGridOptions={
             "theme": {"function": "monetTheme(themeQuartz)"},
             "cacheBlockSize": BLOCK,
             "maxBlocksInCache": 20,
-            "infiniteInitialRowCount": 1,
-            "context": {"address": expert_template(group), "colours": colours},
+            "infiniteInitialRowCount": max(opened + 1, 1),
+            "rowClassRules": {"opened-row": "params.node.rowIndex === params.context.opened"},
+            "context": {"address": expert_template(group), "opened": opened}
+            | label_context(ctx, chosen)
+            | (extra or {}),
             "tooltipShowDelay": 300,
             "enableCellTextSelection": True,
             "animateRows": False,
         },
         eventListeners={"cellKeyDown": ["openExpert(params)"]},
+        className="expert-grid",
+        style={"height": "100%", "width": "100%"},
+    )
+
+
+def label_context(ctx: Context, chosen: str | None = None) -> dict[str, Any]:
+    """What the script needs to show labels in cells: their colours, one for the others, and the names of odd ones."""
+    own = {label: ctx.colours[label] for label in ctx.coloured}
+    own |= {} if chosen is None else {chosen: highlight_colour(ctx.colour(chosen))}
+    odd = {label: shown for label in ctx.labels if (shown := visible_label(label)) != label}
+    return {
+        "colours": own,
+        "other": OTHER_LABELS_COLOUR,
+        "without": [ctx.kind_name(kind) for kind in (ctx.without_label, TOO_LITTLE)],
+        "names": odd,
+    }
+
+
+def label_grid(ctx: Context, columns: Sequence[tuple[str, str]], rows: list[dict[str, Any]]) -> dag.AgGrid:
+    """A grid of all labels, of which the browser draws those in sight.
+
+    Args:
+        ctx: the run.
+        columns: field and heading of the numbers.
+        rows: ``label``, its ``link``, and the numbers of each label.
+    """
+    label = {"field": "label", "headerName": "label", "cellRenderer": "LabelLink", "minWidth": 160, "flex": 2}
+    return dag.AgGrid(
+        id="labels-grid",
+        columnDefs=[
+            label | {"filter": "agTextColumnFilter", "comparator": {"function": "naturalOrder"}},
+            *({"field": field, "headerName": name, **_NUMBER, **_COUNT} for field, name in columns),
+        ],
+        defaultColDef={"sortable": True, "resizable": True, "flex": 1, "minWidth": 84},
+        rowData=rows,
+        dashGridOptions={
+            "theme": {"function": "monetTheme(themeQuartz)"},
+            "context": label_context(ctx),
+            "tooltipShowDelay": 300,
+            "enableCellTextSelection": True,
+            "animateRows": False,
+        },
         className="expert-grid",
         style={"height": "100%", "width": "100%"},
     )
@@ -122,11 +200,12 @@ def _number_test(column: pd.Series, model: dict[str, Any]) -> pd.Series:
 
 
 def _text_test(column: pd.Series, model: dict[str, Any]) -> pd.Series:
-    names, value = column.cat.categories, str(model.get("filter") or "").lower()
-    text = names.to_series().str.lower()
+    names, asked = column.cat.categories, str(model.get("filter") or "")
+    value = asked.lower()
+    text, exact = names.to_series().str.lower(), asked in names
     tests = {
-        "equals": lambda: text == value,
-        "notEqual": lambda: text != value,
+        "equals": lambda: names == asked if exact else text == value,  # of labels that differ in case, the one meant
+        "notEqual": lambda: names != asked if exact else text != value,
         "contains": lambda: text.str.contains(value, regex=False),
         "notContains": lambda: ~text.str.contains(value, regex=False),
         "startsWith": lambda: text.str.startswith(value),
@@ -143,31 +222,48 @@ def _matches(column: pd.Series, model: dict[str, Any]) -> np.ndarray:
     return np.asarray(combine.reduce(passed))
 
 
+def passing(table: pd.DataFrame, filters: dict[str, Any]) -> np.ndarray:
+    """(rows,) whether each passes the filters; unknown columns are ignored.
+
+    Args:
+        table: as ``Context.listed`` has it.
+        filters: AG Grid's filter model: field -> condition.
+
+    Raises:
+        KeyError: a filter of a kind that AG Grid's number and text filters do not have.
+    """
+    passed = np.ones(len(table), bool)
+    for name, model in filters.items():
+        if name in STORED:
+            passed &= _matches(table[name], model)
+    return passed
+
+
+def _key(column: pd.Series, rising: bool) -> np.ndarray:
+    """Numbers that sort as the column does, missing ones last either way."""
+    values = column.cat.codes if isinstance(column.dtype, pd.CategoricalDtype) else column
+    numbers = values.to_numpy(np.float64)
+    return numbers if rising else -numbers
+
+
 def select(table: pd.DataFrame, request: dict[str, Any]) -> tuple[pd.DataFrame, int]:
     """The block of rows that a grid asks for, and how many rows pass its filter.
 
     Args:
-        table: index ``expert``; columns of ``EXPERT_COLUMNS``, where ``specialised`` is categorical.
+        table: as ``Context.listed`` has it.
         request: AG Grid's request: ``startRow``, ``endRow``, ``sortModel``, ``filterModel``. Unknown columns are
             ignored; a block has at most ``BLOCK`` rows.
 
     Raises:
         KeyError: a filter of a kind that AG Grid's number and text filters do not have.
     """
-    shown = [c["field"] for c in EXPERT_COLUMNS]
-    rows = table.reset_index(names="expert")[shown]
-    rows["specialised"] = rows["specialised"].cat.rename_categories({GENERAL: "generalist"})
-    for name, model in (request.get("filterModel") or {}).items():
-        if name in shown:
-            rows = rows[_matches(rows[name], model)]
-    order = [(s["colId"], s["sort"] == "asc") for s in request.get("sortModel") or [] if s["colId"] in shown]
+    at = np.flatnonzero(passing(table, request.get("filterModel") or {}))
+    order = [(s["colId"], s["sort"] == "asc") for s in request.get("sortModel") or [] if s["colId"] in STORED]
     start = max(int(request.get("startRow") or 0), 0)
     stop = min(int(request.get("endRow") or start + BLOCK), start + BLOCK)
     if order:
-        names, rising = (list(part) for part in zip(*order, strict=True))
-        ranked = rows[names].sort_values(names, ascending=rising, kind="stable", na_position="last")
-        return rows.loc[ranked.index[start:stop]], len(rows)
-    return rows.iloc[start:stop], len(rows)
+        at = at[np.lexsort([_key(table[name], rising)[at] for name, rising in reversed(order)])]
+    return table.iloc[at[start:stop]], len(at)
 
 
 def response(rows: pd.DataFrame, count: int) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
+from ..store.address import read_path_part
 from .links import Address
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class Page:
             HTTP status of its kind.
         navigation: its name in the menu; "" keeps it out.
         register: adds its callbacks to the application.
+        follows: id of a ``dcc.Store`` of its layout that takes the query whenever the address changes from one of this
+            page's to another: its callbacks then update what changed. "" for a page that is drawn again.
+        useful: whether the menu shows it for a run; by default always. A page that has nothing for a run, and cannot be
+            filled from a page, stays out.
     """
 
     name: str
@@ -36,12 +40,14 @@ class Page:
     layout: Callable[[Context, Address], list[Any]]
     navigation: str = ""
     register: Callable[[Dash, Context], None] | None = None
+    follows: str = ""
+    useful: Callable[[Context], bool] = lambda _: True
 
     def match(self, path: str) -> tuple[str, ...] | None:
         """The variable parts of a path, decoded; None where the path is another page's."""
         literal = re.split(r"{\w+}", self.path.rstrip("/"))
         match = re.fullmatch("([^/]+)".join(map(re.escape, literal)) + "/?", path)
-        return tuple(map(unquote, match.groups())) if match else None
+        return tuple(map(read_path_part, match.groups())) if match else None
 
     def title_of(self, ctx: Context, address: Address) -> str:
         """What the tab calls this address of the page."""

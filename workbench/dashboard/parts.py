@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import html
 
 from ..errors import NotFoundError
 from ..report.glossary import GLOSSARY
 from ..report.kinds import KINDS
+from ..report.labels import look_alikes, shortened
 from ..report.palette import NO_LABEL_COLOUR
+from ..store.token_text import visible_label, visible_shares
 from .context import Context
-from .links import Address, glossary_link
+from .elements import Element, html
+from .freeze import plain
+from .links import Address, glossary_link, label_link
 
 Child = Any
+LISTED_ALIKE = 4  # groups of labels that look alike, named
+LONGEST_NAME, LONGEST_TITLE = 40, 1000  # characters of a label in running text, and of what pointing at it shows
 
 
 def aria(**values: str | None) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def aria(**values: str | None) -> dict[str, Any]:
     return {f"aria-{name}": value for name, value in values.items() if value is not None}
 
 
-def term(name: str, shown: str = "") -> html.A:
+def term(name: str, shown: str = "") -> Element:
     """A term of the glossary, ``shown`` under another form if given: its definition is a hover away, and a click leads
     to the glossary.
 
@@ -37,17 +42,62 @@ def term(name: str, shown: str = "") -> html.A:
     return html.A(shown or name, href=glossary_link(name), title=GLOSSARY[name], className="term")
 
 
-def swatch(colour: str) -> html.Span:
+def token_shown(text: str, follows: bool = False) -> list[Child]:
+    """A token's text with blanks and controls shown. Each token of a split character shows the character with its share
+    of it, the later ones in italics; in running text these show their share alone, so that it reads as the text.
+
+    Args:
+        text: of the token.
+        follows: the token before it is shown in front of it.
+    """
+    return [_share(shown, share, follows) if share else shown for shown, share in visible_shares(text)]
+
+
+def _share(character: str, share: str, follows: bool) -> Child:
+    if share[0] == "1":
+        return plain("span", [character, plain("sub", share)], className="share")
+    if follows:
+        return plain("span", plain("sub", share), className="share later", title=character)
+    return plain("span", [character, plain("sub", share)], className="share later")
+
+
+def swatch(colour: str) -> Element:
     """A coloured square beside a name; decoration only."""
     return html.Span(className="swatch", style={"backgroundColor": colour}, **aria(hidden="true"))
 
 
-def label_mark(label: str, colour: str, without: str = "generalist") -> html.Span:
+def label_mark(label: str, colour: str, without: str = "no label") -> Element:
     """A label's name with its colour; ``without`` is shown for an expert that has none."""
-    return html.Span([swatch(colour if label else NO_LABEL_COLOUR), label or without], className="label-mark")
+    shown = visible_label(label)
+    short = shortened(shown, LONGEST_NAME)
+    title = None if short == shown else shown[:LONGEST_TITLE]
+    return html.Span(
+        [swatch(colour if label else NO_LABEL_COLOUR), short or without], className="label-mark", title=title
+    )
 
 
-def fact(name: Child, value: Child, note: Child = None) -> html.Div:
+def source_mark(source: str) -> Element:
+    """Where a document is from, in words of its corpus."""
+    return html.Span(visible_label(source), className="source", title=visible_label(source))
+
+
+def alike_note(labels: Sequence[str], label: str | None = None) -> Child:
+    """A note on labels that look alike, or on those that look like ``label``; None where there are none."""
+    groups = [group for group in look_alikes(labels) if label is None or label in group]
+    if not groups:
+        return None
+    named: list[Child] = []
+    for group in groups[:LISTED_ALIKE]:
+        named.append("; " if named else "")
+        for at, one in enumerate(group):
+            name = shortened(visible_label(one), LONGEST_NAME)
+            named += [" and " if at else "", html.A(f"“{name}”", href=label_link(one))]
+    more = f"; and {len(groups) - LISTED_ALIKE:,} more groups" if len(groups) > LISTED_ALIKE else ""
+    told = f"{more}. The corpus spells them differently, so they are kept apart; · is a space."
+    return message("Labels that look alike", html.Span([*named, told]))
+
+
+def fact(name: Child, value: Child, note: Child = None) -> Element:
     """A number with its name under it."""
     return html.Div(
         [
@@ -59,20 +109,20 @@ def fact(name: Child, value: Child, note: Child = None) -> html.Div:
     )
 
 
-def facts(items: Iterable[html.Div]) -> html.Dl:
+def facts(items: Iterable[Element]) -> Element:
     """A row of numbers."""
     return html.Dl(list(items), className="facts")
 
 
-def panel(title: Child, children: Child, note: Child = None, kind: str = "") -> html.Section:
+def panel(title: Child, children: Child, note: Child = None, kind: str = "") -> Element:
     """A titled part of a page; ``kind`` is a CSS class."""
     heading = html.Div([html.H2(title), html.P(note, className="note") if note else None], className="panel-heading")
     return html.Section([heading, html.Div(children, className="panel-body")], className=f"panel {kind}".strip())
 
 
 def message(title: str, text: Child, kind: str = "info") -> dmc.Alert:
-    """A message box; its text starts with a capital letter, unlike the errors it may come from."""
-    if isinstance(text, str):
+    """A message box; its text starts with a capital letter, unlike the errors it may come from, or with a path."""
+    if isinstance(text, str) and "/" not in text.partition(" ")[0]:
         text = text[:1].upper() + text[1:]
     colour = {"info": "blue", "warning": "yellow", "error": "red"}[kind]
     return dmc.Alert(text, title=title, color=colour, variant="light", className=f"message message-{kind}")
@@ -82,11 +132,11 @@ def _side(at: int, numeric: int) -> str:
     return "number" if at >= numeric else ""
 
 
-def _heading(cell: Child, side: str) -> html.Th | html.Td:
+def _heading(cell: Child, side: str) -> Element:
     return html.Td() if cell is None else html.Th(cell, scope="col", className=side)
 
 
-def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], caption: str, numeric: int = 1) -> html.Div:
+def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], caption: str, numeric: int = 1) -> Element:
     """A plain table; columns from ``numeric`` on hold numbers. A column headed None is decoration: a bar or links."""
     drawn = html.Table(
         [
@@ -101,7 +151,7 @@ def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], caption: str, 
     return scrolling(drawn, caption)
 
 
-def bar(share: float, colour: str) -> html.Span:
+def bar(share: float, colour: str) -> Element:
     """A bar over a ``share`` (0..1) of its cell, beside the number that it shows."""
     width = f"{100 * min(max(share, 0.0), 1.0):.2f}%"
     return html.Span(
@@ -111,17 +161,17 @@ def bar(share: float, colour: str) -> html.Span:
     )
 
 
-def picture(children: Child, description: str) -> html.Div:
+def picture(children: Child, description: str) -> Element:
     """A figure, with a description for those who cannot see it; wide ones scroll, with the keyboard too."""
     return html.Div(children, role="figure", className="picture", tabIndex="0", **aria(label=description))
 
 
-def scrolling(children: Child, name: str) -> html.Div:
+def scrolling(children: Child, name: str) -> Element:
     """Something wide that scrolls sideways, with the keyboard too; ``name`` is what screen readers call it."""
     return html.Div(children, className="wide", tabIndex="0", role="region", **aria(label=name))
 
 
-def files(name: str, address: Callable[[str], str]) -> html.Span:
+def files(name: str, address: Callable[[str], str]) -> Element:
     """Links to a report in each format; ``address`` returns a format's address."""
     links = [html.A(kind, href=address(kind), download="", **aria(label=f"{name} as {kind}")) for kind in KINDS]
     return html.Span([name, *links], className="report-links")
@@ -136,31 +186,7 @@ def command(*words: object) -> str:
     return shlex.join([program, *map(str, words)])
 
 
-def run_first(title: str, purpose: str, line: str, takes: str, extra: str = "") -> dmc.Alert:
-    """Says what is missing from a page and which command computes it.
-
-    Args:
-        title: what is missing, such as "No map yet".
-        purpose: what the command is for: "To see a map of the experts".
-        line: the command, as ``command`` writes it.
-        takes: how long it takes on the demo run with two CPU cores.
-        extra: the optional dependencies it needs, by their name in setup.cfg.
-    """
-    text: list[Child] = [f"{purpose}, run ", html.Code(line, className="command")]
-    text.append(f" (about {takes} for the demo run on two CPU cores), then reload this page.")
-    if extra:
-        pip = str(Path(shlex.split(line)[0]).with_name("pip"))
-        install = shlex.join([pip, "install", "-c", "constraints.txt", "-e", f".[{extra}]"])
-        text += [f" It needs the optional dependencies “{extra}”: ", html.Code(install, className="command"), "."]
-    return message(title, text)
-
-
-def unanalysed(run: object) -> dmc.Alert:
-    """Says what to run where the labels of the experts are not known yet; ``run`` is the folder of the run."""
-    return run_first("Not analysed yet", "To see each expert's label", command("analyze", run), "2 minutes")
-
-
-def tabs(name: str, links: Iterable[tuple[str, str, bool]], before: str = "") -> html.Nav:
+def tabs(name: str, links: Iterable[tuple[str, str, bool]], before: str = "") -> Element:
     """Links to alternative views of the same thing.
 
     Args:
@@ -180,10 +206,13 @@ def tabs(name: str, links: Iterable[tuple[str, str, bool]], before: str = "") ->
     return html.Nav([html.Span(before) if before else None, *drawn], className="group-links", **aria(label=name))
 
 
-def group_links(ctx: Context, group: int, address: Callable[[int], str]) -> html.Nav:
-    """Links to the same view of every layer group; ``address`` returns a group's."""
+def group_links(ctx: Context, group: int, address: Callable[[int], str], of: str = "") -> Element:
+    """Links to the same view of every layer group; ``address`` returns a group's.
+
+    Where a page has several, ``of`` tells screen readers what each belongs to.
+    """
     links = [(f"{other}", address(other), other == group) for other in ctx.run.groups]
-    return tabs("layer group", links, before="layer group")
+    return tabs(f"layer group {of}".strip(), links, before="layer group")
 
 
 def chosen_group(ctx: Context, address: Address) -> int:

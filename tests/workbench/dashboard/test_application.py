@@ -8,16 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from dash.development.base_component import Component
+from datasets import Dataset
 
 from workbench import open_run
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
 from workbench.dashboard.freeze import Frozen
 from workbench.dashboard.pages import read_address
+from workbench.export import export_run
 
-MOST_COMPONENTS = 40  # Dash draws n components in n * n steps
+GOLDEN = Path(__file__).parents[2] / "golden"
+MOST_COMPONENTS = 100  # Dash draws n components in n * n steps: a thousand take a minute
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +44,20 @@ def test_page_has_few_components(ctx: Context, url: str) -> None:
     assert 0 < len(list(_components(page))) < MOST_COMPONENTS
 
 
-URLS = ["/", "/expert/0/{expert}", "/expert/0/{expert}?show=ranges", "/labels/lua", "/prompt", "/mask", "/structure"]
+URLS = [
+    "/",
+    "/expert/0/{expert}",
+    "/expert/0/{expert}?show=ranges",
+    "/expert/0/{expert}?show=all",
+    "/documents/0",
+    "/labels/lua",
+    "/prompt",
+    "/mask",
+    "/structure",
+]
 
 
-@pytest.mark.parametrize("url", [*URLS, "/explanations", "/scores", "/nowhere"])
+@pytest.mark.parametrize("url", [*URLS, "/search", "/search?q=print", "/explanations", "/scores", "/nowhere"])
 def test_components_that_callbacks_write_to_are_not_frozen(ctx: Context, url: str) -> None:
     callbacks = create_app(ctx.run)._callback_list
     used = {part["id"] for callback in callbacks for part in (*callback["inputs"], *callback["state"])}
@@ -107,3 +121,22 @@ def test_scripts_and_requests_are_the_applications_own(run_path: Path) -> None:
     scripts = next(part for part in policy.split("; ") if part.startswith("script-src"))
     assert "unsafe" not in scripts
     assert "http" not in policy
+
+
+@pytest.mark.parametrize("show", ["", "?show=ranges", "?n=2"])
+def test_expert_of_more_tokens_than_the_run_keeps_has_a_page(tmp_path: Path, show: str) -> None:
+    rng = np.random.default_rng(3)
+    rows = [{"input_ids": rng.integers(3, 128, 40).tolist(), "label": "ab"[n % 2]} for n in range(4)]
+    Dataset.from_list(rows).to_parquet(str(tmp_path / "corpus.parquet"))
+    export_run(GOLDEN / "tiny-hd", tmp_path / "corpus.parquet", tmp_path / "run", examples=2)
+    ctx = Context(open_run(tmp_path / "run"))
+    drawn = draw(ctx, read_address(f"/expert/0/{ctx.experts(0)['tokens'].idxmax()}", show))
+    assert drawn.status == 200
+    assert ("The run keeps 2 of" in repr(drawn.content)) == ("ranges" not in show)
+
+
+def test_application_is_set_up_before_its_first_request(ctx: Context) -> None:
+    """Browsers ask for all scripts at once, and threads answer; Dash alone would know none of them until it is done."""
+    app = create_app(ctx.run)
+    assert "dash_core_components.js" in str(dict(app.registered_paths))
+    assert any("page.children" in output for output in app.callback_map)

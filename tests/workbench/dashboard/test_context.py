@@ -32,9 +32,10 @@ def test_analysis_run_meanwhile_is_seen(bare_run_path: Path, tmp_path: Path) -> 
 
 def test_map_gives_every_expert_its_label(ctx: Context) -> None:
     codes, table = ctx.codes(0), ctx.experts(0)
-    names = ["", *ctx.run.labels]
-    for expert, label in table["specialised"].items():
-        assert names[codes[divmod(expert, ctx.run.num_keys)]] == label
+    names = ["", *ctx.run.labels, "too little data"]
+    for expert, row in table.iterrows():
+        name = "too little data" if row["too_little"] else row["specialised"]
+        assert names[codes[divmod(expert, ctx.run.num_keys)]] == name
     assert (codes >= 0).sum() == len(table)
 
 

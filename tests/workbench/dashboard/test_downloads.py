@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from monet_model import ExpertEdit, MonetForCausalLM
 from workbench import open_run
 from workbench.dashboard.application import create_app
-from workbench.dashboard.links import expert_file, label_file, text_file
+from workbench.dashboard.links import edit_file, expert_file, label_file, list_file, text_file
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,11 @@ from workbench.dashboard.links import expert_file, label_file, text_file
         (expert_file(0, 1, "pdf"), 400, "no report format 'pdf'"),
         (label_file("cobol", "csv"), 404, "no label 'cobol'"),
         (text_file("", "json"), 400, "text is empty"),
+        (list_file("nothing", "csv"), 404, "no list 'nothing'"),
+        (list_file("bookmarks", "pdf"), 400, "no report format 'pdf'"),
+        (text_file("x", "json", {"edit": "<b>"}), 400, "names no expert"),
+        (edit_file({"text": "x"}), 400, "has no edit"),
+        (edit_file({"edit": "top:3=0"}), 400, "give the prompt too"),
     ],
 )
 def test_download_of_nothing_has_status_and_sentence(run_path: Path, url: str, status: int, text: str) -> None:
@@ -39,3 +46,33 @@ def test_downloaded_report_is_the_document(run_path: Path) -> None:
     answer = create_app(run).server.test_client().get(label_file("lua", "json"))
     assert answer.status_code == 200
     assert answer.json["label"] == "lua"
+
+
+def test_a_list_is_downloaded_before_anything_is_kept(run_path: Path) -> None:
+    answer = create_app(open_run(run_path)).server.test_client().get(list_file("bookmarks", "json"))
+    assert answer.status_code == 200
+    assert (answer.json["name"], answer.json["experts"]) == ("bookmarks", [])
+
+
+def test_downloaded_edit_is_the_one_of_the_address(run_path: Path, tmp_path: Path) -> None:
+    run = open_run(run_path)
+    answer = create_app(run).server.test_client().get(edit_file({"edit": "0:5=0, 1:7=2.5, top:2=0.5", "text": "def"}))
+    assert answer.status_code == 200
+    assert "edit.safetensors" in answer.headers["Content-Disposition"]
+    (tmp_path / "edit").write_bytes(answer.data)
+    edit = ExpertEdit.load(tmp_path / "edit")
+    edit.check(MonetForCausalLM.from_pretrained(run.model_path))
+    factors = torch.cat([edit.factors[layer] for layer in sorted(edit.factors)])
+    assert sorted(factors.tolist()) == [0.0, 0.5, 0.5, 2.5]
+
+
+def test_text_report_is_read_under_the_edit(run_path: Path) -> None:
+    client = create_app(open_run(run_path)).server.test_client()
+    plain, edited = (
+        client.get(text_file("def f", "json", edit)).json for edit in (None, {"edit": "label:lua=0, 0:5=2"})
+    )
+    assert plain["next"] != edited["next"]
+    assert "edit" not in plain
+    assert {"group": 0, "expert": 5, "factor": 2.0} in edited["edit"]
+    page = client.get(text_file("def f", "html", {"edit": "0:5=2"})).text
+    assert "Read under an edit of 1 expert: 0:5 × 2." in page

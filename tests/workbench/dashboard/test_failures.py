@@ -7,7 +7,8 @@ import logging
 import pytest
 
 from workbench import errors
-from workbench.dashboard.failures import KINDS, kind_of, message_or, text_of
+from workbench.dashboard.failures import message_or, text_of
+from workbench.errors import KINDS, kind_of
 
 
 def test_every_kind_of_error_has_status_and_heading() -> None:

@@ -1,45 +1,47 @@
-"""Colours and figures: one trace a map, a colour a label, a number a cell."""
+"""Figures: one trace a label, a number a cell."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
-from workbench.dashboard.figures import FADED_FILL, UNSEEN_FILL, expert_map, histogram, matrix
-from workbench.report.palette import label_colours
+from workbench.dashboard.figures import (
+    histogram,
+    matrix,
+    plane,
+)
+from workbench.report.palette import MOST_COLOURED, label_colours
 
-LABELS = [f"label {n}" for n in range(14)]
-
-
-def _fill(figure, code: int) -> str:  # type: ignore[no-untyped-def]
-    """The colour the heatmap's scale gives to a code."""
-    trace = figure.data[0]
-    at = (code - trace.zmin) / (trace.zmax - trace.zmin)
-    return [colour for edge, colour in trace.colorscale if edge <= at][-1]
+MANY = {f"label {n}": 1 + n for n in range(300)}
 
 
-def test_map_is_one_trace_with_each_label_in_its_colour() -> None:
-    colours = label_colours(LABELS)
-    codes = np.resize(np.arange(-1, 15, dtype=np.int16), (512, 512))
-    figure = expert_map(codes, colours)
-    assert len(figure.data) == 1
-    assert _fill(figure, -1) == UNSEEN_FILL
-    assert [_fill(figure, code) for code in range(1, 15)] == list(colours.values())
+def test_names_in_figures_are_no_markup() -> None:
+    odd = ["<b>x</b>", "1", " lua", "lua"]
+    figure = matrix(odd, odd, np.eye(4), diverging=True, title="nats", digits=3)
+    assert list(figure.data[0].x) == list(figure.data[0].y) == ["&lt;b&gt;x&lt;/b&gt;", "1", "·lua", "lua"]
+    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "category"
+    points = pd.DataFrame({"expert": range(4), "x": 0.0, "y": 0.0, "specialised": odd, "confirmed": True, "tokens": 1})
+    drawn = plane(points, label_colours(dict.fromkeys(odd, 1))).to_json()
+    assert "<b>" not in drawn.replace("\\u003c", "<")
 
 
-def test_highlight_fades_every_other_label() -> None:
-    colours = label_colours(LABELS)
-    figure = expert_map(np.ones((4, 4), np.int16), colours, "label 3")
-    fills = [_fill(figure, code) for code in range(15)]
-    assert fills[4] == colours["label 3"]
-    assert set(fills[:4] + fills[5:]) == {FADED_FILL}
+def test_map_of_contexts_of_many_labels_has_one_entry_for_the_others() -> None:
+    points = pd.DataFrame({"expert": range(300), "x": 0.0, "y": 0.0, "specialised": list(MANY), "tokens": 1}).assign(
+        confirmed=True
+    )
+    figure = plane(points, label_colours(MANY))
+    assert len(figure.data) == 1 + MOST_COLOURED + 1
+    assert figure.data[-1].name == "other labels (288 of 288 confirmed)"
+    assert figure.data[-1].customdata[0][2] == "label 0"
 
 
 def test_histogram_leaves_out_empty_bins_of_the_log_axis() -> None:
-    figure = histogram(pd.DataFrame({"low": [0.0, 0.5], "high": [0.5, 1.0], "count": [12, 0]}))
+    drawn = histogram(pd.DataFrame({"low": [0.0, 0.5], "high": [0.5, 1.0], "count": [12, 0]}))
+    figure = go.Figure(drawn)  # which checks its properties
     assert figure.layout.yaxis.type == "log"
     assert list(figure.data[0].text) == ["12", ""]
-    assert np.isnan(figure.data[0].y[1])
+    assert figure.data[0].y[1] is None
 
 
 def test_diverging_matrix_is_centred_on_zero() -> None:

@@ -8,7 +8,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 from plotly.io.json import to_json_plotly
 
-from workbench.dashboard.freeze import Frozen, freeze
+from workbench.dashboard.freeze import Frozen, freeze, plain
 
 
 def test_plain_tree_is_one_component() -> None:
@@ -40,3 +40,15 @@ def test_freezing_again_changes_nothing() -> None:
     frozen = freeze(html.P("a"))
     assert freeze(frozen) is frozen
     assert freeze(html.Div(frozen)).tree["children"] == frozen.tree
+
+
+def test_plain_elements_may_hold_components() -> None:
+    frozen = freeze(html.P([plain("span", [html.B("a"), "b"], className="x"), plain("i", "c")]))
+    assert json.loads(to_json_plotly(frozen))["props"]["tree"]["children"] == [
+        {
+            "tag": "span",
+            "props": {"className": "x"},
+            "children": [{"tag": "b", "props": {}, "children": "a"}, "b"],
+        },
+        {"tag": "i", "props": {}, "children": "c"},
+    ]

@@ -13,16 +13,16 @@ from workbench.dashboard.grid import BLOCK, response, select
 
 rng = np.random.default_rng(7)
 SIZE = 1000
+KINDS = ["generalist", "too little data", "lua", "c++ (a*b)"]
 TABLE = pd.DataFrame(
     {
+        "expert": np.sort(rng.choice(4096, SIZE, replace=False)),
         "tokens": rng.integers(1, 50, SIZE),
         "mass": rng.random(SIZE),
-        "mean": rng.random(SIZE),
         "max": rng.random(SIZE),
-        "specialised": pd.Categorical(rng.choice(["", "lua", "c++ (a*b)"], SIZE), ["", "lua", "c++ (a*b)"]),
+        "specialised": pd.Categorical(rng.choice(KINDS, SIZE), KINDS),
         "monosemanticity": np.where(rng.random(SIZE) < 0.1, np.nan, rng.random(SIZE)),
-    },
-    index=pd.Index(np.sort(rng.choice(4096, SIZE, replace=False)), name="expert"),
+    }
 )
 
 
@@ -34,7 +34,7 @@ def test_block_is_cut_after_sorting() -> None:
     request = {"startRow": 100, "endRow": 200, "sortModel": [{"colId": "mass", "sort": "desc"}]}
     rows, count = select(TABLE, request)
     assert count == SIZE
-    assert rows["expert"].tolist() == TABLE.sort_values("mass", ascending=False).index[100:200].tolist()
+    assert rows["expert"].tolist() == TABLE.sort_values("mass", ascending=False)["expert"].iloc[100:200].tolist()
 
 
 def test_no_request_makes_the_server_send_more_than_a_block() -> None:
@@ -74,15 +74,20 @@ def test_sorting_by_two_columns_and_missing_numbers_last() -> None:
             {"filterType": "text", "type": "startsWith", "filter": "c+"},
             TABLE["specialised"] == "c++ (a*b)",
         ),
-        ("specialised", {"filterType": "text", "type": "endsWith", "filter": "a"}, TABLE["specialised"] == "lua"),
-        ("specialised", {"filterType": "text", "type": "equals", "filter": "generalist"}, TABLE["specialised"] == ""),
+        ("specialised", {"filterType": "text", "type": "endsWith", "filter": "ua"}, TABLE["specialised"] == "lua"),
+        ("specialised", {"filterType": "text", "type": "equals", "filter": KINDS[0]}, TABLE["specialised"] == KINDS[0]),
+        (
+            "specialised",
+            {"filterType": "text", "type": "startsWith", "filter": "too"},
+            TABLE["specialised"] == KINDS[1],
+        ),
     ],
 )
 def test_every_filter_keeps_what_it_says(column: str, model: dict[str, Any], expected: pd.Series) -> None:
     rows, count = select(TABLE, {"filterModel": {column: model}})
     assert 0 < count < SIZE
     assert count == int(expected.sum())
-    assert rows["expert"].tolist() == TABLE.index[expected][:BLOCK].tolist()
+    assert rows["expert"].tolist() == TABLE.loc[expected, "expert"].head(BLOCK).tolist()
 
 
 def test_two_conditions_are_joined_as_asked() -> None:
@@ -98,3 +103,11 @@ def test_answer_is_strict_json() -> None:
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
     assert answer["rowCount"] == SIZE
     assert answer["rowData"][0]["monosemanticity"] is None
+
+
+def test_the_largest_group_is_sorted_and_its_first_block_returned() -> None:
+    size = 262_144
+    big = pd.DataFrame({name: rng.random(size) for name in ("interest", "density", "max", "mass")})
+    rows, count = select(big, {"sortModel": [{"colId": "mass", "sort": "desc"}]})
+    assert count == size
+    assert rows["mass"].tolist() == np.sort(big["mass"])[::-1][:BLOCK].tolist()

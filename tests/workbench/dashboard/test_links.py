@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 from hypothesis import given
@@ -11,17 +11,22 @@ from hypothesis import strategies as st
 from workbench.dashboard.links import (
     EXPERT_FILE,
     anchor,
+    atlas_link,
     expert_file,
     expert_link,
     expert_template,
     explanations_link,
     glossary_link,
+    key_link,
     label_link,
+    list_link,
     mask_link,
     overview_link,
     prompt_link,
     prompt_search,
+    shared_list_link,
     structure_link,
+    tag_link,
 )
 from workbench.dashboard.pages import read_address
 from workbench.errors import WorkbenchError
@@ -40,9 +45,46 @@ def test_labels_and_prompts_survive_the_address(text: str) -> None:
     assert _read(label_link(text, 2)).parts == (text,)
     assert _read(label_link(text, 2)).query == {"group": "2"}
     assert _read(overview_link(1, text)).query == {"group": "1", "label": text}
-    assert read_address("/prompt", prompt_search(text)).query == {"text": text}
-    assert _read(prompt_link(text)).query == {"text": text}
+    assert read_address("/prompt", prompt_search({"text": text})).query == {"text": text}
+    assert _read(prompt_link({"text": text})).query == {"text": text}
     assert _read(explanations_link(text)).query == {"q": text}
+    assert _read(list_link(text, 2)).parts == (text,)
+    assert _read(tag_link(text)).query == {"tag": text}
+    assert _read(shared_list_link(text, [(0, 17), (1, 5)])).query == {"experts": "0:17,1:5", "name": text}
+
+
+ODD = [
+    "..",
+    ".",
+    "...",
+    "a/b",
+    "/",
+    "%41",
+    "50%",
+    "?",
+    "#x",
+    "a\nb",
+    "\r",
+    "~2E",
+    "a b",
+    "<b>x</b>",
+    "é",
+    "e\u0301",
+    "l" * 5000,
+]
+
+
+@pytest.mark.parametrize("label", ODD)
+def test_odd_labels_have_an_address_that_nothing_on_the_way_changes(label: str) -> None:
+    link = label_link(label)
+    assert urljoin("http://host/mask/x", link).removeprefix("http://host") == link  # no dots to follow
+    assert not set(unquote(link).removeprefix("/labels/")) & set("/%?#\n\r ")
+    assert _read(link).parts == (label,)
+    assert _read(unquote(link)).parts == (label,)  # as the server sees it
+
+
+def test_addresses_in_per_cent_are_still_read() -> None:
+    assert read_address("/labels/c%2B%2B", "").parts == ("c++",)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +97,9 @@ def test_labels_and_prompts_survive_the_address(text: str) -> None:
         (structure_link(1), "structure"),
         (explanations_link(), "explanations"),
         (glossary_link("mass"), "glossary"),
-        (prompt_link("x"), "prompt"),
+        (prompt_link({"text": "x"}), "prompt"),
+        (atlas_link(1, colour="mass"), "atlas"),
+        (key_link(0, 2, 17, page=3), "key"),
     ],
 )
 def test_every_link_leads_to_its_page(link: str, page: str) -> None:

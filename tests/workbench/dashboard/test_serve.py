@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from workbench.dashboard.serve import _shared_folder
 
 ROOT = Path(__file__).parents[3]
 
@@ -46,3 +49,16 @@ def test_wsgi_application_is_made_of_the_run_in_the_environment(
 ) -> None:
     monkeypatch.setenv("MONET_RUN", str(run_path))
     assert app.server.test_client().get("/").status_code == 200
+
+
+def test_shared_folder_outlives_a_process_that_ends_before_the_others() -> None:
+    block = _shared_folder()
+    folder = block.__enter__()
+    child = os.fork()
+    if not child:
+        block.__exit__(None, None, None)  # as a worker leaves the block when it ends
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert folder.is_dir()
+    block.__exit__(None, None, None)
+    assert not folder.exists()

@@ -1,4 +1,4 @@
-// What runs in the browser: frozen trees, links, the tab's title, the map's hover and click, the cells of the grids.
+// What runs in the browser: frozen trees, links, the tab's title, what maps share, the cells of the grids.
 
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.monet = {
@@ -11,18 +11,6 @@ window.dash_clientside.monet = {
     const named = window.location.hash.slice(1); // drawn after the browser looked for it
     if (named) requestAnimationFrame(() => document.getElementById(decodeURIComponent(named))?.scrollIntoView());
   },
-  hover(data, facts) {
-    const unchanged = window.dash_clientside.no_update;
-    if (!data || !facts) return [false, unchanged, unchanged];
-    const { x, y, z, bbox } = data.points[0]; // z: -1 never active, 0 a generalist, then the labels
-    return [true, bbox, `expert ${facts.group}:${y * facts.keys + x} · keys ${y}, ${x} · ${facts.labels[z + 1]}`];
-  },
-  open(click, facts) {
-    const unchanged = window.dash_clientside.no_update;
-    if (!click || !facts) return [unchanged, unchanged];
-    const { x, y } = click.points[0];
-    return [expertAddress(facts.address, y * facts.keys + x), ""];
-  },
   openPoint(click, address) {
     const unchanged = window.dash_clientside.no_update;
     if (!click) return [unchanged, unchanged];
@@ -30,15 +18,40 @@ window.dash_clientside.monet = {
   },
 };
 
+// The inverse of packed in figures.py.
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Int16Array(await new Response(stream).arrayBuffer());
+}
+
+// Colours as red, green, blue and opacity: the browser reads them.
+function channels(colours) {
+  const board = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  return colours.map((shade) => {
+    board.clearRect(0, 0, 1, 1);
+    board.fillStyle = shade;
+    board.fillRect(0, 0, 1, 1);
+    return board.getImageData(0, 0, 1, 1).data;
+  });
+}
+
+// The picture of a map, a pixel for each expert: the codes from -1 on, each in its paint.
+function pictured(codes, keys, paint) {
+  const pixels = new ImageData(keys, keys);
+  codes.forEach((code, at) => pixels.data.set(paint[code + 1], 4 * at));
+  const picture = new OffscreenCanvas(keys, keys);
+  picture.getContext("2d").putImageData(pixels, 0, 0);
+  return picture;
+}
+
 // The address of an expert from the template that links.py writes.
 function expertAddress(template, expert) {
   return template.replace("{expert}", expert);
 }
 
 // A tree of elements that Dash knows as one component: see freeze.py. Text is always a child, never parsed as markup.
-window.workbench = {
-  Frozen: ({ tree }) => grow(tree),
-};
+(window.workbench ??= {}).Frozen = ({ tree }) => grow(tree);
 
 function grow(node) {
   if (Array.isArray(node)) return React.createElement(React.Fragment, null, ...node.map(grow));
@@ -46,10 +59,10 @@ function grow(node) {
   return React.createElement(node.tag, node.props, ...[node.children].flat().map(grow));
 }
 
-function visit(address) {
+function visit(address, stay = false) {
   window.history.pushState({}, "", address);
   window.dispatchEvent(new PopStateEvent("popstate"));
-  if (!address.includes("#")) window.scrollTo(0, 0);
+  if (!stay && !address.includes("#")) window.scrollTo(0, 0);
 }
 
 // Links to pages of the dashboard change the address without loading it all again.
@@ -57,7 +70,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='/']:not([download])");
   if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  visit(link.getAttribute("href"));
+  visit(link.getAttribute("href"), link.classList.contains("in-place")); // a change of the page that is shown
 });
 
 const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
@@ -67,11 +80,21 @@ cells.ExpertLink = function (params) {
   return React.createElement("a", { href: expertAddress(params.context.address, params.value) }, String(params.value));
 };
 
-cells.LabelSwatch = function (params) {
-  if (params.value == null) return null;
-  const backgroundColor = params.context.colours[params.value] || "rgba(128, 134, 144, 0.45)";
+function labelMark(label, { colours, other, without, names }) {
+  const plain = without.includes(label) ? `rgba(128, 134, 144, ${without.indexOf(label) === 1 ? 0.2 : 0.45})` : other;
+  const backgroundColor = Object.hasOwn(colours, label) ? colours[label] : plain;
   const swatch = React.createElement("span", { className: "swatch", style: { backgroundColor }, "aria-hidden": true });
-  return React.createElement("span", { className: "label-mark" }, swatch, params.value);
+  const shown = Object.hasOwn(names, label) ? names[label] : label;
+  return React.createElement("span", { className: "label-mark", title: shown.slice(0, 1000) }, swatch, shown);
+}
+
+cells.LabelSwatch = function (params) {
+  return params.value == null ? null : labelMark(params.value, params.context);
+};
+
+cells.LabelLink = function (params) {
+  if (params.value == null) return null;
+  return React.createElement("a", { href: params.data.link }, labelMark(params.value, params.context));
 };
 
 const grids = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
@@ -80,11 +103,19 @@ grids.openExpert = function ({ event, data, context }) {
   if (event.key === "Enter" && data) visit(expertAddress(context.address, data.expert));
 };
 
+const naturally = new Intl.Collator("en", { numeric: true });
+
+grids.naturalOrder = function (a, b) {
+  return naturally.compare(a, b);
+};
+
 // As score_text in report/numbers.py.
 grids.scoreText = function (value) {
   if (value == null) return "–";
-  if (value !== 0 && Math.abs(value) < 0.095) return String(Number(value.toPrecision(2)));
-  return value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  if (value === 0) return "0";
+  if (Math.abs(value) >= 99.95) return value.toLocaleString("en", { maximumFractionDigits: 0 });
+  if (Math.abs(value) >= 0.0001) return value.toPrecision(3);
+  return value.toExponential(2).replace(/e-(\d)$/, "e-0$1");
 };
 
 grids.monetTheme = function (quartz) {

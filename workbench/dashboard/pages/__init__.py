@@ -15,13 +15,22 @@ from ..page import Page
 MODULES = (  # in the order of the menu
     "overview",
     "prompt",
+    "circuit",
+    "compare",
+    "search",
     "mask",
+    "atlas",
     "structure",
     "explanations",
     "scores",
+    "lists",
+    "jobs",
     "glossary",
     "expert",
     "label",
+    "list",
+    "document",
+    "key",
 )
 PAGES: tuple[Page, ...] = tuple(import_module(f"{__name__}.{name}").PAGE for name in MODULES)
 

@@ -6,14 +6,17 @@ from typing import Any
 
 import dash_mantine_components as dmc
 import pandas as pd
-from dash import Dash, Input, Output, State, html, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from ...explain import read_explanations, search_explanations
+from ...jobs import Request
 from ..context import Context
+from ..elements import Element, html
 from ..explained import NUMERIC, cells, heading, note
 from ..links import EXPLANATIONS_PATH, Address, expert_link, explanations_link
 from ..page import Page
-from ..parts import Child, command, panel, run_first, table
+from ..parts import Child, command, panel, table
+from ..running import run_first
 
 SHOWN = 100
 
@@ -23,9 +26,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     title = html.H1("Explanations")
     stored = read_explanations(ctx.run)
     if not len(stored):
-        purpose = "To explain the experts that carry the most information about the labels"
-        line = command("explain", ctx.run.path, "--top", 100)
-        return [title, run_first("No explanations yet", purpose, line, "5 minutes", extra="encoder")]
+        return [title, run_first(ctx, "No explanations yet", Request("explain", {"top": 100}))]
     query = address.query.get("q", "").strip()
     shown = search_explanations(ctx.run, query, SHOWN) if query else _best(stored)
     box = html.Div(
@@ -48,7 +49,7 @@ def _best(stored: pd.DataFrame) -> pd.DataFrame:
     return stored.sort_values("detection", ascending=False, kind="stable", na_position="last").head(SHOWN)
 
 
-def _list(shown: pd.DataFrame) -> html.Section:
+def _list(shown: pd.DataFrame) -> Element:
     rows = [
         [html.A(f"{row['group']}:{row['expert']}", href=expert_link(row["group"], row["expert"])), *cells(row)]
         for row in shown.to_dict("records")

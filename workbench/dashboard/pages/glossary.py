@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dash import html
-
 from ...report.glossary import SECTIONS
 from ..context import Context
+from ..elements import Element, html
 from ..links import GLOSSARY_PATH, Address, anchor
 from ..page import Page
 from ..parts import panel
@@ -18,7 +17,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     return [html.H1("Glossary"), *(_section(title, terms) for title, terms in SECTIONS.items())]
 
 
-def _section(title: str, terms: dict[str, str]) -> html.Section:
+def _section(title: str, terms: dict[str, str]) -> Element:
     entries: list[Any] = []
     for term, definition in terms.items():
         entries += [html.Dt(term, id=anchor(term)), html.Dd(definition)]

@@ -5,18 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from dash import Dash, Input, Output, State, dcc, html
+from dash import Dash
 
-from ...report.label import top_tokens
-from ...store.token_text import visible
-from .. import grid
+from ...report.labels import shortened
+from ...report.palette import OTHER_LABELS_COLOUR, highlight_colour
+from ...store.token_text import visible_label
 from ..context import Context
-from ..links import LABEL_PATH, Address, label_file, label_link, overview_link
+from ..elements import Element, html
+from ..expert_list import expert_list, meaning, register_list
+from ..links import LABEL_PATH, Address, all_labels_link, label_file, label_link, overview_link
 from ..page import Page
-from ..parts import aria, chosen_group, fact, facts, files, group_links, panel, swatch, term, unanalysed
-
-PREVIEWED = 6  # top tokens shown per expert
-COLUMNS = (*(c for c in grid.EXPERT_COLUMNS if c["field"] != "specialised"), grid.TOP_TOKENS)
+from ..parts import (
+    LONGEST_NAME,
+    alike_note,
+    aria,
+    chosen_group,
+    fact,
+    facts,
+    files,
+    group_links,
+    label_mark,
+    panel,
+    swatch,
+    term,
+)
+from ..replicates import plain_rule, share_text
+from ..running import unanalysed
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
@@ -29,31 +43,38 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     ctx.run.check_label(label)
     group = chosen_group(ctx, address)
     if not ctx.analysed:
-        return [html.H1([swatch(ctx.colour(label)), label]), unanalysed(ctx.run.path)]
+        return [_heading(ctx, label), unanalysed(ctx)]
     counts = {other: ctx.specialised(other).loc[label] for other in ctx.run.groups}
     in_all = sum(counts.values())
-    tokens = int(ctx.run.label_tokens[label])
+    tokens, found = int(ctx.run.label_tokens[label]), ctx.replication()
     others = [
-        html.A([swatch(ctx.colour(name)), name], href=label_link(name, group), className="legend-entry")
-        for name in ctx.run.labels
+        html.A(label_mark(name, ctx.colour(name)), href=label_link(name, group), className="legend-entry")
+        for name in ctx.coloured
         if name != label
     ]
+    if ctx.uncoloured:
+        name = f"all {len(ctx.labels):,} labels"
+        others.append(html.A([swatch(OTHER_LABELS_COLOUR), name], href=all_labels_link(), className="legend-entry"))
+    shown = shortened(visible_label(label), LONGEST_NAME)
     return [
-        html.H1([swatch(ctx.colour(label)), label]),
+        _heading(ctx, label),
+        alike_note(ctx.run.labels, label),
         html.Nav(files("Report", lambda kind: label_file(label, kind)), className="expert-nav", **aria(label="report")),
         facts(
             [
                 fact("tokens", f"{tokens:,}", f"{100 * tokens / max(ctx.run.tokens_total, 1):.1f} % of the corpus"),
-                fact(term("specialised", "specialised experts"), f"{in_all['experts']:,}", _confirmed(in_all)),
-                *(
-                    fact(f"in group {other}", f"{count['experts']:,}", _confirmed(count))
-                    for other, count in counts.items()
+                fact(term("confirmed", "confirmed experts"), *_counts(ctx, in_all)),
+                fact(
+                    term("replicates"),
+                    share_text(found, "confirmed" if ctx.tested else "specialised", label=label),
+                    f"{share_text(found, 'specialised', label=label)} of the specialised" if ctx.tested else None,
                 ),
+                *(fact(f"in group {other}", *_counts(ctx, count)) for other, count in counts.items()),
             ]
         ),
         html.Nav([html.Span("other labels"), *others], className="legend", **aria(label="other labels")),
         panel(
-            f"Experts specialised in {label}",
+            f"Experts specialised in {shown}",
             [
                 html.Div(
                     [
@@ -62,43 +83,39 @@ def layout(ctx: Context, address: Address) -> list[Any]:
                     ],
                     className="bar-of-links",
                 ),
-                html.Div(
-                    grid.expert_grid("label-grid", group, ctx.colours, COLUMNS),
-                    className="grid-box tall",
-                    role="region",
-                    **aria(label=f"Grid of the experts of group {group} specialised in {label}"),
-                ),
-                dcc.Store(id="label-choice", data={"group": group, "label": label}),
+                *expert_list(ctx, "label-grid", group, address, label=label, tall=True),
             ],
-            note=f"{counts[group]['experts']:,} experts in group {group}. Click a heading to sort, its menu to filter.",
+            kind="expert-list",
+            note=[
+                f"Group {group}: ",
+                f"{counts[group]['confirmed']:,} confirmed of " if ctx.tested else "",
+                f"{counts[group]['experts']:,} ",
+                plain_rule(ctx),
+                ". ",
+                *meaning(),
+                "Click a heading to sort, its menu to filter.",
+            ],
         ),
     ]
 
 
-def _confirmed(count: pd.Series) -> list[Any]:
-    return [f"{count['confirmed']:,} ", term("confirmed")]
+def _counts(ctx: Context, count: pd.Series) -> tuple[str, list[Any]]:
+    """The number of confirmed experts, and a note of how many the plain rule calls specialised."""
+    shown = f"{count['confirmed']:,}" if ctx.tested else "not tested"
+    return shown, [f"{count['experts']:,} ", plain_rule(ctx)]
 
 
-def _preview(ctx: Context, group: int, expert: int) -> str:
-    return "  ".join(visible(text) for text in top_tokens(ctx.run, group, expert, PREVIEWED))
+def _heading(ctx: Context, label: str) -> Element:
+    return html.H1([swatch(highlight_colour(ctx.colour(label))), visible_label(label)])
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """Rows of the grid, with the top tokens of the visible ones only."""
-
-    @app.callback(
-        Output("label-grid", "getRowsResponse"), Input("label-grid", "getRowsRequest"), State("label-choice", "data")
-    )
-    def rows(request: dict[str, Any] | None, choice: dict[str, Any]) -> dict[str, Any]:
-        group = choice["group"]
-        table = ctx.experts(group)
-        block, count = grid.select(table[table["specialised"] == choice["label"]], request or {})
-        block = block.assign(preview=[_preview(ctx, group, int(expert)) for expert in block["expert"]])
-        return grid.response(block, count)
+    """The list of experts."""
+    register_list(app, ctx, "label-grid")
 
 
 def _title(ctx: Context, address: Address) -> str:
-    return f"Label {address.parts[0]}"
+    return f"Label {shortened(visible_label(address.parts[0]), LONGEST_NAME)}"
 
 
 PAGE = Page("label", LABEL_PATH, _title, layout, register=register)

@@ -1,43 +1,76 @@
-"""The masking matrix: remove the experts of one label, measure the loss on every label."""
+"""Unlearning: choose labels, remove their experts, and see what that does to the loss on every label."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from dash import dcc, html
+from dash import dcc
 
 from ...analysis import MaskResult, bootstrap_mask, read_curve
+from ...jobs import Request
+from ...report.labels import natural_order
+from ...store.token_text import visible_label
 from .. import figures
 from ..context import Context
+from ..elements import Element, html
 from ..failures import message_or
 from ..links import MASK_PATH, Address, label_link, mask_link
 from ..page import Page
-from ..parts import command, fact, facts, label_mark, panel, picture, run_first, table, tabs, term
+from ..parts import fact, facts, label_mark, message, panel, picture, table, tabs, term
+from ..removal import Removal, read_removal
+from ..running import run_first, unanalysed
+from ..unlearning import choice_panel, register
 
+MATRIX_LABELS = 30  # on a side: more cells than that cannot be read, and take megabytes
 CONTROLS = {"chosen": "the label's own", "random": "random", "equal": "activity-matched"}
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
-    """The page; ``?show=perplexity`` shows perplexities in place of the rise in loss."""
-    perplexity = address.query.get("show") == "perplexity"
+    """The page; ``?without=lua,python&ratio=3&confirmed=1`` is of a choice, and ``?show=perplexity`` shows perplexities
+    in place of the rise in loss.
+
+    Raises:
+        BadInputError: a ratio that is none, or below that of the analysis.
+        NotFoundError: a label that the run does not have.
+        NotAnalysedError: a choice of labels, of a run that has not been analysed.
+    """
+    perplexity, removal = address.query.get("show") == "perplexity", read_removal(address, ctx)
     return [
-        html.H1("Masking the experts of a label"),
-        *message_or(_masking, ctx, perplexity),
-        *message_or(_curve_panel, ctx),
+        html.H1(["Unlearning", html.Small("Masking: removing the experts of a label")]),
+        choice_panel(ctx, removal) if ctx.analysed else unanalysed(ctx),
+        *message_or(_masking, ctx, perplexity, removal),
+        *message_or(_curve_panel, ctx, removal),
         *message_or(_overlap_panel, ctx),
     ]
 
 
-def _masking(ctx: Context, perplexity: bool) -> list[Any]:
-    result = ctx.mask()
+def _masking(ctx: Context, perplexity: bool, removal: Removal) -> list[Any]:
+    result = removal.mask(ctx) if removal else ctx.mask()
     if result is None:
-        purpose = "To remove each label's experts in turn and measure the loss on every label"
-        return [run_first("No masking matrix yet", purpose, command("mask", ctx.run.path), "2 minutes")]
-    return [_summary(result), _matrix_panel(result, perplexity), _by_label(ctx, result)]
+        if not removal:
+            return [run_first(ctx, "No masking matrix yet", Request("mask"))]
+        purpose = "To remove the experts of each chosen label in turn and measure the loss on every label"
+        return [run_first(ctx, "This choice is not measured yet", removal.mask_request(ctx), purpose)]
+    return [
+        _summary(result),
+        *_skipped(result.skipped),
+        _matrix_panel(ctx, result, perplexity, removal),
+        _by_label(ctx, result),
+    ]
 
 
-def _summary(result: MaskResult) -> html.Dl:
+def _skipped(labels: Sequence[str]) -> list[Any]:
+    """Names the labels that could not be split into documents that choose and documents that measure."""
+    if not labels:
+        return []
+    reason = "Fewer than two documents, near copies counted once: none to measure on after choosing experts. "
+    title = "One label was skipped" if len(labels) == 1 else f"{len(labels)} labels were skipped"
+    return [message(title, f"{reason}{', '.join(map(visible_label, natural_order(labels)))}.")]
+
+
+def _summary(result: MaskResult) -> Element:
     known, ends = result.to_json(), bootstrap_mask(result)
     selectivity = known["selectivity"]
     ratio = "–" if selectivity is None else f"{selectivity:.1f}"
@@ -61,30 +94,48 @@ def _interval(ends: np.ndarray, form: str) -> list[Any]:
     return [term("95 % CI"), f" {low} to {high}"]
 
 
-def _matrix_panel(result: MaskResult, perplexity: bool) -> html.Section:
+def _shown(labels: Sequence[str], ctx: Context) -> list[str]:
+    """The labels of a matrix as they are listed; of many, the largest."""
+    tokens = ctx.run.label_tokens
+    largest = sorted(natural_order(labels), key=lambda label: -int(tokens.get(label, 0)))[:MATRIX_LABELS]
+    return natural_order(largest)
+
+
+def _left_out(labels: Sequence[str], shown: Sequence[str], where: str) -> str:
+    return f" Shown: the {len(shown)} largest of {len(labels):,} labels; {where}." if len(shown) < len(labels) else ""
+
+
+def _matrix_panel(ctx: Context, result: MaskResult, perplexity: bool, removal: Removal) -> Element:
+    rows, columns = _shown(result.rows, ctx), _shown(result.labels, ctx)
     values = result.perplexity if perplexity else result.matrix
+    values = values[np.ix_([result.rows.index(row) for row in rows], [result.labels.index(name) for name in columns])]
     unit = "perplexity" if perplexity else "rise in loss, nats"
     drawn = dcc.Graph(
-        figure=figures.matrix(result.rows, result.labels, values, not perplexity, unit, 2 if perplexity else 3),
+        figure=figures.matrix(rows, columns, values, not perplexity, unit, 2 if perplexity else 3),
         config={"displayModeBar": False},
     )
     described = (
         f"Matrix of {unit} on held-out documents. Rows are the labels whose experts are removed, columns the labels "
         "measured. Every cell shows its number."
     )
-    views = [("Rise in loss", mask_link(), not perplexity), ("Perplexity", mask_link(perplexity=True), perplexity)]
+    chosen = removal.query()
+    views = [
+        ("Rise in loss", mask_link(removal=chosen), not perplexity),
+        ("Perplexity", mask_link(perplexity=True, removal=chosen), perplexity),
+    ]
     return panel(
         "Matrix",
         [tabs("what the matrix shows", views), picture(drawn, described)],
-        note="Rows: the label whose specialised experts are removed (zero-ablated). Columns: the label measured, on "
-        "documents that had no part in choosing the experts.",
+        note=f"Rows: the label whose {'confirmed' if result.confirmed else 'specialised'} experts are removed "
+        "(zero-ablated). Columns: the label measured, on documents that had no part in choosing the experts."
+        + _left_out(result.labels, columns, "analysis/mask.json of the run has all"),
     )
 
 
-def _by_label(ctx: Context, result: MaskResult) -> html.Section:
-    rows = []
-    for at, label in enumerate(result.rows):
-        own = result.labels.index(label)
+def _by_label(ctx: Context, result: MaskResult) -> Element:
+    rows, shown = [], _shown(result.rows, ctx)
+    for label in shown:
+        at, own = result.rows.index(label), result.labels.index(label)
         others = np.delete(result.matrix[at], own)
         rows.append(
             [
@@ -109,15 +160,20 @@ def _by_label(ctx: Context, result: MaskResult) -> html.Section:
     return panel(
         "By label",
         table(head, rows, "Effect of removing the experts of each label"),
-        note=["Nats per token. ", term("random control", "Control"), ": as many active experts drawn at random."],
+        note=[
+            "Nats per token. ",
+            term("random control", "Control"),
+            ": as many active experts drawn at random."
+            + _left_out(result.rows, shown, "analysis/mask.json of the run has all"),
+        ],
     )
 
 
-def _curve_panel(ctx: Context) -> Any:
-    stored = read_curve(ctx.run)
+def _curve_panel(ctx: Context, removal: Removal) -> Any:
+    stored = removal.curve(ctx) if removal else read_curve(ctx.run)
     if stored is None:
-        purpose = "To see how much of a label can be forgotten, and at what cost to the others"
-        return run_first("No trade-off curve yet", purpose, command("curve", ctx.run.path), "15 minutes")
+        title = "No trade-off curve of this choice yet" if removal else "No trade-off curve yet"
+        return run_first(ctx, title, removal.curve_request() if removal else Request("curve"))
     read = stored.at_budget()
     gain = "" if read is None else f" There, a label's own loss is up by {read['chosen']['target']:+.3f} nats."
     drawn = dcc.Graph(figure=figures.curve(stored.means, stored.budget), config={"displayModeBar": False})
@@ -129,7 +185,7 @@ def _curve_panel(ctx: Context) -> Any:
     head = ["experts removed", "threshold", "number", term("delta target"), term("delta others")]
     return panel(
         "Forget/retain trade-off",
-        [picture(drawn, described), table(head, rows, "Points of the trade-off curve")],
+        [*_skipped(stored.skipped), picture(drawn, described), table(head, rows, "Points of the trade-off curve")],
         note=[
             term("forget/retain trade-off", "Trade-off"),
             f" averaged over labels, with experts removed in order of {stored.order}, measured on documents that had "
@@ -139,8 +195,9 @@ def _curve_panel(ctx: Context) -> Any:
     )
 
 
-def _overlap_panel(ctx: Context) -> html.Section:
-    shared = ctx.overlap().shared
+def _overlap_panel(ctx: Context) -> Element:
+    labels = _shown(ctx.run.labels, ctx)
+    shared = ctx.overlap(labels).shared
     values = shared.to_numpy(copy=True)
     np.fill_diagonal(values, np.nan)  # 1 by definition: it would use up the colour scale
     axes = ("label", "and label")
@@ -154,9 +211,10 @@ def _overlap_panel(ctx: Context) -> html.Section:
         note=[
             term("overlap", "Overlap"),
             ": the fraction of routing mass that two labels put on the same experts (1 minus the total variation "
-            "distance). It does not depend on the rule for specialised experts.",
+            "distance). It does not depend on the rule for specialised experts."
+            + _left_out(ctx.run.labels, labels, "label_overlap of workbench.analysis has all"),
         ],
     )
 
 
-PAGE = Page("mask", MASK_PATH, "Masking", layout, navigation="Masking")
+PAGE = Page("mask", MASK_PATH, "Unlearning", layout, navigation="Unlearning", register=register)

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import dash_ag_grid as dag
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+import pandas as pd
+from dash import Dash
 
-from .. import figures, grid
-from ..context import Context
-from ..links import Address, expert_template, label_link, overview_link
+from ...report.labels import shortened
+from ...report.palette import OTHER_LABELS_COLOUR, highlight_colour
+from ...store.token_text import visible_label
+from .. import grid
+from ..context import GENERALIST, TOO_LITTLE, Context
+from ..elements import Element, html
+from ..expert_list import expert_list, meaning, register_list
+from ..failures import message_or
+from ..lattice import ExpertMap, packed, paint
+from ..links import ALL_LABELS, Address, atlas_link, expert_template, label_link, overview_link
 from ..page import Page
 from ..parts import (
+    LONGEST_NAME,
+    alike_note,
     aria,
     chosen_group,
     fact,
@@ -19,15 +30,15 @@ from ..parts import (
     group_links,
     label_mark,
     panel,
-    picture,
     swatch,
     table,
     term,
-    unanalysed,
 )
+from ..replicates import percent, plain_rule, replicates_panel
+from ..running import unanalysed
 
 
-def _model_facts(ctx: Context) -> html.Dl:
+def _model_facts(ctx: Context) -> Element:
     model = ctx.run.manifest["model"]
     items = [
         fact(term("group", "layer groups"), f"{len(ctx.run.groups)}"),
@@ -38,57 +49,119 @@ def _model_facts(ctx: Context) -> html.Dl:
         ),
         fact(term("head", "routing heads"), f"{model['heads']}"),
         fact(term("decomposition"), str(model["decompose"])),
-        fact("tokens in the corpus", f"{ctx.run.tokens_total:,}", f"{len(ctx.run.labels)} labels"),
+        fact(
+            "tokens in the corpus",
+            f"{ctx.run.tokens_total:,}",
+            f"{len(ctx.run.labels)} {'label' if len(ctx.run.labels) == 1 else 'labels'}",
+        ),
     ]
     return facts(items)
 
 
-def _label_table(ctx: Context) -> html.Div:
-    """Tokens and specialised experts of each label, with the groups as columns."""
+def _label_table(ctx: Context) -> Element:
+    """Tokens and experts of each label: the confirmed, by group too, and those that the plain rule takes; a grid where
+    there are many labels."""
     counts = {group: ctx.specialised(group) for group in ctx.run.groups}
-    counts_of_all = sum(counts.values())
-    tokens = ctx.run.label_tokens
+    of_all = sum(counts.values())
+    tokens, found = ctx.run.label_tokens, ctx.replication()
+    shares = {} if found is None else found.by_label()["share"].to_dict()  # by rule and label
+    caption = "Tokens, confirmed experts and specialised experts per label"
+    if ctx.uncoloured:
+        return html.Div(_label_grid(ctx, counts), className="grid-box tall", role="region", **aria(label=caption))
     rows = [
         [
             html.A(label_mark(label, ctx.colour(label)), href=label_link(label)),
             f"{int(tokens[label]):,}",
-            *(_known(ctx, count.loc[label, "experts"]) for count in counts.values()),
-            _known(ctx, counts_of_all.loc[label, "experts"]),
-            _known(ctx, counts_of_all.loc[label, "confirmed"]),
+            _confirmed(ctx, of_all.loc[label]),
+            percent(shares.get(("confirmed", label), float("nan"))),
+            *(_confirmed(ctx, count.loc[label]) for count in counts.values()),
+            _known(ctx, of_all.loc[label, "experts"]),
+            percent(shares.get(("specialised", label), float("nan"))),
         ]
-        for label in ctx.run.labels
+        for label in ctx.labels
     ]
-    groups = [f"group {group}" for group in ctx.run.groups]
-    head = ["label", "tokens", *groups, "all groups", term("confirmed", "of these confirmed")]
-    return table(head, rows, "Tokens and specialised experts per label")
+    groups = [f"in group {group}" for group in ctx.run.groups]
+    head = ["label", "tokens", term("confirmed"), term("replicates"), *groups, plain_rule(ctx), term("replicates")]
+    return table(head, rows, caption)
+
+
+def _label_grid(ctx: Context, counts: dict[int, pd.DataFrame]) -> dag.AgGrid:
+    of_all, tokens = sum(counts.values()), ctx.run.label_tokens
+    columns = [("tokens", "tokens")]
+    if ctx.tested:
+        columns += [("confirmed", "confirmed"), *((f"group{group}", f"in group {group}") for group in counts)]
+    columns.append(("all", "specialised"))
+    known = {f"group{group}": count["confirmed"].to_dict() for group, count in counts.items()}
+    known |= {"all": of_all["experts"].to_dict(), "confirmed": of_all["confirmed"].to_dict()}
+    rows = [
+        {"label": label, "link": label_link(label), "tokens": int(tokens[label])}
+        | {name: part[label] for name, part in known.items() if ctx.analysed}
+        for label in ctx.labels
+    ]
+    return grid.label_grid(ctx, columns, rows)
 
 
 def _known(ctx: Context, experts: int) -> str:
-    """A number of specialised experts, which only an analysis knows."""
+    """A number of experts, which only an analysis knows."""
     return f"{int(experts):,}" if ctx.analysed else "–"
 
 
-def _legend(ctx: Context, group: int, codes: np.ndarray, highlight: str | None) -> html.Ul:
-    unseen, general = np.bincount(codes.ravel() + 1, minlength=2)[:2]
-    entries = []
-    for label, count in ctx.specialised(group).iterrows():
-        chosen, known = label == highlight, _known(ctx, count["experts"])
+def _confirmed(ctx: Context, count: pd.Series) -> str:
+    """The number of confirmed experts, which only a test knows."""
+    return f"{int(count['confirmed']):,}" if ctx.tested else "not tested" if ctx.analysed else "–"
+
+
+def _legend(ctx: Context, group: int, codes: np.ndarray, highlight: str | None) -> Element:
+    unseen, general, little = (int((codes == code).sum()) for code in (-1, 0, len(ctx.run.labels) + 1))
+    entries, counts = [], ctx.specialised(group)
+    listed = [label for label in ctx.labels if label in {*ctx.coloured, highlight}]
+    for label in listed:
+        chosen, count = label == highlight, counts.loc[label]
+        colour = highlight_colour(ctx.colour(label)) if chosen else ctx.colour(label)
+        known = _known(ctx, count["experts"])
+        if ctx.tested:
+            known = f"{count['confirmed']:,} / {known}"
         link = html.A(
-            [swatch(ctx.colour(label)), label, " ", html.Span(known, className="count")],
+            [label_mark(label, colour), " ", html.Span(known, className="count")],
             href=overview_link(group, None if chosen else label),
             className="legend-entry" + (" chosen" if chosen else ""),
-            title=f"{count['confirmed']:,} of them confirmed. "
+            title=f"{_confirmed(ctx, count)}{' confirmed' if ctx.tested else ''}; the plain rule calls "
+            f"{count['experts']:,} specialised. "
             + ("Click to show all labels again." if chosen else "Click to highlight this label."),
             **aria(current="true" if chosen else None),
         )
         entries.append(html.Li(link))
-    for name, many, style in ((ctx.without_label, general, "generalist"), ("never active", unseen, "unseen")):
+    if others := [label for label in ctx.uncoloured if label != highlight]:
+        known = _known(ctx, counts.loc[others, "experts"].sum())
+        name = f"other labels ({len(others):,})"
+        link = html.A(
+            [swatch(OTHER_LABELS_COLOUR), name, html.Span(known, className="count")],
+            href=f"#{ALL_LABELS}",
+            className="legend-entry",
+            title="They share one colour. Point at a cell for its label. Click to list all labels.",
+        )
+        entries.append(html.Li(link))
+    kinds = [(ctx.without_label, general, "generalist"), (TOO_LITTLE, little, "too-little")]
+    for name, many, style in (*kinds[: 1 + ctx.analysed], ("never active", unseen, "unseen")):
         mark = html.Span(className=f"swatch {style}", **aria(hidden="true"))
-        shown = term(name) if name == "generalist" else name
+        shown = term(name) if name in (GENERALIST, TOO_LITTLE) else name
         entries.append(
             html.Li([mark, shown, html.Span(f"{many:,}", className="count")], className="legend-entry plain")
         )
     return html.Ul(entries, className="legend", **aria(label="Colours of the map, with the number of experts"))
+
+
+def _counted(ctx: Context) -> list[Any]:
+    """What the numbers of the legend count."""
+    if not ctx.analysed:
+        return []
+    if not ctx.tested:
+        return ["Experts of each label: ", plain_rule(ctx), "; not tested against chance."]
+    return ["Experts of each label: ", term("confirmed"), " / ", plain_rule(ctx), ", by which the map is coloured."]
+
+
+def _hover_name(label: str) -> str:
+    return shortened(visible_label(label), LONGEST_NAME)
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
@@ -102,100 +175,78 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     if highlight is not None:
         ctx.run.check_label(highlight)
     codes = ctx.codes(group)
-    drawn = dcc.Graph(
-        id="map",
-        figure=figures.expert_map(codes, ctx.colours, highlight),
-        config={"displayModeBar": False},
-        clear_on_unhover=True,
-    )
     seen = int((codes >= 0).sum())
     description = (
         f"Map of the {codes.size:,} experts of layer group {group}, {seen:,} of them active on this corpus, coloured "
         "by the label each is specialised in. The legend has the counts; the grid lists the same experts."
     )
+    drawn = ExpertMap(
+        id="map",
+        group=group,
+        keys=ctx.run.num_keys,
+        address=expert_template(group),
+        codes=packed(codes),
+        paint=paint(ctx.colours, highlight),
+        labels=["never active", ctx.without_label, *map(_hover_name, ctx.run.labels), TOO_LITTLE],
+        description=description,
+    )
     map_panel = panel(
         "Map of the experts",
         [
-            group_links(ctx, group, lambda other: overview_link(other, highlight)),
-            picture(drawn, description),
-            dcc.Tooltip(id="map-tooltip", className="map-tooltip"),
+            group_links(ctx, group, lambda other: overview_link(other, highlight), "of the map"),
+            drawn,
             _legend(ctx, group, codes, highlight),
+            html.P(_counted(ctx), className="note"),
         ],
-        note="One cell per expert. Click a cell to open its expert; drag to zoom in, double-click to zoom out.",
+        note=[
+            "One cell per expert. Click a cell to open its expert, drag to zoom in; with the keyboard, move with the "
+            "arrow keys and press Enter. The ",
+            html.A("atlas", href=atlas_link(group)),
+            " has both sets of keys beside the map, and other colours.",
+        ],
         kind="map-panel",
     )
-    grid_panel = panel(
+    list_panel = panel(
         f"Experts of group {group}",
-        expert_grid_box(ctx, group, highlight),
-        note=f"{seen:,} experts are active on this corpus. Click a heading to sort, point at it for its "
-        "meaning, open its menu to filter.",
+        [
+            group_links(ctx, group, lambda other: overview_link(other, highlight), "of the list"),
+            *expert_list(ctx, "experts-grid", group, address, highlight=highlight),
+        ],
+        note=[
+            *meaning(),
+            f"{seen:,} experts are active on this corpus. Drag over a histogram to filter by it, double-click it to "
+            "stop; click a heading to sort, point at it for its meaning, open its menu to filter.",
+        ],
+        kind="expert-list",
     )
     return [
         html.H1(f"Experts of {ctx.name}"),
-        None if ctx.analysed else unanalysed(ctx.run.path),
+        None if ctx.analysed else unanalysed(ctx),
+        alike_note(ctx.run.labels),
         _model_facts(ctx),
-        dcc.Store(
-            id="map-facts",
-            data={
-                "group": group,
-                "keys": ctx.run.num_keys,
-                "address": expert_template(group),
-                "labels": ["never active", ctx.without_label, *ctx.run.labels],
-            },
-        ),
-        html.Div([map_panel, grid_panel], className="map-and-grid"),
-        panel(
-            "Experts per label",
-            _label_table(ctx),
-            note=[
-                "How many experts are ",
-                term("specialised"),
-                " in each label: their rate for it is at least twice (or the ratio chosen) that for any other label.",
-            ],
-            kind="narrow",
-        ),
+        list_panel,
+        html.Div([map_panel, _label_panel(ctx)], className="map-and-labels"),
+        *(message_or(replicates_panel, ctx) if ctx.analysed else []),
     ]
 
 
-def expert_grid_box(ctx: Context, group: int, highlight: str | None) -> html.Div:
-    """The grid of a group's experts, filtered to the highlighted label if there is one."""
-    hidden = () if ctx.analysed else ("specialised", "monosemanticity")
-    drawn = grid.expert_grid("experts-grid", group, ctx.colours, hidden=hidden)
-    if highlight is not None:
-        drawn.filterModel = {"specialised": {"filterType": "text", "type": "equals", "filter": highlight}}
-    return html.Div(
-        [drawn, dcc.Store(id="grid-group", data=group)],
-        className="grid-box",
-        role="region",
-        **aria(label=f"Grid of the experts of group {group}"),
+def _label_panel(ctx: Context) -> Element:
+    return panel(
+        html.Span("Experts per label", id=ALL_LABELS),
+        _label_table(ctx),
+        note=[
+            "How many experts are ",
+            term("confirmed"),
+            " in each label, and how many the plain rule calls ",
+            term("specialised"),
+            ": their rate for it is at least twice (or the ratio chosen) that for any other label, tested or not.",
+        ],
     )
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """Rows of the grid; the map's hover and click, which run in the browser."""
-
-    @app.callback(
-        Output("experts-grid", "getRowsResponse"), Input("experts-grid", "getRowsRequest"), State("grid-group", "data")
-    )
-    def rows(request: dict[str, Any] | None, group: int) -> dict[str, Any]:
-        return grid.response(*grid.select(ctx.experts(group), request or {}))
-
-    app.clientside_callback(
-        ClientsideFunction("monet", "hover"),
-        Output("map-tooltip", "show"),
-        Output("map-tooltip", "bbox"),
-        Output("map-tooltip", "children"),
-        Input("map", "hoverData"),
-        State("map-facts", "data"),
-    )
-    app.clientside_callback(
-        ClientsideFunction("monet", "open"),
-        Output("url", "pathname", allow_duplicate=True),
-        Output("url", "search", allow_duplicate=True),
-        Input("map", "clickData"),
-        State("map-facts", "data"),
-        prevent_initial_call=True,
-    )
+    """The list of experts."""
+    register_list(app, ctx, "experts-grid")
 
 
 PAGE = Page("overview", "/", "Experts", layout, navigation="Experts", register=register)

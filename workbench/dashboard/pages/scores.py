@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from dash import html
-
 from ...analysis import read_purge, read_score_summary
+from ...jobs import Request
 from ..context import Context
+from ..elements import html
 from ..failures import message_or
-from ..links import Address, expert_link
+from ..links import SCORES_PATH, Address, expert_link
 from ..page import Page
-from ..parts import Child, command, fact, facts, panel, run_first, table, term
+from ..parts import Child, command, fact, facts, panel, table, term
+from ..running import run_first
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
@@ -70,19 +71,17 @@ def _correlations(ctx: Context) -> list[Any]:
 
 def _nothing_yet(ctx: Context) -> Any:
     """The command, or what the corpus lacks for it."""
-    if "score" not in ctx.run.documents or not ctx.run.documents["score"].notna().any():
+    if not ctx.scored:
         text = "The documents of this corpus have no score. Add one with "
         add = command("corpus", "score", "CORPUS", "OUT", "--with", "profanity")
         return panel("No document scores", html.P([text, html.Code(add, className="command"), " and export again."]))
-    purpose = "To correlate every expert with the documents' scores"
-    return run_first("No correlations yet", purpose, command("scores", ctx.run.path), "2 minutes")
+    return run_first(ctx, "No correlations yet", Request("scores"))
 
 
 def _purge_panel(ctx: Context) -> Any:
     stored = read_purge(ctx.run)
     if stored is None:
-        purpose = "To see what removing the correlated experts does"
-        return run_first("No purging yet", purpose, command("purge", ctx.run.path), "5 minutes")
+        return run_first(ctx, "No purging yet", Request("purge"))
     measures: dict[str, Child] = {"loss": term("held-out loss")}
     if stored.scorer is not None:
         measures |= {"expected_max": "expected maximum", "probability": "probability", "mean": "mean score"}
@@ -101,4 +100,4 @@ def _purge_panel(ctx: Context) -> Any:
     )
 
 
-PAGE = Page("scores", "/scores", "Correlation", layout, navigation="Correlation")
+PAGE = Page("scores", SCORES_PATH, "Correlation", layout, navigation="Correlation", useful=lambda ctx: ctx.scored)

@@ -4,55 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
-
 from ...analysis import read_map, read_map_summary, read_structure
-from .. import figures
+from ...jobs import Request
+from ..atlas import plane
 from ..context import Context
+from ..elements import html
 from ..failures import message_or
-from ..links import STRUCTURE_PATH, Address, expert_template, structure_link
+from ..links import STRUCTURE_PATH, Address, structure_link
 from ..page import Page
-from ..parts import chosen_group, command, group_links, panel, picture, run_first, table, term
+from ..parts import chosen_group, group_links, panel, table, term
+from ..running import run_first
 
 VIEWS = {"residual": "the model's own residual stream", "encoder": "a sentence encoder"}
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
-    """The page; ``?group=1`` shows the map of another group.
+    """The page; ``?group=1`` shows the map of another group, and ``plane_parts`` reads the rest of the query.
 
     Raises:
         NotFoundError: the query names a group that the run does not have.
     """
     group = chosen_group(ctx, address)
-    return [html.H1("Structure of the experts"), *message_or(_map_panel, ctx, group), *message_or(_figures, ctx)]
+    drawn = message_or(_map_panel, ctx, group, address)
+    return [html.H1("Structure of the experts"), *drawn, *message_or(_figures, ctx)]
 
 
-def _map_panel(ctx: Context, group: int) -> Any:
+def _map_panel(ctx: Context, group: int, address: Address) -> Any:
     summary = read_map_summary(ctx.run)
     if summary is None:
-        purpose = "To map the most active experts by the contexts of their best tokens"
-        return run_first("No map yet", purpose, command("map", ctx.run.path), "3 minutes", extra="map")
-    points = read_map(ctx.run, group).join(ctx.experts(group)[["specialised", "tokens"]])
-    drawn = dcc.Graph(
-        id="plane", figure=figures.plane(points.reset_index(), ctx.colours), config={"displayModeBar": False}
-    )
-    described = (
-        f"Map of {len(points):,} experts of layer group {group}. Experts whose best tokens occur in similar contexts "
-        "are close together. The grid on the Experts page lists the same experts."
-    )
+        return run_first(ctx, "No map yet", Request("map"))
+    points = len(read_map(ctx.run, group))
     return panel(
-        f"Map of the {len(points):,} most active experts of group {group}",
-        [
-            group_links(ctx, group, structure_link),
-            picture(drawn, described),
-            dcc.Store(id="plane-address", data=expert_template(group)),
-        ],
+        f"Map of the {points:,} most active experts of group {group}",
+        [group_links(ctx, group, structure_link), *plane.plane_parts(ctx, group, points, address)],
         note=[
             "UMAP of the mean context of each expert's best tokens, as represented by "
             f"{VIEWS.get(summary.view, summary.view)}. Experts close together have similar contexts; large distances "
             "mean little. ",
             term("trustworthiness", "Trustworthiness"),
-            f": {summary.trust[group]:.3f}. Click a point to open its expert.",
+            f": {summary.trust[group]:.3f}. Point at a point for its expert, click it to open it.",
         ],
     )
 
@@ -60,9 +50,7 @@ def _map_panel(ctx: Context, group: int) -> Any:
 def _figures(ctx: Context) -> list[Any]:
     stored = read_structure(ctx.run)
     if stored is None:
-        purpose = "To measure how much of an expert its row and column explain, and to find the standing committee"
-        line = command("structure", ctx.run.path)
-        return [run_first("Structure not measured yet", purpose, line, "2 minutes")]
+        return [run_first(ctx, "Structure not measured yet", Request("structure"))]
     lattice = [
         [
             f"{row.group}",
@@ -135,16 +123,4 @@ def _figures(ctx: Context) -> list[Any]:
     return panels
 
 
-def register(app: Dash, ctx: Context) -> None:
-    """The map's click, which runs in the browser."""
-    app.clientside_callback(
-        ClientsideFunction("monet", "openPoint"),
-        Output("url", "pathname", allow_duplicate=True),
-        Output("url", "search", allow_duplicate=True),
-        Input("plane", "clickData"),
-        State("plane-address", "data"),
-        prevent_initial_call=True,
-    )
-
-
-PAGE = Page("structure", STRUCTURE_PATH, "Structure", layout, navigation="Structure", register=register)
+PAGE = Page("structure", STRUCTURE_PATH, "Structure", layout, navigation="Structure", register=plane.register)

@@ -39,3 +39,10 @@ def test_damaged_masking_result_is_a_message(ctx: Context, page: Page, monkeypat
     shown = page(ctx, mask_link())
     assert "Damaged file" in shown
     assert "Experts shared by labels" in shown
+
+
+def test_of_many_labels_the_largest_are_listed(ctx: Context, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.dashboard.pages.mask.MATRIX_LABELS", 2)
+    effects = page(ctx, mask_link()).partition("Effect of removing the experts of each label")
+    assert "Shown: the 2 largest of 3 labels; analysis/mask.json of the run has all." in effects[0]
+    assert page(ctx, mask_link()).count("Shown: the 2 largest of 3 labels") == 3  # matrix, table and overlap

@@ -8,14 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from dash import no_update
 
 from workbench import open_run
-from workbench.analysis import attribute, read_analysis
+from workbench.analysis import attribute
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
-from workbench.dashboard.links import Address
+from workbench.dashboard.edits import MAX_CHARACTERS
 from workbench.dashboard.pages import read_address
-from workbench.dashboard.pages.prompt import MAX_CHARACTERS, _read, read_answer
+from workbench.dashboard.pages.prompt import _read
+from workbench.dashboard.prompting import editing
+from workbench.dashboard.prompting.answer import read_answer
+from workbench.dashboard.prompting.draw import change
+from workbench.dashboard.prompting.generating import Desk, settings_of
+from workbench.dashboard.prompting.samples import SAMPLE_TOKENS, sample_texts
+from workbench.dashboard.prompting.several import split_prompts
+from workbench.errors import BadInputError, BusyError
 
 TEXT = "def f(x):"
 
@@ -25,17 +33,18 @@ def ctx(run_path: Path) -> Context:
     return Context(open_run(run_path))
 
 
-def _address(**query: str) -> Address:
-    return Address("prompt", query={"text": TEXT} | query)
+def _query(**query: str) -> dict[str, str]:
+    return {"text": TEXT} | query
 
 
 def _page(ctx: Context, **query: str) -> str:
-    return str([part.to_plotly_json() for part in _read(ctx, _address(**query))])
+    drawn = _read(ctx, _query(**query))
+    return str([part.to_plotly_json() for part in (drawn if isinstance(drawn, list) else [drawn])])
 
 
 def _removed(ctx: Context) -> str:
     """An expert that is among the top ones of the prompt's last token."""
-    top = read_answer(ctx, _address()).reading.top_experts(1).iloc[-1]
+    top = read_answer(ctx, _query()).effect.reading.top_experts(1).iloc[-1]
     return f"{int(top['group'])}:{int(top['expert'])}"
 
 
@@ -54,7 +63,7 @@ def test_prompt_page_under_an_edit_is_two_forward_passes(ctx: Context, count_pas
 
 
 def test_read_answer_compares_the_edited_model_with_the_unedited(ctx: Context) -> None:
-    edited, plain = read_answer(ctx, _address(without="lua", target="7")), read_answer(ctx, _address(target="7"))
+    edited, plain = read_answer(ctx, _query(without="lua", target="7")), read_answer(ctx, _query(target="7"))
     assert edited.before is not None
     assert edited.before.probabilities([7]) == plain.reading.probabilities([7]) != edited.reading.probabilities([7])
     assert plain.before is None
@@ -62,15 +71,33 @@ def test_read_answer_compares_the_edited_model_with_the_unedited(ctx: Context) -
     assert plain.attribution.logit == attribute(ctx.model(), ids, 7).logit != edited.attribution.logit
 
 
-def test_prompt_page_names_the_edit(ctx: Context) -> None:
-    specialised = sum(int((read_analysis(ctx.run, group)["specialised"] == "lua").sum()) for group in ctx.run.groups)
-    assert f"Without the experts specialised in lua: {specialised:,} experts removed in all." in _page(
-        ctx, without="lua"
-    )
-    edited = _page(ctx, edit="0:5=0, 1:7=2")
-    assert edited.index("'Edited: '") < edited.index("' × 0 '") < edited.index("'; '") < edited.index("' × 2 '")
-    assert edited.count("'; '") == 1  # between the two, not behind them
-    assert "prompt-edited" not in _page(ctx)
+def test_attribution_at_a_token_equals_that_of_the_prefix_alone(ctx: Context) -> None:
+    there = read_answer(ctx, _query(at="4", target="7", minus="9", edit="0:5=0"))
+    alone = read_answer(ctx, _query(text=TEXT[:4], target="7", minus="9", edit="0:5=0"))
+    assert there.attribution.target == alone.attribution.target == (7, 9)
+    assert there.attribution.logit == pytest.approx(alone.attribution.logit, abs=1e-5)
+    assert there.logit_before() == pytest.approx(alone.logit_before(), abs=1e-5)
+    assert there.next_tokens()["token"].tolist()[:6] == alone.next_tokens()["token"].tolist()[:6]
+    assert (there.follows, alone.follows) == (there.effect.reading.prompt.ids[5], None)
+
+
+def test_next_tokens_keep_those_that_dropped_out(ctx: Context) -> None:
+    shown = read_answer(ctx, _query(edit="label:lua=4, label:python=-2, label:html=0"))
+    assert shown.before is not None
+    table = shown.next_tokens()
+    listed = table[table["listed"]]["token"].tolist()
+    assert listed == shown.reading.next_tokens()["token"].tolist()
+    dropped = set(shown.before.next_tokens()["token"]) - set(listed)
+    assert dropped  # the edit is strong enough for the test to mean something
+    assert set(table[~table["listed"]]["token"]) == dropped
+    assert table["before"].tolist() == shown.before.probabilities(table["token"].tolist())
+    assert "no longer among the likeliest 6" in _page(ctx, edit="label:lua=4, label:python=-2, label:html=0")
+
+
+def test_a_change_says_before_after_and_the_difference() -> None:
+    assert change(None, 0.5) == ["0.50"]
+    text, difference = change(12.04, 3.1, " %", 1)
+    assert (text, difference.children, difference.className) == ("12.0 → 3.1 % ", "(-8.9)", "difference falls")
 
 
 def test_prompt_page_strikes_out_removed_experts(ctx: Context) -> None:
@@ -94,14 +121,26 @@ def test_prompt_page_strikes_out_removed_experts(ctx: Context) -> None:
     ids=["empty", "characters", "tokens"],
 )
 def test_prompt_page_refuses_a_text_by_the_model_s_limit(ctx: Context, text: str, message: str) -> None:
-    refused = _read(ctx, _address(text=text))
+    refused = _read(ctx, _query(text=text))
     assert refused.title == "The prompt was not run"
     assert message in refused.children
 
 
-@pytest.mark.parametrize("query", [{"edit": "<b>"}, {"without": "cobol"}, {"target": "128"}])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"edit": "<b>"},
+        {"without": "cobol"},
+        {"target": "128"},
+        {"target": "x"},
+        {"minus": "128"},
+        {"at": "0"},
+        {"at": "10"},
+        {"edit": "0:1=0," * 2700},
+    ],
+)
 def test_prompt_page_says_why_it_was_not_run(ctx: Context, query: dict[str, str]) -> None:
-    assert _read(ctx, _address(**query)).title == "The prompt was not run"
+    assert _read(ctx, _query(**query)).title == "The prompt was not run"
 
 
 def test_prompt_page_states_the_model_s_limit(ctx: Context) -> None:
@@ -117,5 +156,137 @@ def test_context_length_is_the_model_s(ctx: Context, run_path: Path, tmp_path: P
 
 
 def test_prompt_of_one_token_is_singular(ctx: Context) -> None:
-    answers: list[Any] = _read(ctx, _address(text="x"))
+    answers: list[Any] = _read(ctx, _query(text="x"))
     assert "'1 token'" in str([part.to_plotly_json() for part in answers])
+
+
+def test_several_prompts_are_read_one_by_one(ctx: Context) -> None:
+    assert split_prompts("a b\n \nc\n") == ["a b", "c"]
+    assert split_prompts("a\nb\n---\n\n--- \n c") == ["a\nb", " c"]
+    page = _page(ctx, text=f"{TEXT}\nlocal x\n{'y' * 80}", several="1", edit="label:lua=0")
+    assert "'3 prompts'" in page
+    assert "the prompt has 81 tokens; the model reads at most 64" in page  # in its row: the others are answered
+    alone = read_answer(ctx, _query(text="local x", edit="label:lua=0"))
+    assert alone.effect.before is not None
+    assert f"'{alone.effect.before.loss():.3f} → {alone.effect.reading.loss():.3f} '" in page
+    assert _read(ctx, _query(text="x\n" * 51, several="1")).title == "The prompt was not run"
+    assert _read(ctx, _query(text="\n", several="1")).title == "The prompt was not run"
+
+
+def testsample_texts_begin_documents_of_every_label(ctx: Context) -> None:
+    found = dict(sample_texts(ctx))
+    assert set(found) == set(ctx.run.labels)
+    for label, text in found.items():
+        assert len(text) == SAMPLE_TOKENS  # a token a character
+        texts = [ctx.run.text(int(doc)) for doc in ctx.run.documents["doc"][ctx.run.documents["label"] == label]]
+        assert any(document and document.startswith(text) for document in texts)
+
+
+def test_rows_say_what_is_edited(ctx: Context) -> None:
+    query = _query(edit="0:5=0, label:lua/confirmed/ratio:2=9, top:4/at:2=1.5, search:3/firing/~3Cb~3E=2")
+    drawn = [row for row in editing.rows(ctx, query) if hasattr(row, "children")]
+    text = str([part.to_plotly_json() for row in drawn for part in row.children])
+    for said in ("factor of expert 0:5", "confirmed, ratio at least 2", "top 4 experts at token 2", "search for <b>"):
+        assert said in text
+    sliders, fields = (
+        [part.value for row in drawn for part in row.children if getattr(part, "id", {}).get("type") == kind]
+        for kind in ("edit-slider", "edit-factor")
+    )
+    assert sliders == [0, 4, 1.5, 2]  # the slider ends at 4, the number goes on
+    assert fields == [0, 9, 1.5, 2]
+
+
+def test_rows_say_at_which_tokens_they_hold(ctx: Context) -> None:
+    drawn = editing.rows(ctx, _query(edit="0:5=0 @3,5-9, 0:6=0, top:4=2 @last-"))
+    fields = [part for row in drawn for part in row.children if getattr(part, "id", {}).get("type") == "edit-places"]
+    assert [field.value for field in fields] == ["3,5-9", "", "last-"]
+
+
+@pytest.mark.parametrize(
+    ("now", "factors", "places", "stays"),
+    [
+        ("0:5=0.1, 0:6=2", [0.1, 2], ["", ""], True),  # the rows show it
+        ("0:5=0.1, 0:6=2", [0.2, 2], ["", ""], True),  # and a newer factor, which is on its way
+        ("0:5=0.1, 0:6=2", [0, 2], ["", ""], False),  # they show what was before, as after the button Back
+        ("0:5=0.1, 0:6=2", ["", 2], ["", ""], False),
+        ("0:5=0 @3, 0:6=2", [0, 2], ["3", ""], True),
+        ("0:5=0 @3, 0:6=2", [0, 2], ["", ""], False),
+        ("0:6=2", [0, 2], ["", ""], False),
+    ],
+)
+def test_rows_that_show_the_edit_or_a_newer_one_stay(
+    ctx: Context, now: str, factors: list[Any], places: list[str], stays: bool
+) -> None:
+    drawn, text, _ = editing.followed(ctx, _query(edit=now), _query(edit="0:5=0, 0:6=2"), factors, places)
+    assert (drawn is no_update) == stays
+    assert text == now
+
+
+def test_an_edit_of_some_tokens_is_kept_under_a_name_not_in_a_file(ctx: Context) -> None:
+    assert "Save as an edit file" in str(editing.saved(ctx, _query(edit="0:5=0")))
+    kept = str(editing.saved(ctx, _query(edit="0:5=0 @2")))
+    assert "Keep it under a name" in kept
+    assert "Save as an edit file" not in kept
+
+
+def test_another_text_drops_the_chosen_tokens_and_another_edit_keeps_them(ctx: Context) -> None:
+    query = _query(at="2", target="7", edit="0:5=0")
+    assert editing.with_edit(ctx, query, TEXT, "0:5=2") == query | {"edit": "0:5=2"}
+    assert editing.with_edit(ctx, query, "x", "") == {"text": "x"}
+    with pytest.raises(BadInputError, match="the edit has 16,000 characters"):
+        editing.with_edit(ctx, query, TEXT, "x" * MAX_CHARACTERS)
+
+
+def test_the_desk_writes_one_text_at_a_time_and_stops(ctx: Context, tmp_path: Path) -> None:
+    desk, settings = Desk(tmp_path), settings_of({"length": "8"})
+    (plain,), written = desk.write(ctx, _query(), settings), desk.write(ctx, _query(edit="label:lua=0"), settings)
+    assert [name for name, _ in written] == ["without the edit", "with the edit"]
+    assert written[0][1].tokens == plain[1].tokens
+    assert len(plain[1].tokens) == 8
+    refused: list[str] = []
+
+    other = Desk(tmp_path)  # that of another process of the server
+
+    class Interrupt(type(tmp_path)):  # type: ignore[misc]
+        def write_text(self, data: str) -> int:  # type: ignore[override]
+            if "tokens" not in data:
+                return super().write_text(data)
+            with pytest.raises(BusyError) as busy:
+                other.write(ctx, _query(), settings)
+            refused.append(str(busy.value))
+            other.stop()
+            return super().write_text(data)
+
+    desk._count = Interrupt(desk._count)
+    ((_, text),) = desk.write(ctx, _query(), settings)
+    assert other.progress == ""
+    assert (len(text.tokens), text.ended) == (1, "stopped")
+    assert "writes one at a time" in refused[0]
+    with pytest.raises(BadInputError, match="from 1 to 128, got 129"):
+        desk.write(ctx, _query(), settings | {"length": 129})
+
+
+def test_settings_are_read_or_refused() -> None:
+    assert settings_of({"temperature": "0.7", "length": ""}) == {
+        "temperature": 0.7,
+        "top_p": 1.0,
+        "length": 32,
+        "seed": 0,
+    }
+    for query in ({"length": "x"}, {"temperature": "nan"}, {"top_p": "inf"}, {"seed": "1.5"}):
+        ((name, value),) = query.items()
+        with pytest.raises(BadInputError, match=f"the address says {name}='{value}'; write a"):
+            settings_of(query)
+
+
+def test_progress_is_said_before_the_first_token(ctx: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, load, said = Desk(tmp_path), ctx.model, []
+
+    def loading() -> Any:
+        said.append(desk.progress)
+        return load()
+
+    monkeypatch.setattr(ctx, "model", loading)
+    desk.write(ctx, _query(), settings_of({"length": "2"}))
+    assert said[0] == "The model is being loaded."
+    assert desk.progress == ""

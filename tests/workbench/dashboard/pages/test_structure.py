@@ -40,7 +40,7 @@ def test_points_of_the_map_carry_their_expert_as_plain_lists(ctx: Context) -> No
     points = ctx.experts(0).head(5).assign(x=0.0, y=0.0).reset_index()
     sent = [trace["customdata"] for trace in figures.plane(points, ctx.colours).to_plotly_json()["data"]]
     assert all(isinstance(rows, list | tuple) for rows in sent)  # Dash drops arrays from clickData
-    assert sorted(expert for trace in sent for expert, _ in trace) == sorted(points["expert"])
+    assert sorted(expert for trace in sent for expert, *_ in trace) == sorted(points["expert"])
     assert not any(
         "bdata" in str(trace["customdata"]) for trace in figures.plane(points, ctx.colours).to_plotly_json()["data"]
     )

@@ -1,0 +1,101 @@
+"""The reader's own text, the sentence on label and strongest tokens, and what is measured on demand."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench import open_run
+from workbench.analysis import ablation_cost, output_directions
+from workbench.dashboard.computing import Computation
+from workbench.dashboard.context import Context
+from workbench.dashboard.expert.ablation import ABLATION
+from workbench.dashboard.expert.header import label_against_examples
+from workbench.dashboard.expert.measured import Measured
+from workbench.dashboard.expert.related import SIMILAR, same_keys
+from workbench.dashboard.expert.trial import trial
+from workbench.errors import BadInputError
+from workbench.report.numbers import score_text
+from workbench.store.address import Expert
+
+TEXT = "def add(a, b):"
+
+
+@pytest.fixture(scope="module")
+def ctx(run_path: Path) -> Context:
+    return Context(open_run(run_path))
+
+
+@pytest.fixture(scope="module")
+def strongest(ctx: Context) -> Expert:
+    return Expert(0, int(ctx.run.experts(0)["mass"].idxmax()))
+
+
+def test_own_text_shows_what_the_run_holds_of_the_same_text(ctx: Context, strongest: Expert) -> None:
+    text = ctx.run.text(0)
+    assert text is not None
+    shown = str(trial(ctx, strongest, text[:60]))
+    rows = np.arange(60)  # one token per character, and the model reads from the left
+    scores = ctx.run.contexts(*strongest, [0], 0, 59).set_index("row")["score"].reindex(rows).to_numpy()
+    assert f"{np.count_nonzero(scores)} of 60" in shown
+    assert shown.count("token top") == 1
+    best = int(scores.argmax())
+    assert f"at token {best + 1}" in shown
+    assert score_text(scores[best]) in shown
+
+
+def test_own_text_that_cannot_be_read_is_refused(ctx: Context, strongest: Expert) -> None:
+    for text, why in (("", "empty"), ("x" * 9000, "8,000")):
+        with pytest.raises(BadInputError, match=why):
+            trial(ctx, strongest, text)
+
+
+def test_sentence_stands_only_where_most_strong_tokens_are_of_another_label(ctx: Context) -> None:
+    told = 0
+    for id in ctx.run.experts(0).index[:40]:
+        expert = Expert(0, int(id))
+        counts = ctx.run.examples(*expert, n=32)["label"].value_counts()
+        assert label_against_examples(ctx, expert, "", 2.0) is None
+        assert label_against_examples(ctx, expert, counts.index[0], 2.0) is None
+        for other in counts.index[1:]:
+            sentence = label_against_examples(ctx, expert, other, 3.14).children  # type: ignore[union-attr]
+            assert f"{other} by rate (3.1× the next label)" in sentence
+            assert f"{counts.iloc[0]} of the {counts.sum()} strongest tokens are {counts.index[0]}" in sentence
+            row = ctx.run.expert(*expert)
+            more = row[f"tokens:{counts.index[0]}"] > row[f"tokens:{other}"]
+            assert ("active at more tokens" in sentence) == more
+            told += 1
+    assert told
+
+
+def test_experts_of_the_same_key_are_those_of_most_mass(ctx: Context, strongest: Expert) -> None:
+    shown = str(same_keys(ctx, strongest))
+    mass = ctx.run.experts(0)["mass"].drop(strongest.id)
+    i, j = divmod(strongest.id, ctx.run.num_keys)
+    for chosen in (mass[mass.index // ctx.run.num_keys == i], mass[mass.index % ctx.run.num_keys == j]):
+        best = chosen.nlargest(5).index
+        assert all(f"'/expert/0/{other}'" in shown for other in best)
+        assert all(f"'/expert/0/{other}'" not in shown for other in chosen.index.difference(best) if other not in best)
+
+
+def _done(ctx: Context, panel: Measured, expert: Expert) -> Computation:
+    ctx.computations.start(panel.job(expert), lambda report: panel.work(ctx, expert, report))
+    while (found := ctx.computations.get(panel.job(expert))) is not None and found.running:
+        time.sleep(0.05)
+    assert found is not None
+    assert found.error is None
+    return found
+
+
+def test_measured_panels_do_what_the_analyses_do(ctx: Context, strongest: Expert) -> None:
+    job = _done(ctx, ABLATION, strongest)
+    pd.testing.assert_frame_equal(job.result, ablation_cost(ctx.run, ctx.model(), *strongest))
+    assert f"{job.result['rise'][0]:+.5f}" in str(ABLATION.show(ctx, strongest, job.result))
+    assert "– to –" not in str(ABLATION.show(ctx, strongest, job.result.assign(low=np.nan, high=np.nan)))
+    job = _done(ctx, SIMILAR, strongest)
+    best = output_directions(ctx.run, ctx.model(), 0).similar(strongest.id, 1)
+    assert f"/expert/0/{best['expert'][0]}" in str(SIMILAR.show(ctx, strongest, job.result))

@@ -1,0 +1,139 @@
+"""The pages of lists: what is kept is shown and inert, shared lists come from the address, bad ones are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from workbench import open_run
+from workbench.dashboard.application import draw
+from workbench.dashboard.context import Context
+from workbench.dashboard.links import list_link, save_edit_link, shared_list_link, tag_link
+from workbench.dashboard.listed import ROWS, experts_text, page_links, read_experts, shown_page
+from workbench.dashboard.pages import read_address
+from workbench.errors import BadInputError, NotFoundError
+from workbench.store.address import Expert
+
+HOSTILE = "<script>window.hacked = 1</script>"
+
+
+@pytest.fixture
+def kept(run_path: Path, tmp_path: Path) -> Context:
+    """A run beside which nothing is kept yet."""
+    (tmp_path / "run").mkdir()
+    for part in run_path.iterdir():
+        (tmp_path / "run" / part.name).symlink_to(part)
+    return Context(open_run(tmp_path / "run"))
+
+
+def _strongest(ctx: Context) -> Expert:
+    return Expert(0, int(ctx.experts(0)["mass"].idxmax()))
+
+
+def test_empty_page_offers_experts_that_exist(kept: Context, page: Callable[[Context, str], str]) -> None:
+    shown = page(kept, "/lists")
+    assert "Nothing is kept yet" in shown
+    link = shared_list_link("", [])
+    assert link in "/lists?experts=&name="
+    listed = shown.split("/lists?experts=")[1].split("&")[0]
+    experts = read_experts(kept, listed)
+    assert all(expert.id in kept.experts(expert.group).index for expert in experts)
+    assert len(experts) == 4 * len(kept.run.groups)
+    assert "Save as list" in page(kept, f"/lists?experts={listed}&name=Strong")
+    assert not kept.notes.path.exists()
+
+
+def test_everything_kept_is_shown_as_text(kept: Context, page: Callable[[Context, str], str]) -> None:
+    expert = _strongest(kept)
+    kept.notes.create_list(HOSTILE, "of all sorts", [expert])
+    kept.notes.add_note(*expert, f"a note {HOSTILE}", "Ada")
+    kept.notes.tag(*expert, "a tag")
+    kept.notes.save_edit("quiet", "0:17=0")
+    shown = page(kept, "/lists")
+    for text in (HOSTILE, "of all sorts", f"a note {HOSTILE}", "Ada", "a tag", "quiet", "0:17=0", list_link(HOSTILE)):
+        assert text in shown
+    assert "Nothing is kept yet" not in shown
+    for address in (list_link(HOSTILE), tag_link("a tag"), shared_list_link("x", [expert])):
+        shown = page(kept, address)
+        assert f"/expert/{expert.group}/{expert.id}" in shown
+        assert f"a note {HOSTILE}" in shown
+        assert "a tag" in shown
+    assert str(_strongest(kept)) in page(kept, f"/expert/{expert.group}/{expert.id}")
+    assert "★ Bookmarked" not in page(kept, f"/expert/{expert.group}/{expert.id}")
+    kept.notes.add_to_list("bookmarks", *expert)
+    assert "★ Bookmarked" in page(kept, f"/expert/{expert.group}/{expert.id}")
+
+
+def test_a_list_shows_its_experts_in_order_and_in_pages(kept: Context, page: Callable[[Context, str], str]) -> None:
+    ids = [int(expert) for expert in kept.experts(0)["mass"].nlargest(ROWS + 1).index]
+    kept.notes.create_list("many", "", [Expert(0, expert) for expert in ids])
+    first, second = page(kept, list_link("many")), page(kept, list_link("many", 2))
+    places = [first.index(f"'/expert/0/{expert}'") for expert in ids[:ROWS]]
+    assert places == sorted(places)
+    assert f"'/expert/0/{ids[-1]}'" not in first
+    assert f"'/expert/0/{ids[-1]}'" in second
+    assert f"'/expert/0/{ids[0]}'" not in second
+
+
+def test_never_active_experts_may_be_listed(
+    kept: Context, page: Callable[[Context, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experts, never = kept.run.experts, 17
+    monkeypatch.setattr(kept.run, "experts", lambda *asked: experts(*asked).drop(never))
+    assert "never active" in page(kept, f"/lists?experts=0:{never}")
+    assert "1 expert, not saved" in page(kept, f"/lists?experts=0:{never}")
+
+
+def test_an_edit_in_the_address_is_filled_in(kept: Context, page: Callable[[Context, str], str]) -> None:
+    shown = page(kept, save_edit_link({"edit": "0:17=0.25"}).split("#")[0])
+    assert "0:17=0.25" in shown
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("/lists/nothing", 404),
+        ("/lists?experts=0:999999", 404),
+        ("/lists?experts=x", 400),
+        ("/lists?experts=" + ",".join(f"0:{expert % 256}" for expert in range(1001)), 400),
+        ("/lists?tag=unused", 200),
+        ("/lists/bookmarks", 200),
+    ],
+)
+def test_addresses_of_nothing_have_their_status(kept: Context, address: str, status: int) -> None:
+    path, _, query = address.partition("?")
+    assert draw(kept, read_address(path, query)).status == status
+
+
+def test_a_damaged_file_leaves_the_expert_page(kept: Context, page: Callable[[Context, str], str]) -> None:
+    expert = _strongest(kept)
+    kept.notes.path.write_text("no database " * 200)
+    shown = page(kept, f"/expert/{expert.group}/{expert.id}")
+    assert "is no database of notes" in shown
+    assert "Active tokens in context" in shown
+    assert draw(kept, read_address("/lists", "")).status == 500
+
+
+def test_experts_are_read_as_they_are_written(kept: Context) -> None:
+    experts = [Expert(0, 17), Expert(1, 3)]
+    assert read_experts(kept, experts_text(experts)) == experts
+    assert read_experts(kept, " 0:17;1:3\n0:17 ") == experts
+    assert read_experts(kept, "") == []
+    with pytest.raises(BadInputError, match="'17' names no expert"):
+        read_experts(kept, "17")
+    with pytest.raises(NotFoundError, match="no group 7"):
+        read_experts(kept, "7:1")
+
+
+@pytest.mark.parametrize(("asked", "count", "page"), [("", 9, 1), ("2", 51, 2), ("2", 50, 1), ("9", 120, 3)])
+def test_the_page_asked_for_exists(asked: str, count: int, page: int) -> None:
+    assert shown_page(asked, count) == page
+    assert (page_links(page, count, str) is None) == (count <= ROWS)
+
+
+@pytest.mark.parametrize("asked", ["nan", "0", "-1", "1.5", "x"])
+def test_what_is_no_page_is_said(asked: str) -> None:
+    with pytest.raises(BadInputError, match=f"the page '{asked}' is not a whole number from 1"):
+        shown_page(asked, 101)

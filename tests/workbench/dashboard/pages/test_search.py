@@ -1,0 +1,85 @@
+"""The search page: each kind's answer, and only the one asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from workbench.dashboard import found
+from workbench.dashboard.application import draw
+from workbench.dashboard.context import Context
+from workbench.dashboard.links import Address, document_link, search_link
+from workbench.dashboard.pages import read_address
+from workbench.dashboard.pages.search import answer
+from workbench.search import documents_matching, experts_firing_on, occurrences
+
+Page = Callable[[Context, str], str]
+
+
+def _answer(ctx: Context, **query: str) -> str:
+    drawn = answer(ctx, Address("search", query=query))
+    return str([part.to_plotly_json() for part in (drawn if isinstance(drawn, list) else [drawn])])
+
+
+def test_firing_experts_are_listed_with_counts(ctx: Context) -> None:
+    shown = _answer(ctx, q="print")
+    best = experts_firing_on(ctx.run, "print").iloc[0]
+    assert f"{len(occurrences(ctx.run, 'print')):,} " in shown
+    assert f"/expert/{best['group']:.0f}/{best['expert']:.0f}" in shown
+    assert f"{best['f1']:.3f}" in shown
+    only = _answer(ctx, q="print", group="1")
+    assert "/expert/1/" in only
+    assert "/expert/0/" not in only
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"q": "zebra"}, "No tokens of this run spell it"),
+        ({"q": "print", "group": "x"}, "is no number of a group"),
+        ({"q": "print", "kind": "text", "by": "luck"}, "experts are ranked by"),
+        ({"q": "print", "kind": "text", "density": "x"}, "is no density"),
+        ({"q": "/(/"}, "is no regular expression"),
+        ({"q": "zebra", "kind": "documents"}, "No document of this run matches"),
+        ({"q": "zebra", "kind": "explanations"}, "No label has it in its name"),
+    ],
+)
+def test_what_is_not_found_or_not_valid_is_said(ctx: Context, query: dict[str, str], said: str) -> None:
+    assert said.casefold() in _answer(ctx, **query).casefold()
+
+
+def test_text_has_its_tokens_and_scores(ctx: Context) -> None:
+    shown = _answer(ctx, q="def f", kind="text", by="max")
+    assert "'data-token': '4'" in shown
+    assert "'data-scores': '" in shown
+    assert search_link("d", "firing") in shown
+
+
+def test_documents_show_the_match_and_the_experts(ctx: Context) -> None:
+    shown = _answer(ctx, q="/wor(ld|k)/")
+    assert f"{documents_matching(ctx.run, 'world').total} documents" in shown
+    assert "'tag': 'mark'" in shown
+    first = documents_matching(ctx.run, "wor(ld|k)", regex=True, limit=1).hits.iloc[0]
+    assert document_link(first["doc"], token=first["first_row"]) in shown
+    assert "/expert/0/" in shown
+
+
+def test_explanations_and_labels(ctx: Context, hostile: str) -> None:
+    assert hostile in _answer(ctx, q="fires", kind="explanations")
+    assert "/labels/lua" in _answer(ctx, q="lua", kind="explanations")
+
+
+def test_only_the_kind_asked_for_is_computed(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("experts_at", "experts_of_text", "explanations_matching"):
+        monkeypatch.setattr(found, name, None)
+    assert "'tag': 'mark'" in _answer(ctx, q="print", kind="documents")
+
+
+def test_empty_page_suggests_searches(ctx: Context, page: Page) -> None:
+    assert search_link(r"/\b\d{4}\b/") in page(ctx, "/search")
+
+
+def test_unknown_kind_is_not_found(ctx: Context) -> None:
+    drawn = draw(ctx, read_address("/search", "?q=a&kind=luck"))
+    assert drawn.status == 404

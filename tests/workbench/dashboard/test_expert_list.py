@@ -1,0 +1,93 @@
+"""The list of experts: its first filters, what the address changes, and states of experts without a label."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pandas as pd
+import pytest
+
+from workbench import open_run
+from workbench.dashboard import grid
+from workbench.dashboard.application import create_app
+from workbench.dashboard.context import TOO_LITTLE, Context
+from workbench.dashboard.expert_list import RULES, expert_list
+from workbench.dashboard.links import Address
+from workbench.errors import BadInputError
+
+
+@pytest.fixture(scope="module")
+def ctx(run_path: Path) -> Context:
+    return Context(open_run(run_path))
+
+
+def _grid(ctx: Context, **query: str) -> grid.dag.AgGrid:
+    parts = expert_list(ctx, "experts-grid", 0, Address("overview", query=query))
+    return next(part.children for part in parts if getattr(getattr(part, "children", None), "id", "") == "experts-grid")
+
+
+def _rows(size: int) -> pd.DataFrame:
+    return pd.DataFrame({"tokens": [20] * size, "max": 0.1, "confirmed": pd.Categorical(["yes"] * size, ["no", "yes"])})
+
+
+def test_rules_take_the_readable_and_no_others() -> None:
+    table = _rows(4)
+    table.loc[1, "tokens"], table.loc[2, "max"], table.loc[3, "confirmed"] = 19, 0.099, "no"
+    assert grid.passing(table, RULES).tolist() == [True, False, False, False]
+
+
+def test_list_without_readable_experts_shows_all_and_says_so(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "tokens", {"filterType": "number", "type": "greaterThan", "filter": 10**9})
+    assert _grid(ctx).filterModel == {}
+    assert "so all are listed" in repr(expert_list(ctx, "experts-grid", 0, Address("overview")))
+
+
+def test_list_with_readable_experts_shows_them_by_interest(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in RULES:
+        monkeypatch.setitem(RULES, name, {"filterType": "number", "type": "greaterThan", "filter": 0})
+    monkeypatch.delitem(RULES, "confirmed")
+    drawn = _grid(ctx)
+    assert drawn.filterModel == RULES
+    assert [column["field"] for column in drawn.columnDefs if "sort" in column] == ["interest"]
+    rows, _ = grid.select(ctx.listed(0), {"sortModel": [{"colId": "interest", "sort": "desc"}]})
+    assert rows["interest"].dropna().is_monotonic_decreasing
+
+
+def test_address_sets_filter_order_and_row(ctx: Context) -> None:
+    asked = {"mass": {"filterType": "number", "type": "greaterThan", "filter": 1}}
+    drawn = _grid(ctx, filter=json.dumps(asked), sort="mass-asc", row="130")
+    assert drawn.filterModel == asked
+    assert [(c["field"], c["sort"]) for c in drawn.columnDefs if "sort" in c] == [("mass", "asc")]
+    assert drawn.scrollTo["rowIndex"] == 130
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"filter": "{"},
+        {"filter": "[]x"},
+        {"filter": '{"nothing": {}}'},
+        {"filter": '{"mass": {"filterType": "number", "type": "nonsense"}}'},
+        {"filter": '{"mass": 3}'},
+        {"sort": "nothing-asc"},
+        {"sort": "mass-sideways"},
+    ],
+)
+def test_address_of_no_list_is_refused_in_words(ctx: Context, query: dict[str, str]) -> None:
+    with pytest.raises(BadInputError, match="address|order"):
+        _grid(ctx, **query)
+    assert create_app(ctx.run).server.test_client().get(f"/?{urlencode(query)}").status_code == 400
+
+
+def test_experts_of_too_few_tokens_are_no_generalists(ctx: Context) -> None:
+    table, listed = ctx.experts(0), ctx.listed(0).set_index("expert")
+    few = table.index[(table["tokens"] < ctx.min_tokens)]
+    assert (listed.loc[few, "specialised"] == TOO_LITTLE).all()
+    assert {ctx.kind(0, int(expert)) for expert in few} <= {TOO_LITTLE}
+    enough = table.index[(table["tokens"] >= ctx.min_tokens) & (table["specialised"] == "")]
+    assert (listed.loc[enough, "specialised"] == "generalist").all()
+    assert {ctx.kind(0, int(expert)) for expert in enough} <= {"generalist"}
+    codes = ctx.codes(0)
+    assert (codes == len(ctx.run.labels) + 1).sum() == len(few)

@@ -1,0 +1,94 @@
+// A card beside every link that names an expert, on hover and keyboard focus: its label, top tokens and explanation.
+// Texts of the corpus go in by textContent, so that they never become markup.
+
+(() => {
+  const DELAY = 200; // ms of pointing before the card shows
+  const known = new Map(); // address of a card -> promise of its facts
+  let timer = null;
+  let described = null; // the link that has the card
+
+  function cardAddress(link) {
+    const found = /^(.*)\/expert\/(\d+)\/(\d+)(?:[?#]|$)/.exec(link.getAttribute("href") || "");
+    return found && link.textContent.includes(found[3]) ? `${found[1]}/card/${found[2]}/${found[3]}` : null;
+  }
+
+  function facts(address) {
+    if (!known.has(address)) {
+      const asked = fetch(address).then((answer) => (answer.ok ? answer.json() : null));
+      known.set(address, asked.catch(() => known.delete(address) && null));
+    }
+    return known.get(address);
+  }
+
+  function part(parent, tag, className, text) {
+    const made = document.createElement(tag);
+    made.className = className;
+    if (text) made.textContent = text;
+    parent.append(made);
+    return made;
+  }
+
+  function hide() {
+    clearTimeout(timer);
+    document.getElementById("hovercard")?.remove();
+    described?.removeAttribute("aria-describedby");
+    described = null;
+  }
+
+  async function show(link, address) {
+    const told = await facts(address);
+    if (!told || described !== link || !link.isConnected) return;
+    link.setAttribute("aria-describedby", draw(told, link.getBoundingClientRect()).id);
+  }
+
+  // The card of what is told of an expert, beside a box of the screen.
+  function draw(told, box) {
+    document.getElementById("hovercard")?.remove();
+    const card = part(document.body, "div", "hovercard", "");
+    card.id = "hovercard";
+    card.setAttribute("role", "tooltip");
+    const head = part(card, "div", "hovercard-head", "");
+    part(head, "strong", "", `Expert ${told.expert}`);
+    const label = part(head, "span", "label-mark", "");
+    part(label, "span", "swatch", "").style.backgroundColor = told.colour;
+    label.append(told.label);
+    if (told.tokens.length) {
+      const tokens = part(card, "div", "chips", "");
+      for (const token of told.tokens) part(tokens, "span", "chip", token);
+    }
+    if (told.note) part(card, "p", "", told.note);
+    if (told.explanation) part(card, "p", "", told.explanation);
+    place(card, box);
+    return card;
+  }
+
+  function place(card, link) {
+    const below = link.bottom + 6 + card.offsetHeight < window.innerHeight;
+    card.style.top = `${below ? link.bottom + 6 : Math.max(link.top - card.offsetHeight - 6, 4)}px`;
+    card.style.left = `${Math.max(Math.min(link.left, window.innerWidth - card.offsetWidth - 8), 8)}px`;
+  }
+
+  function over(event) {
+    const link = event.target.closest?.("a[href*='/expert/']");
+    if (!link || link === described) return;
+    const address = cardAddress(link);
+    hide();
+    if (!address) return;
+    described = link;
+    timer = setTimeout(() => show(link, address), DELAY);
+  }
+
+  function out(event) {
+    if (described && !described.contains(event.relatedTarget)) hide();
+  }
+
+  window.hovercard = { draw, hide }; // for maps, whose experts are no links
+
+  document.addEventListener("mouseover", over);
+  document.addEventListener("focusin", over);
+  document.addEventListener("mouseout", out);
+  document.addEventListener("focusout", out);
+  document.addEventListener("click", hide);
+  document.addEventListener("scroll", () => document.getElementById("hovercard") && hide(), true);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
+})();

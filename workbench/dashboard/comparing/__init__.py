@@ -1,0 +1,1 @@
+"""What the page Compare puts beside each other: experts, prompts, edits and runs, one file each."""

@@ -1,0 +1,1 @@
+"""The parts of an expert's page, one per file."""

@@ -1,0 +1,50 @@
+"""The tokens that an expert promotes and suppresses most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, dcc
+
+from ...errors import WorkbenchError, kind_of
+from ...store.address import Expert
+from ..context import Context
+from ..elements import Element, html
+from ..freeze import freeze
+from ..parts import message, panel, table, term, token_shown
+
+LOGITS = 10
+
+
+def logits_panel() -> Element:
+    """The panel; a callback fills it in, as it takes the model."""
+    return panel(
+        "Top promoted and suppressed tokens",
+        dcc.Loading(dmc.Box(id="expert-logits", className="logits"), delay_show=200),
+        note=[term("logit effect", "Logit effect"), ", averaged over the expert's best tokens."],
+    )
+
+
+def logits_table(ctx: Context, expert: Expert) -> Any:
+    """The logit effect of an expert as a table; a message where there is no model."""
+    try:
+        view = ctx.logit_view(*expert, LOGITS)
+    except WorkbenchError as error:
+        return message(kind_of(error).heading, str(error), "warning")
+    half = len(view) // 2
+    promoted, suppressed = view.iloc[:half], view.iloc[half:].iloc[::-1]
+    rows = [
+        [html.Span(token_shown(up.token_text), className="chip"), f"{up.logit:+.3f}"]
+        + [html.Span(token_shown(down.token_text), className="chip"), f"{down.logit:+.3f}"]
+        for up, down in zip(promoted.itertuples(index=False), suppressed.itertuples(index=False), strict=False)
+    ]
+    return table(["promoted", "logit", "suppressed", "logit"], rows, "Top promoted and suppressed tokens")
+
+
+def register(app: Dash, ctx: Context) -> None:
+    """The logit effect of the expert that is shown."""
+
+    @app.callback(Output("expert-logits", "children"), Input("expert-chosen", "data"))
+    def logits(chosen: list[int]) -> Any:
+        return freeze(logits_table(ctx, Expert(*chosen)))

@@ -1,0 +1,60 @@
+"""An expert's tokens in context: those of highest score, and a few of each range of scores."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...report.expert import examples, in_context
+from ...report.numbers import score_text
+from ...store.address import Expert
+from ..context import Context
+from ..elements import html
+from ..heatmap import example_line
+from ..links import Address, expert_link
+
+EXAMPLES = 16
+
+
+def _kept(ctx: Context) -> int:
+    """Examples that the run keeps per expert."""
+    return int(ctx.run.manifest["settings"]["examples"])
+
+
+def strongest(ctx: Context, expert: Expert, address: Address) -> list[Any]:
+    """The tokens of highest score; a note says where the run holds fewer than the expert has, or many tie."""
+    asked = address.query.get("n", "")
+    count = min(int(asked), _kept(ctx)) if re.fullmatch(r"[1-9]\d{0,3}", asked) else EXAMPLES
+    shown = examples(ctx.run, expert, count)
+    top, active = max(example.score for example in shown), int(ctx.experts(expert.group).loc[expert.id, "tokens"])
+    more: Any = None
+    kept = _kept(ctx)
+    if len(shown) == count < kept:
+        more = html.A(f"Show up to {kept}", href=expert_link(*expert, n=kept))
+    elif len(shown) < active:
+        more = html.P(
+            f"The run keeps {len(shown)} of the expert's {active:,} active tokens: at most {kept} per expert, and only "
+            "a few per document.",
+            className="note",
+        )
+    tied = sum(example.score == top for example in shown)
+    ties = html.P(f"{tied} tokens tie for the highest score; they are listed in corpus order.", className="note")
+    return [
+        ties if tied > 1 else None,
+        html.Ol([example_line(ctx, expert, example) for example in shown], className="examples"),
+        more,
+    ]
+
+
+def by_range(ctx: Context, expert: Expert) -> list[Any]:
+    """A few tokens from each range of the expert's scores, highest range first."""
+    sample = ctx.run.examples_by_score(*expert)
+    shown = in_context(ctx.run, expert, sample)
+    parts: list[Any] = []
+    for (low, high, count), rows in sample.groupby(["low", "high", "count"], sort=False).groups.items():
+        lines = [example_line(ctx, expert, shown[row]) for row in rows]
+        parts += [
+            html.H3(f"{score_text(low)} to {score_text(high)}: {count:,} {'token' if count == 1 else 'tokens'}"),
+            html.Ol(lines, className="examples"),
+        ]
+    return parts
