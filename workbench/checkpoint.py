@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DamagedError, NotFoundError, UnsupportedError
+from .importing import importing_transformers
 from .store.files import sha256
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ def load_model(path: str | Path) -> MonetForCausalLM:
     """
     folder = model_folder(path)
     _check_files(folder)
-    import torch
-    from huggingface_hub.errors import StrictDataclassError
+    with importing_transformers():
+        import torch
+        from huggingface_hub.errors import StrictDataclassError
 
-    from monet_model import MonetForCausalLM
+        from monet_model import MonetForCausalLM
 
     try:
         loaded: Any = MonetForCausalLM.from_pretrained(

@@ -1,9 +1,11 @@
 """The errors a user can act on, one class per kind: the message names the thing, what was expected and what to do.
 
-docs/errors/ has a page for each: symptom, cause, fix.
+docs/errors/ has a page for each: symptom, cause, fix. What serves a run answers each kind with its HTTP status.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 
 class WorkbenchError(ValueError):
@@ -28,3 +30,37 @@ class DamagedError(WorkbenchError):
 
 class UnsupportedError(WorkbenchError):
     """The request makes sense and cannot be served here: another version or model, or a missing package."""
+
+
+class BusyError(WorkbenchError):
+    """What serves the run does one such thing at a time, and is doing another one now."""
+
+
+class Kind(NamedTuple):
+    """A kind of error, as it is served: its HTTP status, and the heading of the page that reports it."""
+
+    status: int
+    heading: str
+
+
+KINDS: dict[type[WorkbenchError], Kind] = {
+    NotFoundError: Kind(404, "Not found"),
+    BadInputError: Kind(400, "Not a valid request"),
+    NotAnalysedError: Kind(409, "Not analysed yet"),
+    DamagedError: Kind(500, "Damaged file"),
+    UnsupportedError: Kind(501, "Not supported"),
+    BusyError: Kind(429, "Busy"),
+    WorkbenchError: Kind(400, "Cannot be shown"),
+}
+UNEXPECTED = Kind(500, "Something went wrong")
+
+
+def kind_of(error: Exception) -> Kind:
+    """Status and heading of an error.
+
+    Examples:
+        >>> from workbench.errors import NotFoundError, kind_of
+        >>> kind_of(NotFoundError("there is no label 'cobol'.")).status
+        404
+    """
+    return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), UNEXPECTED)

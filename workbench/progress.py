@@ -1,10 +1,15 @@
-"""Progress bars of long jobs: units done, rate and time left."""
+"""Progress of long jobs: a bar with units done, rate and time left, or lines for a program that reads them."""
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from threading import current_thread, main_thread
 from typing import Protocol
 
@@ -12,6 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
+
+MODE, LINES = "MONET_PROGRESS", "json"  # the environment variable, and its value that asks for lines in place of bars
+BETWEEN = 0.5  # seconds from one line to the next
 
 
 class Progress(Protocol):
@@ -32,6 +40,46 @@ def short(number: float) -> str:
             return f"{number:.0f}{unit}"
         number /= 1000
     return f"{number:.0f}T"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far a job is, as one line of JSON says it.
+
+    Attributes:
+        name: of the job.
+        done, total: units done, and of all.
+        unit: what is counted, in the plural.
+        seconds_left: at the rate so far; None before a unit is done.
+        note: what the job says of itself.
+
+    Examples:
+        >>> from workbench.progress import Report
+        >>> line = Report("mask", 1, 4, "tokens", 3.0).line()
+        >>> Report.read(line).done, Report.read("something else") is None
+        (1, True)
+    """
+
+    name: str
+    done: float
+    total: float
+    unit: str
+    seconds_left: float | None = None
+    note: str = ""
+
+    def line(self) -> str:
+        """The line, without its end."""
+        return json.dumps({"progress": asdict(self)})
+
+    @classmethod
+    def read(cls, line: str) -> Report | None:
+        """What a line says; None where it is none of ours."""
+        if not line.startswith('{"progress":'):
+            return None
+        try:
+            return cls(**json.loads(line)["progress"])
+        except (ValueError, TypeError):  # cut off
+            return None
 
 
 class _Done(ProgressColumn):
@@ -55,14 +103,20 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def job(name: str, total: int, unit: str, progress: bool = True) -> Iterator[Progress]:
-    """Show a progress bar on standard error; the context's value is called as ``advance(n, note)``.
+    """Show progress on standard error; the context's value is called as ``advance(n, note)``.
+
+    It is a bar, or one line of JSON (``Report``) now and then where the environment has ``MONET_PROGRESS=json``.
 
     Args:
         name: of the job.
         total: number of units.
         unit: what is counted, in the plural.
-        progress: whether to show a bar; without one, ``advance`` does nothing.
+        progress: whether to show any; without, ``advance`` shows nothing.
     """
+    if progress and os.environ.get(MODE) == LINES:
+        with _lines(name, total, unit) as advance_line:
+            yield advance_line
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
@@ -78,6 +132,27 @@ def job(name: str, total: int, unit: str, progress: bool = True) -> Iterator[Pro
             bars.update(task, advance=units, note=note)
 
         yield advance
+
+
+@contextmanager
+def _lines(name: str, total: int, unit: str) -> Iterator[Progress]:
+    begun, told, done, said = time.monotonic(), 0.0, 0.0, ""
+
+    def tell() -> None:
+        nonlocal told
+        told = time.monotonic()
+        left = (told - begun) * (total - done) / done if done else None
+        print(Report(name, done, total, unit, left, said).line(), file=sys.stderr, flush=True)
+
+    def advance(units: float = 1, note: str = "") -> None:
+        nonlocal done, said
+        done, said = done + units, note
+        if time.monotonic() - told >= BETWEEN:
+            tell()
+
+    tell()
+    yield advance
+    tell()
 
 
 @contextmanager

@@ -22,11 +22,34 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="session")
+def cut() -> Callable[[list[int], int, int], list[tuple[list[int], int]]]:
+    """Cuts ids into the windows that an export reads, one id after the other.
+
+    Called with the ids, how many start-of-text tokens open them (0 or 1), and the context, it returns each window and
+    how many ids it repeats: those that open the text, and an eighth of the context from the window before.
+    """
+
+    def windows(ids: list[int], bos: int, context: int) -> list[tuple[list[int], int]]:
+        found: list[tuple[list[int], int]] = []
+        window: list[int] = []
+        again = 0
+        for at, token in enumerate(ids):
+            if len(window) == context:
+                found.append((window, again))
+                window = ids[:bos] + ids[at - context // 8 : at]
+                again = len(window)
+            window = [*window, token]
+        return [*found, (window, again)] if ids else []
+
+    return windows
+
+
+@pytest.fixture(scope="session")
 def sound_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of two parts; not to be changed."""
     folder = tmp_path_factory.mktemp("store")
     rng = np.random.default_rng(3)
-    rows = [{"input_ids": rng.integers(2, 128, 40).tolist(), "label": "ab"[n % 2]} for n in range(6)]
+    rows = [{"input_ids": rng.integers(2, 128, 40).clip(3).tolist(), "label": "ab"[n % 2]} for n in range(6)]
     Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
     export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run", part_tokens=120)
     return folder / "run"
@@ -50,7 +73,7 @@ def sampled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that keeps the routing of about half of its documents."""
     folder = tmp_path_factory.mktemp("sampled")
     rng = np.random.default_rng(5)
-    rows = [{"input_ids": rng.integers(2, 128, 9).tolist(), "label": "ab"[n % 2]} for n in range(12)]
+    rows = [{"input_ids": rng.integers(2, 128, 9).clip(3).tolist(), "label": "ab"[n % 2]} for n in range(12)]
     Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
     export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run", keep_routing=0.5)
     return folder / "run"
@@ -80,15 +103,21 @@ WORDS = {
 
 @pytest.fixture(scope="session")
 def text_run_path(bare_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of a golden model over 32 short texts of each of three labels."""
+    """A run of a golden model over 48 short texts of each of three labels."""
     folder = tmp_path_factory.mktemp("text")
     rng = np.random.default_rng(1)
     rows = [
-        {"text": " ".join(rng.choice(words, 9)), "label": label} for label, words in WORDS.items() for _ in range(32)
+        {"text": " ".join(rng.choice(words, 9)), "label": label} for label, words in WORDS.items() for _ in range(48)
     ]
     Dataset.from_list(rows).to_parquet(folder / "corpus.parquet")
     export_run(open_run(bare_run_path).model_path, folder / "corpus.parquet", folder / "run")
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def umap() -> None:
+    """UMAP's package, which compiles itself in each process that imports it: most of a minute."""
+    pytest.importorskip("umap")
 
 
 class Server:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
-from workbench.progress import job, short
+from workbench.progress import Report, job, short
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,42 @@ def test_a_line_fits_eighty_characters(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "99M/123M characters" in last
     assert "112,233 tokens/s, 12.3 GB" in last
     assert len(last.rstrip()) <= 80
+
+
+def test_a_program_reads_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MONET_PROGRESS", "json")
+    monkeypatch.setattr("workbench.progress.BETWEEN", 0)
+    clock = SimpleNamespace(now=5.0)
+    monkeypatch.setattr("workbench.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
+    with job("mask", 8, "tokens") as advance:
+        clock.now += 2
+        advance(2, "so far")
+        advance(6)
+    reports = [Report.read(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(report.done, report.note) for report in reports if report] == [(0, ""), (2, "so far"), (8, ""), (8, "")]
+    first, second, *_, last = reports
+    assert first is not None
+    assert second is not None
+    assert last is not None
+    assert (first.name, first.total, first.unit, first.seconds_left) == ("mask", 8, "tokens", None)
+    assert second.seconds_left == 6  # a quarter took 2 s
+    assert last.seconds_left == 0
+
+
+def test_lines_are_few_and_silence_stays(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MONET_PROGRESS", "json")
+    clock = SimpleNamespace(now=5.0)
+    monkeypatch.setattr("workbench.progress.time", SimpleNamespace(monotonic=lambda: clock.now))
+    with job("mask", 1000, "tokens") as advance:
+        for _ in range(1000):
+            clock.now += 1 / 256
+            advance()
+    assert len(capsys.readouterr().err.splitlines()) == 1 + 7 + 1  # the first, the last, and every half second of 3.9
+    with job("mask", 1, "tokens", progress=False) as advance:
+        advance()
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["", "mask 1/2", '{"progress": {"name": "m', '{"progress": {"other": 1}}', "{}"])
+def test_other_lines_are_no_reports(line: str) -> None:
+    assert Report.read(line) is None

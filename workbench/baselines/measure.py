@@ -70,7 +70,7 @@ def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str,
     heldout = HeldOut.split(run, seed)
     choosing, label = read_windows(run, heldout.choosing), heldout.choosing["label"].to_numpy(copy=True)
     with job(f"{name}: choosing", choosing.tokens, "tokens") as advance:
-        sums = unit_sums(units, choosing, label, len(run.labels), advance)
+        sums = unit_sums(units, choosing, label, len(heldout.labels), advance)
 
     def removed(windows: Windows, ids: Sequence[Ids]) -> DocumentLosses:
         with units.removing(ids):
@@ -84,7 +84,7 @@ def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str,
 
 
 def _measure(subject: Subject, heldout: HeldOut, seed: int) -> dict[str, Any]:
-    labels, sums, windows = heldout.run.labels, subject.sums, heldout.measuring_windows()
+    labels, sums, windows = heldout.labels, subject.sums, heldout.measuring_windows()
     label_of = heldout.measuring["label"].to_numpy()
     total = passes(len(labels), THRESHOLDS) + len(labels)
     with job(f"{subject.name}: removal", total * windows.predicted, "tokens") as advance:

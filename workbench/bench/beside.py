@@ -134,9 +134,11 @@ def cut_run(run: Run, folder: Path, group: int, tokens: int) -> Run:
             sides = run.sides(slice(begin, min(begin + ROW_GROUP, rows)), group)
             writer.write_table(to_arrow(*sides))
             index.add(*sides)
+    inside = {doc: table[["position", "token"]].to_dict("records") for doc, table in run.control_tokens.groupby("doc")}
+    control = [inside.get(doc, []) for doc in documents["doc"]]
     for name, frame, schema in (
         ("tokens", run.tokens(slice(rows)), TOKENS),
-        ("documents", documents.assign(text=None), DOCUMENTS),
+        ("documents", documents.assign(text=None, control=control), DOCUMENTS),
     ):
         table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
         pq.write_table(table, folder / part_name(name, 0), compression="zstd", row_group_size=4096)

@@ -23,7 +23,7 @@ def grow_corpus(corpus: str | Path, model: str | Path, out: Path, tokens: int, s
     The first copy of the corpus is unchanged, later copies are perturbed.
 
     Args:
-        corpus: anything `datasets` reads, with text and label.
+        corpus: anything that `load_corpus` reads, with text.
         model: folder or hub name of the model whose tokenizer counts.
         out: Parquet file to write; it must not exist yet.
         tokens: number of tokens at which to stop.
@@ -81,7 +81,7 @@ def _perturbed(text: str, words: list[str], drawing: random.Random) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Write the corpus."""
     parser = make_parser("corpus", __doc__)
-    parser.add_argument("corpus", metavar="CORPUS", help="anything `datasets` reads, with text and label")
+    parser.add_argument("corpus", metavar="CORPUS", help="anything that `load_corpus` reads, with text")
     parser.add_argument("model", metavar="MODEL", help="the model whose tokenizer counts")
     parser.add_argument("out", metavar="OUT", type=Path, help="Parquet file to write; must not exist yet")
     parser.add_argument("--tokens", type=int, default=2_000_000, help="tokens to write at least (2,000,000)")

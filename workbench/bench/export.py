@@ -63,7 +63,8 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
     import torch
 
     from ..checkpoint import load_model, model_folder
-    from ..export.documents import read_documents
+    from ..export.documents import Reading
+    from ..export.export import OVERLAP
     from ..export.part import Part
     from ..export.pipeline import pad
     from ..memory import keep_heap
@@ -72,11 +73,10 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
     keep_heap()
     loaded, data = load_model(model), load_corpus(corpus)
     data = data.select(range(min(limit, len(data))))
-    tokenizer = load_tokenizer(model_folder(model))
-    bos = loaded.config.bos_token_id if tokenizer is None else tokenizer.bos_token_id
-    documents = list(read_documents(data, 0, tokenizer, loaded.config.vocab_size, bos))
+    reading = Reading.of(loaded.config, load_tokenizer(model_folder(model)), "input_ids" in data.column_names)
+    documents = list(reading.documents(data))
     context = min(WINDOW, loaded.config.max_position_embeddings)
-    settings = {"context": context, "keep_routing": 1.0}
+    settings = {"context": context, "overlap": context // OVERLAP, "keep_routing": 1.0}
     batches = [
         pad(batch) for batch in Part(0, documents, 0, 0, sorted(set(data["label"])), settings, True).batches(BATCH)
     ]
@@ -95,7 +95,7 @@ def time_export(model: str, corpus: str, limit: int, run: str) -> dict[str, Any]
     from ..checkpoint import load_model
     from ..export import export
 
-    loaded, found = load_model(model), Path(run)
+    loaded, found, data = load_model(model), Path(run), load_corpus(corpus)
     clock: dict[str, float] = {}
 
     def start(_: Any) -> Any:
@@ -103,7 +103,7 @@ def time_export(model: str, corpus: str, limit: int, run: str) -> dict[str, Any]
         return loaded
 
     export.load_model = start  # type: ignore[assignment, attr-defined]  # replaced for the measurement
-    export.export_run(model, corpus, found, limit=limit, batch_size=BATCH)
+    export.export_run(model, data.select(range(min(limit, len(data)))), found, batch_size=BATCH)
     seconds, processor = time.perf_counter() - clock["wall"], time.process_time() - clock["processor"]
     tokens = read_manifest(found)["parts"][-1]["rows"][1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from monet_model import MonetConfig, MonetForCausalLM
 
@@ -79,9 +80,27 @@ def _documents(config: MonetConfig, tokens: int, first: int) -> list[Document]:
     rng = np.random.default_rng(first)
     window = min(256, tokens)
     return [
-        Document(first + n, LABELS[n % len(LABELS)], None, None, None, ids, None, False, window)
+        _document(first + n, LABELS[n % len(LABELS)], ids)
         for n, ids in enumerate(rng.integers(0, config.vocab_size, (tokens // window, window)).astype(np.int32))
     ]
+
+
+def _document(number: int, label: str, ids: NDArray[np.int32]) -> Document:
+    """A document that gave ids, none of them a control token."""
+    none = np.zeros(len(ids), bool)
+    return Document(
+        number,
+        label,
+        source=None,
+        score=None,
+        text=None,
+        ids=ids,
+        offsets=None,
+        control=none,
+        bos=False,
+        size=len(ids),
+        original=number,
+    )
 
 
 def _random_model(config: MonetConfig) -> MonetForCausalLM:
@@ -98,7 +117,13 @@ def _random_model(config: MonetConfig) -> MonetForCausalLM:
 def _measure_model(config: MonetConfig, tokens: int, folder: Path) -> dict[str, Any]:
     """Measure processor time per token of the forward pass and of a whole export, and the bytes it writes."""
     model, batch = _random_model(config), 16
-    settings: dict[str, Any] = {"context": 256, "examples": 32, "examples_per_document": 4, "keep_routing": 1.0}
+    settings: dict[str, Any] = {
+        "context": 256,
+        "overlap": 0,
+        "examples": 32,
+        "examples_per_document": 4,
+        "keep_routing": 1.0,
+    }
     routing = {"keys": config.moe_experts, "heads": config.moe_heads, "groups": range(len(config.routing_groups))}
     totals = empty_totals({"model": routing, "labels": LABELS, "settings": settings})
     first, second = (_documents(config, tokens, n * tokens) for n in (0, 1))
@@ -129,8 +154,10 @@ def _give(_: Part, total: Totals) -> tuple[float, Totals]:
 def _measure_ray(total: Totals) -> dict[str, float]:
     """Measure, by the clock, the seconds until a new local cluster returns its first result, and the milliseconds until
     each further one: the totals of one group, from an otherwise idle worker."""
-    ids = [Document(0, LABELS[0], None, None, None, np.zeros(1, np.int32), None, False, 1)]
-    parts = [Part(n, ids, n, n, LABELS, {"context": 1, "keep_routing": 1.0}, False) for n in range(RAY_PARTS)]
+    ids = [_document(0, LABELS[0], np.zeros(1, np.int32))]
+    parts = [
+        Part(n, ids, n, n, LABELS, {"context": 1, "overlap": 0, "keep_routing": 1.0}, False) for n in range(RAY_PARTS)
+    ]
     begun, ends = time.time(), []
     for _ in read_on_cluster(parts, partial(_give, total=total), "local", 1, lambda: None):
         ends.append(time.time())

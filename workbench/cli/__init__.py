@@ -7,7 +7,7 @@ import errno
 import typer
 
 from ..errors import WorkbenchError
-from . import analysis, attribution, explain, models, runs, scores, structure
+from . import analysis, attribution, circuits, compare, explain, lists, models, runs, scores, search, structure
 from . import report as reading
 from .output import err_console
 
@@ -33,15 +33,19 @@ app.command()(analysis.analyze)
 app.command()(analysis.mask)
 app.command()(analysis.curve)
 app.command()(analysis.overlap)
+app.command("compare")(compare.compare_command)
 app.command()(attribution.attribute)
 app.command("attribute-corpus")(attribution.attribute_corpus)
+app.command()(circuits.trace)
 app.command()(explain.explain)
 app.command()(explain.search)
+app.command()(search.find)
 app.command("scores")(scores.scores)
 app.command()(scores.purge)
 app.command()(structure.structure)
 app.command("map")(structure.map_command)
 app.command("coactive")(structure.coactive_command)
+app.command("list")(lists.list_command)
 app.command()(reading.report)
 app.command()(models.edit)
 app.command("export-model")(models.export_model)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from math import isnan
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..analysis.defaults import BUDGET, COVERAGE, ORDER, PERMUTATIONS, RATIO
+from ..report.labels import natural_order
 from .output import Json, Name, RunArgument, out_console, print_json, print_table
+
+if TYPE_CHECKING:
+    from ..analysis import MaskResult, Replication, Summary
 
 Ratio = Annotated[
     float, typer.Option(help="an expert is specialised if its first label's share is this many times its second's")
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="ablate the experts of this label only; may be repeated. Default: all"),
+]
+Confirmed = Annotated[
+    bool, typer.Option("--confirmed", help="ablate only experts that `monet analyze` has confirmed, on all documents")
 ]
 
 
@@ -35,7 +47,7 @@ def analyze(
     name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Score every expert (monosemanticity, label selectivity and others) and find those specialised in a label."""
+    """Score every expert (label selectivity, class selectivity and others) and find those specialised in a label."""
     from .. import open_run
     from ..analysis import analyze_run
     from ..checkpoint import load_model
@@ -53,19 +65,58 @@ def analyze(
     if as_json:
         print_json(summary.to_json())
     else:
-        counts = summary.specialised
-        rows = [[str(label), *(f"{n:,}" for n in counts[label]), f"{counts[label].sum():,}"] for label in counts]
-        rows.append(["experts active", *(f"{n:,}" for n in summary.seen.values()), f"{sum(summary.seen.values()):,}"])
-        head = ["label", *(f"group {group}" for group in summary.seen), "all"]
-        print_table(f"Experts specialised in each label (ratio {ratio:g})", head, rows)
+        _print_summary(summary)
+
+
+def _print_summary(summary: Summary) -> None:
+    """A table of each group's counts by label, and one over all groups: confirmed experts first."""
+    labels, replication = natural_order(summary.specialised), summary.replication
+    counts = {"confirmed": summary.confirmed, "specialised": summary.specialised}
+
+    def cells(groups: list[int], label: str | None) -> list[str]:
+        """Count and replication of the confirmed, then of the specialised."""
+        found = []
+        for of, table in counts.items():
+            value = float("nan")
+            if replication is not None and table is not None:
+                value = replication.share(of, groups[0] if len(groups) == 1 else None, label)
+            chosen = None if table is None else table.loc[groups, labels if label is None else [label]]
+            found.append("not tested" if chosen is None else f"{chosen.to_numpy().sum():,}")
+            found.append("–" if isnan(value) else f"{value:.0%}")
+        return found
+
+    head = ["label", "confirmed", "replicates", f"specialised (plain {summary.settings.ratio:g}x rule)", "replicates"]
+    every = list(summary.seen)
+    for title, groups in {**{f"Group {group}": [group] for group in every}, "All groups": every}.items():
+        seen = sum(summary.seen[group] for group in groups)
+        rows = [[label or "all", *cells(groups, label)] for label in [*labels, None]]
+        print_table(f"{title}: {seen:,} active experts", head, rows)
+    if replication is not None:
+        _print_replication(replication)
+
+
+def _print_replication(replication: Replication) -> None:
+    """Replication by activity, and what the column of that name means."""
+    bins, rules = replication.by_activity(), replication.rules
+    shares = bins["share"].unstack("rule").reindex(columns=rules)
+    named = bins.groupby("low")["tokens"].first()
+    rows = [
+        [named[low], *("–" if isnan(share) else f"{share:.0%}" for share in line)] for low, line in shares.iterrows()
+    ]
+    print_table("Replicates, by the active tokens of an expert", ["active tokens", *rules], rows)
+    chance = [f"{row.chance_share:.0%} ({of})" for of, row in replication.overall().iterrows() if row.experts]
+    out_console.print(
+        "Replicates: of the experts called so on one half of the documents, the share with the same label on the other "
+        f"half, at {replication.min_tokens} active tokens or more on a half; by chance: {', '.join(chance) or '–'}.",
+        highlight=False,
+    )
 
 
 def mask(
     run: RunArgument,
-    label: Annotated[
-        list[str] | None, typer.Option(help="ablate the experts of this label only; may be repeated. Default: all")
-    ] = None,
+    label: Labels = None,
     ratio: Ratio = RATIO,
+    confirmed: Confirmed = False,
     name: Name = None,
     as_json: Json = False,
 ) -> None:
@@ -76,24 +127,28 @@ def mask(
 
     opened = open_run(run)
     model = load_model(opened.model_path)
-    result = mask_labels(opened, model, labels=label or None, ratio=ratio, name=name, progress=True)
+    result = mask_labels(
+        opened, model, labels=label or None, ratio=ratio, confirmed=confirmed, name=name, progress=True
+    )
     intervals = bootstrap_mask(result)
     if as_json:
         print_json(result.to_json() | {"intervals": intervals.to_json()})
         return
+    _tell_skipped(result.skipped)
     removed = dict(zip(result.rows, result.removed, strict=True))
     rows = [
-        [name, f"{removed[name]:,}", *(f"{value:+.3f}" for value in values)]
-        for name, values in zip(result.rows, result.matrix, strict=True)
+        [name, f"{removed[name]:,}", *(f"{value:+.3f}" for value in line)]
+        for name, line in _by_label(result, result.rows, result.matrix)
     ]
-    print_table("Rise in held-out loss, nats per token", ["label ablated", "experts", *result.labels], rows)
+    labels = natural_order(result.labels)
+    print_table("Rise in held-out loss, nats per token", ["label ablated", "experts", *labels], rows)
     for title, before, after in (
         ("Perplexity", result.baseline_perplexity, result.perplexity),
         ("Accuracy (fraction of tokens ranked first)", result.baseline_accuracy, result.accuracy),
     ):
         shown = "{:.1f}" if title == "Perplexity" else "{:.1%}"
-        named = zip(["none", *result.rows], [before, *after], strict=True)
-        print_table(title, ["label ablated", *result.labels], [[n, *map(shown.format, line)] for n, line in named])
+        named = [*_by_label(result, ["none"], [before]), *_by_label(result, result.rows, after)]
+        print_table(title, ["label ablated", *labels], [[n, *map(shown.format, line)] for n, line in named])
     for title, rise in (("Random control", result.control), ("Activity-matched control", result.activity_matched)):
         out_console.print(f"{title}: target {rise[result.own].mean():+.4f}, others {rise[~result.own].mean():+.4f}")
     for title, value, (low, high), form in (
@@ -105,8 +160,28 @@ def mask(
         out_console.print(f"{title} {value:{form}} ({interval}, bootstrap over documents)")
 
 
+def _by_label(result: MaskResult, rows: list[str], values: Any) -> list[tuple[str, list[float]]]:
+    """Lines of a matrix, named by ``rows``, whose columns are the result's labels; both in natural order."""
+    columns = [result.labels.index(label) for label in natural_order(result.labels)]
+    lines = dict(zip(rows, values, strict=True))
+    return [(name, [float(lines[name][at]) for at in columns]) for name in natural_order(rows)]
+
+
+def _tell_skipped(labels: list[str]) -> None:
+    """Name the labels that could not be split into documents that choose and documents that measure."""
+    if labels:
+        out_console.print(
+            f"Skipped, with fewer than two documents to choose experts on one and measure on the other: "
+            f"{', '.join(labels)}",
+            markup=False,
+            highlight=False,
+        )
+
+
 def curve(
     run: RunArgument,
+    label: Labels = None,
+    confirmed: Confirmed = False,
     order: Annotated[
         str,
         typer.Option(help="preference: rate for the label over the mean of the others; ratio: over the highest other"),
@@ -124,11 +199,21 @@ def curve(
     from ..checkpoint import load_model
 
     opened = open_run(run)
-    result = removal_curve(opened, load_model(opened.model_path), order=order, budget=budget, name=name, progress=True)
+    result = removal_curve(
+        opened,
+        load_model(opened.model_path),
+        labels=label or None,
+        order=order,
+        budget=budget,
+        confirmed=confirmed,
+        name=name,
+        progress=True,
+    )
     intervals = bootstrap_curve(result)
     if as_json:
         print_json(result.to_json() | {"intervals": intervals.to_json()})
         return
+    _tell_skipped(result.skipped)
     rows = []
     for (kind, threshold), mean in result.means.iterrows():
         spread = intervals.points.loc[(kind, threshold)]
@@ -174,6 +259,11 @@ def overlap(
         return
     tables = (("Jaccard index of core experts", result.jaccard), ("Mass on the same experts", result.shared))
     for title, table in tables:
-        rows = [[str(label), *(f"{value:.3f}" for value in line)] for label, line in table.iterrows()]
-        print_table(title, ["label", *table.columns], rows)
-    print_table("Core experts", list(result.core.index), [[f"{count:,}" for count in result.core]])
+        order = natural_order(table.columns)
+        table = table.loc[order, order]
+        rows = [
+            [label, *(f"{value:.3f}" for value in line)] for label, line in zip(order, table.to_numpy(), strict=True)
+        ]
+        print_table(title, ["label", *order], rows)
+    core = result.core[natural_order(result.core.index)]
+    print_table("Core experts", list(core.index), [[f"{count:,}" for count in core]])

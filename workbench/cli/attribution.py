@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from .output import Json, ModelArgument, RunArgument, out_console, print_json, print_table
 
@@ -42,7 +41,7 @@ def attribute(
 
     Direct attribution is exact: contributions sum to the logit. In JSON, `seconds` is the time it took.
     """
-    from ..analysis.attribution.prompt import attribute_text
+    from ..analysis.attribution.text import attribute_text
     from ..store.token_text import visible
 
     gradient = method is Method.gradient
@@ -50,7 +49,7 @@ def attribute(
     if as_json:
         print_json(result.to_json(top))
         return
-    name = escape(visible(result.target_text))
+    name = visible(result.target_text)
     if result.gradient is None:
         _print_direct(result.attribution, name, top)
     else:
@@ -77,7 +76,7 @@ def attribute_corpus(
     from ..analysis.attribution.prompt import read_token
     from ..analysis.run_model import run_tokenizer
     from ..checkpoint import load_model
-    from ..store.token_text import visible
+    from ..store.token_text import visible, visible_label
 
     opened = open_run(run)
     token = read_token(run_tokenizer(opened), target)
@@ -85,8 +84,8 @@ def attribute_corpus(
     if as_json:
         print_json({"target_text": target, **result.to_json(top)})
         return
-    documents = "all documents" if label is None else f"documents of {escape(label)}"
-    _print_direct(result, f"{escape(visible(target))}, mean of {result.occurrences:,} occurrences in {documents}", top)
+    documents = "all documents" if label is None else f"documents of {visible_label(label)}"
+    _print_direct(result, f"{visible(target)}, mean of {result.occurrences:,} occurrences in {documents}", top)
 
 
 def _print_direct(attribution: Attribution, name: str, top: int) -> None:

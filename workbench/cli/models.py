@@ -9,6 +9,7 @@ import typer
 
 from ..analysis.defaults import RATIO
 from ..errors import BadInputError
+from ..report.labels import natural_order
 from .output import ModelArgument, RunArgument, out_console, print_table
 
 
@@ -21,7 +22,7 @@ def corpus_build(
     from ..corpus import build_corpus
 
     counts = build_corpus(name, out, downloads)
-    labels = sorted(counts["train"])
+    labels = natural_order(counts["train"])
     rows = [[label, *(f"{counts[split][label]:,}" for split in counts)] for label in labels]
     print_table(f"{name}: characters in {out}", ["label", *counts], rows)
 

@@ -10,6 +10,7 @@ import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 out_console = Console(soft_wrap=True)
 err_console = Console(stderr=True, soft_wrap=True)
@@ -25,28 +26,33 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="folder or h
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on standard output; NaN and infinity become null."""
+    """Print one JSON document on standard output; NaN and infinity become null, U+0000 ␀."""
+    from ..interop.texts import storable
     from ..store.files import to_json_types
 
-    sys.stdout.write(json.dumps(to_json_types(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(storable(to_json_types(value)), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
     """Print a table on standard output; columns of numbers are aligned to the right.
 
-    Cells wrap between words where the screen is narrow. Numbers are never cut: a table whose words do not fit grows
+    Title, head and cells are plain text, never markup, with nothing in them hidden: see ``visible_label``. Cells wrap
+    between words where the screen is narrow. Numbers are never cut: a table whose words do not fit grows
     wider than the screen.
     """
-    table = Table(title=title, title_justify="left")
+    from ..store.token_text import visible_label
+
+    head, rows = [*map(visible_label, head)], [[*map(visible_label, row)] for row in rows]
+    table = Table(title=Text(title), title_justify="left")
     needed = 1
     for at, (name, *cells) in enumerate(zip(head, *rows, strict=True)):
         longest = max(cell_len(word) for cell in (name, *cells) for word in cell.split() or [""])
         width = min(longest, LONGEST_WORD)
         needed += width + 3  # a space at each side, and the border
         right = at > 0 and all(map(_is_number, cells))
-        table.add_column(name, justify="right" if right else "left", overflow="fold", min_width=width)
+        table.add_column(Text(name), justify="right" if right else "left", overflow="fold", min_width=width)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console(width=max(needed, out_console.width)).print(table, crop=False)
 
 

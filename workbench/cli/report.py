@@ -10,26 +10,51 @@ import typer
 from ..dashboard.serve import HOST, PORT
 from ..errors import BadInputError
 from ..report.kinds import Kind
-from .output import RunArgument, out_console
+from .output import out_console
 
 
 def report(
-    run: RunArgument,
     out: Annotated[Path, typer.Option(help="the file to write")],
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="folder of a run, or its URL; none for a circuit")
+    ] = None,
     expert: Annotated[str | None, typer.Option(help="an expert, GROUP:ID")] = None,
     label: Annotated[str | None, typer.Option(help="a label")] = None,
     text: Annotated[str | None, typer.Option(help="a text for the run's model")] = None,
     against: Annotated[Path | None, typer.Option(help="another run to compare with, shown before this one")] = None,
     edit: Annotated[Path | None, typer.Option(help="file of an ExpertEdit: the model with it and without")] = None,
+    circuit: Annotated[Path | None, typer.Option(help="file that `monet trace --out` wrote")] = None,
     kind: Annotated[Kind, typer.Option("--format", help="format of the file")] = "html",
 ) -> None:
-    """Write one self-contained file about an expert, a label, a text, an edit, or this run against another."""
+    """Write one self-contained file about an expert, label, text, edit or circuit, or this run against another."""
+    from ..report import circuit_report
+
+    if sum(choice is not None for choice in (expert, label, text, against, edit, circuit)) != 1:
+        raise BadInputError("give exactly one of --expert, --label, --text, --edit, --circuit and --against.")
+    if (run is None) != (circuit is not None):
+        raise BadInputError("name the run, but none with --circuit: its file holds what the report shows.")
+    if circuit is not None:
+        circuit_report(circuit, kind, out)
+    if run is not None:
+        _report_run(run, expert, label, text, against, edit, kind, out)
+    out_console.print(f"Wrote the report to {out}.")
+
+
+def _report_run(
+    run: str,
+    expert: str | None,
+    label: str | None,
+    text: str | None,
+    against: Path | None,
+    edit: Path | None,
+    kind: Kind,
+    out: Path,
+) -> None:
+    """Write the one report about a run that is asked for."""
     from .. import open_run
     from ..report import comparison_report, edit_report, expert_report, label_report, text_report
     from ..store.address import read_expert
 
-    if sum(choice is not None for choice in (expert, label, text, against, edit)) != 1:
-        raise BadInputError("give exactly one of --expert, --label, --text, --edit and --against.")
     opened = open_run(run)
     if expert is not None:
         expert_report(opened, *read_expert(expert, opened.groups, opened.num_keys), kind, out)
@@ -41,15 +66,31 @@ def report(
         edit_report(opened, edit, kind, out, progress=True)
     if against is not None:
         comparison_report(open_run(against), opened, kind, out)
-    out_console.print(f"Wrote the report to {out}.")
 
 
 def serve(
     run: Annotated[str, typer.Argument(metavar="RUN", envvar="MONET_RUN", help="folder of a run, or its URL")],
     host: Annotated[str, typer.Option(help=f"address to listen on; {HOST} keeps it on this machine")] = HOST,
     port: Annotated[int, typer.Option(help="port to listen on")] = PORT,
+    password: Annotated[
+        str,
+        typer.Option(envvar="MONET_PASSWORD", help="what browsers must give, with any user name", show_default=False),
+    ] = "",
+    processes: Annotated[
+        int | None,
+        typer.Option(help="processes that answer; each loads the model if it runs prompts", show_default="2"),
+    ] = None,
+    base_path: Annotated[
+        str, typer.Option(help="path below which a proxy shows the dashboard, such as /monet", show_default=False)
+    ] = "",
+    embed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="site whose pages may show cards of experts, such as notes.example.org; may be repeated"),
+    ] = None,
 ) -> None:
     """Browse a run in the dashboard."""
     from ..dashboard.serve import serve as serve_run
 
-    serve_run(run, host, port)
+    serve_run(
+        run, host, port, password=password, processes=processes, embed_hosts=embed_host or (), base_path=base_path
+    )

@@ -5,20 +5,38 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BadInputError
+from ..errors import BadInputError, WorkbenchError
 from ..interop.layouts import LAYOUTS, find_layout
+from ..report.labels import natural_order
+from .corpus_options import (
+    Config,
+    CorpusArgument,
+    EncodingErrors,
+    LabelColumn,
+    Limit,
+    ScoreColumn,
+    Split,
+    TextColumn,
+    print_reading,
+)
 from .output import Json, ModelArgument, RunArgument, err_console, out_console, print_json, print_table
+
+if TYPE_CHECKING:
+    from monet_model import MonetForCausalLM
+
+    from ..export.scan import CorpusSummary
+    from ..store import Run
+
+LABELS_SHOWN = 40  # rows of the table that says what a corpus holds
 
 
 def export(
     model: ModelArgument,
-    corpus: Annotated[
-        str, typer.Argument(metavar="CORPUS", help="anything that `datasets` reads, with text and label")
-    ],
+    corpus: CorpusArgument,
     run: RunArgument,
     resume: Annotated[bool, typer.Option("--resume", help="continue an interrupted export")] = False,
     ray: Annotated[str | None, typer.Option(help="run on a Ray cluster: its address, auto, or local")] = None,
@@ -27,7 +45,13 @@ def export(
     context: Annotated[
         int | None, typer.Option(help="tokens per context window; by default 256, or what the model's positions allow")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="read only this many documents, from the first")] = None,
+    split: Split = None,
+    config: Config = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    score_column: ScoreColumn = None,
+    limit: Limit = None,
+    encoding_errors: EncodingErrors = "strict",
     examples: Annotated[int, typer.Option(help="highest-scoring tokens to keep per expert")] = 32,
     keep_routing: Annotated[
         str,
@@ -48,8 +72,15 @@ def export(
             batch_size=batch_size,
             context=context,
             limit=limit,
+            split=split,
+            config=config,
+            text_column=text_column,
+            label_column=label_column,
+            score_column=score_column,
+            encoding_errors=encoding_errors,
             examples=examples,
             keep_routing=_share(keep_routing),
+            report=_print_summary,
             progress=True,
         )
     except KeyboardInterrupt:
@@ -58,6 +89,25 @@ def export(
         err_console.print(f"Interrupted; the parts done are kept. Go on with: {again}", markup=False, highlight=False)
         raise typer.Exit(130) from None
     out_console.print(f"The run is in {run}.")
+
+
+def _print_summary(summary: CorpusSummary) -> None:
+    """Say what the corpus holds, before the model reads it: per label, and what was left out or is odd."""
+    labels = natural_order(summary.labels)
+    rows = [
+        [label, f"{summary.documents[label]:,}", f"{summary.tokens[label]:,}", f"{summary.copies[label]:,}"]
+        for label in labels[:LABELS_SHOWN]
+    ]
+    if more := labels[LABELS_SHOWN:]:
+        counts = (sum(of[label] for label in more) for of in (summary.documents, summary.tokens, summary.copies))
+        rows.append([f"{len(more):,} more labels", *(f"{count:,}" for count in counts)])
+    if len(summary.labels) > 1:
+        totals = (summary.documents, summary.tokens, summary.copies)
+        rows.append(["all", *(f"{sum(of.values()):,}" for of in totals)])
+    print_table("The corpus", ["label", "documents", "tokens", "near copies"], rows)
+    print_reading(summary, out_console)
+    for remark in summary.remarks():
+        out_console.print(remark, markup=False, highlight=False)
 
 
 def _share(kept: str) -> float:
@@ -134,7 +184,11 @@ def convert(
     top: Annotated[int | None, typer.Option(help="this many experts with the highest mass")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write experts of a group in the layout of another tool; all experts for Delphi if none are named."""
+    """Write experts of a group in the layout of another tool; all experts for Delphi if none are named.
+
+    For Neuronpedia, stored explanations go along, and the next tokens that an expert promotes and suppresses if the
+    run's model is at hand.
+    """
     from .. import open_run
 
     layout = find_layout(to)
@@ -142,8 +196,20 @@ def convert(
         raise BadInputError("give either --expert or --top, not both.")
     opened = open_run(run)
     chosen = expert or (None if top is None else opened.top_experts(group, limit=top).index.tolist())
-    folder = layout.write(opened, out, group, chosen)
+    model = _model_at_hand(opened, layout.of_model) if layout.of_model and chosen else None
+    folder = layout.write(opened, out, group, chosen, model)
     if as_json:
         print_json({"folder": str(folder), "group": group, "experts": None if chosen is None else len(chosen)})
     else:
         out_console.print(f"The experts are in {folder}.")
+
+
+def _model_at_hand(run: Run, needed_for: str) -> MonetForCausalLM | None:
+    """The run's model; None, with a sentence, where it cannot be had."""
+    from ..analysis.run_model import load_run_model
+
+    try:
+        return load_run_model(run)
+    except WorkbenchError as error:
+        err_console.print(f"Left empty: {needed_for}. The run's model: {error}", markup=False, highlight=False)
+        return None

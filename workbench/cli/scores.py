@@ -8,6 +8,17 @@ from typing import Annotated
 import typer
 
 from ..analysis.correlation.defaults import COLUMN, CORRELATE_UNIT, PURGE_UNIT, THRESHOLDS
+from .corpus_options import (
+    Config,
+    CorpusArgument,
+    EncodingErrors,
+    LabelColumn,
+    Limit,
+    ScoreColumn,
+    Split,
+    TextColumn,
+    print_reading,
+)
 from .output import Json, Name, RunArgument, out_console, print_json, print_table
 
 With = Annotated[str | None, typer.Option("--with", help="classifier that scores texts: profanity (extra `profanity`)")]
@@ -15,14 +26,34 @@ Column = Annotated[str, typer.Option(help="document column to correlate with: `s
 
 
 def corpus_score(
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="anything `datasets` reads, with text and label")],
+    corpus: CorpusArgument,
     out: Annotated[Path, typer.Argument(help="Parquet file for the corpus with its scores")],
     classifier: Annotated[str, typer.Option("--with", help="the classifier: profanity (extra `profanity`)")],
+    split: Split = None,
+    config: Config = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    score_column: ScoreColumn = None,
+    limit: Limit = None,
+    encoding_errors: EncodingErrors = "strict",
 ) -> None:
     """Give every text of a corpus a score, for `monet scores` and `monet purge`."""
     from ..corpus import score_corpus
 
-    by_label = score_corpus(corpus, out, classifier).to_pandas().groupby("label")["score"]
+    data = score_corpus(
+        corpus,
+        out,
+        classifier,
+        split,
+        config=config,
+        text_column=text_column,
+        label_column=label_column,
+        score_column=score_column,
+        limit=limit,
+        encoding_errors=encoding_errors,
+        report=print_reading,
+    )
+    by_label = data.select_columns(["label", "score"]).to_pandas().groupby("label")["score"]
     rows = [[str(label), f"{len(s):,}", f"{s.mean():.3f}", f"{s.max():.3f}"] for label, s in by_label]
     print_table(f"Scores by {classifier} in {out}", ["label", "texts", "mean", "highest"], rows)
 

@@ -11,7 +11,7 @@ Logit lens: nostalgebraist 2020 (https://www.lesswrong.com/posts/AcKRB8wDpdaN6v6
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from cuda_ext.routing import Routing
 from monet_model.record import record_pass
+from monet_model.token_factors import factors_of
 
 from ..analysis.checks import check_same_model
+from ..analysis.windows import BATCH_TOKENS
 from ..errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 EXAMPLE_TOKENS = 16  # the expert's best tokens, that the mean is taken over
+MOST_PADDING = 128  # tokens that a batch may waste: what a further forward pass costs beyond its tokens
 
 
 def logit_view(
@@ -78,17 +82,36 @@ def logit_view(
         True
     """
     check_same_model(run, model)
+    return checked_logit_view(run, model, group, expert, n, layer=layer)
+
+
+def checked_logit_view(
+    run: Run, model: MonetForCausalLM, group: int, expert: int, n: int = 10, *, layer: int | None = None
+) -> pd.DataFrame:
+    """Return ``logit_view`` for a model that was checked when it was loaded, which saves a forward pass."""
+    logit = expert_logits(run, model, group, expert, layer=layer)
+    if logit is None:
+        return pd.DataFrame({"token": [], "token_text": [], "logit": []})
+    order = np.argsort(-logit, kind="stable")
+    token = order if len(order) <= 2 * n else np.concatenate([order[:n], order[len(order) - n :]])
+    return pd.DataFrame({"token": token, "token_text": run.token_text(token), "logit": logit[token]})
+
+
+def expert_logits(
+    run: Run, model: MonetForCausalLM, group: int, expert: int, *, layer: int | None = None
+) -> NDArray[np.float64] | None:
+    """Return what ``logit_view`` lists the ends of: an expert's mean contribution to every logit, (vocabulary,).
+
+    None for an expert that is never active. The model was checked when it was loaded.
+
+    Raises:
+        NotFoundError: no such group or expert, or the layer is not one of the group's.
+    """
     rows = run.examples(group, expert, EXAMPLE_TOKENS)["row"].to_numpy()
     owned = model.config.routing_groups[group]
     if layer is not None and layer not in owned:
         raise NotFoundError(f"layer {layer} is not one of group {group}'s; it has {', '.join(map(str, owned))}.")
-    layers = owned if layer is None else [layer]
-    if not len(rows):
-        return pd.DataFrame({"token": [], "token_text": [], "logit": []})
-    logit = mean_logits(run, model, layers, expert, rows)
-    order = np.argsort(-logit, kind="stable")
-    token = order if len(order) <= 2 * n else np.concatenate([order[:n], order[len(order) - n :]])
-    return pd.DataFrame({"token": token, "token_text": run.token_text(token), "logit": logit[token]})
+    return mean_logits(run, model, owned if layer is None else [layer], expert, rows) if len(rows) else None
 
 
 @torch.no_grad()
@@ -97,38 +120,58 @@ def mean_logits(
 ) -> NDArray[np.float64]:
     """Return what an expert of some layers adds to every logit, the mean over token rows: (vocabulary,)."""
     written = torch.zeros(model.config.hidden_size, dtype=torch.float64, device=model.device)
-    for ids in read_prefixes(run, rows):
-        written += _written(model, torch.from_numpy(ids)[None].to(model.device), layers, expert)
-    direction = model.model.norm.weight.double() * written / len(rows)
-    logits: NDArray[np.float64] = (model.lm_head.weight.double() @ direction).numpy(force=True)
+    for ids, window, position in _batches(run, rows):
+        written += _written(model, ids.to(model.device), (window, position), layers, expert).sum(0)
+    direction = (model.model.norm.weight.double() * written / len(rows)).to(model.lm_head.weight.dtype)
+    logits: NDArray[np.float64] = (model.lm_head.weight @ direction).double().numpy(force=True)
     return logits
 
 
-def _written(model: MonetForCausalLM, ids: Tensor, layers: Sequence[int], expert: int) -> Tensor:
-    """What an expert of some layers writes at the last position, times the final norm's scale: (hidden,) float64."""
+def _written(
+    model: MonetForCausalLM, ids: Tensor, at: tuple[Tensor, Tensor], layers: Sequence[int], expert: int
+) -> Tensor:
+    """What an expert of some layers writes at n places of windows, times the final norm's scale: (n, hidden) float64.
+
+    Args:
+        model: the model.
+        ids: (windows, tokens) token ids, padded on the right.
+        at: windows and positions of the places.
+        layers: layers that the expert is taken of.
+        expert: flat id.
+    """
     record, _ = record_pass(model, partial(model.model, ids, use_cache=False))
+    final = record.final[at].double()
     i, j = divmod(expert, model.config.moe_experts)
     one = torch.eye(model.config.moe_experts, device=ids.device)
-    total = torch.zeros_like(record.final[0, -1], dtype=torch.float64)
+    alone = Routing.from_dense(*(one[key].expand(len(final), 1, -1) for key in (i, j)))
+    total = torch.zeros_like(final)
     for layer in layers:
         seen = record.layers[layer]
-        g1, g2 = seen.routing[-1:].dense()
-        score = g1[0, :, i].double() @ g2[0, :, j].double()
-        if seen.factors is not None:
-            score = score * seen.factors[i, j]
-        alone = Routing.from_dense(one[None, None, i], one[None, None, j])
-        output = model.model.layers[layer].moe(seen.x[0, -1:], alone)  # E_ij(x)
-        total += score * output[0].double()
-    final = record.final[0, -1].double()
-    written: Tensor = total * (final.square().mean() + model.model.norm.variance_epsilon).rsqrt()
+        score = seen.routing_at(at).scores(torch.tensor([expert], device=ids.device)).double()  # (n, 1)
+        places, ids_of = torch.arange(len(final), device=ids.device), torch.full(at[0].shape, expert, device=ids.device)
+        score = score * factors_of(seen.factors_at(at), places, ids_of)[:, None]
+        total += score * model.model.layers[layer].moe(seen.x[at], alone).double()  # E_ij(x)
+    scale = (final.square().mean(-1, keepdim=True) + model.model.norm.variance_epsilon).rsqrt()
+    written: Tensor = total * scale
     return written
 
 
-def read_prefixes(run: Run, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return, for each token row, the ids that the model read up to it, from the start of its context window."""
-    width = run.geometry.width
-    docs, positions = run.geometry.places(rows)
-    return [
-        run.input_ids(int(doc))[position // width * width : position + 1]
-        for doc, position in zip(docs, positions, strict=True)
-    ]
+def _batches(run: Run, rows: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The context windows that hold some token rows, each once and up to the last of them, batched by length.
+
+    Yields:
+        Ids (windows, tokens), padded on the right where causal attention does not look from; and of the rows that the
+        batch holds, the window (n,) and the position in it (n,).
+    """
+    windows = []
+    for doc in np.unique(run.geometry.places(rows)[0]):
+        for ids, held in run.windows_of(int(doc)):
+            if len(found := np.flatnonzero(np.isin(held, rows))):
+                windows.append((torch.from_numpy(ids[: found[-1] + 1]), torch.from_numpy(found)))
+    windows.sort(key=lambda window: -len(window[0]))
+    while windows:
+        padding = np.cumsum([len(windows[0][0]) - len(ids) for ids, _ in windows])
+        size = min(int(np.searchsorted(padding, MOST_PADDING, "right")), max(1, BATCH_TOKENS // len(windows[0][0])))
+        batch, windows = windows[:size], windows[size:]
+        window = torch.repeat_interleave(torch.tensor([len(found) for _, found in batch]))
+        yield pad_sequence([ids for ids, _ in batch], True), window, torch.cat([found for _, found in batch])

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..store.token_text import joined
+
 if TYPE_CHECKING:
     from ..store import Run
 
@@ -40,7 +42,7 @@ class Passage:
     @property
     def text(self) -> str:
         """The text without highlights."""
-        return "".join(self.pieces)
+        return joined(self.pieces)
 
     @property
     def marked_text(self) -> str:
@@ -55,13 +57,13 @@ class Passage:
     def _spans(self) -> list[tuple[bool, str]]:
         both = zip(self.marked.tolist(), self.pieces, strict=True)
         spans = groupby(both, key=lambda pair: pair[0])
-        return [(marked, "".join(piece for _, piece in span)) for marked, span in spans]
+        return [(marked, joined(piece for _, piece in span)) for marked, span in spans]
 
 
 def read_passages(run: Run, starts: NDArray[np.int64], active: NDArray[np.bool_]) -> list[Passage]:
     """Return the passages that begin at token rows ``starts``; ``active`` (token rows of the run,) is highlighted."""
     rows = starts[:, None] + np.arange(PASSAGE_TOKENS)
-    pieces = run.token_text(run.tokens(rows.ravel())["token"].to_numpy())
+    pieces = run.row_text(rows.ravel())
     return [
         Passage(pieces[number * PASSAGE_TOKENS : (number + 1) * PASSAGE_TOKENS], active[row])
         for number, row in enumerate(rows)

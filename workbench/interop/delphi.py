@@ -3,11 +3,13 @@
 The layout is that of Delphi's `delphi/latents/cache.py` and `loader.py` (EleutherAI/delphi, commit cd43058): one folder
 per module with `config.json` and a file `FIRST_LAST.safetensors` for each span of latents, which holds
 
-    locations     (n, 3) uint16, or uint32 where 16 bits are too few: window, position in it, latent - FIRST
+    locations     (n, 3) uint16, or uint32 where 16 bits are too few: line, position in it, latent - FIRST
     activations   (n,) float16, those above 1e-5
-    tokens        (windows, width) int64, the same in every file
+    tokens        (lines, width) int64, the same in every file
 
-Latents are experts here, and windows those the model read.
+Latents are experts here. Lines are the documents back to back, cut at the width of the run's context windows, as in
+Delphi's own caches: it draws its non-activating examples from all lines, and padding among them would be rejected
+unread. Delphi shows the tokens and does not run the model, so lines need not be what the model read at once.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from ..errors import BadInputError
 from ..store.files import write_json
 from ..store.pairs import expand
 from .folder import new_folder
+from .texts import storable
 
 if TYPE_CHECKING:
     from ..store.run import Run
@@ -48,8 +51,10 @@ def write_delphi(
 ) -> Path:
     """Write a group's activations as a latent cache of EleutherAI's Delphi and return the folder of its module.
 
-    Windows are those the model read, of the documents whose routing the run keeps. Scores come from the stored half
-    precision; those of 1e-5 and less are left out, as in Delphi's own cache. Start-of-text tokens have no activations.
+    Lines hold the tokens of the documents whose routing the run keeps, each document opened by its start-of-text token
+    if it has one, back to back; what later windows repeat and other control tokens are left out. Only the last line is
+    filled up, with the padding token. Scores come from the stored half precision; those of 1e-5 and less are left out,
+    as in Delphi's own cache. Start-of-text tokens and padding have no activations.
 
     Args:
         run: the run.
@@ -77,60 +82,70 @@ def write_delphi(
         raise BadInputError("no experts were named; name at least one, or pass None for all.")
     if not 1 <= splits <= run.num_keys**2:
         raise BadInputError(f"splits must lie in 1 .. {run.num_keys**2}, got {splits}.")
-    windows = _Windows(run)
+    lines = _Lines(run)
     bounds = np.linspace(0, run.num_keys**2, splits + 1).astype(np.int64)
-    wide = max(np.diff(bounds).max(), *windows.tokens.shape) > 2**16
+    wide = max(np.diff(bounds).max(), *lines.tokens.shape) > 2**16
     kind = np.dtype(np.uint32 if wide else np.uint16)
     with new_folder(path / module_name(run, group)) as folder, ExitStack() as files:
         spools = [[files.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(2)] for _ in range(splits)]
         for rows, expert, score in _entries(run, group, experts):
             active = score > MIN_ACTIVATION
             rows, expert, score = rows[active], expert[active], score[active]
-            window, position = windows.of(rows)
+            line, position = lines.of(rows)
             split = np.searchsorted(bounds, expert, side="right") - 1
             for number in np.unique(split):
                 inside = split == number
-                places = (window[inside], position[inside], expert[inside] - bounds[number])
+                places = (line[inside], position[inside], expert[inside] - bounds[number])
                 spools[number][0].write(np.stack(places, 1).astype(kind).tobytes())
                 spools[number][1].write(score[inside].astype(np.float16).tobytes())
         for number, (locations, activations) in enumerate(spools):
             count = activations.tell() // 2
             tensors: dict[str, Any] = {
-                "tokens": ("I64", list(windows.tokens.shape), windows.tokens.tobytes()),
+                "tokens": ("I64", list(lines.tokens.shape), lines.tokens.tobytes()),
                 "locations": ("U32" if wide else "U16", [count, 3], locations),
                 "activations": ("F16", [count], activations),
             }
             _write_safetensors(folder / f"{bounds[number]}_{bounds[number + 1] - 1}.safetensors", tensors)
-        write_json(folder / "config.json", _config(run, windows, splits))
+        write_json(folder / "config.json", storable(_config(run, lines, splits)))
     return path / module_name(run, group)
 
 
-class _Windows:
-    """The context windows of the documents whose routing the run keeps.
+class _Lines:
+    """The documents whose routing the run keeps, back to back in lines of one width.
 
     Attributes:
-        tokens: (windows, width) int64 ids as the model read them, the start-of-text token included; the last
-            window of a document is filled up with ``padding``.
-        padding: the tokenizer's padding token, or its end-of-text token, or 0.
+        tokens: (lines, width) int64 ids, each document's start-of-text token included; the last line is filled up with
+            the tokenizer's padding token, or its end-of-text token, or 0.
     """
 
     def __init__(self, run: Run) -> None:
-        documents = run.documents[run.documents["kept"]]
-        tokenizer = run.tokenizer()
-        known = () if tokenizer is None else (tokenizer.pad_token_id, tokenizer.eos_token_id)
-        self.padding = next((token for token in known if token is not None), 0)
-        self._geometry = geometry = run.geometry_of(documents)  # numbers the windows of these documents alone
-        tokens = np.full((int(geometry.window_counts.sum()), geometry.width), self.padding, np.int64)
-        rows = np.repeat(geometry.row - (np.cumsum(geometry.tokens) - geometry.tokens), geometry.tokens)
+        documents = run.documents[run.documents["kept"] & (run.documents["tokens"] > 0)]
+        self._row, counts = (documents[name].to_numpy(np.int64) for name in ("row", "tokens"))
+        opens = documents["bos"].notna().to_numpy()
+        self._place = np.cumsum(counts + opens) - counts  # of each document's first token row
+        self._width = int(run.manifest["settings"]["context"])
+        total = int((counts + opens).sum())
+        tokens = np.full(-(-total // self._width) * self._width, _padding(run), np.int64)
+        rows = np.repeat(self._row - (np.cumsum(counts) - counts), counts)
         rows += np.arange(len(rows))
-        tokens[self.of(rows)] = run.tokens(rows)["token"]
-        opens = geometry.bos > 0
-        tokens[geometry.window[opens], 0] = documents["bos"][opens].to_numpy(np.int64)
-        self.tokens = tokens
+        tokens[self._places(rows)] = run.tokens(rows)["token"]
+        tokens[self._place[opens] - 1] = documents["bos"][opens].to_numpy(np.int64)
+        self.tokens = tokens.reshape(-1, self._width)
 
     def of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Window and position of token rows."""
-        return self._geometry.windows(*self._geometry.places(rows))
+        """Line and position of token rows."""
+        return np.divmod(self._places(rows), self._width)
+
+    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        doc = np.searchsorted(self._row, rows, side="right") - 1
+        places: NDArray[np.int64] = rows + (self._place - self._row)[doc]
+        return places
+
+
+def _padding(run: Run) -> int:
+    tokenizer = run.tokenizer()
+    known = () if tokenizer is None else (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((token for token in known if token is not None), 0)
 
 
 def _entries(run: Run, group: int, experts: Sequence[int] | None) -> Iterator[Entries]:
@@ -172,7 +187,7 @@ def _write_safetensors(path: Path, tensors: dict[str, tuple[str, list[int], byte
                     out.write(piece)
 
 
-def _config(run: Run, windows: _Windows, splits: int) -> dict[str, Any]:
+def _config(run: Run, lines: _Lines, splits: int) -> dict[str, Any]:
     """The fields of Delphi's `CacheConfig`, and the model."""
     return {
         "dataset_repo": run.manifest["corpus"]["path"],
@@ -180,8 +195,8 @@ def _config(run: Run, windows: _Windows, splits: int) -> dict[str, Any]:
         "dataset_name": "",
         "dataset_column": "text",
         "batch_size": run.manifest["settings"]["batch_size"],
-        "cache_ctx_len": windows.tokens.shape[1],
-        "n_tokens": windows.tokens.size,
+        "cache_ctx_len": lines.tokens.shape[1],
+        "n_tokens": lines.tokens.size,
         "n_splits": splits,
         "model_name": run.model_path,
     }

@@ -1,4 +1,4 @@
-"""Reports: what the workbench knows about an expert, a label, a text, an edit or two runs, as one file to share."""
+"""Reports: what the workbench knows about an expert, label, text, edit, circuit or two runs, as one file to share."""
 
 from __future__ import annotations
 

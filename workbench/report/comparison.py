@@ -14,6 +14,7 @@ from .charts import density_cells
 from .files import Document, encode, plain, records, save
 from .kinds import check_kind
 from .label import top_tokens
+from .labels import natural_order
 from .origin import analysis, origin
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ def joined(run: Run, other: Run) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).assign(change=lambda t: t["other_rate"] - t["rate"])
 
 
+def most_changed(table: pd.DataFrame, n: int = CHANGED, by: str = "change") -> pd.DataFrame:
+    """The ``n`` rows of ``joined`` where a column of differences is largest in absolute value, largest first."""
+    return table.loc[table[by].abs().sort_values(ascending=False, kind="stable").index[:n]]
+
+
 def _group(table: pd.DataFrame, labels: list[str]) -> dict[str, Any]:
     """How similar the two runs are in the experts of one group."""
     both = table[(table["tokens"] > 0) & (table["other_tokens"] > 0)]
@@ -98,8 +104,7 @@ def comparison_document(run: Run, other: Run) -> Document:
         UnsupportedError: the runs' experts have no counterparts in each other.
     """
     table = joined(run, other)
-    labels = ["", *dict.fromkeys([*run.labels, *other.labels])]
-    changed = table.loc[table["change"].abs().sort_values(ascending=False, kind="stable").index[:CHANGED]]
+    labels = ["", *natural_order({*run.labels, *other.labels})]
     hashes = [one.manifest["model"]["hash"] for one in (run, other)]
     content = {
         "report": "comparison",
@@ -110,7 +115,10 @@ def comparison_document(run: Run, other: Run) -> Document:
         "labels": labels,
         "groups": {str(group): _group(table[table["group"] == group], labels) for group in run.groups},
         "masking": {"first": _masking(run), "second": _masking(other)},
-        "changed": [row | {"top_tokens": _tokens(run, other, row["group"], row["expert"])} for row in records(changed)],
+        "changed": [
+            row | {"top_tokens": _tokens(run, other, row["group"], row["expert"])}
+            for row in records(most_changed(table))
+        ],
     }
     table.insert(0, "other_run", content["other"]["run"])
     table.insert(0, "run", content["origin"]["run"])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..analysis import EditEffect, measure_edit
 from ..errors import BadInputError, DamagedError, NotFoundError
-from ..store.token_text import token_pieces
+from ..store.token_text import token_pieces, whole_characters
 from .files import Document, encode, records, save
 from .kinds import check_kind
 from .origin import analysis, origin
@@ -45,15 +45,17 @@ def load_edit(path: str | Path) -> ExpertEdit:
 
 
 def _experts(run: Run, edit: ExpertEdit) -> pd.DataFrame:
-    """One row per edited expert: group, expert, factor, specialised ("" without a label or an analysis)."""
+    """One row per edited expert: group, expert, factor, specialised ("" without a label or an analysis), confirmed."""
     tables = []
     for group, layer in zip(run.groups, run.group_layers, strict=True):
         if layer not in edit.experts:
             continue
         table = pd.DataFrame({"group": group, "expert": edit.experts[layer], "factor": edit.factors[layer]})
         derived = analysis(run, group)
-        known = pd.Series(dtype=object) if derived is None else derived["specialised"]
-        tables.append(table.assign(specialised=known.reindex(table["expert"], fill_value="").to_numpy()))
+        known = pd.DataFrame({"specialised": [], "confirmed": []}) if derived is None else derived
+        for name, unknown in (("specialised", ""), ("confirmed", False)):
+            table[name] = known[name].reindex(table["expert"], fill_value=unknown).to_numpy()
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -76,9 +78,8 @@ def _hardest(run: Run, effect: EditEffect) -> list[dict[str, Any]]:
 
 
 def _opening(run: Run, row: int, tokens: int) -> list[str]:
-    ids = run.tokens(slice(row, row + min(OPENING, tokens)))["token"].tolist()
-    tokenizer = run.tokenizer()
-    return [str(token) for token in ids] if tokenizer is None else token_pieces(tokenizer, ids)
+    rows = slice(row, row + min(OPENING, tokens))
+    return run.tokens(rows)["token"].astype(str).tolist() if run.tokenizer() is None else run.row_text(rows)
 
 
 def _writing(
@@ -105,8 +106,8 @@ def _writing(
                     do_sample=False,
                     pad_token_id=model.config.eos_token_id,
                 )
-            continuations.append(token_pieces(tokenizer, out[0, ids.shape[1] :].tolist()))
-        shown = token_pieces(tokenizer, prompt)
+            continuations.append(whole_characters(token_pieces(tokenizer, out[0, ids.shape[1] :].tolist())))
+        shown = whole_characters(token_pieces(tokenizer, prompt))
         written.append({"label": label, "prompt": shown, "without": continuations[0], "with": continuations[1]})
     return written
 
@@ -124,7 +125,7 @@ def edit_document(
         raise BadInputError(f"the edit {name} names no experts.")
     effect = measure_edit(run, model, edit, progress=progress)
     experts = _experts(run, edit)
-    counts = experts.groupby(["specialised", "group"], sort=True).size()
+    counts = experts.groupby(["specialised", "group"], sort=True)["confirmed"].agg(["sum", "size"])
     content: dict[str, Any] = {
         "report": "edit",
         "origin": origin(run),
@@ -135,8 +136,8 @@ def edit_document(
             "removed": int((experts["factor"] == 0).sum()),
             "factors": [float(experts["factor"].min()), float(experts["factor"].max())],
             "by_label": [
-                {"specialised": label, "group": int(group), "experts": int(count)}
-                for (label, group), count in counts.items()
+                {"specialised": label, "group": int(group), "confirmed": int(sure), "experts": int(count)}
+                for (label, group), sure, count in counts.itertuples(name=None)
             ],
         },
         "effect": effect.to_json() | {"labels": records(effect.labels)},

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..analysis.specialisation.shares import label_shares
 from ..errors import NotFoundError
 from ..store.address import Expert
+from ..store.token_text import joined
 from .charts import used_bins
 from .files import Document, encode, plain, records, save
 from .kinds import check_kind
@@ -57,22 +58,26 @@ def examples(run: Run, expert: Expert, n: int) -> list[Example]:
 
 def in_context(run: Run, expert: Expert, table: pd.DataFrame) -> list[Example]:
     """The tokens of ``Run.examples`` or ``Run.examples_by_score`` in context, in the table's order."""
+    around = run.around(*expert, table["row"].to_numpy(), BEFORE, AFTER)
+    ends = np.cumsum(around.counts)
+    scores = np.nan_to_num(around.score, nan=0.0)
+    columns = (table[name].tolist() for name in ("score", "label", "source", "doc", "position"))
     shown = []
-    around = run.contexts(*expert, table["row"], BEFORE, AFTER).fillna({"score": 0.0})
-    for number, near in around.groupby("example"):
-        row = table.iloc[int(number)]
+    for begin, end, (score, label, source, doc, position) in zip(
+        (ends - around.counts).tolist(), ends.tolist(), zip(*columns, strict=True), strict=True
+    ):
         shown.append(
             Example(
-                score=float(row["score"]),
-                label=row["label"],
-                source=row["source"],
-                doc=int(row["doc"]),
-                position=int(row["position"]),
-                texts=near["text"].tolist(),
-                scores=near["score"].astype(float).tolist(),
-                at=int((near["position"] < row["position"]).sum()),
-                cut_before=bool(near["left"].iloc[0]),
-                cut_after=bool(near["right"].iloc[-1]),
+                score=score,
+                label=label,
+                source=source,
+                doc=doc,
+                position=position,
+                texts=around.text[begin:end],
+                scores=scores[begin:end].tolist(),
+                at=int((around.position[begin:end] < position).sum()),
+                cut_before=bool(around.left[begin]),
+                cut_after=bool(around.right[end - 1]),
             )
         )
     return shown
@@ -160,9 +165,9 @@ def _table(content: dict[str, Any]) -> pd.DataFrame:
             "source": example["source"],
             "doc": example["doc"],
             "position": example["position"],
-            "before": "".join(example["texts"][: example["at"]]),
+            "before": joined(example["texts"][: example["at"]]),
             "token": example["texts"][example["at"]],
-            "after": "".join(example["texts"][example["at"] + 1 :]),
+            "after": joined(example["texts"][example["at"] + 1 :]),
         }
         for rank, example in enumerate(content["examples"], start=1)
     ]

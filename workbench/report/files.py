@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..errors import BadInputError, NotFoundError
 from ..store.files import replacing
+from .csv_text import NUL_SHOWN, to_csv
 from .kinds import KINDS, check_kind
 
 
@@ -39,11 +40,11 @@ def _html(report: Document) -> bytes:
 
 
 def _json(report: Document) -> bytes:
-    return (json.dumps(report.content, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+    return (json.dumps(without_nul(report.content), ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _csv(report: Document) -> bytes:
-    return str(report.table.to_csv(index=False)).encode()
+    return to_csv(report.table).encode()
 
 
 def _parquet(report: Document) -> bytes:
@@ -51,8 +52,12 @@ def _parquet(report: Document) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pandas(report.table, preserve_index=False)
-    content = {b"monet.report": json.dumps(report.content, ensure_ascii=False, allow_nan=False).encode()}
+    plain_table = report.table.apply(
+        lambda column: column.map(without_nul) if column.dtype.kind not in "biuf" else column
+    )
+    table = pa.Table.from_pandas(plain_table, preserve_index=False)
+    written = json.dumps(without_nul(report.content), ensure_ascii=False, allow_nan=False)
+    content = {b"monet.report": written.encode()}
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata((table.schema.metadata or {}) | content), buffer)
     return buffer.getvalue()
@@ -88,6 +93,15 @@ def save(content: bytes, out: str | Path) -> None:
             temporary.write_bytes(content)
     except OSError as error:
         raise BadInputError(f"the report cannot be written to {path}: {error.strerror}.") from error
+
+
+def without_nul(value: Any) -> Any:
+    """A value of JSON types with U+2400 in place of U+0000, which databases refuse, in all of its texts."""
+    if isinstance(value, str):
+        return value.replace("\0", NUL_SHOWN)
+    if isinstance(value, dict):
+        return {without_nul(name): without_nul(inner) for name, inner in value.items()}
+    return [without_nul(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def plain(value: Any) -> Any:

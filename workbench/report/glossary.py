@@ -20,23 +20,34 @@ MODEL = {
     "(VD).",
     "start-of-text token": "The token that the model reads before each document (BOS). It is left out of all "
     "statistics.",
+    "control token": "A token that stands for no text: start-of-text, end-of-text, padding. The model reads them, and "
+    "statistics leave them out. Their names typed in a text, such as <s>, are read as text.",
 }
 CORPUS = {
     "run": "A folder with what every expert did on one corpus, written by monet export.",
     "document": "One text of the corpus, with its label.",
     "label": "The class of a document, such as its language or its domain.",
     "window": "The stretch of a document that the model reads in one pass; its length is the context length of the "
-    "export.",
+    "export. A later window repeats the start-of-text token and the end of the window before, so that no token is read "
+    "without text in front of it; what is repeated counts once.",
+    "near copy": "A document that shares at least 0.7 of its runs of five tokens with an earlier one, as MinHash "
+    "estimates. It counts in statistics, is left out of examples, and stands on the same side of every split as the "
+    "document it repeats.",
     "token row": "Number of a token in a run, counted over all documents.",
     "part": "A contiguous share of the corpus, exported and stored as one set of files.",
     "kept routing": "The routing of the documents that the run stores in full. Statistics cover every document; "
     "analyses that look at single tokens use these.",
+    "occurrence": "A place in the run where whole tokens spell a text. Experts that fire on the text are looked for at "
+    "its last token, where the model has read all of it.",
     "score range": "An octave of routing scores, from a power of two to the next. The run keeps a sample of tokens "
     "from each.",
 }
 USE = {
     "mass": "Sum of an expert's routing scores over all tokens.",
     "density": "Activation density: the fraction of tokens at which an expert is active.",
+    "F1": "How well an expert's activity marks the occurrences of a text, from 0 to 1: the harmonic mean of its rate "
+    "(the share of the occurrences at which it is active) and its precision (the share of its active tokens that are "
+    "occurrences).",
     "mean score": "An expert's mean routing score over the tokens at which it is active.",
     "rate": "Mass per token: an expert's mean routing score over all tokens, active or not.",
     "share": "An expert's rate for a label divided by the sum of its rates for all labels. It does not depend on how "
@@ -46,20 +57,32 @@ USE = {
 }
 SPECIALISATION = {
     "specialised": "An expert whose largest label share is at least the ratio (2 by default) times its second "
-    "largest, and which is active at enough tokens.",
-    "generalist": "An expert that is not specialised: no label share stands out, or it is active at too few tokens to "
-    "tell.",
+    "largest, and which is active at enough tokens. This plain rule tests nothing: chance alone passes it often.",
+    "generalist": "An expert that is active at enough tokens to tell, and not specialised: no label share stands out.",
+    "too little data": "An expert without a label that is active at fewer tokens than the analysis needs to give one "
+    "(10 by default). It may be specialised or a generalist; the corpus does not tell.",
+    "readable": "An expert whose best tokens a reader can make something of: confirmed, active at 20 tokens or more, "
+    "and with a highest score of 0.1 or more. Lists show these first.",
     "ratio": "An expert's largest label share divided by its second largest. The rule for specialised experts sets a "
     "threshold on it.",
     "confirmed": "Specialised, and with a ratio that shuffling the labels among documents does not reproduce: a "
     "permutation test at a false discovery rate over the group.",
-    "monosemanticity": "1 − H(label shares) / log L, for L labels: 1 if an expert is used for a single label, 0 if "
-    "equally for all. It measures selectivity for labels, not for meanings.",
-    "label selectivity": "(a − b) / (a + b), with a an expert's largest rate for a label and b the mean of its rates "
+    "replicates": "Of the experts that are confirmed (or specialised) in a label on one half of the documents, the "
+    "share that the plain rule gives the same label on the other half; near copies stay in one half. Halves have half "
+    "the evidence, so it is a cautious share.",
+    "label selectivity": "1 − H(label shares) / log L, for L labels: 1 if an expert is used for a single label, 0 if "
+    "equally for all. It says nothing of meanings. Files call it monosemanticity.",
+    "class selectivity": "(a − b) / (a + b), with a an expert's largest rate for a label and b the mean of its rates "
     "for the others: 0 if they are equal, 1 if it is active for one label only.",
     "coherence": "Mean cosine similarity between the contexts of an expert's best tokens, weighted by their scores.",
     "vocabulary entropy": "Entropy, in nats, of the token ids at which an expert is active: 0 if it is always the same "
     "token. It cannot exceed the logarithm of the number of active tokens, so rarely active experts look pure.",
+    "token entropy": "Entropy, in nats, of how an expert's score over its best tokens (32 by default, few per "
+    "document) divides over token ids: 0 if they are all the same token, 1.1 for three tokens alike.",
+    "interest": "How far the best tokens of an expert stand out, in nats: the divergence of its score over token ids "
+    "from their frequencies in the corpus, plus the logarithm of the mean score of these tokens. High where few, rare "
+    "tokens take all of a strong expert's score; low for many tokens, frequent ones such as punctuation, or weak "
+    "scores.",
     "overlap": "The fraction of routing mass that two labels put on the same experts: 1 minus the total variation "
     "distance.",
 }
@@ -82,10 +105,29 @@ ATTRIBUTION = {
     "direct logit attribution": "How much each component adds to the logit of a next token, directly, with the scale "
     "of the final normalisation held fixed.",
     "contribution": "What a component adds to a logit.",
+    "divergence": "Kullback–Leibler divergence of one model's next-token distribution from another's, in nats: the "
+    "mean over the first's tokens of the log of how much likelier it finds them. 0 where both expect the same.",
     "completeness": "Distance between a logit and the sum of all contributions to it. Attribution is exact, so this is "
     "rounding error.",
     "logit effect": "What an expert writes to the residual stream, read as logits: the tokens it promotes and "
     "suppresses, averaged over its best tokens.",
+}
+CIRCUIT = {
+    "circuit": "A graph of what made a token: embeddings, experts at positions, biases and targets, and what each "
+    "adds to the others. Attention patterns, norm scales, routing and one factor of each squared rectifier are held "
+    "at their values, so that every output is affine in the stream in front of it and nothing is left over.",
+    "target": "What a circuit explains: the logit of a next token, or the difference of two, at a position.",
+    "value": "What a node of a circuit adds to the target along all paths, in logits. Its incoming value edges sum "
+    "to it, and so do its outgoing ones.",
+    "influence": "The fraction of the target's absolute input that flows through a node of a circuit, where every "
+    "node divides what flows through it among its sources by the absolute weights of their edges.",
+    "margin": "By how much an expert's two raw key logits, in the routing head that gives most of its score, exceed "
+    "the thresholds in force. Incoming routing edges sum to it.",
+    "value edge": "What one node of a circuit adds to the value of another, through the residual stream and "
+    "attention alone.",
+    "routing edge": "What one node of a circuit adds to the margin of another: why that expert was chosen.",
+    "rest": "The active experts of a layer at a position that are no nodes of their own in a circuit, together.",
+    "supernode": "Nodes of a circuit that are shown and changed as one.",
 }
 EXPLANATION = {
     "explanation": "A sentence about what activates an expert, written by a person or a program.",
@@ -120,6 +162,7 @@ SECTIONS = {
     "Which label an expert prefers": SPECIALISATION,
     "Removing experts": REMOVAL,
     "Attribution": ATTRIBUTION,
+    "Circuits": CIRCUIT,
     "Explanations": EXPLANATION,
     "Structure": STRUCTURE,
     "Correlation with a document score": CORRELATION,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..analysis import read_mask
+from ..analysis import read_analysis, read_analysis_summary, read_mask
 from ..errors import NotAnalysedError
 from .files import Document, encode, plain, records, save
 from .kinds import check_kind
 from .origin import analysis, origin
 
 if TYPE_CHECKING:
-    from ..analysis import MaskResult
+    from ..analysis import MaskResult, Replication
     from ..store import Run
 
 TOP_EXPERTS = 50
@@ -24,7 +25,13 @@ TOP_TOKENS = 8
 
 def top_tokens(run: Run, group: int, expert: int, n: int) -> list[str]:
     """The distinct texts of an expert's highest-scoring tokens, at most ``n``, best first."""
-    return list(dict.fromkeys(run.examples(group, expert, 4 * n)["token_text"]))[:n]
+    return top_tokens_of(run, group, [expert], n)[0]
+
+
+def top_tokens_of(run: Run, group: int, experts: Sequence[int], n: int) -> list[list[str]]:
+    """``top_tokens`` of many experts at once; one that was never active has none."""
+    texts = run.top_tokens(group, experts, 4 * n).groupby("expert")["token_text"].unique()
+    return [list(texts.get(expert, ())[:n]) for expert in experts]
 
 
 def specialised_experts(run: Run, group: int, label: str) -> pd.DataFrame:
@@ -37,6 +44,7 @@ def specialised_experts(run: Run, group: int, label: str) -> pd.DataFrame:
         - tokens, mass, mean, max: as ``run.experts(group)`` has them
         - label_tokens, label_mass: the part of tokens and mass that is on the label
         - monosemanticity
+        - confirmed: whether chance does not explain its ratio; False where nothing was tested
 
     Raises:
         NotAnalysedError: the run has not been analysed.
@@ -47,11 +55,13 @@ def specialised_experts(run: Run, group: int, label: str) -> pd.DataFrame:
             f"{run.path} has not been analysed, so no expert has a label; run `monet analyze {run.path}`."
         )
     chosen = derived.index[derived["specialised"] == label]
-    rows = run.experts(group).loc[chosen]
+    columns = ("tokens", "mass", "mean", "max", f"tokens:{label}", f"mass:{label}")
+    rows = run.experts(group, columns).loc[chosen]
     table = rows[["tokens", "mass", "mean", "max"]].assign(
         label_tokens=rows[f"tokens:{label}"],
         label_mass=rows[f"mass:{label}"],
         monosemanticity=derived.loc[chosen, "monosemanticity"],
+        confirmed=derived.loc[chosen, "confirmed"],
     )
     table = table.sort_values("label_mass", ascending=False, kind="stable").rename_axis("expert").reset_index()
     table.insert(0, "group", group)
@@ -73,6 +83,11 @@ def mask_row(result: MaskResult, label: str) -> dict[str, Any] | None:
     }
 
 
+def replicates(found: Replication | None, label: str) -> dict[str, Any] | None:
+    """The share of a label's experts on half of the documents that have it on the other half, by rule."""
+    return None if found is None else {f"of_{rule}": plain(found.share(rule, label=label)) for rule in found.rules}
+
+
 def label_document(run: Run, label: str) -> Document:
     """The report of a label, before it is written in a format.
 
@@ -85,13 +100,18 @@ def label_document(run: Run, label: str) -> Document:
     table = table.sort_values("label_mass", ascending=False, kind="stable", ignore_index=True)
     best = records(table.head(TOP_EXPERTS))
     counts = table["group"].value_counts()
+    sure = table.loc[table["confirmed"].astype(bool), "group"].value_counts()
+    summary = read_analysis_summary(run)
+    tested = all("q:ratio" in read_analysis(run, group) for group in run.groups)
     masked = read_mask(run)
     content: dict[str, Any] = {
         "report": "label",
         "origin": origin(run),
         "label": label,
         "tokens": int(run.label_tokens[label]),
+        "confirmed": {str(group): int(sure.get(group, 0)) for group in run.groups} if tested else None,
         "specialised": {str(group): int(counts.get(group, 0)) for group in run.groups},
+        "replicates": None if summary is None else replicates(summary.replication, label),
         "mask": None if masked is None else mask_row(masked, label),
         "experts": [row | {"top_tokens": top_tokens(run, row["group"], row["expert"], TOP_TOKENS)} for row in best],
     }

@@ -13,5 +13,15 @@ def number(value: float, digits: int) -> str:
 
 
 def score_text(value: float) -> str:
-    """A routing score or mass: two decimals, or two significant digits where those would hide it (0.0007)."""
-    return f"{value:,.2f}" if abs(value) >= 0.095 or value == 0 else f"{value:.2g}"
+    """A routing score or mass to three significant digits; whole from 100 on.
+
+    Examples:
+        >>> from workbench.report.numbers import score_text
+        >>> [score_text(value) for value in (0.5, 0.00123456, 12.345, 1234.5)]
+        ['0.500', '0.00123', '12.3', '1,234']
+    """
+    if value == 0:
+        return "0"
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}" if abs(value) >= 0.0001 else f"{value:.2e}"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from monet_model import PositionedEdit
+
 from ..analysis.attribution.prompt import Prompt, PromptReading, read_prompt
 from ..analysis.run_model import context_length, load_run_model, run_tokenizer
 from .files import Document, encode, records, save
@@ -14,7 +16,7 @@ from .kinds import check_kind
 from .origin import analysis, origin
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
+    from monet_model import ExpertEdit, MonetForCausalLM
 
     from ..store import Run
 
@@ -73,7 +75,34 @@ def _table(content: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _document(run: Run, reading: PromptReading) -> Document:
+def _edited(run: Run, edit: ExpertEdit | PositionedEdit, bos: bool) -> list[dict[str, Any]]:
+    """The edited experts, and the factor of each; where an edit holds at some tokens only, the first and last of them.
+
+    Args:
+        run: the run.
+        edit: what scales the experts.
+        bos: whether the text has a start-of-text token, which is not among its tokens.
+    """
+    rows = []
+    for part, spans in edit.parts if isinstance(edit, PositionedEdit) else ((edit, None),):
+        tokens = [] if spans is None else [_numbers(span, bos) for span in spans if span.stop != int(bos)]
+        if spans is not None and not tokens:
+            continue  # it holds at the start-of-text token alone
+        rows += [
+            {"group": group, "expert": int(expert), "factor": float(factor)} | ({"tokens": tokens} if tokens else {})
+            for group, layer in zip(run.groups, run.group_layers, strict=True)
+            if layer in part.experts
+            for expert, factor in zip(part.experts[layer], part.factors[layer], strict=True)
+        ]
+    return rows
+
+
+def _numbers(positions: slice, bos: bool) -> list[int | None]:
+    """Numbers from 1 of the first and the last token of some positions; None where there is no last."""
+    return [max(1, positions.start + 1 - int(bos)), None if positions.stop is None else positions.stop - int(bos)]
+
+
+def _document(run: Run, reading: PromptReading, edit: ExpertEdit | PositionedEdit | None = None) -> Document:
     content = {
         "report": "text",
         "origin": origin(run),
@@ -84,18 +113,25 @@ def _document(run: Run, reading: PromptReading) -> Document:
         ],
         "push": _next_token_attribution(reading),
     }
+    if edit is not None:
+        content["edit"] = _edited(run, edit, reading.prompt.bos)
     return Document("text.html.j2", content, _table(content))
 
 
-def text_document(run: Run, model: MonetForCausalLM, text: str) -> Document:
-    """The report of a text before it is written in a format; ``model`` is the run's.
+def text_document(
+    run: Run, model: MonetForCausalLM, text: str, edit: ExpertEdit | PositionedEdit | None = None
+) -> Document:
+    """The report of a text before it is written in a format; ``model`` is the run's, and reads it under ``edit``.
 
     Raises:
         BadInputError: the text is empty or longer than the model's context.
         UnsupportedError: the run has no tokenizer.
     """
     prompt = Prompt.tokenise(run_tokenizer(run), text, model.config.max_position_embeddings)
-    return _document(run, read_prompt(model, prompt))
+    if edit is None:
+        return _document(run, read_prompt(model, prompt))
+    with model.edit_experts(edit):
+        return _document(run, read_prompt(model, prompt), edit)
 
 
 def text_report(run: Run, text: str, kind: str, out: str | Path) -> None:

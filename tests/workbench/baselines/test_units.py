@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,7 @@ def test_a_removed_feature_leaves_the_stream_and_the_error_stays(dense: LlamaFor
 
 @pytest.mark.parametrize("kind", ["neurons", "features"])
 def test_sums_are_of_sizes_of_activations(
-    run: Run, windows: Windows, dense: LlamaForCausalLM, sae: TopKSae, kind: str
+    run: Run, windows: Windows, dense: LlamaForCausalLM, sae: TopKSae, kind: str, cut: Any
 ) -> None:
     """One document after the other, its start of text left out."""
     units: Units = Neurons(dense) if kind == "neurons" else Features(dense, sae)
@@ -74,9 +76,9 @@ def test_sums_are_of_sizes_of_activations(
     for row in documents.itertuples():
         bos = [] if np.isnan(row.bos) else [int(row.bos)]
         ids = bos + run.tokens(slice(row.row, row.row + row.tokens))["token"].tolist()
-        for start in range(0, len(ids), context):
-            skip = len(bos) if start == 0 else 0
-            for place, values in enumerate(units.activations(torch.tensor([ids[start : start + context]]))):
+        for window, again in cut(ids, len(bos), context):
+            skip = again or len(bos)
+            for place, values in enumerate(units.activations(torch.tensor([window]))):
                 mass[place][row.label] += values[0, skip:].abs().sum(0).numpy()
                 active[place][row.label] += (values[0, skip:] != 0).sum(0).numpy()
         tokens[row.label] += row.tokens

@@ -25,6 +25,7 @@ def test_cut_run_keeps_the_first_documents(small_run, tmp_path) -> None:
 
 def test_every_store_gives_the_same_activations(small_run, tmp_path) -> None:
     run = open_run(small_run)
+    context, opened = run.manifest["settings"]["context"], run.documents["bos"].notna().cumsum().to_numpy()
     stores = beside.make_stores(run, tmp_path, 0)
     assert (stores.tokens, stores.pairs) == (run.tokens_total, run.experts(0)["tokens"].sum())
     with duckdb.connect() as connection:
@@ -40,7 +41,8 @@ def test_every_store_gives_the_same_activations(small_run, tmp_path) -> None:
                 assert table["token"].tolist() == expected["row"].tolist()
                 assert table["score"].astype(np.float32).tolist() == expected["score"].tolist()
             kept = expected[expected["score"] > 1e-5]
-            assert locations[:, 1].tolist() == kept["position"].tolist()
+            place = locations @ np.array([context, 1, 0])  # documents are back to back, opened by start-of-text tokens
+            assert place.tolist() == (kept["row"].to_numpy() + opened[kept["doc"]]).tolist()
             assert values.astype(np.float32).tolist() == kept["score"].tolist()
             highest = {name: float(_scores(ask(expert)).max()) for name, ask in best.items()}
             assert highest == pytest.approx(dict.fromkeys(highest, highest["ours"]), rel=2e-3)

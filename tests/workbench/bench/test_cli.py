@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,23 @@ def test_convert_takes_the_experts_with_the_most_mass(small_run, tmp_path) -> No
     (batch,) = tmp_path.glob("*/*/features/*.gz")
     found = {json.loads(line)["index"] for line in gzip.decompress(batch.read_bytes()).decode().splitlines()}
     assert found == {str(expert) for expert in open_run(small_run).experts(0)["mass"].nlargest(3).index}
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_convert_for_neuronpedia_takes_logits_from_the_model_if_it_is_at_hand(small_run, tmp_path, at_hand) -> None:
+    shutil.copytree(small_run, tmp_path / "run")
+    if not at_hand:
+        manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+        manifest["model"]["path"] = str(tmp_path / "gone")
+        (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    options = ["convert", str(tmp_path / "run"), str(tmp_path / "out"), "--to", "neuronpedia", "--top", "2", "--json"]
+    result = CliRunner().invoke(app, options, catch_exceptions=False)
+    said = "Left empty: the next tokens that each expert promotes and suppresses."
+    assert (said in result.stderr) != at_hand
+    assert ("there is no model folder" in result.stderr) != at_hand
+    (batch,) = Path(json.loads(result.stdout)["folder"]).glob("features/*.gz")
+    for line in gzip.decompress(batch.read_bytes()).decode().splitlines():
+        assert bool(json.loads(line)["pos_str"]) == bool(json.loads(line)["neg_values"]) == at_hand
 
 
 @pytest.mark.parametrize(

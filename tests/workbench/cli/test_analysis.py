@@ -21,6 +21,7 @@ from workbench.analysis import (
     read_mask,
 )
 from workbench.cli import app
+from workbench.store import Run
 
 
 @pytest.fixture
@@ -57,6 +58,19 @@ def test_curve_prints_what_the_run_keeps(run: Path, order: str) -> None:
     assert kept.order == order
     assert kept.budget == 0.001
     assert found == json.loads(json.dumps(kept.to_json() | {"intervals": bootstrap_curve(kept).to_json()}))
+
+
+def test_mask_and_curve_name_the_labels_they_skip(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = open_run(run).documents
+    skipped = documents["label"].iloc[-1]
+    fewer = documents[(documents["label"] != skipped) | ~documents["label"].duplicated()]
+    monkeypatch.setattr(Run, "documents", fewer)
+    for command in ("mask", "curve"):
+        assert (
+            f"Skipped, with fewer than two documents to choose experts on one and measure on the other: {skipped}"
+            in (invoke(command, run, "--name", "fewer"))
+        )
+        assert json.loads(invoke(command, run, "--name", "fewer", "--json"))["skipped"] == [skipped]
 
 
 def test_curve_prints_where_it_is_read(run: Path) -> None:

@@ -77,9 +77,23 @@ def test_analyze_counts_specialised_experts(run: Path) -> None:
     assert found["ratio"] == 3
     assert found["labels"] == open_run(run).labels
     table = invoke("analyze", run)
-    rows = {line.split()[1]: line for line in table.splitlines() if line.startswith("│")}
-    counts = json.loads(invoke("analyze", run, "--json"))["specialised"]
-    assert all(f"{counts[label]:,}" in rows[label] for label in LABELS)
+    found = json.loads(invoke("analyze", run, "--json"))
+    last = table.split("All groups")[1].split("Replicates")[0]
+    rows = {line.split()[1]: line.split("│")[2:6] for line in last.splitlines() if line.startswith("│")}
+    overall = found["replication"]["overall"]
+    for label in LABELS:
+        confirmed, _, specialised, _ = rows[label]
+        assert confirmed.strip() == f"{found['confirmed'][label]:,}"
+        assert specialised.strip() == f"{found['specialised'][label]:,}"
+    shares = [overall[rule]["share"] for rule in ("confirmed", "specialised")]
+    assert [rows["all"][at].strip() for at in (1, 3)] == ["–" if one is None else f"{one:.0%}" for one in shares]
+    assert table.index("Group 0") < table.index("All groups")
+
+
+def test_analyze_without_tests_says_so(run: Path) -> None:
+    table = invoke("analyze", run, "--permutations", "0", "--name", "quick")
+    assert "not tested" in table
+    assert "plain 2x rule" in " ".join(table.split())
 
 
 def test_mask_prints_the_documented_document(run: Path) -> None:

@@ -44,7 +44,7 @@ def test_explain_scores_and_search_finds(run: Path) -> None:
 
 def test_explain_prints_scores_and_sentence_whole(run: Path) -> None:
     opened = open_run(run)
-    expert = int((opened.experts(0)["tokens"] - opened.tokens_total / 30).abs().idxmin())
+    expert = int((opened.experts(0)["tokens"] - opened.tokens_total / 12).abs().idxmin())
     shown = invoke("explain", run, "--expert", f"0:{expert}")
     row = read_explanations(opened, 0, expert).iloc[0]
     assert row["detection"] > 0

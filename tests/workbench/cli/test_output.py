@@ -43,6 +43,20 @@ def test_print_table_without_rows_prints_its_head(console: Console, capsys: Any)
     assert "documents" in capsys.readouterr().out
 
 
+def test_print_table_shows_markup_and_blanks_as_text(capsys: Any) -> None:
+    odd = ["[red]x[/red]", "[/]", " lua", "a\nb", "a\u202eb", "e\u0301"]
+    output.print_table("[bold]of[/]", ["label", "[b]n[/b]"], [[label, "1"] for label in odd])
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("[bold]of[/]", "[b]n[/b]"))
+    assert all(label in shown for label in ("[red]x[/red]", "[/]", "·lua", "a↵b", "a\\u202eb", "e\\u0301"))
+    assert "\u202e" not in shown
+
+
 def test_print_json_writes_null_where_a_number_does_not_exist(capsys: Any) -> None:
     output.print_json({"rows": [{"p": float("nan"), "n": np.int64(3)}], "ratio": np.inf})
     assert json.loads(capsys.readouterr().out) == {"rows": [{"p": None, "n": 3}], "ratio": None}
+
+
+def test_print_json_writes_no_nul(capsys: Any) -> None:
+    output.print_json({"tokens": ["a\0"]})
+    assert json.loads(capsys.readouterr().out) == {"tokens": ["a␀"]}

@@ -93,3 +93,15 @@ def test_scores_and_purge_keep_a_second_result_under_a_name(scored_run: Path) ->
     assert result is not None
     assert (summary.column, result.column) == ("tokens", "tokens")
     assert read_score_summary(run) is read_purge(run) is None
+
+
+def test_the_options_of_a_corpus(tmp_path: Path, classifier: None) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "train.csv").write_text("body;lang\nabc;lua\n1234;lua\n;lua\nx\x80;lua\n", encoding="latin-1")
+    (tmp_path / "c" / "test.csv").write_text("body;lang\nx;lua\n")
+    options = ["--text-column", "body", "--label-column", "lang", "--split", "train", "--encoding-errors", "skip"]
+    out = tmp_path / "scored.parquet"
+    arguments = ["corpus", "score", tmp_path / "c", out, "--with", "profanity", *options, "--limit", "1"]
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert load_corpus(out).to_list() == [{"text": "abc", "label": "lua", "score": 1.0}]
+    assert "1 undecodable, 1 empty, 1 beyond the limit" in done.stderr

@@ -38,8 +38,7 @@ def test_structure_prints_what_it_stores(run: Path) -> None:
     assert all(f"{row['row']:+.3f}" in table for row in document["outputs"])
 
 
-def test_map_prints_what_it_stores(run: Path) -> None:
-    pytest.importorskip("umap")
+def test_map_prints_what_it_stores(run: Path, umap: None) -> None:
     document = json.loads(invoke("map", run, "--experts", 40, "--json"))
     assert [row["experts"] for row in document["groups"]] == [len(read_map(open_run(run), group)) for group in (0, 1)]
     assert "Maps by residual" in invoke("map", run, "--experts", 31, "--name", "small")

@@ -69,7 +69,9 @@ def test_gather_evidence_ignores_the_other_documents(text_run: Run) -> None:
 
 def test_gather_evidence_of_an_expert_not_active_is_empty(text_run: Run) -> None:
     expert = middling_expert(text_run)
-    found = gather_evidence(text_run, 0, expert, text_run.activations(0, expert), np.arange(96) < 0)
+    found = gather_evidence(
+        text_run, 0, expert, text_run.activations(0, expert), np.arange(len(text_run.documents)) < 0
+    )
     assert (found.tokens, found.vocabulary, found.passages, found.different) == (0, {}, [], 0)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import attribute
 from workbench.errors import NotFoundError
 from workbench.explain import logit_view
-from workbench.explain.logit_lens import EXAMPLE_TOKENS, read_prefixes
+from workbench.explain.logit_lens import EXAMPLE_TOKENS
 from workbench.store import Run
 
 Golden = tuple[Run, MonetForCausalLM]
+Cut = Callable[[list[int], int, int], list[tuple[list[int], int]]]
 
 
 def some_expert(run: Run, group: int) -> int:
@@ -44,7 +48,7 @@ def written_out(moe: Any, x: Tensor, i: int, j: int) -> Tensor:
     return torch.cat([left, right])
 
 
-def brute_force(run: Run, model: MonetForCausalLM, group: int, expert: int) -> dict[int, np.ndarray]:
+def brute_force(run: Run, model: MonetForCausalLM, group: int, expert: int, cut: Cut) -> dict[int, np.ndarray]:
     """Layer -> (vocabulary,) mean contributions, one example and layer at a time."""
     seen: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     final: list[Tensor] = []
@@ -62,8 +66,12 @@ def brute_force(run: Run, model: MonetForCausalLM, group: int, expert: int) -> d
     examples = run.examples(group, expert, EXAMPLE_TOKENS)
     with torch.no_grad():
         for doc, position, window in zip(examples["doc"], examples["position"], examples["window"], strict=True):
-            start = (window - run.documents["window"][doc]) * run.manifest["settings"]["context"]
-            model(torch.from_numpy(run.input_ids(doc)[start : position + 1])[None])
+            bos = int(pd.notna(run.documents["bos"][doc]))
+            windows = cut(run.input_ids(doc).tolist(), bos, run.manifest["settings"]["context"])
+            number = window - run.documents["window"][doc]
+            begin = sum(len(ids) - again for ids, again in windows[:number])
+            ids, again = windows[number]
+            model(torch.tensor([ids[: again + position - begin + 1]]))
             rms = (final[-1].square().mean() + model.config.rms_norm_eps).sqrt()
             unembed = model.lm_head.weight.double() * model.model.norm.weight.double() / rms
             for layer in layers:
@@ -75,10 +83,10 @@ def brute_force(run: Run, model: MonetForCausalLM, group: int, expert: int) -> d
 
 
 @pytest.mark.parametrize("group", [0, 1])
-def test_logit_view_equals_brute_force_in_each_layer_and_summed(golden_run: Golden, group: int) -> None:
+def test_logit_view_equals_brute_force_in_each_layer_and_summed(golden_run: Golden, group: int, cut: Cut) -> None:
     run, model = golden_run
     expert = some_expert(run, group)
-    expected = brute_force(run, model, group, expert)
+    expected = brute_force(run, model, group, expert, cut)
     views = {layer: logit_view(run, model, group, expert, 1000, layer=layer) for layer in expected}
     views[-1] = logit_view(run, model, group, expert, 1000)
     for layer, view in views.items():
@@ -86,6 +94,16 @@ def test_logit_view_equals_brute_force_in_each_layer_and_summed(golden_run: Gold
         found = view.set_index("token")["logit"].reindex(range(model.config.vocab_size))
         assert np.abs(found - truth).max() < 1e-5 * np.abs(truth).max()
         assert view["logit"].is_monotonic_decreasing
+
+
+def read_prefixes(run: Run, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return, for each token row, the ids that the model read up to it, from the start of its context window."""
+    prefixes = []
+    for row, doc in zip(rows, run.geometry.places(rows)[0], strict=True):
+        for ids, held in run.windows_of(int(doc)):
+            if len(at := np.flatnonzero(held == row)):
+                prefixes.append(ids[: at[0] + 1])
+    return prefixes
 
 
 def test_logit_view_equals_direct_attribution_of_each_example(golden_run: Golden) -> None:

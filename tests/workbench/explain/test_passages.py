@@ -56,3 +56,9 @@ def test_sample_passages_cover_the_range_of_scores(text_run: Run) -> None:
     drawn = [sample_passages(text_run, activations, every, n, np.random.default_rng(3))[0] for n in (1000, 3)]
     texts = [[passage.text for passage in passages] for passages in drawn]
     assert texts[1] == [texts[0][0], texts[0][round((len(texts[0]) - 1) / 2)], texts[0][-1]]
+
+
+def test_a_character_over_two_tokens_reads_as_itself() -> None:
+    pieces = ["a", "‹€ 1/2›", "‹€ 2/2›", "b"]
+    assert Passage(pieces, np.array([False, True, True, False])).marked_text == "a«€»b"
+    assert Passage(pieces, np.array([False, False, True, False])).text == "a€b"

@@ -137,7 +137,7 @@ def test_balanced_interval_covers_the_truth() -> None:
 
 def test_make_trial_shuffles_highlights_of_active_passages_over_negatives(text_run: Run) -> None:
     expert = int((text_run.experts(0)["tokens"] - 0.04 * text_run.tokens_total).abs().idxmin())
-    activations, scored = text_run.activations(0, expert), np.arange(96) % 2 == 0
+    activations, scored = text_run.activations(0, expert), np.arange(len(text_run.documents)) % 2 == 0
     first, again = (make_trial(text_run, activations, scored, np.random.default_rng(4)) for _ in range(2))
     assert [p.marked_text for p in first.shuffled] == [p.marked_text for p in again.shuffled]
     assert [p.text for p in first.shuffled] == [p.text for p in first.negatives]
@@ -148,6 +148,6 @@ def test_make_trial_shuffles_highlights_of_active_passages_over_negatives(text_r
 
 def test_make_trial_without_active_passages_has_no_highlights(text_run: Run) -> None:
     none = text_run.activations(0, 5)[:0]
-    trial = make_trial(text_run, none, np.ones(96, bool), np.random.default_rng(0))
+    trial = make_trial(text_run, none, np.ones(len(text_run.documents), bool), np.random.default_rng(0))
     assert (trial.active, trial.shuffled) == ([], [])
     assert not trial.enough

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from datasets import Dataset
 from safetensors.numpy import load_file
 
+from workbench.export import export_run
 from workbench.interop import write_delphi
 from workbench.store import open_run
 
@@ -37,12 +40,13 @@ def same_as_run(cache: DelphiCache, run: Any, group: int, expert: int) -> None:
     places, activations = cache.latent(expert)
     found = run.activations(group, expert)
     found = found[found["score"] > 1e-5]
-    width = run.manifest["settings"]["context"]
-    documents = run.documents[run.documents["kept"]]
-    spans = -(-(documents["tokens"] + documents["bos"].notna()) // width)
-    first = (spans.cumsum() - spans)[found["doc"]].to_numpy()
-    assert places[:, 0].tolist() == (first + found["position"] // width).tolist()
-    assert places[:, 1].tolist() == (found["position"] % width).tolist()
+    first, end = {}, 0
+    for doc in run.documents.query("kept and tokens > 0").itertuples():
+        first[doc.doc] = end + (doc.bos is not pd.NA) - doc.row
+        end += (doc.bos is not pd.NA) + doc.tokens
+    assert -(-end // cache.tokens.shape[1]) == len(cache.tokens)
+    expected = [divmod(first[token.doc] + token.row, cache.tokens.shape[1]) for token in found.itertuples()]
+    assert [tuple(place) for place in places.tolist()] == expected
     assert cache.tokens[places[:, 0], places[:, 1]].tolist() == found["token"].tolist()
     np.testing.assert_allclose(activations, found["score"], rtol=2**-10, atol=2**-25)  # half precision
 
@@ -83,19 +87,53 @@ def test_a_delphi_cache_of_named_experts_holds_only_those(sound_run, tmp_path) -
     )
 
 
-def test_delphi_windows_are_what_the_model_read_with_the_start_of_text_token(windowed_run, tmp_path) -> None:
+def test_delphi_lines_are_the_kept_documents_back_to_back(windowed_run, tmp_path) -> None:
     run = open_run(windowed_run)
     cache = DelphiCache(write_delphi(run, tmp_path, 0, splits=3))
-    read = []
-    for doc in np.flatnonzero(run.documents["kept"]):
-        ids = run.input_ids(doc).tolist()
-        read += [ids[start : start + 8] for start in range(0, len(ids), 8)]
-    assert len(read) == len(cache.tokens)
-    for window, ids in zip(cache.tokens.tolist(), read, strict=True):
-        assert window == ids + [0] * (8 - len(ids))
-    assert not run.documents["kept"].all()
-    opens = [n for n, ids in enumerate(read) if ids[0] == 1]
+    kept = run.documents.query("kept and tokens > 0")
+    assert len(kept) < len(run.documents)
+    texts = [run.input_ids(doc).tolist() for doc in kept["doc"]]
+    ids = sum(texts, [])
+    assert cache.tokens.shape == (-(-len(ids) // 8), 8)
+    assert cache.tokens.ravel()[: len(ids)].tolist() == ids
+    assert (cache.tokens.ravel()[len(ids) :] == 0).all()
+    opens = {sum(map(len, texts[:n])) for n, bos in enumerate(kept["bos"].notna()) if bos}
+    assert opens
     for expert in run.top_experts(0, limit=20).index:
         same_as_run(cache, run, 0, int(expert))
         places, _ = cache.latent(int(expert))
-        assert not len([window for window, position in places.tolist() if position == 0 and window in opens])
+        assert not opens & {line * 8 + position for line, position in places.tolist()}
+
+
+def test_no_delphi_line_is_only_padding_where_control_tokens_and_empty_documents_are_many(
+    bare_run_path, tmp_path
+) -> None:
+    pad = 2
+    rows = [[1, *range(30, 39), 0, *range(40, 45), *[pad] * 20], [1], [1], *[[1, 50 + n, 3] for n in range(6)], [1]]
+    Dataset.from_list([{"input_ids": ids, "label": "a"} for ids in rows]).to_parquet(tmp_path / "corpus.parquet")
+    model = open_run(bare_run_path).model_path
+    export_run(model, tmp_path / "corpus.parquet", tmp_path / "run", context=4)
+    run = open_run(tmp_path / "run")
+    cache = DelphiCache(write_delphi(run, tmp_path, 0))
+    assert run.tokenizer().pad_token_id == pad
+    assert not (cache.tokens == pad).all(axis=1).any()
+    assert (cache.tokens == pad).sum() < 4
+    shown = [[1, *range(30, 39), *range(40, 45)], *[[1, 50 + n, 3] for n in range(6)]]
+    assert cache.tokens[cache.tokens != pad].tolist() == sum(shown, [])
+    for expert in run.top_experts(0, limit=20).index:
+        same_as_run(cache, run, 0, int(expert))
+
+
+def test_delphi_caches_of_a_run_without_routing_have_no_lines(sampled_run, tmp_path, monkeypatch) -> None:
+    run = open_run(sampled_run)
+    monkeypatch.setitem(run.documents, "kept", False)
+    monkeypatch.setattr(run, "activations", lambda *_: pd.DataFrame({"row": np.zeros(0, np.int64), "score": 0.0}))
+    cache = DelphiCache(write_delphi(run, tmp_path, 0, [3]))
+    assert cache.tokens.shape == (0, run.manifest["settings"]["context"])
+
+
+def test_delphi_configs_hold_no_null_characters_and_no_lone_surrogates(sound_run, tmp_path, monkeypatch) -> None:
+    run = open_run(sound_run)
+    monkeypatch.setitem(run.manifest["corpus"], "path", "a\0b\udcff")
+    cache = DelphiCache(write_delphi(run, tmp_path, 0, [3]))
+    assert cache.config["dataset_repo"] == "a\u2400b\ufffd"

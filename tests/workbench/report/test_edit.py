@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from workbench.report.expert import expert_document
 from workbench.report.files import encode
 from workbench.report.label import label_document
 from workbench.store.address import Expert
+
+Cut = Callable[[list[int], int, int], list[tuple[list[int], int]]]
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +50,23 @@ def edit_path(edit: ExpertEdit, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-def test_effect_of_an_edit_against_a_plain_loop(run: Run, model: MonetForCausalLM, edit: ExpertEdit) -> None:
+def test_effect_of_an_edit_against_a_plain_loop(run: Run, model: MonetForCausalLM, edit: ExpertEdit, cut: Cut) -> None:
     effect = measure_edit(run, model, edit, samples=50)
     sums = {label: np.zeros(3) for label in run.labels}
     for row in effect.documents.itertuples():
         known = run.documents.set_index("doc").loc[row.doc]
         ids = run.tokens(slice(int(known["row"]), int(known["row"] + known["tokens"])))["token"].tolist()
-        ids = [*([] if pd.isna(known["bos"]) else [int(known["bos"])]), *ids]
-        context, found = run.manifest["settings"]["context"], np.zeros(3)
-        for begin in range(0, len(ids), context):
-            window = torch.tensor([ids[begin : begin + context]])
+        bos = [] if pd.isna(known["bos"]) else [int(known["bos"])]
+        found = np.zeros(3)
+        for read, again in cut(bos + ids, len(bos), run.manifest["settings"]["context"]):
+            window, first = torch.tensor([read]), max(1, again)
             with torch.inference_mode():
-                plain = model(window).logits[0, :-1]
+                plain = model(window).logits[0, first - 1 : -1]
                 with model.edit_experts(edit):
-                    edited = model(window).logits[0, :-1]
-            losses = [cross_entropy(logits, window[0, 1:], reduction="sum").item() for logits in (plain, edited)]
-            found += [*losses, window.shape[1] - 1]
+                    edited = model(window).logits[0, first - 1 : -1]
+            following = window[0, first:]
+            losses = [cross_entropy(logits, following, reduction="sum").item() for logits in (plain, edited)]
+            found += [*losses, len(following)]
         assert (row.loss, row.edited_loss, row.tokens) == pytest.approx(tuple(found), rel=1e-5)
         sums[row.label] += found
     for row in effect.labels.itertuples():

@@ -8,9 +8,20 @@ from workbench.report.numbers import number, score_text
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0.00"), (0.0007, "0.0007"), (0.0994, "0.10"), (0.01234, "0.012"), (1234.567, "1,234.57")]
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.0007, "0.000700"),
+        (0.09996, "0.100"),
+        (0.01234, "0.0123"),
+        (0.000099994, "1.00e-04"),
+        (99.94, "99.9"),
+        (99.96, "100"),
+        (-0.5, "-0.500"),
+        (1234.567, "1,235"),
+    ],
 )
-def test_score_text_keeps_two_significant_digits(value: float, text: str) -> None:
+def test_score_text_keeps_three_significant_digits(value: float, text: str) -> None:
     assert score_text(value) == text
 
 

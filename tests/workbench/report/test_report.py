@@ -18,6 +18,7 @@ from workbench import Run, open_run
 from workbench.analysis import read_analysis, read_mask
 from workbench.errors import WorkbenchError
 from workbench.report import KINDS, expert_report, label_report, text_report
+from workbench.report.render import _environment
 from workbench.report.text import text_document
 
 TEXT = "print(1)\n<script>window.hacked = 1</script>"
@@ -233,3 +234,13 @@ def test_text_that_cannot_be_read_is_refused(run: Run, text: str, said: str, tmp
 def test_unknown_label_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(WorkbenchError, match="no label 'cobol'.*lua"):
         label_report(run, "cobol", "html", tmp_path / "l.html")
+
+
+def test_a_split_character_stands_once_in_running_text() -> None:
+    shown = _environment().filters["visible"]
+
+    def read(pieces: list[str]) -> str:
+        return _Page("".join(shown(piece, at > 0) for at, piece in enumerate(pieces))).text
+
+    assert read(["a", "‹€ 1/2›", "‹€ 2/2›", "b"]) == "a€1/22/2b"
+    assert read(["‹€ 2/2›", "b"]) == "€2/2b"  # the first token shown names the character

@@ -24,6 +24,7 @@ VALUES = {
     "labels",
     "rise",
     "control",
+    "confirmed",
     "specialised",
     "sha256",
     "versions",
