@@ -6,14 +6,18 @@ PORT = 8050
 
 BIN = .venv/bin
 
-.PHONY: app test check format coverage docs bench notebooks clean gpu-check
+.PHONY: app test check format coverage docs bench notebooks peers clean gpu-check
 
 app: runs/demo/analysis/mask.json
 	@$(PY) app.py runs/demo --port $(PORT)
 
 # All tests, and the examples in docstrings.
 test: .venv/test-ready
-	$(PY) -m pytest -q
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# All of what transformers and TransformerLens test their own models with, on models of every kind; `make test` runs a part.
+peers: .venv/test-ready
+	MONET_PEERS=1 $(PY) -m pytest -q tests/peers
 
 # Linter, formatter, types, and which package may import which; CI runs this before the tests.
 check: .venv/test-ready
@@ -45,7 +49,7 @@ bench: .venv/test-ready runs/demo/analysis/mask.json
 
 # Runs the notebooks on the demo run and keeps what they show.
 notebooks: .venv/test-ready runs/demo/analysis/mask.json
-	$(BIN)/jupyter execute --inplace --timeout=300 notebooks/*.ipynb
+	PYTHONWARNINGS=ignore $(BIN)/jupyter execute --inplace --timeout=300 notebooks/*.ipynb
 
 # What tools have left behind; .venv, the compiled kernels and runs/ stay.
 clean:
@@ -66,7 +70,7 @@ runs/demo/analysis/mask.json: $(DEMO)/model.safetensors $(DEMO)/heldout.parquet 
 	$(MONET) analyze runs/demo
 	$(MONET) mask runs/demo
 
-SOURCES = pyproject.toml setup.cfg setup.py constraints.txt $(wildcard cuda_ext/csrc/*.h cuda_ext/csrc/*/*)
+SOURCES = pyproject.toml setup.cfg setup.py constraints.txt monet_model/startup.py $(wildcard cuda_ext/csrc/*.h cuda_ext/csrc/*/*)
 
 define install
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

@@ -10,7 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parent
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the hub's library is imported
+LONG = ("demo_run", "browser", "examples_folder", "umap")  # fixtures that take long, or whose tests do, longest first
 DOCUMENTS = 8  # of each label: enough to split, few enough to analyse in seconds
+
+
+def _turn(item: pytest.Item) -> int:
+    """When a test begins: the sooner, the longer what it needs takes to make."""
+    names = ("examples_folder",) if isinstance(item, pytest.DoctestItem) else getattr(item, "fixturenames", ())
+    return next((turn for turn, name in enumerate(LONG) if name in names), len(LONG))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes run the files of tests, the longest begin: none is left at the end."""
+    items.sort(key=_turn)
 
 
 @pytest.fixture(scope="session")

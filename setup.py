@@ -12,10 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.errors import BaseError, CCompilerError, CompileError
 
 # What setuptools and torch raise if there is no compiler, or it cannot compile the source.
@@ -125,4 +126,26 @@ def extensions() -> dict[str, Any]:
     }
 
 
-setup(**extensions())
+def startup_file() -> tuple[str, list[str]]:
+    """Write the `.pth` file that runs `monet_model/startup.py` when Python starts; return its folder and its path.
+
+    A line of such a file may run code if it begins with an import. The file is installed as data into the folder of
+    installed packages, where Python looks for such files: what an editable installation copies at all, it copies so.
+    """
+    path = Path("build", "monet-workbench.pth")
+    path.parent.mkdir(exist_ok=True)
+    source = Path("monet_model", "startup.py").read_text(encoding="utf-8")
+    path.write_text(f"import sys; exec({source!r}, {{'__name__': 'monet_startup'}})\n", encoding="utf-8")
+    packages, root = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("data"))
+    return str(packages.relative_to(root)), [str(path)]
+
+
+class WithData(Distribution):
+    """The package, of which editable installations copy the data files too."""
+
+    def has_data(self) -> bool:
+        """Answer setuptools' ``editable_wheel``, which asks by this name; its ``install`` asks ``has_data_files``."""
+        return bool(self.has_data_files())
+
+
+setup(distclass=WithData, data_files=[startup_file()], **extensions())

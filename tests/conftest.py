@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -37,6 +38,11 @@ def _write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
+def _shuffled(text: str, seed: int) -> str:
+    """The characters of a text in another order: documents that share their beginning and are no copies."""
+    return "".join(Random(seed).sample(text, len(text)))
+
+
 @pytest.fixture(scope="session")
 def bare_run_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the golden vertical model over a few lines of three labels, exported and no more."""
@@ -49,7 +55,7 @@ def bare_run_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "tests" / "golden" / "tiny-vd", model)
     _write_tokenizer(model)
     rows = [
-        {"text": text * (1 + copy % 2), "label": label, "source": f"{label}/{copy}"}
+        {"text": text + _shuffled(text * (1 + copy % 2), copy), "label": label, "source": f"{label}/{copy}"}
         for label, text in TEXTS.items()
         for copy in range(4)
     ]

@@ -16,8 +16,14 @@ from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE = 60_000  # ms to wait for what should come at once: the machine may be busy
-QUIET = ("disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update")
+PATIENCE = 180_000  # ms to wait for what should come at once: the machine may be busy, and jobs start processes
+QUIET = (
+    *("disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update"),
+    # A page lives for seconds: what optimises its scripts takes longer than they do.
+    "js-flags=--no-turbofan --no-maglev --no-sparkplug",
+    # The address bar's suggestions are two pages more in each window, which nobody sees. The others are Playwright's.
+    "disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,HttpsUpgrades,MediaRouter,OptimizationHints,PaintHolding",
+)
 
 expect.set_options(timeout=PATIENCE)
 
@@ -29,7 +35,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _serve(run: Path) -> Iterator[str]:
+def serving(run: Path) -> Iterator[str]:
     command = [sys.executable, "app.py", str(run), "--port", str(free_port())]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -41,38 +47,41 @@ def _serve(run: Path) -> Iterator[str]:
         yield found[0]
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
         server.stdout.close()
 
 
 @pytest.fixture(scope="session")
 def address(run_path: Path) -> Iterator[str]:
     """Address that `python app.py RUN` prints for an analysed and masked run."""
-    yield from _serve(run_path)
+    yield from serving(run_path)
 
 
 @pytest.fixture(scope="session")
 def bare_address(bare_run_path: Path) -> Iterator[str]:
     """Address of the dashboard of a run that was exported and no more."""
-    yield from _serve(bare_run_path)
+    yield from serving(bare_run_path)
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[BrowserContext]:
-    """The system's Chromium; its pages share one cache."""
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """The system's Chromium; its pages share one cache, on disk, where it keeps compiled scripts too."""
     if CHROMIUM is None:
         pytest.fail(
             "the browser tests need Chromium: install it (apt-get install chromium) or set CHROMIUM to its path."
         )
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", *(f"--{name}" for name in QUIET)]
+        started = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("browser"),
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", *(f"--{name}" for name in QUIET)],
+            viewport={"width": 1600, "height": 1000},
         )
-        yield started.new_context(viewport={"width": 1600, "height": 1000})
+        yield started
         started.close()
 
 
-def _watched(browser: BrowserContext, own: tuple[str, ...]) -> Iterator[Page]:
+def watched(browser: BrowserContext, own: tuple[str, ...]) -> Iterator[Page]:
     """A fresh page; when it closes, no console error, script error or request outside ``own`` may have happened."""
     faults: list[str] = []
     opened = browser.new_page()
@@ -88,16 +97,29 @@ def _watched(browser: BrowserContext, own: tuple[str, ...]) -> Iterator[Page]:
 @pytest.fixture
 def page(browser: BrowserContext, address: str) -> Iterator[Page]:
     """A page that may ask the dashboard of the analysed run and nobody else."""
-    yield from _watched(browser, (f"{address}/", "data:", "blob:"))
+    yield from watched(browser, (f"{address}/", "data:", "blob:"))
 
 
 @pytest.fixture
 def bare_page(browser: BrowserContext, bare_address: str) -> Iterator[Page]:
     """A page that may ask the dashboard of the exported run and nobody else."""
-    yield from _watched(browser, (f"{bare_address}/", "data:", "blob:"))
+    yield from watched(browser, (f"{bare_address}/", "data:", "blob:"))
+
+
+@pytest.fixture
+def fresh_address(bare_run_path: Path, tmp_path: Path) -> Iterator[str]:
+    """Address of the dashboard of a run that was exported and no more, and that the test may change."""
+    shutil.copytree(bare_run_path, tmp_path / "run")
+    yield from serving(tmp_path / "run")
+
+
+@pytest.fixture
+def fresh_page(browser: BrowserContext, fresh_address: str) -> Iterator[Page]:
+    """A page that may ask that dashboard and nobody else."""
+    yield from watched(browser, (f"{fresh_address}/", "data:", "blob:"))
 
 
 @pytest.fixture
 def offline_page(browser: BrowserContext) -> Iterator[Page]:
     """A page that may open files of this machine and ask nobody."""
-    yield from _watched(browser, ("file://",))
+    yield from watched(browser, ("file://",))

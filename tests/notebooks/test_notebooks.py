@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -30,3 +31,21 @@ def test_notebook_runs(path: Path, demo_run: Path, monkeypatch: pytest.MonkeyPat
     ).execute()
     assert _shown(notebook) == committed
     assert any(PLOT in kinds for kinds in committed)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_shows_no_warning_of_the_machine_it_ran_on(path: Path) -> None:
+    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", ())]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+
+
+def test_unlearning_measures_the_random_control_where_nobody_has(
+    bare_run_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a run without `monet mask`; the first four cells of code are enough."""
+    monkeypatch.setenv("MONET_RUN", str(shutil.copytree(bare_run_path, tmp_path / "run")))
+    notebook = nbformat.read(NOTEBOOKS[-1], as_version=4)
+    wanted = ("LANGUAGE =", "label_edit(", "read_mask(")
+    notebook.cells = [c for c in notebook.cells if c.cell_type == "code" and any(w in c.source for w in wanted)]
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    assert "random experts" in notebook.cells[-1].outputs[-1]["data"]["text/plain"]

@@ -1,0 +1,84 @@
+"""Lists of experts in a real browser: switches and brushes change the list, and the address brings it back."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+
+from playwright.sync_api import Page, expect
+
+ROW = "#experts-grid .ag-row[row-index='{}'] [col-id='expert']"
+
+
+def _count(page: Page) -> int:
+    expect(page.locator("#experts-grid-count")).to_contain_text("of")
+    return int(page.locator("#experts-grid-count").inner_text().split(" of ")[0].replace(",", ""))
+
+
+def test_list_comes_back_as_it_was_left(page: Page, address: str) -> None:
+    asked = urllib.parse.quote('{"tokens":{"filterType":"number","type":"greaterThan","filter":1}}')
+    page.goto(f"{address}/?group=1&filter={asked}")
+    expect(page.locator(ROW.format(0))).to_have_text(re.compile(r"^\d+$"))
+    first = page.locator(ROW.format(0)).inner_text()
+    page.locator("#experts-grid .ag-header-cell[col-id='density'] .ag-header-cell-text").click()
+    expect(page).to_have_url(re.compile("sort=density-asc"))
+    expect(page.locator(ROW.format(0))).to_have_text(re.compile(rf"^(?!{first}$)\d+$"))  # the rows are the sorted ones
+    link = page.locator(ROW.format(3)).get_by_role("link")
+    expert, count = link.inner_text(), _count(page)
+    link.click()
+    expect(page).to_have_url(re.compile(rf"/expert/1/{expert}$"))
+    page.go_back()
+    expect(page).to_have_url(re.compile("sort=density-asc&row=3|row=3.*sort=density-asc"))
+    expect(page.locator("#experts-grid .opened-row [col-id='expert']")).to_have_text(expert)
+    assert _count(page) == count
+
+
+def test_brush_filters_the_list_and_a_double_click_ends_it(page: Page, address: str) -> None:
+    page.goto(f"{address}/?filter=%7B%7D")
+    expect(page.locator("#experts-grid-token_entropy .brush-bars path")).not_to_have_count(0)
+    expect(page.locator(ROW.format(0))).to_have_text(re.compile(r"^\d+$"))
+    everything = _count(page)
+    area = page.locator("#experts-grid-token_entropy .brush-plot")
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    assert box is not None
+    left, top = box["x"] + 0.5 * box["width"], box["y"] + 20
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.9 * box["width"], top + 10, steps=5)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("token_entropy"))
+    expect(page.locator("#experts-grid-count")).not_to_have_text(re.compile(f"^{everything:,} of"))
+    page.mouse.dblclick(left, top)
+    expect(page.locator("#experts-grid-count")).to_have_text(re.compile(f"^{everything:,} of"))
+    expect(page).not_to_have_url(re.compile("token_entropy"))
+
+
+def test_readable_switch_is_the_filters_of_its_rules(page: Page, address: str) -> None:
+    page.goto(f"{address}/?filter=%7B%7D")
+    expect(page.locator(ROW.format(0))).to_have_text(re.compile(r"^\d+$"))
+    switch, chip = page.get_by_label("Readable only"), page.get_by_label("confirmed", exact=True)
+    expect(switch).not_to_be_checked()
+    switch.focus()
+    page.keyboard.press("Space")
+    expect(chip).to_be_checked()
+    chip.focus()
+    page.keyboard.press("Space")
+    expect(switch).not_to_be_checked()
+    expect(page).to_have_url(re.compile("filter=.*tokens"))
+    expect(page).not_to_have_url(re.compile("confirmed"))
+
+
+def test_brush_moves_with_the_keyboard(page: Page, address: str) -> None:
+    page.goto(f"{address}/?filter=%7B%7D")
+    expect(page.locator(ROW.format(0))).to_have_text(re.compile(r"^\d+$"))
+    everything = _count(page)
+    end = page.get_by_role("slider", name="token entropy, nats, from")
+    end.focus()
+    for _ in range(5):
+        page.keyboard.press("PageUp")
+    expect(page).to_have_url(re.compile("token_entropy"))
+    expect(page.locator("#experts-grid-count")).not_to_have_text(re.compile(f"^{everything:,} of"))
+    page.keyboard.press("Escape")
+    expect(page.locator("#experts-grid-count")).to_have_text(re.compile(f"^{everything:,} of"))
+    expect(page).not_to_have_url(re.compile("token_entropy"))
