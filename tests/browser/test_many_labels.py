@@ -23,7 +23,7 @@ UNSEEN = (Path(__file__).parent / "looks.js").read_text()
 PAGES = {  # address -> what is on the page once it is complete
     "/": "#experts-grid .ag-row",
     "/?label=label+299": "#experts-grid .ag-row",
-    "/labels/label 299": "#label-grid .ag-row",
+    "/labels/label 299": "#label-grid .ag-row, .expert-list .panel-body .note",
     "/mask": ".unlearn-fields",
     "/atlas": "#page canvas",
     "/expert/0/17": "#page .expert-nav",

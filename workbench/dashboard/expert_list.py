@@ -12,11 +12,13 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 
 from ..analysis import READABLE_SCORE, READABLE_TOKENS
 from ..errors import BadInputError
+from ..report.labels import shortened
+from ..store.token_text import visible_label
 from . import grid
 from .brush import Axis, Brush, distribution
 from .context import Context
 from .links import Address
-from .parts import aria, term
+from .parts import LONGEST_NAME, aria, term
 
 FIRST = ("interest", "desc")
 CHARTS = {  # the distributions of a list, by field
@@ -50,23 +52,29 @@ def expert_list(
 ) -> list[Any]:
     """Switches, histograms and grid; callbacks are those of ``register_list`` for the same ``grid_id``.
 
+    A sentence instead where no expert of the group is specialised in ``label``.
+
     Args:
         ctx: the run.
         grid_id: id of the grid, from which the other ids are derived.
         group: number of the layer group.
         address: the page's, which may hold ``filter``, ``sort`` and ``row`` as the browser wrote them.
         label: list the experts specialised in this label only.
-        highlight: filter by this label at first.
+        highlight: filter by this label at first, if any expert of the group is specialised in it.
         tall: as high as the window.
 
     Raises:
         BadInputError: the address holds a filter or an order that grids do not have.
     """
     rules = {name: rule for name, rule in RULES.items() if ctx.tested or name != "confirmed"}
-    of_label = (
-        {} if highlight is None else {"specialised": {"filterType": "text", "type": "equals", "filter": highlight}}
-    )
     table = _rows(ctx, group, label)
+    named = label or highlight
+    if label is not None and table.empty:
+        return [html.P(_none_specialised(group, label), className="note")]
+    unlisted = highlight is not None and not bool((table["specialised"] == highlight).any())
+    of_label: Filters = {}
+    if highlight is not None and not unlisted:
+        of_label = {"specialised": {"filterType": "text", "type": "equals", "filter": highlight}}
     some = bool(grid.passing(table, rules | of_label).any())
     first = of_label | (rules if some else {})
     filters, sort = _filters(address, table, first), _sort(address)
@@ -78,7 +86,7 @@ def expert_list(
         group,
         ctx,
         hidden=hidden + (() if label is None else ("specialised",)),
-        chosen=label or highlight,
+        chosen=named,
         sort=sort,
         opened=int(row) if row.isdecimal() and len(row) < 8 else -1,
     )
@@ -106,7 +114,10 @@ def expert_list(
             role="group",
             **aria(label="which experts are listed"),
         ),
-        None if some else html.P(_none_readable(ctx, group, label or highlight), className="note"),
+        html.P([*_none_specialised(group, highlight), " Those of every label are listed."], className="note")
+        if highlight is not None and unlisted
+        else None,
+        None if some else html.P(_none_readable(ctx, group, None if unlisted else named), className="note"),
         html.Div(
             [
                 Brush(id=f"{grid_id}-{name}", grid=grid_id, field=name, chart=chart)
@@ -132,6 +143,11 @@ def expert_list(
 def meaning() -> list[Any]:
     """What the order and the switch of a list mean, for the note above it."""
     return ["Sorted by ", term("interest"), ", ", term("readable"), " experts only unless switched off. "]
+
+
+def _none_specialised(group: int, label: str) -> list[Any]:
+    name = shortened(visible_label(label), LONGEST_NAME)
+    return [f"No expert of group {group} is ", term("specialised"), f" in {name}."]
 
 
 def _none_readable(ctx: Context, group: int, label: str | None) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pandas as pd
@@ -24,7 +25,10 @@ def ctx(run_path: Path) -> Context:
 
 
 def _grid(ctx: Context, **query: str) -> grid.dag.AgGrid:
-    parts = expert_list(ctx, "experts-grid", 0, Address("overview", query=query))
+    return _grid_among(expert_list(ctx, "experts-grid", 0, Address("overview", query=query)))
+
+
+def _grid_among(parts: list[Any]) -> grid.dag.AgGrid:
     return next(part.children for part in parts if getattr(getattr(part, "children", None), "id", "") == "experts-grid")
 
 
@@ -42,6 +46,23 @@ def test_list_without_readable_experts_shows_all_and_says_so(ctx: Context, monke
     monkeypatch.setitem(RULES, "tokens", {"filterType": "number", "type": "greaterThan", "filter": 10**9})
     assert _grid(ctx).filterModel == {}
     assert "so all are listed" in repr(expert_list(ctx, "experts-grid", 0, Address("overview")))
+
+
+def _of_no_label(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctx, "listed", lambda group, listed=ctx.listed: listed(group).assign(specialised=""))
+
+
+def test_label_without_specialised_experts_is_told_in_a_sentence(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    _of_no_label(ctx, monkeypatch)
+    (said,) = expert_list(ctx, "label-grid", 0, Address("label"), label=ctx.labels[0])
+    assert f" in {ctx.labels[0]}." in repr(said)
+
+
+def test_map_of_a_label_without_specialised_experts_lists_all(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    _of_no_label(ctx, monkeypatch)
+    parts = expert_list(ctx, "experts-grid", 0, Address("overview"), highlight=ctx.labels[0])
+    assert "specialised" not in _grid_among(parts).filterModel
+    assert "Those of every label are listed." in repr(parts)
 
 
 def test_list_with_readable_experts_shows_them_by_interest(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:

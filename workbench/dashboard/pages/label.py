@@ -92,8 +92,8 @@ def layout(ctx: Context, address: Address) -> list[Any]:
                 f"{counts[group]['experts']:,} ",
                 plain_rule(ctx),
                 ". ",
-                *meaning(),
-                "Click a heading to sort, its menu to filter.",
+                *(meaning() if counts[group]["experts"] else ()),
+                "Click a heading to sort, its menu to filter." if counts[group]["experts"] else "",
             ],
         ),
     ]
