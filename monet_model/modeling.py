@@ -33,6 +33,7 @@ from .edits import (
     check_edits,
 )
 from .experts import make_experts
+from .held import is_held
 from .losses import ambiguity_loss, uniformity_loss
 from .positions import PositionFactors, Positions, token_positions
 from .projection import project
@@ -149,6 +150,11 @@ class MonetPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": MonetDecoderLayer, "attentions": LlamaAttention}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the residual stream: that of the weights, or float32 where they are held in half precision."""
+        return torch.float32 if is_held(self.get_input_embeddings()) else super().dtype
 
     @classmethod
     def from_pretrained(cls, *args: Any, freeze_routers: bool = True, **kwargs: Any) -> Any:

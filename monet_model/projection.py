@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from cuda_ext.transforms import transformed
 
+from .held import HeldLinear
+
 MIN_TOKENS = 16  # below this oneDNN's set-up costs more than it saves
 
 
@@ -15,8 +17,8 @@ def is_plain(projection: nn.Module) -> bool:
     # Private, but without a public counterpart: PyTorch's hook dictionaries, and accelerate's mark of a module whose
     # weight its hook moves in.
     return (
-        type(projection) is nn.Linear
-        and is_dense(projection.weight)
+        type(projection) in (nn.Linear, HeldLinear)
+        and is_dense(projection._parameters["weight"])  # a held weight is made anew when it is asked for
         and not (projection._forward_hooks or projection._forward_pre_hooks or hasattr(projection, "_hf_hook"))
     )
 
@@ -58,8 +60,10 @@ def project(projection: nn.Linear, x: Tensor, activation: str = "none") -> Tenso
         x: (..., in) input.
         activation: "none" or "relu".
     """
-    if is_plain(projection) and _suits(x, projection.weight):
-        return torch.ops.mkldnn._linear_pointwise(x, projection.weight, projection.bias, activation, [], "")
+    if is_plain(projection):
+        weight = projection.weight  # asked for once: where it is held in half precision, asking costs
+        if _suits(x, weight):
+            return torch.ops.mkldnn._linear_pointwise(x, weight, projection.bias, activation, [], "")
     out = projection(x)
     return torch.relu(out) if activation == "relu" else out
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections import Counter
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .device import read_device, read_dtype
 from .errors import DamagedError, NotFoundError, UnsupportedError
 from .importing import importing_transformers
 from .store.files import sha256
 
 if TYPE_CHECKING:
+    import torch
+
     from monet_model import MonetForCausalLM
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_FLOATS = {"F64": ("float64", 8), "F32": ("float32", 4), "BF16": ("bfloat16", 2), "F16": ("float16", 2)}
+HELD_BYTES = 2**29  # a checkpoint in half precision above this size is not copied to float32: see load_model
 _FILES = [
     "config.json",
     "generation_config.json",
@@ -23,22 +31,28 @@ _FILES = [
     "*.safetensors.index.json",
     "tokenizer*",
     "special_*",
+    "added_tokens.json",
+    "chat_template*",
 ]
 
 
 def model_folder(path: str | Path) -> Path:
     """Return the folder of a model: ``path`` itself, or the local copy of the hub's model of that name.
 
+    A name may end in ``@`` and a revision: a branch, a tag or a commit. Without a network, or with HF_HUB_OFFLINE=1,
+    the copy in the hub's cache is taken.
+
     Raises:
         NotFoundError: there is no such folder and no such name on a reachable hub, or it has no config.json.
     """
     folder = Path(path)
-    if not folder.exists() and _HUB_NAME.fullmatch(str(path)) and not str(path).startswith("."):
+    named = _HUB_NAME.fullmatch(str(path))
+    if named and not folder.exists() and not str(path).startswith("."):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            folder = Path(snapshot_download(str(path), allow_patterns=_FILES))
+            folder = Path(snapshot_download(named["name"], revision=named["revision"], allow_patterns=_FILES))
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
             raise NotFoundError(f"there is no model folder {path}, and no hub gives a model of that name.") from error
     if not folder.is_dir():
@@ -68,35 +82,49 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def load_model(path: str | Path) -> MonetForCausalLM:
-    """Load a Monet model in float32 and evaluation mode.
+def load_model(
+    path: str | Path, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> MonetForCausalLM:
+    """Load a Monet model in evaluation mode.
+
+    By default it computes in float32 on a processor, and in the checkpoint's own precision on a GPU; its routers always
+    compute in float32. A large checkpoint in half precision that is to compute in float32 on a processor stays in
+    half precision, mapped from its files, and is widened layer by layer (``monet_model.held``): the numbers of a
+    float32 copy, in half its memory.
 
     Args:
-        path: a folder with config.json and safetensors, or a name on a hub.
+        path: a folder with config.json and safetensors, or a name on a hub, of a revision if `NAME@REVISION`.
+        device: auto, cpu, cuda, cuda:N or mps, as for ``workbench.device.read_device``.
+        dtype: auto, float32, bfloat16 or float16, as for ``workbench.device.read_dtype``.
 
     Raises:
         NotFoundError: there is no such model, or its weights are missing.
         DamagedError: its files are truncated, do not fit the config, or hold NaN or infinity.
-        UnsupportedError: it is not a Monet model.
+        UnsupportedError: it is not a Monet model, or this machine lacks the device.
+        BadInputError: there is no device or precision of that name.
 
     Examples:
         >>> from workbench import load_model
-        >>> model = load_model("monet_model/demo")
-        >>> model.config.moe_experts, model.training
-        (512, False)
+        >>> model = load_model("monet_model/demo", device="cpu")
+        >>> model.config.moe_experts, model.training, model.dtype
+        (512, False, torch.float32)
     """
-    folder = model_folder(path)
-    _check_files(folder)
+    import torch
+
+    folder, where = model_folder(path), read_device(device)
+    stored = _stored(folder)
+    precision = read_dtype(dtype, where, stored.dtype)
+    held = where.type == "cpu" and precision == torch.float32 and stored.narrow and stored.size > HELD_BYTES
     with importing_transformers():
-        import torch
         from huggingface_hub.errors import StrictDataclassError
 
         from monet_model import MonetForCausalLM
+        from monet_model.held import hold_weights
 
     try:
         loaded: Any = MonetForCausalLM.from_pretrained(
             folder,
-            dtype=torch.float32,
+            dtype=stored.dtype if held else precision,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # they are reported, and refused below by name
             output_loading_info=True,
@@ -110,14 +138,38 @@ def load_model(path: str | Path) -> MonetForCausalLM:
             shown = ", ".join(sorted(names)[:3])
             raise DamagedError(f"the model {path} {problem} {len(names)} weights: {shown}; copy the folder again.")
     for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        # The extremes of a tensor are finite if all of it is; unlike isfinite they take no second one in memory.
+        if tensor.is_floating_point() and not all(bool(extreme.isfinite()) for extreme in tensor.aminmax()):
             raise DamagedError(
                 f"the model {path} holds NaN or infinity in {name}; its training diverged or it is damaged."
             )
-    return model.eval()
+    return (hold_weights(model) if held else model).eval().to(where)
 
 
-def _check_files(folder: Path) -> None:
+@dataclass(frozen=True)
+class _Stored:
+    """How a checkpoint's files hold its weights.
+
+    Attributes:
+        dtype: the precision of most of them, by size.
+        narrow: whether it is half precision, and that of every matrix.
+        size: bytes of all weights.
+    """
+
+    dtype: torch.dtype
+    narrow: bool
+    size: int
+
+
+def _stored(folder: Path) -> _Stored:
+    """Read the headers of a checkpoint's files.
+
+    Raises:
+        NotFoundError: one is missing.
+        DamagedError: one cannot be read.
+        UnsupportedError: they are another kind of model's.
+    """
+    import torch
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -126,12 +178,23 @@ def _check_files(folder: Path) -> None:
         raise DamagedError(f"{folder / 'config.json'} is not JSON: {error}") from error
     if not isinstance(config, dict) or config.get("model_type") != "monet":
         raise UnsupportedError(f"{folder / 'config.json'} is not a Monet model's: its model_type is not 'monet'.")
+    sizes: Counter[str] = Counter()
+    matrices: set[str] = set()
     for file in weight_files(folder):
         try:
-            with safe_open(file, framework="np"):
-                pass
+            with safe_open(file, framework="np") as weights:
+                for name in weights.keys():  # noqa: SIM118  # not a mapping
+                    header = weights.get_slice(name)
+                    kind, shape = header.get_dtype(), header.get_shape()
+                    if kind in _FLOATS:
+                        sizes[kind] += math.prod(shape)
+                        matrices |= {kind} if len(shape) > 1 else set()
         except (SafetensorError, OSError) as error:
             raise DamagedError(f"{file} is truncated or damaged ({error}); copy it again.") from error
+    kind = max(sizes, key=lambda kind: sizes[kind] * _FLOATS[kind][1], default="F32")
+    bytes_of = sum(count * _FLOATS[kind][1] for kind, count in sizes.items())
+    narrow = matrices == {kind} and _FLOATS[kind][1] == 2
+    return _Stored(getattr(torch, _FLOATS[kind][0]), narrow, bytes_of)
 
 
 def checkpoint_hashes(folder: Path) -> dict[str, str]:

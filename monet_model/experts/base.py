@@ -18,6 +18,7 @@ from cuda_ext import mix
 from cuda_ext.routing import Routing
 from cuda_ext.transforms import transformed
 
+from ..held import widened
 from ..projection import is_plain, project
 from ..token_factors import Factors, TokenFactors
 from .output_part import OutputPart
@@ -187,12 +188,12 @@ class ExpertLayer(nn.Module):
             factors = factors.to(x.device)
         if whole or len(routing) <= CHUNK_TOKENS:
             return self.combine(self.hidden(x), routing, factors)
-        tokens = x.flatten(0, -2)  # nothing looks on
+        layer, tokens = widened(self), x.flatten(0, -2)  # nothing looks on
         out = torch.empty_like(tokens)
         for start in range(0, len(tokens), CHUNK_TOKENS):
             chunk = slice(start, start + CHUNK_TOKENS)
             here = factors[chunk] if isinstance(factors, TokenFactors) else factors
-            out[chunk] = self.combine(self.hidden(tokens[chunk]), routing[chunk], here)
+            out[chunk] = layer.combine(layer.hidden(tokens[chunk]), routing[chunk], here)
         return out.view(x.shape)
 
 

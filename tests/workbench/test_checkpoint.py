@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from monet_model.held import is_held
 from workbench.errors import WorkbenchError
 from workbench.export import load_model
 
@@ -113,3 +114,65 @@ def test_weights_that_are_not_finite(folder, name, value) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(WorkbenchError, match=f"NaN or infinity in {name}"):
         load_model(folder)
+
+
+@pytest.fixture
+def half(folder, monkeypatch) -> Path:
+    """A model's folder with weights in bfloat16, to be held as they are."""
+    weights = load_file(folder / "model.safetensors")
+    kept = {"norm1", "norm2"}  # statistics of routers, float32 in any checkpoint
+    narrow = {
+        k: v if kept & set(k.split(".")) or not v.is_floating_point() else v.bfloat16() for k, v in weights.items()
+    }
+    save_file(narrow, folder / "model.safetensors", {"format": "pt"})
+    monkeypatch.setattr("workbench.checkpoint.HELD_BYTES", 0)
+    return folder
+
+
+def test_large_weights_in_half_precision_are_held_as_they_are(half, monkeypatch) -> None:
+    ids = torch.arange(2, 50)[None]
+    held = load_model(half, device="cpu")
+    assert is_held(held.lm_head)
+    monkeypatch.setattr("workbench.checkpoint.HELD_BYTES", 2**40)
+    copied = load_model(half, device="cpu")
+    assert not is_held(copied.lm_head)
+    with torch.no_grad():
+        assert torch.equal(held(ids).logits, copied(ids).logits)
+
+
+def test_weights_of_two_precisions_are_not_rounded_to_be_held(half) -> None:
+    weights = load_file(half / "model.safetensors")
+    weights["model.layers.0.moe.u1.weight"] = weights["model.layers.0.moe.u1.weight"].float() + 1e-5
+    save_file(weights, half / "model.safetensors", {"format": "pt"})
+    model = load_model(half, device="cpu")
+    assert not is_held(model.lm_head)
+    assert torch.equal(model.model.layers[0].moe.u1.weight, weights["model.layers.0.moe.u1.weight"])
+
+
+@pytest.mark.parametrize("asked", ["bfloat16", torch.bfloat16])
+def test_the_precision_asked_for_is_the_models(half, asked) -> None:
+    model = load_model(half, device="cpu", dtype=asked)
+    assert model.dtype == torch.bfloat16
+    assert not is_held(model.lm_head)
+    assert model.model.layers[0].router.norm1.running_mean.dtype == torch.float32
+
+
+def test_weights_in_half_precision_that_are_not_finite_are_refused_too(half) -> None:
+    weights = load_file(half / "model.safetensors")
+    weights["lm_head.weight"][7, 3] = float("nan")
+    save_file(weights, half / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WorkbenchError, match=r"NaN or infinity in lm_head\.weight"):
+        load_model(half)
+
+
+def test_a_hub_name_may_name_a_revision(monkeypatch, folder) -> None:
+    asked = []
+
+    def snapshot_download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert load_model("org/model@v1.0").config.model_type == "monet"
+    assert load_model("org/model").config.model_type == "monet"
+    assert asked == [("org/model", "v1.0"), ("org/model", None)]

@@ -18,19 +18,22 @@ if TYPE_CHECKING:
     from ..store import Run
 
 
-def load_run_model(run: Run, path: str | Path | None = None) -> MonetForCausalLM:
+def load_run_model(
+    run: Run, path: str | Path | None = None, *, device: str = "auto", dtype: str = "auto"
+) -> MonetForCausalLM:
     """Load the model that a run was exported from, in evaluation mode.
 
     Args:
         run: an opened run.
         path: folder or hub name of the model. Default: where the run was exported from.
+        device, dtype: where it runs and in which precision, as for ``load_model``.
 
     Raises:
         NotFoundError: there is no model.
         DamagedError: its files cannot be read.
         UnsupportedError: it is another model than the run's.
     """
-    model = load_model(run.model_path if path is None else path)
+    model = load_model(run.model_path if path is None else path, device=device, dtype=dtype)
     check_same_model(run, model)
     return model
 

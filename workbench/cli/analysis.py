@@ -10,7 +10,7 @@ import typer
 
 from ..analysis.defaults import BUDGET, COVERAGE, ORDER, PERMUTATIONS, RATIO
 from ..report.labels import natural_order
-from .output import Json, Name, RunArgument, out_console, print_json, print_table
+from .output import Device, Dtype, Json, Name, RunArgument, out_console, print_json, print_table
 
 if TYPE_CHECKING:
     from ..analysis import MaskResult, Replication, Summary
@@ -45,6 +45,8 @@ def analyze(
         typer.Option(help="also score the coherence of each expert's contexts in this view; may be repeated"),
     ] = None,
     name: Name = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Score every expert (label selectivity, class selectivity and others) and find those specialised in a label."""
@@ -57,7 +59,7 @@ def analyze(
         opened,
         ratio=ratio,
         permutations=permutations,
-        model=load_model(opened.model_path) if Embedding.residual in views else None,
+        model=load_model(opened.model_path, device=device, dtype=dtype) if Embedding.residual in views else None,
         encoder=Embedding.encoder in views,
         name=name,
         progress=True,
@@ -118,6 +120,8 @@ def mask(
     ratio: Ratio = RATIO,
     confirmed: Confirmed = False,
     name: Name = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Zero-ablate each label's specialised experts and measure the held-out loss of every label (paper, Table 3)."""
@@ -126,7 +130,7 @@ def mask(
     from ..checkpoint import load_model
 
     opened = open_run(run)
-    model = load_model(opened.model_path)
+    model = load_model(opened.model_path, device=device, dtype=dtype)
     result = mask_labels(
         opened, model, labels=label or None, ratio=ratio, confirmed=confirmed, name=name, progress=True
     )
@@ -190,6 +194,8 @@ def curve(
         float, typer.Option(help="rise in the other labels' loss, nats per token, at which the curve is read")
     ] = BUDGET,
     name: Name = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure the forget/retain trade-off: ablate each label's experts in order; compare its loss with the others'."""
@@ -201,7 +207,7 @@ def curve(
     opened = open_run(run)
     result = removal_curve(
         opened,
-        load_model(opened.model_path),
+        load_model(opened.model_path, device=device, dtype=dtype),
         labels=label or None,
         order=order,
         budget=budget,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Json, ModelArgument, RunArgument, out_console, print_json, print_table
+from .output import Device, Dtype, Json, ModelArgument, RunArgument, out_console, print_json, print_table
 
 if TYPE_CHECKING:
     from ..analysis import Attribution
@@ -35,6 +35,8 @@ def attribute(
         int, typer.Option(min=0, help="zero-ablate the top N experts one by one; compare both methods with the effect")
     ] = 0,
     top: Top = 20,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Attribute the next token's logit to every active expert, attention head and the embedding.
@@ -45,7 +47,9 @@ def attribute(
     from ..store.token_text import visible
 
     gradient = method is Method.gradient
-    result = attribute_text(model, text, target, minus=minus, gradient=gradient, ablations=ablate)
+    result = attribute_text(
+        model, text, target, minus=minus, gradient=gradient, ablations=ablate, device=device, dtype=dtype
+    )
     if as_json:
         print_json(result.to_json(top))
         return
@@ -68,6 +72,8 @@ def attribute_corpus(
     target: Annotated[str, typer.Option(help="the token that comes next, with its space: ' return'")],
     label: Annotated[str | None, typer.Option(help="read documents of this label only")] = None,
     top: Top = 20,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Attribute a token's logit to experts, averaged over all its occurrences in a run's documents."""
@@ -80,7 +86,9 @@ def attribute_corpus(
 
     opened = open_run(run)
     token = read_token(run_tokenizer(opened), target)
-    result = over_corpus(opened, load_model(opened.model_path), token, label=label, progress=True)
+    result = over_corpus(
+        opened, load_model(opened.model_path, device=device, dtype=dtype), token, label=label, progress=True
+    )
     if as_json:
         print_json({"target_text": target, **result.to_json(top)})
         return

@@ -8,7 +8,7 @@ import typer
 
 from ..analysis.divergence.defaults import DOCUMENTS
 from ..errors import UnsupportedError
-from .output import Json, RunArgument, out_console, print_json, print_table
+from .output import Device, Dtype, Json, RunArgument, out_console, print_json, print_table
 
 SHOWN = 10  # tokens and experts listed
 
@@ -18,6 +18,8 @@ def compare_command(
     other: Annotated[str, typer.Argument(metavar="OTHER", help="another run of the same corpus and tokenizer")],
     documents: Annotated[int, typer.Option(min=1, help="documents to measure, spread over the labels")] = DOCUMENTS,
     seed: Annotated[int, typer.Option(help="of the choice of documents and of the intervals")] = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Compare two runs' models token by token (KL of their next-token distributions), and their experts."""
@@ -28,7 +30,10 @@ def compare_command(
     from ..report.files import records
 
     opened, against = open_run(run), open_run(other)
-    models = load_model(opened.model_path), load_model(against.model_path)
+    models = (
+        load_model(opened.model_path, device=device, dtype=dtype),
+        load_model(against.model_path, device=device, dtype=dtype),
+    )
     result = compare_runs(opened, against, *models, documents=documents, seed=seed, progress=True)
     top = result.largest(SHOWN)
     texts = opened.row_text(top["row"].to_numpy())

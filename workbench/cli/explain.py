@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from ..errors import BadInputError
-from .output import Json, RunArgument, out_console, print_json
+from .output import Device, Dtype, Json, RunArgument, out_console, print_json
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -34,6 +34,8 @@ def explain(
     write: Annotated[str | None, typer.Option(help="your own explanation of the expert")] = None,
     author: Annotated[str | None, typer.Option(help="your name, with --write")] = None,
     score: Annotated[bool, typer.Option(help="score explanations by detection and fuzzing")] = True,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Explain experts in one sentence each, score the sentences on other documents, and store both in the run.
@@ -52,7 +54,7 @@ def explain(
     experts = _chosen(opened, expert, top, sample)
     if write is not None and len(experts) > 1:
         raise BadInputError("--write explains one expert; give one --expert.")
-    model = load_model(opened.model_path) if write is None else None
+    model = load_model(opened.model_path, device=device, dtype=dtype) if write is None else None
     judge: Judge | None = None
     if score:
         judge = _encoder_judge() if server is None else EndpointJudge(server)

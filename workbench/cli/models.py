@@ -10,7 +10,7 @@ import typer
 from ..analysis.defaults import RATIO
 from ..errors import BadInputError
 from ..report.labels import natural_order
-from .output import ModelArgument, RunArgument, out_console, print_table
+from .output import Device, Dtype, ModelArgument, RunArgument, out_console, print_table
 
 
 def corpus_build(
@@ -45,6 +45,8 @@ def edit(
     label: Annotated[str, typer.Option(help="label whose specialised experts are removed")],
     out: Annotated[Path, typer.Option(help="file to write; one that exists is replaced")],
     ratio: Annotated[float, typer.Option(help="minimum ratio of largest to second label share")] = RATIO,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Save the removal of a label's experts as an edit, for `report --edit`, `export-model` and Python."""
     from .. import open_run
@@ -52,7 +54,7 @@ def edit(
     from ..checkpoint import load_model
 
     opened = open_run(run)
-    removal = label_edit(opened, load_model(opened.model_path), label, ratio=ratio)
+    removal = label_edit(opened, load_model(opened.model_path, device=device, dtype=dtype), label, ratio=ratio)
     removal.save(out)
     out_console.print(f"The removal of {len(removal):,} experts is in {out}.")
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..device import DTYPES, VARIABLE
+
 out_console = Console(soft_wrap=True)
 err_console = Console(stderr=True, soft_wrap=True)
 
@@ -22,6 +24,24 @@ Name = Annotated[
     str | None, typer.Option("--name", help="store the result under this name, beside the usual one it would replace")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="folder of a run, or a URL such as s3://bucket/run")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        envvar=VARIABLE,
+        metavar="auto|cpu|cuda[:N]|mps",
+        help="where the model runs; auto takes a GPU if there is one",
+        show_envvar=False,
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="|".join(DTYPES),
+        help="precision the model computes in, except its routers; auto is float32, or the checkpoint's own on a GPU",
+    ),
+]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="folder or hub name of a Monet model")]
 
 

@@ -10,7 +10,7 @@ import typer
 from ..dashboard.serve import HOST, PORT
 from ..errors import BadInputError
 from ..report.kinds import Kind
-from .output import out_console
+from .output import Device, Dtype, out_console
 
 
 def report(
@@ -25,6 +25,8 @@ def report(
     edit: Annotated[Path | None, typer.Option(help="file of an ExpertEdit: the model with it and without")] = None,
     circuit: Annotated[Path | None, typer.Option(help="file that `monet trace --out` wrote")] = None,
     kind: Annotated[Kind, typer.Option("--format", help="format of the file")] = "html",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Write one self-contained file about an expert, label, text, edit or circuit, or this run against another."""
     from ..report import circuit_report
@@ -36,7 +38,7 @@ def report(
     if circuit is not None:
         circuit_report(circuit, kind, out)
     if run is not None:
-        _report_run(run, expert, label, text, against, edit, kind, out)
+        _report_run(run, expert, label, text, against, edit, kind, out, device, dtype)
     out_console.print(f"Wrote the report to {out}.")
 
 
@@ -49,6 +51,8 @@ def _report_run(
     edit: Path | None,
     kind: Kind,
     out: Path,
+    device: str,
+    dtype: str,
 ) -> None:
     """Write the one report about a run that is asked for."""
     from .. import open_run
@@ -61,9 +65,9 @@ def _report_run(
     if label is not None:
         label_report(opened, label, kind, out)
     if text is not None:
-        text_report(opened, text, kind, out)
+        text_report(opened, text, kind, out, device=device, dtype=dtype)
     if edit is not None:
-        edit_report(opened, edit, kind, out, progress=True)
+        edit_report(opened, edit, kind, out, device=device, dtype=dtype, progress=True)
     if against is not None:
         comparison_report(open_run(against), opened, kind, out)
 
@@ -87,10 +91,20 @@ def serve(
         list[str] | None,
         typer.Option(help="site whose pages may show cards of experts, such as notes.example.org; may be repeated"),
     ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Browse a run in the dashboard."""
     from ..dashboard.serve import serve as serve_run
 
     serve_run(
-        run, host, port, password=password, processes=processes, embed_hosts=embed_host or (), base_path=base_path
+        run,
+        host,
+        port,
+        password=password,
+        processes=processes,
+        embed_hosts=embed_host or (),
+        base_path=base_path,
+        device=device,
+        dtype=dtype,
     )

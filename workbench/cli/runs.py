@@ -23,7 +23,7 @@ from .corpus_options import (
     TextColumn,
     print_reading,
 )
-from .output import Json, ModelArgument, RunArgument, err_console, out_console, print_json, print_table
+from .output import Device, Dtype, Json, ModelArgument, RunArgument, err_console, out_console, print_json, print_table
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -57,6 +57,8 @@ def export(
         str,
         typer.Option(metavar="all|FRACTION|none", help="documents whose routing is stored; statistics cover all"),
     ] = "all",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
 ) -> None:
     """Run a model over a corpus once and record what every expert did."""
     from ..export import export_run
@@ -80,6 +82,8 @@ def export(
             encoding_errors=encoding_errors,
             examples=examples,
             keep_routing=_share(keep_routing),
+            device=device,
+            dtype=dtype,
             report=_print_summary,
             progress=True,
         )
@@ -182,6 +186,8 @@ def convert(
     group: Annotated[int, typer.Option(help="number of the group")] = 0,
     expert: Annotated[list[int] | None, typer.Option(help="id of an expert; may be repeated")] = None,
     top: Annotated[int | None, typer.Option(help="this many experts with the highest mass")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Write experts of a group in the layout of another tool; all experts for Delphi if none are named.
@@ -196,7 +202,7 @@ def convert(
         raise BadInputError("give either --expert or --top, not both.")
     opened = open_run(run)
     chosen = expert or (None if top is None else opened.top_experts(group, limit=top).index.tolist())
-    model = _model_at_hand(opened, layout.of_model) if layout.of_model and chosen else None
+    model = _model_at_hand(opened, layout.of_model, device, dtype) if layout.of_model and chosen else None
     folder = layout.write(opened, out, group, chosen, model)
     if as_json:
         print_json({"folder": str(folder), "group": group, "experts": None if chosen is None else len(chosen)})
@@ -204,12 +210,12 @@ def convert(
         out_console.print(f"The experts are in {folder}.")
 
 
-def _model_at_hand(run: Run, needed_for: str) -> MonetForCausalLM | None:
+def _model_at_hand(run: Run, needed_for: str, device: str, dtype: str) -> MonetForCausalLM | None:
     """The run's model; None, with a sentence, where it cannot be had."""
     from ..analysis.run_model import load_run_model
 
     try:
-        return load_run_model(run)
+        return load_run_model(run, device=device, dtype=dtype)
     except WorkbenchError as error:
         err_console.print(f"Left empty: {needed_for}. The run's model: {error}", markup=False, highlight=False)
         return None

@@ -19,7 +19,7 @@ from .corpus_options import (
     TextColumn,
     print_reading,
 )
-from .output import Json, Name, RunArgument, out_console, print_json, print_table
+from .output import Device, Dtype, Json, Name, RunArgument, out_console, print_json, print_table
 
 With = Annotated[str | None, typer.Option("--with", help="classifier that scores texts: profanity (extra `profanity`)")]
 Column = Annotated[str, typer.Option(help="document column to correlate with: `score` or `tokens`")]
@@ -100,6 +100,8 @@ def purge(
     unit: Annotated[str, typer.Option(help="one observation per token, or per document (mean, max)")] = PURGE_UNIT,
     classifier: With = None,
     name: Name = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Remove the experts that correlate with the score; measure loss and, with --with, continuations (Table 4)."""
@@ -111,7 +113,7 @@ def purge(
     opened = open_run(run)
     result = purge_scores(
         opened,
-        load_model(opened.model_path),
+        load_model(opened.model_path, device=device, dtype=dtype),
         thresholds=threshold,
         column=column,
         unit=unit,

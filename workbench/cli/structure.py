@@ -7,17 +7,21 @@ from typing import Annotated
 import typer
 
 from ..analysis.structure.defaults import MAP_EXPERTS
-from .output import Json, Name, RunArgument, out_console, print_json, print_table
+from .output import Device, Dtype, Json, Name, RunArgument, out_console, print_json, print_table
 
 
-def structure(run: RunArgument, name: Name = None, as_json: Json = False) -> None:
+def structure(
+    run: RunArgument, name: Name = None, device: Device = "auto", dtype: Dtype = "auto", as_json: Json = False
+) -> None:
     """Test whether row and column explain an expert (two-way ANOVA); find the experts most active in every label."""
     from .. import open_run
     from ..analysis import analyze_structure
     from ..checkpoint import load_model
 
     opened = open_run(run)
-    result = analyze_structure(opened, model=load_model(opened.model_path), name=name, progress=True)
+    result = analyze_structure(
+        opened, model=load_model(opened.model_path, device=device, dtype=dtype), name=name, progress=True
+    )
     if as_json:
         print_json(result.to_json())
         return
@@ -65,6 +69,8 @@ def map_command(
         bool, typer.Option("--encoder", help="embed contexts with a sentence encoder (extra `encoder`), not the model")
     ] = False,
     name: Name = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Draw a map of the most active experts by the contexts of their top tokens (UMAP, extra `map`)."""
@@ -73,7 +79,7 @@ def map_command(
     from ..checkpoint import load_model
 
     opened = open_run(run)
-    model = None if encoder else load_model(opened.model_path)
+    model = None if encoder else load_model(opened.model_path, device=device, dtype=dtype)
     result = map_experts(opened, model, experts=experts, name=name, progress=True)
     if as_json:
         print_json(result.to_json())

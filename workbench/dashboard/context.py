@@ -69,6 +69,7 @@ class Context:
         model_path: folder or hub name of the model that prompts run on; by default the one the run was exported from.
         embed_hosts: the sites whose pages may show cards of experts, beside this one.
         shared: folder of the processes that serve the run together; one of its own by default.
+        device, dtype: where the model runs and in which precision, as for ``load_model``.
     """
 
     def __init__(
@@ -77,8 +78,11 @@ class Context:
         model_path: str | Path | None = None,
         embed_hosts: Sequence[str] = (),
         shared: Path | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
     ) -> None:
         self.run = run
+        self._place = {"device": device, "dtype": dtype}
         self.embed_hosts = tuple(embed_hosts)
         self.model_path = str(model_path or run.model_path)
         tokens = {label: int(count) for label, count in run.label_tokens.items()}
@@ -348,7 +352,7 @@ class Context:
 
         with self._loading:
             if self._model is None:
-                self._model = load_run_model(self.run, self.model_path)
+                self._model = load_run_model(self.run, self.model_path, **self._place)
         return self._model
 
     @contextmanager

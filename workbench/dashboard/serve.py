@@ -14,6 +14,7 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
+from ..device import VARIABLE, read_device
 from ..errors import BadInputError, WorkbenchError
 from .access import Access, is_loopback
 
@@ -32,6 +33,8 @@ def serve(
     processes: int | None = None,
     embed_hosts: Sequence[str] = (),
     base_path: str = "",
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> None:
     """Serve the run at ``run`` and print the address; return when interrupted.
 
@@ -43,10 +46,13 @@ def serve(
         password: what a browser must give; "" for none.
         processes: how many answer; by default two, or one on a machine of one core.
         base_path: path below which a proxy has put the dashboard, such as ``/monet``.
+        device, dtype: where the model runs and in which precision, as for ``load_model``; jobs that pages start run
+            there too.
         embed_hosts: the sites whose pages may show cards of experts, such as ``notebooks.example.org``.
 
     Raises:
         NotFoundError: there is no complete run there.
+        UnsupportedError: this machine lacks the device.
         BadInputError: nothing can listen on that address, ``processes`` is below 1, or ``embed_hosts`` or
             ``base_path`` is none.
     """
@@ -58,6 +64,8 @@ def serve(
     from ..store import open_run
     from .embed import check_hosts
 
+    if device != "auto":
+        os.environ[VARIABLE] = str(read_device(device))  # for the jobs; and an error is told now
     opened = open_run(run)
     hosts = check_hosts(embed_hosts)
     base = _base(base_path)
@@ -85,7 +93,7 @@ def serve(
         print(f"Serving {run} at http://{host}:{port}{base}/ (Ctrl+C stops it)", flush=True)
 
     with _shared_folder() as shared:
-        ctx = Context(opened, model, hosts, shared)
+        ctx = Context(opened, model, hosts, shared, device, dtype)
         with suppress(WorkbenchError):  # the pages that need what is damaged say so
             ctx.prepare()
         _keep()

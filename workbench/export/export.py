@@ -54,6 +54,8 @@ def export_run(
     keep_routing: float = 1.0,
     ray: str | None = None,
     workers: int = 2,
+    device: str = "auto",
+    dtype: str = "auto",
     report: Callable[[CorpusSummary], None] | None = None,
     progress: bool = False,
     **options: Unpack[ReadOptions],
@@ -91,6 +93,7 @@ def export_run(
         ray: address of a Ray cluster that reads the parts, or ``local`` for one on this machine; by default this
             process reads them. The run is the same to the bit if all processors are of one kind.
         workers: processes of the cluster that read parts, each with a copy of the model.
+        device, dtype: where the model runs and in which precision, as for ``load_model``.
         report: called with the summary of the corpus, before the model reads anything.
         progress: show a progress bar with tokens per second, time left and memory used.
         options: the keywords of ``workbench.corpus.read_corpus``: columns of other names, documents per label (limit).
@@ -128,7 +131,7 @@ def export_run(
             "the model's tokenizer there, or give `input_ids` in the corpus."
         )
     keep_heap()
-    loaded = load_model(model)
+    loaded = load_model(model, device=device, dtype=dtype)
     positions = loaded.config.max_position_embeddings
     if context is not None and context > positions:
         raise BadInputError(f"context {context} is more than the model's {positions} positions.")

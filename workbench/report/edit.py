@@ -150,7 +150,16 @@ def edit_document(
     return Document("edit.html.j2", content, table)
 
 
-def edit_report(run: Run, edit: str | Path, kind: str, out: str | Path, *, progress: bool = False) -> None:
+def edit_report(
+    run: Run,
+    edit: str | Path,
+    kind: str,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: bool = False,
+) -> None:
     """Write the report of an edit: the run's model with it and without it.
 
     Args:
@@ -159,6 +168,7 @@ def edit_report(run: Run, edit: str | Path, kind: str, out: str | Path, *, progr
         kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per label; Parquet's
             metadata holds the rest under ``monet.report``).
         out: the file; an existing one is replaced.
+        device, dtype: where the model runs and in which precision, as for ``load_model``.
         progress: show a progress bar.
 
     Raises:
@@ -185,5 +195,7 @@ def edit_report(run: Run, edit: str | Path, kind: str, out: str | Path, *, progr
 
     check_kind(kind)
     loaded = load_edit(edit)
-    document = edit_document(run, load_run_model(run), loaded, Path(edit).name, progress=progress)
+    document = edit_document(
+        run, load_run_model(run, device=device, dtype=dtype), loaded, Path(edit).name, progress=progress
+    )
     save(encode(document, kind), out)

@@ -134,7 +134,7 @@ def text_document(
         return _document(run, read_prompt(model, prompt), edit)
 
 
-def text_report(run: Run, text: str, kind: str, out: str | Path) -> None:
+def text_report(run: Run, text: str, kind: str, out: str | Path, *, device: str = "auto", dtype: str = "auto") -> None:
     """Write the report of one text, read by the run's model.
 
     Args:
@@ -143,6 +143,7 @@ def text_report(run: Run, text: str, kind: str, out: str | Path) -> None:
         kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per token, group and
             expert; Parquet's metadata holds the rest under ``monet.report``).
         out: the file; an existing one is replaced.
+        device, dtype: where the model runs and in which precision, as for ``load_model``.
 
     Raises:
         BadInputError: an unknown format, or a text that is empty or too long.
@@ -151,4 +152,4 @@ def text_report(run: Run, text: str, kind: str, out: str | Path) -> None:
     """
     check_kind(kind)
     prompt = Prompt.tokenise(run_tokenizer(run), text, context_length(run))  # before the model is loaded
-    save(encode(_document(run, read_prompt(load_run_model(run), prompt)), kind), out)
+    save(encode(_document(run, read_prompt(load_run_model(run, device=device, dtype=dtype), prompt)), kind), out)

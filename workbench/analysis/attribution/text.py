@@ -62,6 +62,8 @@ def attribute_text(
     minus: str | None = None,
     gradient: bool = False,
     ablations: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> TextAttribution:
     """Attribute the next token's logit after a text, by a model on disk.
 
@@ -74,6 +76,7 @@ def attribute_text(
         minus: text of another token, whose logit is subtracted from the target's.
         gradient: also attribute by gradient, to every layer and position.
         ablations: experts to ablate one by one, to compare both attributions with; 0 for none.
+        device, dtype: where the model runs and in which precision, as for ``load_model``.
 
     Raises:
         NotFoundError: there is no such model.
@@ -83,7 +86,7 @@ def attribute_text(
     """
     if minus is not None and target is None:
         raise BadInputError(f"{minus!r} is to be subtracted from the target's logit; name the target too.")
-    model, tokenizer = load_model(path), load_tokenizer(model_folder(path))
+    model, tokenizer = load_model(path, device=device, dtype=dtype), load_tokenizer(model_folder(path))
     if tokenizer is None:
         raise UnsupportedError(f"the model {path} has no tokenizer.json, so it cannot read text; add it to its folder.")
     token = None if target is None else read_token(tokenizer, target)

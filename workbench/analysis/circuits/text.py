@@ -57,6 +57,8 @@ def trace_text(
     edit: ExpertEdit | None = None,
     run: Run | None = None,
     max_memory: float = MEMORY,
+    device: str = "auto",
+    dtype: str = "auto",
     progress: bool = False,
 ) -> TextCircuit:
     """Trace the circuit behind the token after a text, in a model on disk.
@@ -71,6 +73,7 @@ def trace_text(
         edit: of experts, under which the model reads the text.
         run: a run that must be of this model.
         max_memory: bytes that tracing may take, the model not counted.
+        device, dtype: where the model runs and in which precision, as for ``load_model``.
         progress: show a progress bar.
 
     Raises:
@@ -80,7 +83,7 @@ def trace_text(
             and all that ``trace_circuit`` raises.
     """
     folder = model_folder(path)
-    model, tokenizer = load_model(path), load_tokenizer(folder)
+    model, tokenizer = load_model(path, device=device, dtype=dtype), load_tokenizer(folder)
     if tokenizer is None:
         raise UnsupportedError(f"the model {path} has no tokenizer.json, so it cannot read text; add it to its folder.")
     if run is not None:
