@@ -250,5 +250,6 @@ def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> d
 
 def describe_tokenizer(folder: Path) -> dict[str, Any]:
     """A tokenizer's entry in a manifest: hashes of its files."""
-    files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")]
+    main = "tokenizer.json" if (folder / "tokenizer.json").is_file() else "tokenizer.model"
+    files = [folder / name for name in (main, "tokenizer_config.json", "special_tokens_map.json")]
     return {"hash": {file.name: sha256(file) for file in files if file.is_file()}}

@@ -67,8 +67,10 @@ def export_model(
     """Write a copy of a model with an edit of its experts built in."""
     from monet_model.surgery import export_edited_model
 
+    from ..checkpoint import model_folder
+
     try:
-        export_edited_model(model, edit, out)
+        export_edited_model(model_folder(model), edit, out)
     except ValueError as error:
         raise BadInputError(str(error)) from error
     out_console.print(f"The edited model is in {out}.")

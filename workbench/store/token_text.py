@@ -235,13 +235,18 @@ def joined(pieces: Iterable[str]) -> str:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
-    """Return the fast tokenizer in a model's folder; None where it has none.
+    """Return the fast tokenizer in a model's folder: its tokenizer.json or else its tokenizer.model; None without any.
 
     Raises:
         DamagedError: there is one and it cannot be read.
+        UnsupportedError: there is only a tokenizer.model, and no fast tokenizer splits texts as it does.
     """
     if not (folder / "tokenizer.json").is_file():
-        return None
+        if not (folder / "tokenizer.model").is_file():
+            return None
+        from .sentencepiece_model import load_sentencepiece
+
+        return load_sentencepiece(folder)
     with importing_transformers():
         from transformers import PreTrainedTokenizerFast
 

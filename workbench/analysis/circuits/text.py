@@ -85,7 +85,7 @@ def trace_text(
     folder = model_folder(path)
     model, tokenizer = load_model(path, device=device, dtype=dtype), load_tokenizer(folder)
     if tokenizer is None:
-        raise UnsupportedError(f"the model {path} has no tokenizer.json, so it cannot read text; add it to its folder.")
+        raise UnsupportedError(f"the model {path} has no tokenizer, so it cannot read text; add its tokenizer.json.")
     if run is not None:
         check_same_model(run, model)
     wanted = read_target(tokenizer, target, minus)
