@@ -51,7 +51,7 @@ def measure(
     """
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(model.config.vocab_size, (prompts + 1, 1, tokens), generator=generator)
-    estimate = circuit_memory(model.config, tokens, nodes, dtype)
+    estimate = circuit_memory(model, tokens, nodes, dtype)
     with torch.no_grad():
         model(ids[0], logits_to_keep=1, use_cache=False)
     before = _peak()

@@ -277,7 +277,7 @@ class FrozenModel:
         stream, rotary = self.embedded, rotary_of(model, record.embedded, dtype)
         self.layers: list[FrozenLayer] = []
         for index, (module, seen) in enumerate(zip(model.model.layers, record.layers, strict=True)):
-            converted = module if next(module.parameters()).dtype == dtype else copy.deepcopy(module).to(dtype)
+            converted = module if model.dtype == dtype else copy.deepcopy(module).to(dtype)
             layer = FrozenLayer(converted, index, stream, rotary, seen.routing, seen.factors)
             if layer.router is None:
                 layer.owner = self.layers[-1].owner

@@ -34,7 +34,7 @@ from .selection import LayerNodes, select_nodes
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from monet_model import MonetConfig, MonetForCausalLM
+    from monet_model import MonetForCausalLM
 
 MEMORY = 4e9  # bytes
 EDGE_BYTES = 40  # of an edge, while tables are put together
@@ -110,9 +110,9 @@ def trace_circuit(
     goals = target if isinstance(target, list) else [target]
     places = _places(position, len(goals), ids.shape[1])
     tokens = max(places) + 1
-    exact = circuit_memory(model.config, tokens, nodes, torch.float64) <= max_memory
+    exact = circuit_memory(model, tokens, nodes, torch.float64) <= max_memory
     dtype = dtype or (torch.float64 if exact else torch.float32)
-    needed = circuit_memory(model.config, tokens, nodes, dtype)
+    needed = circuit_memory(model, tokens, nodes, dtype)
     if needed > max_memory:
         raise BadInputError(
             f"tracing {nodes:,} nodes over {tokens:,} tokens in {str(dtype).removeprefix('torch.')} takes about "
@@ -133,15 +133,16 @@ def trace_circuit(
     return Circuit(circuit_ids, told, config.num_hidden_layers, config.moe_experts, table, edges, pieces=pieces)
 
 
-def circuit_memory(config: MonetConfig, tokens: int, nodes: int, dtype: torch.dtype = torch.float64) -> float:
+def circuit_memory(model: MonetForCausalLM, tokens: int, nodes: int, dtype: torch.dtype = torch.float64) -> float:
     """An estimate of the bytes that ``trace_circuit`` needs beside the model: layers, vectors and edges.
 
     Args:
-        config: the model's configuration.
+        model: the model.
         tokens: tokens of the prompt up to the target.
         nodes: experts that become nodes.
         dtype: what is computed in.
     """
+    config = model.config
     layers, hidden, keys = config.num_hidden_layers, config.hidden_size, config.moe_experts
     rest = layers * tokens
     sources, readers = nodes + rest + tokens, 2 * nodes + rest
@@ -149,7 +150,7 @@ def circuit_memory(config: MonetConfig, tokens: int, nodes: int, dtype: torch.dt
     patterns = layers * config.num_attention_heads * tokens**2
     units = 8 * tokens * keys * config.moe_dim + 2 * nodes * hidden * config.moe_dim
     copied = 0
-    if config.dtype != dtype:
+    if model.dtype != dtype:
         copied = layers * (3 * keys * config.moe_dim + 4 * hidden + 2 * config.moe_heads * keys) * hidden
     # An earlier node may reach every later one: half of all pairs have an edge.
     return dtype.itemsize * (vectors + patterns + units + copied) + EDGE_BYTES * readers * sources / 2

@@ -286,5 +286,5 @@ def test_bad_input_is_refused_by_name(golden: MonetForCausalLM) -> None:
 
 
 def test_memory_is_said_before_it_is_taken(golden: MonetForCausalLM) -> None:
-    small, large = (circuit_memory(golden.config, 10, nodes) for nodes in (10, 1000))
-    assert small < large < circuit_memory(golden.config, 60, 1000)
+    small, large = (circuit_memory(golden, 10, nodes) for nodes in (10, 1000))
+    assert small < large < circuit_memory(golden, 60, 1000)
