@@ -76,7 +76,9 @@ def rehearse(shape: str, out: Path, documents: int, resume: bool, as_json: bool)
         print(json.dumps({"weights": weights, "weights_gb": size, "steps": [asdict(one) for one in done.values()]}))
         return
     title = f"Rehearsal of {shape}: {weights / 1e6:,.0f} million weights, {size:.2f} GB"
-    print_table(title, ["step", "s", "processor s", "peak GB", "widest line", ""], [_row(one) for one in done.values()])
+    print_table(
+        title, ["step", "s", "processor s", "peak GB", "widest table", ""], [_row(one) for one in done.values()]
+    )
 
 
 def _row(step: Step) -> list[str]:

@@ -24,6 +24,7 @@ MONET = [sys.executable, "-c", "from workbench.cli import main; main()"]
 PROMPT_TOKENS = 128
 PERMUTATIONS = 20
 OPENINGS = 5  # of each page; the first reads what later ones find in memory
+BORDERS = tuple("┏┃┡│└")  # with which the lines of a table begin
 COLUMNS = "80"  # of the terminal that commands write to
 
 
@@ -37,7 +38,7 @@ class Step:
         cpu_seconds: processor time of all its threads.
         peak_gb: the most memory that the process held, in 10^9 bytes; weights mapped from files count.
         note: what is worth saying: tokens per second, seconds after loading.
-        width: the longest line that it printed, in characters.
+        width: of the widest table that it printed, in characters; 0 for none.
     """
 
     name: str
@@ -76,7 +77,7 @@ def command(name: str, arguments: list[str], note: Callable[[str], str] = lambda
         if process.returncode:
             complaint = errors.read().decode().strip()[-2000:]
             raise StepFailedError(f"monet {' '.join(arguments)} failed ({process.returncode}): {complaint}")
-    width = 0 if "--json" in arguments else max(map(len, said.splitlines()), default=0)
+    width = max((len(line) for line in said.splitlines() if line[:1] in BORDERS), default=0)
     return Step(name, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9, note(said), width)
 
 
