@@ -287,6 +287,7 @@ class Context:
             self.experts(group)
             self.ranking(group)
         _ = self.run.geometry, self.run.document_labels
+        self.run.hold()
 
     def mask(self) -> MaskResult | None:
         """The masking matrix, or None where `monet mask` has not been run.

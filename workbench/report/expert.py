@@ -99,12 +99,12 @@ def label_use(run: Run, row: pd.Series) -> pd.DataFrame:
         - rate: mass per token of the label
         - share: rate divided by the sum of rates, see ``label_shares``
     """
-    mass = np.array([row[f"mass:{label}"] for label in run.labels], np.float64)
-    sizes = run.label_tokens.reindex(run.labels).to_numpy(np.float64)
+    mass = row[[f"mass:{label}" for label in run.labels]].to_numpy(np.float64)
+    sizes = run.label_tokens.to_numpy(np.float64)
     use = pd.DataFrame(
         {
             "label": run.labels,
-            "tokens": [int(row[f"tokens:{label}"]) for label in run.labels],
+            "tokens": row[[f"tokens:{label}" for label in run.labels]].to_numpy(np.int64),
             "mass": mass,
             "rate": np.divide(mass, sizes, out=np.zeros_like(mass), where=sizes > 0),
             "share": label_shares(mass, sizes),
