@@ -2,9 +2,9 @@
 
 The dashboard is served by a process of its own, as `monet serve` does. Random experts that are active are opened one
 after the other, as a step from expert to expert asks the server, by one client and then by many at once, none of them
-twice in a run of many experts, so that a cache of pages would not flatter; and, where Playwright and Chromium are installed, the front page is
-opened in a browser with an empty cache: the time until its heading shows and its grid has rows, and what comes over the
-wire. `workbench.bench.search` has the other pages.
+twice in a run of many experts, so that a cache of pages would not flatter; and, where Playwright and Chromium are
+installed, the front page is opened in a browser with an empty cache: the time until its heading shows and its grid has
+rows, and what comes over the wire. `workbench.bench.search` has the other pages.
 """
 
 from __future__ import annotations
