@@ -1,9 +1,10 @@
 """`python -m workbench.bench.dashboard RUN [--json]`: how fast the dashboard answers, alone and under load.
 
 The dashboard is served by a process of its own, as `monet serve` does. Random experts that are active are opened one
-after the other, as a step from expert to expert asks the server, by one client and then by many at once; and, where
-Playwright and Chromium are installed, the front page is opened in a browser with an empty cache: the time until its
-heading shows and its grid has rows, and what comes over the wire.
+after the other, as a step from expert to expert asks the server, by one client and then by many at once, none of them
+twice in a run of many experts, so that a cache of pages would not flatter; and, where Playwright and Chromium are
+installed, the front page is opened in a browser with an empty cache: the time until its heading shows and its grid has
+rows, and what comes over the wire. `workbench.bench.search` has the other pages.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .common import Table, make_parser, print_result
 
 ALONE = 300  # experts opened by one client
 WARM_UP = 20  # of them first, not counted
+MOST = 400  # pages per second that addresses are drawn for
 READY = 5.0  # seconds under load before memory and load are measured
 ROUNDS = 4  # openings in a browser
 LARGEST = 6  # files named, of those that come over the wire
@@ -197,13 +199,15 @@ def _received(event: dict[str, Any]) -> dict[str, float]:
 def measure(path: Path, clients: int, seconds: float, seed: int = 0) -> dict[str, Any]:
     """All of it, of a run."""
     run, rng = open_run(path), np.random.default_rng(seed)
-    active = {group: run.experts(group, ["tokens"]).index.to_numpy() for group in run.groups}
-    paths = [f"/expert/{group}/{rng.choice(active[group])}" for group in rng.choice(run.groups, 4 * ALONE)]
+    active = [f"/expert/{group}/{expert}" for group in run.groups for expert in run.experts(group, ["tokens"]).index]
+    first, ready = ALONE + WARM_UP, ALONE + WARM_UP + int(MOST * READY)
+    drawn = np.resize(rng.permutation(len(active)), ready + int(MOST * seconds))  # a small run has too few, and repeats
+    paths = [active[at] for at in drawn]
     with served(path) as (address, pid):
-        alone = time_alone(address, paths[: ALONE + WARM_UP])
-        time_load(address, paths[ALONE // 2 :], clients, READY)  # each process reads its tables and the model
+        alone = time_alone(address, paths[:first])
+        time_load(address, paths[first:ready], clients, READY)  # each process reads its tables and the model
         before = resident(pid)
-        load = time_load(address, paths[ALONE:], clients, seconds)
+        load = time_load(address, paths[ready:], clients, seconds)
         memory = {"before_mb": before, "after_mb": resident(pid)}
         browser = time_browser(address)
     return {"tokens": run.tokens_total, "alone": alone, "load": load, "memory": memory, "browser": browser}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -35,10 +35,11 @@ from ..notes import Notes, open_notes
 from ..report.expert import mass_ranking
 from ..report.label import top_tokens_of
 from ..report.labels import natural_order
-from ..report.origin import analysis, is_analysed
+from ..report.origin import analysis
 from ..report.palette import NO_LABEL_COLOUR, coloured_labels, label_colours
 from ..store.token_text import visible
 from .computing import Computations
+from .derived import NONE, Derived, Stamp, stamp_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -47,8 +48,10 @@ if TYPE_CHECKING:
 
     from ..store import Run
 
+T = TypeVar("T")
 CACHED_GROUPS = 8
 CACHED_ACTIVATIONS = 4  # of experts: up to a row per token of the corpus each
+CACHED_DERIVED = 64  # charts, maps and counts of groups, of up to half a megabyte
 CACHED_DOCUMENTS = 64  # whose strongest experts are kept
 CACHED_LOGIT_VIEWS = 1000  # of a few kilobytes; each takes a few tenths of a second to compute
 SAMPLED_DOCUMENTS = 8  # whose text tells how many characters a token has
@@ -89,10 +92,16 @@ class Context:
         self.colours = label_colours(tokens)
         self.labels = natural_order(run.labels)  # as they are listed; codes follow run.labels
         self.coloured = natural_order(coloured_labels(tokens))
+        self._derived = Derived(CACHED_DERIVED)
+        self._tables = {group: run.analysis_path(table_name(group)) for group in run.groups}
+        self._summary_file = run.analysis_path(f"{Summary.kind}.json")
         self._experts = lru_cache(maxsize=CACHED_GROUPS)(self._read_experts)
         self._listed = lru_cache(maxsize=CACHED_GROUPS)(self._read_listed)
         self._explanations = lru_cache(maxsize=CACHED_GROUPS)(self._read_explanations)
         self._all_explanations = lru_cache(maxsize=1)(lambda _stamp: read_explanations(self.run))
+        self._explained_at = lru_cache(maxsize=1)(
+            lambda stamp: self._all_explanations(stamp).groupby(["group", "expert"]).indices
+        )
         self._ranking = lru_cache(maxsize=CACHED_GROUPS)(self._read_ranking)
         self._logit_view = lru_cache(maxsize=CACHED_LOGIT_VIEWS)(self._read_logit_view)
         self._activations = lru_cache(maxsize=CACHED_ACTIVATIONS)(self.run.activations)
@@ -115,7 +124,7 @@ class Context:
     @property
     def analysed(self) -> bool:
         """Whether `monet analyze` has been run."""
-        return all(is_analysed(self.run, group) for group in self.run.groups)
+        return all(self._stamp(group) != NONE for group in self.run.groups)
 
     @property
     def scored(self) -> bool:
@@ -129,9 +138,32 @@ class Context:
 
     def summary(self) -> Summary | None:
         """Settings and counts of the analysis; None where it is missing, or its file cannot be used."""
+        return self._derived.get("summary", stamp_of(self._summary_file), self._read_summary)
+
+    def _read_summary(self) -> Summary | None:
         with suppress(WorkbenchError):
             return read_analysis_summary(self.run)
         return None
+
+    def of_summary(self, name: Hashable, make: Callable[[], T]) -> T:
+        """What a page makes of ``summary`` or ``replication``, and is not to change: made once until that changes.
+
+        Args:
+            name: tells it from others, with all that it depends on beside the summary.
+            make: makes it.
+        """
+        return self._derived.get(("summary", name), stamp_of(self._summary_file), make)
+
+    def of_group(self, group: int, name: Hashable, make: Callable[[], T]) -> T:
+        """What a page makes of ``experts`` or ``listed``, and is not to change: made once until the group is analysed
+        again.
+
+        Args:
+            group: whose experts.
+            name: tells it from others, with all that it depends on beside the group.
+            make: makes it.
+        """
+        return self._derived.get((group, name), self._stamp(group), make)
 
     def replication(self) -> Replication | None:
         """How well labels replicate on halves of the documents; None where the analysis did not look."""
@@ -144,10 +176,9 @@ class Context:
         coloured = set(self.coloured)
         return [label for label in self.labels if label not in coloured]
 
-    def _stamp(self, group: int) -> int:
-        """Changes when the group is analysed again; 0 where it has not been."""
-        path = self.run.analysis_path(table_name(group))
-        return path.stat().st_mtime_ns if path.is_file() else 0
+    def _stamp(self, group: int) -> Stamp:
+        """Changes when the group is analysed again; ``NONE`` where it has not been."""
+        return stamp_of(self._tables[self.run.check_group(group)])
 
     def experts(self, group: int) -> pd.DataFrame:
         """Every active expert of a group, indexed by `expert`.
@@ -160,7 +191,7 @@ class Context:
         """
         return self._experts(group, self._stamp(group))
 
-    def _read_experts(self, group: int, _stamp: int) -> pd.DataFrame:
+    def _read_experts(self, group: int, _stamp: Stamp) -> pd.DataFrame:
         table, derived = self.run.experts(group, STATISTICS), analysis(self.run, group)
         names = [GENERAL, *self.run.labels]
         if derived is None:
@@ -189,7 +220,7 @@ class Context:
         """
         return self._listed(group, self._stamp(group))
 
-    def _read_listed(self, group: int, _stamp: int) -> pd.DataFrame:
+    def _read_listed(self, group: int, _stamp: Stamp) -> pd.DataFrame:
         table = self.experts(group).sort_values("interest", ascending=False, kind="stable", na_position="last")
         kinds = [self.kind_name(self.without_label), self.kind_name(TOO_LITTLE)]
         codes = table["specialised"].cat.codes.to_numpy() + 1  # the kinds without a label come first
@@ -221,14 +252,13 @@ class Context:
             DamagedError: their file cannot be read.
             UnsupportedError: another version wrote it.
         """
-        table = self._all_explanations(self._explanations_stamp())
-        return table[(table["group"] == group) & (table["expert"] == expert)]
+        stamp = self._explanations_stamp()
+        return self._all_explanations(stamp).iloc[self._explained_at(stamp).get((group, expert), [])]
 
-    def _explanations_stamp(self) -> int:
-        path = self.run.analysis_path(EXPLANATIONS)
-        return path.stat().st_mtime_ns if path.is_file() else 0
+    def _explanations_stamp(self) -> Stamp:
+        return stamp_of(self.run.analysis_path(EXPLANATIONS))
 
-    def _read_explanations(self, group: int, stamp: int) -> dict[int, str]:
+    def _read_explanations(self, group: int, stamp: Stamp) -> dict[int, str]:
         with suppress(WorkbenchError):
             table = self._all_explanations(stamp)
             table = table[table["group"] == group]
@@ -245,7 +275,10 @@ class Context:
 
     def codes(self, group: int) -> np.ndarray:
         """Map of a group, (E, E) whole numbers: -1 never active, 0 a generalist, n the n-th label (from 1), and one
-        beyond the last label for too little data."""
+        beyond the last label for too little data. It is not to be changed."""
+        return self.of_group(group, "codes", lambda: self._read_codes(group))
+
+    def _read_codes(self, group: int) -> np.ndarray:
         keys, table = self.run.num_keys, self.experts(group)
         codes = np.full(keys * keys, -1, np.int16)
         known = table["specialised"].cat.codes.to_numpy()
@@ -256,8 +289,11 @@ class Context:
         """Number of specialised experts of each label in a group, and how many of them are confirmed.
 
         Returns:
-            Indexed by label; columns `experts` and `confirmed`.
+            Indexed by label; columns `experts` and `confirmed`. It is not to be changed.
         """
+        return self.of_group(group, "specialised", lambda: self._count_specialised(group))
+
+    def _count_specialised(self, group: int) -> pd.DataFrame:
         table = self.experts(group)
         counts = table.groupby("specialised", observed=False)["confirmed"].agg(["size", "sum"])
         counts = counts.set_axis(["experts", "confirmed"], axis=1).astype(int)
@@ -291,6 +327,7 @@ class Context:
             self.experts(group)
             self.ranking(group)
         _ = self.run.geometry, self.run.document_labels
+        self.run.hold()
 
     def mask(self) -> MaskResult | None:
         """The masking matrix, or None where `monet mask` has not been run.

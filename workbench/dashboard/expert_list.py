@@ -75,7 +75,9 @@ def expert_list(
     of_label: Filters = {}
     if highlight is not None and not unlisted:
         of_label = {"specialised": {"filterType": "text", "type": "equals", "filter": highlight}}
-    some = bool(grid.passing(table, rules | of_label).any())
+    some = ctx.of_group(
+        group, ("some", label, highlight, *rules), lambda: bool(grid.passing(table, rules | of_label).any())
+    )
     first = of_label | (rules if some else {})
     filters, sort = _filters(address, table, first), _sort(address)
     row = address.query.get("row", "")
@@ -91,7 +93,9 @@ def expert_list(
         opened=int(row) if row.isdecimal() and len(row) < 8 else -1,
     )
     drawn.filterModel = filters
-    *charts, counted = _distributions(table, filters)
+    *charts, counted = ctx.of_group(
+        group, ("charts", label, json.dumps(filters, sort_keys=True)), lambda: _distributions(table, filters)
+    )
     set_rules = [name for name, rule in rules.items() if filters.get(name) == rule]
     return [
         html.Div(

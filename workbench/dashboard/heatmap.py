@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from .elements import Element, html
 from .freeze import plain
 from .links import TRY, document_link, expert_link
 from .parts import Child, aria, label_mark, source_mark, token_shown
+
+KEPT = 20_000  # tokens that are not drawn again
 
 
 def legend() -> Element:
@@ -44,6 +47,12 @@ def shaded(text: Child, score: float, *, marked: bool = False, reached: bool = F
     return plain("span", text, className="token", **shade, **{"data-score": number})
 
 
+@lru_cache(KEPT)
+def _unscored(text: str, follows: bool) -> Child:
+    """A token where the expert is not active; a page has hundreds, of few texts."""
+    return shaded(token_shown(text, follows), 0.0)
+
+
 def example_line(ctx: Context, expert: Expert, example: Example, copies: int = 0) -> Element:
     """One token in its context: its document, then the tokens around it, each shaded by the expert's score.
 
@@ -55,6 +64,8 @@ def example_line(ctx: Context, expert: Expert, example: Example, copies: int = 0
     """
     tokens = [
         shaded(token_shown(text, at > 0), example.score if at == example.at else score, marked=at == example.at)
+        if score > 0 or at == example.at
+        else _unscored(text, at > 0)
         for at, (text, score) in enumerate(zip(example.texts, example.scores, strict=True))
     ]
     tried: dict[str, Any] = {TRY: joined(example.texts)}

@@ -52,7 +52,7 @@ def _kept_panel(ctx: Context, expert: Expert) -> Element:
     labels = dmc.TagsInput(
         id="kept-tags",
         value=tags,
-        data=ctx.notes.all_tags()["tag"].tolist(),
+        data=ctx.notes.tag_names(),
         label="Tags",
         placeholder="type a tag, then Enter",
     )
@@ -106,8 +106,7 @@ def note_text(text: str) -> Element:
 
 
 def _notes(ctx: Context, expert: Expert) -> Element:
-    rows = ctx.notes.notes_of(*expert)
-    if rows.empty:
+    if not ctx.notes.has_notes(*expert):  # sooner told than by a table of none
         return html.P("No notes yet.", className="note")
     return html.Ul(
         [
@@ -125,7 +124,7 @@ def _notes(ctx: Context, expert: Expert) -> Element:
                     ),
                 ]
             )
-            for note in rows.itertuples(index=False)
+            for note in ctx.notes.notes_of(*expert).itertuples(index=False)
         ],
         className="kept-notes",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from math import isnan
 from typing import Any
 
@@ -10,6 +11,8 @@ from ..jobs import Request
 from .activity_chart import activity_chart
 from .context import Context
 from .elements import Element, html
+from .freeze import freeze
+from .links import based
 from .parts import panel, picture, table, term
 from .running import run_first
 
@@ -30,13 +33,21 @@ def replicates_panel(ctx: Context) -> Any:
     if found is None:
         purpose = "To see how many labels hold on other documents"
         return run_first(ctx, "No replication yet", Request("analyze"), purpose)
+    return ctx.of_summary(("replicates", based("")), lambda: freeze(_drawn(found)))
+
+
+def _drawn(found: Replication) -> Element:
     overall = found.overall()
     head: list[Any] = ["active tokens"]
     for rule in found.rules:
         head += [term(rule, f"{rule}, both halves"), term("replicates"), "by chance"]
     bins = found.by_activity()
-    rows = [[words, *_cells(found, bins, low)] for low, words in bins.groupby("low")["tokens"].first().items()]
-    rows.append(["all", *_cells(found, overall, None)])
+    counts = bins.to_dict("index")
+    rows = [
+        [words, *_cells([counts.get((rule, low)) for rule in found.rules])]
+        for low, words in bins.groupby("low")["tokens"].first().items()
+    ]
+    rows.append(["all", *_cells([overall.loc[rule].to_dict() for rule in found.rules])])
     described = "Share of experts with the same label on the other half of the documents, by their active tokens."
     documents = " and ".join(f"{row.units:,}" for row in found.halves.itertuples())
     shares = [f"{overall.loc[rule, 'share']:.0%} of the {rule}" for rule in found.rules if overall.loc[rule, "experts"]]
@@ -57,15 +68,13 @@ def replicates_panel(ctx: Context) -> Any:
     )
 
 
-def _cells(found: Replication, counts: Any, low: int | None) -> list[str]:
+def _cells(counts: list[dict[Hashable, Any] | None]) -> list[str]:
     """Experts, share and chance of each rule, of a bin or of all."""
     cells = []
-    for rule in found.rules:
-        at = rule if low is None else (rule, low)
-        if at not in counts.index or not counts.loc[at, "experts"]:
+    for row in counts:
+        if row is None or not row["experts"]:
             cells += ["0", "–", "–"]
             continue
-        row = counts.loc[at]
         cells += [f"{int(row['experts']):,}", f"{row['share']:.0%}", f"{row['chance_share']:.0%}"]
     return cells
 

@@ -74,7 +74,8 @@ def unanalysed(ctx: Context) -> dmc.Alert:
 
 def has_extra(extra: str) -> bool:
     """Whether the optional dependencies of a job are installed."""
-    return {"map": installed("umap"), "encoder": encoder_folder() is not None}[extra]
+    found = {"map": lambda: installed("umap"), "encoder": lambda: encoder_folder() is not None}
+    return found[extra]()  # to look for one takes the time of a small panel
 
 
 def place(ctx: Context, asked: Request | Job, where: str = "", compact: bool = False) -> list[Any]:

@@ -167,6 +167,22 @@ class ExpertNotes(Database):
         with self.reading() as connection:
             return pd.DataFrame([tuple(row) for row in connection.execute(chosen)], columns=["tag", "experts"])
 
+    def tag_names(self) -> list[str]:
+        """Every tag in use, in alphabetical order."""
+        with self.reading() as connection:
+            return list(connection.execute(select(tags.c.tag).distinct().order_by(tags.c.tag)).scalars())
+
+    def has_notes(self, group: int, expert: int) -> bool:
+        """Whether there is a note about an expert.
+
+        Raises:
+            NotFoundError: the run has no such group or expert.
+        """
+        of = self.expert(group, expert)
+        chosen = select(notes.c.id).where(notes.c.group == of.group, notes.c.expert == of.id).limit(1)
+        with self.reading() as connection:
+            return connection.execute(chosen).scalar() is not None
+
     def tagged(self, tag: str) -> list[Expert]:
         """The experts that have a tag, by group and id."""
         chosen = select(tags.c.group, tags.c.expert).where(tags.c.tag == tag).order_by(tags.c.group, tags.c.expert)

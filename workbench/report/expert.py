@@ -99,18 +99,19 @@ def label_use(run: Run, row: pd.Series) -> pd.DataFrame:
         - rate: mass per token of the label
         - share: rate divided by the sum of rates, see ``label_shares``
     """
-    mass = np.array([row[f"mass:{label}"] for label in run.labels], np.float64)
-    sizes = run.label_tokens.reindex(run.labels).to_numpy(np.float64)
-    use = pd.DataFrame(
-        {
-            "label": run.labels,
-            "tokens": [int(row[f"tokens:{label}"]) for label in run.labels],
-            "mass": mass,
-            "rate": np.divide(mass, sizes, out=np.zeros_like(mass), where=sizes > 0),
-            "share": label_shares(mass, sizes),
-        }
-    )
-    return use.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+    known = row.to_dict()  # a look-up in a Series takes fifty times as long
+    mass = np.array([known[f"mass:{label}"] for label in run.labels], np.float64)
+    sizes = run.label_tokens.to_numpy(np.float64)
+    share = label_shares(mass, sizes)
+    order = np.argsort(-share, kind="stable")
+    use = {
+        "label": np.array(run.labels, object),
+        "tokens": np.array([int(known[f"tokens:{label}"]) for label in run.labels]),
+        "mass": mass,
+        "rate": np.divide(mass, sizes, out=np.zeros_like(mass), where=sizes > 0),
+        "share": share,
+    }
+    return pd.DataFrame({name: column[order] for name, column in use.items()})
 
 
 def mass_ranking(mass: pd.Series) -> NDArray[np.int64]:

@@ -79,6 +79,7 @@ class RowFile:
         self._ends = np.cumsum([metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)], dtype=np.int64)
         self._names = list(self._file.schema_arrow.names)
         self._spans: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._whole: pa.Table | None = None
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -103,6 +104,24 @@ class RowFile:
         """Names of the columns."""
         return self._names
 
+    def hold(self, most: int) -> int:
+        """Read the whole file and hold it, unless it is larger than ``most`` bytes; the bytes that it takes.
+
+        Raises:
+            DamagedError: it cannot be read.
+        """
+        metadata = self._file.metadata
+        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+        if self._whole is not None:
+            return int(self._whole.nbytes)
+        if sum(group.total_byte_size for group in groups) > most:
+            return 0
+        whole = self.read().combine_chunks()
+        if whole.nbytes > most:  # encoded it was smaller
+            return 0
+        self._whole = whole
+        return int(whole.nbytes)
+
     def _damaged(self, error: Exception) -> DamagedError:
         return DamagedError(f"{self.path} cannot be read ({error}); `monet verify` lists what is damaged in the run.")
 
@@ -116,7 +135,9 @@ class RowFile:
             raise self._damaged(error) from error
 
     def rows(self, rows: NDArray[np.int64], columns: list[str] | None = None) -> tuple[pa.Table, NDArray[np.int64]]:
-        """The row groups that hold some rows, and where in them each of these is."""
+        """A table that holds some rows, such as the row groups that they are in, and where in it each of them is."""
+        if self._whole is not None:
+            return self._whole if columns is None else self._whole.select(columns), rows
         group = np.searchsorted(self._ends, rows, side="right")
         needed, at = np.unique(group, return_inverse=True)
         starts = np.concatenate([[0], self._ends])[needed]
@@ -126,11 +147,17 @@ class RowFile:
     def _few(self, groups: NDArray[np.integer], columns: list[str] | None) -> pa.Table:
         """``read``, one row group after the other where they are few, so that the next reader finds them held; of a
         remote file, several at once, as each is an answer to wait for."""
+        if self._whole is not None and len(groups) == 1:
+            return self._held_group(self._whole if columns is None else self._whole.select(columns), int(groups[0]))
         if not 0 < len(groups) <= (1 if isinstance(self.path, RemoteFile) else MOST_HELD):
             return self.read(groups, columns)
         names = self._names if columns is None else columns
         tables = [self._group(group, names) for group in groups.tolist()]
         return tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+
+    def _held_group(self, table: pa.Table, group: int) -> pa.Table:
+        begin = int(self._ends[group - 1]) if group else 0
+        return table.slice(begin, int(self._ends[group]) - begin)
 
     def _group(self, group: int, names: list[str]) -> pa.Table:
         held = {name: self._cache.get((self._number, group, name)) for name in names}

@@ -127,8 +127,8 @@ class Run(RunContexts):
         file = self._file(group_name("experts", self.check_group(group)))
         columns = [name for name in file.columns if name not in ("expert", "histogram")]
         table = self._of_expert("experts", group, expert, columns)
-        row = {name: table[name][0].as_py() if len(table) else 0 for name in columns}
-        return pd.Series(row if len(table) else row | {"mean": np.nan}, name=index(expert))
+        row = table.to_pylist()[0] if len(table) else dict.fromkeys(columns, 0) | {"mean": np.nan}
+        return pd.Series(row, name=index(expert))
 
     def top_experts(
         self,
@@ -333,7 +333,7 @@ class Run(RunContexts):
                 "doc": doc,
                 "position": position,
                 "window": self.geometry.windows(doc, position)[0],
-                "source": self.documents["source"].to_numpy()[doc],
+                "source": self.documents["source"].array[doc],
                 "row": rows,
             }
         )

@@ -12,13 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..errors import BadInputError, NotFoundError
-from .remote import Place, in_ranges
+from .remote import Place, Remote, in_ranges
 from .routing import Side, from_arrow
 from .rowfile import GroupCache, RowFile
 from .schema import TOKENS, group_name, part_name, routing_name
 
 OPEN_FILES = 128  # each holds a few megabytes of metadata
 CACHED_BYTES = 32_000_000  # of the row groups that were read last
+HELD_BYTES = 256_000_000  # of whole files, see ``RunFiles.hold``
 
 Rows = slice | Sequence[int] | NDArray[np.integer]
 
@@ -36,8 +37,41 @@ class RunFiles:
         self._part_rows = np.array([part["rows"][0] for part in parts] + [parts[-1]["rows"][1]])
         self._parts = len(parts)
         self.tokens_total = int(self._part_rows[-1])
-        self._file = lru_cache(maxsize=OPEN_FILES)(self._open)
+        self._opened = lru_cache(maxsize=OPEN_FILES)(self._open)
+        self._held: dict[str, RowFile] = {}
         self._cache = GroupCache(CACHED_BYTES)
+
+    def hold(self, most: int = HELD_BYTES) -> int:
+        """Read the files that pages ask most into memory, as far as they fit: statistics of experts first, then tokens
+        and routing. Processes forked from this one share them. Of a run on another machine, nothing is read.
+
+        Args:
+            most: bytes.
+
+        Returns:
+            The bytes that they take.
+
+        Raises:
+            DamagedError: a file cannot be read.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").hold(most=100)
+            0
+        """
+        if isinstance(self.path, Remote):
+            return 0
+        parts = range(self._parts)
+        names = [group_name("experts", group) for group in self.groups]
+        names += [part_name("tokens", part) for part in parts]
+        names += [routing_name(part, group) for group in self.groups for part in parts]
+        taken = 0
+        for name in names:
+            file = self._file(name)
+            if size := file.hold(most - taken):
+                self._held[name] = file
+                taken += size
+        return taken
 
     def sides(self, tokens: Rows, group: int) -> tuple[Side, Side]:
         """Return the stored routing of token rows as flat arrays: one ``Side`` per key set, in their order.
@@ -59,8 +93,7 @@ class RunFiles:
         pieces, order = [(Side.empty(), Side.empty())], [np.zeros(0, np.int64)]
         for part, local, where in self._by_part(rows):
             table, at = self._file(routing_name(part, group)).rows(local)
-            side1, side2 = from_arrow(table)
-            pieces.append((side1.take(at), side2.take(at)))
+            pieces.append(from_arrow(table.take(pa.array(at))))  # a page needs a few rows of each row group
             order.append(where)
         back = np.argsort(np.concatenate(order), kind="stable")
         side1, side2 = (Side.cat(list(sides)) for sides in zip(*pieces, strict=True))
@@ -128,6 +161,10 @@ class RunFiles:
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.tokens_total):
             raise NotFoundError(f"the run has no such token rows; they run from 0 to {self.tokens_total - 1}.")
         return wanted
+
+    def _file(self, name: str) -> RowFile:
+        held = self._held.get(name)
+        return self._opened(name) if held is None else held
 
     def _open(self, name: str) -> RowFile:
         return RowFile(in_ranges(self.path, name), self._cache)

@@ -30,6 +30,20 @@ def test_analysis_run_meanwhile_is_seen(bare_run_path: Path, tmp_path: Path) -> 
     assert ctx.specialised(0)["experts"].sum() > 0
 
 
+def test_what_was_derived_from_an_older_analysis_is_not_seen(bare_run_path: Path, tmp_path: Path) -> None:
+    ctx = Context(open_run(shutil.copytree(bare_run_path, tmp_path / "run")))
+    for most in (1, 10**9):
+        analyze_run(ctx.run, min_tokens=most, permutations=0)
+        summary = ctx.summary()
+        assert summary is not None
+        assert summary.settings.min_tokens == ctx.min_tokens == most
+        found = ctx.specialised(0)["experts"].sum()
+        assert (found > 0) == (most == 1)
+        labelled = (ctx.codes(0) > 0) & (ctx.codes(0) <= len(ctx.run.labels))
+        assert labelled.sum() == found
+        assert ctx.of_group(0, "sum", lambda: int(ctx.codes(0).sum())) == ctx.codes(0).sum()
+
+
 def test_map_gives_every_expert_its_label(ctx: Context) -> None:
     codes, table = ctx.codes(0), ctx.experts(0)
     names = ["", *ctx.run.labels, "too little data"]

@@ -28,6 +28,8 @@ def test_notes_are_kept_in_order_with_author_and_time(notes: Notes) -> None:
     kept = notes.notes_of(0, 17)
     assert kept["text"].tolist() == [f"{HOSTILE}\nsecond line"]
     assert kept["author"].tolist() == ["Ada"]
+    assert notes.has_notes(0, 17)
+    assert not notes.has_notes(0, 16)
     assert str(kept["time"].dt.tz) == "UTC"
     assert notes.recent_notes()["id"].tolist() == [second, first]
     notes.delete_note(first)
@@ -58,6 +60,7 @@ def test_tags_are_counted_and_kept_once(notes: Notes) -> None:
     notes.tag(0, 1, "cafe\u0301")
     assert notes.tags(0, 1) == ["café", "loops"]
     assert notes.all_tags().values.tolist() == [["café", 1], ["loops", 2]]
+    assert notes.tag_names() == ["café", "loops"]
 
 
 @pytest.mark.parametrize(

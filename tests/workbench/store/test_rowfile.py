@@ -1,4 +1,4 @@
-"""Row groups that were read last are held up to a number of bytes, and what is read is the same."""
+"""Row groups that were read last, and whole files, are held up to a number of bytes, and what is read is the same."""
 
 from __future__ import annotations
 
@@ -56,3 +56,32 @@ def test_a_cache_holds_no_more_than_its_bytes(path: Path) -> None:
             read(file, [row])
     held = sum(column.nbytes for column, _ in cache._columns.values())
     assert 0 < held == cache._held <= 500
+
+
+def test_a_file_that_is_held_reads_the_same_and_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, held = RowFile(path), RowFile(path)
+    size = held.hold(1_000_000)
+    assert size == plain.read().nbytes == held.hold(0)
+    monkeypatch.setattr(held, "read", None)  # calling it fails
+    for rows in ([3, 999, 14, 14], [15], list(range(0, ROWS, 7))):
+        assert read(held, rows).equals(read(plain, rows))
+        assert read(held, rows, ["value"]).equals(read(plain, rows, ["value"]))
+        assert held.equal("key", rows[0] // 5, ["value"]).equals(plain.equal("key", rows[0] // 5, ["value"]))
+
+
+def test_rows_of_a_value_in_two_row_groups_are_found_in_a_file_that_is_held(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"key": np.arange(100) // 8, "value": np.arange(100)}), tmp_path / "t", row_group_size=10)
+    held = RowFile(tmp_path / "t")
+    held.hold(1_000_000)
+    for key in range(13):
+        found = held.equal("key", key, ["value"])["value"].to_pylist()
+        assert found == list(range(8 * key, min(8 * key + 8, 100)))
+
+
+def test_a_file_larger_than_the_bytes_left_is_not_held_though_it_is_small_on_disk(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"value": np.zeros(ROWS)}), tmp_path / "t")
+    file = RowFile(tmp_path / "t")
+    size = file.read().nbytes
+    assert (tmp_path / "t").stat().st_size < size
+    assert file.hold(size - 1) == 0
+    assert file.hold(size) == size

@@ -37,6 +37,7 @@ def expert_rows(ctx: Context, group: int, experts: Sequence[int], first: int = 0
     known = ctx.experts(group).loc[list(experts)]
     rows = []
     previews = ctx.previews(group, experts)
+    kinds = [TOO_LITTLE if ctx.analysed else ctx.without_label, ctx.without_label]
     for place, (row, preview) in enumerate(zip(known.itertuples(), previews, strict=True), start=first + 1):
         expert, label = Expert(group, int(row.Index)), row.specialised
         sure = html.Span(" ✓", title="confirmed", **aria(label="confirmed")) if row.confirmed else None
@@ -44,7 +45,7 @@ def expert_rows(ctx: Context, group: int, experts: Sequence[int], first: int = 0
             [
                 f"{place:,}",
                 html.A(f"{expert}", href=expert_link(*expert)),
-                html.Span([label_mark(label, ctx.colour(label), ctx.kind(*expert)), sure]),
+                html.Span([label_mark(label, ctx.colour(label), kinds[not row.too_little]), sure]),
                 html.Span(preview, className="atlas-tokens"),
                 score_text(row.mass),
                 score_text(row.max),

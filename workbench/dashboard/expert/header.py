@@ -73,7 +73,9 @@ def stats(ctx: Context, expert: Expert, row: pd.Series, rank: int, active: int) 
     )
 
 
-def label_against_examples(ctx: Context, expert: Expert, label: str, ratio: float) -> Element | None:
+def label_against_examples(
+    ctx: Context, expert: Expert, label: str, ratio: float, examples: pd.DataFrame
+) -> Element | None:
     """A sentence where most of the expert's strongest tokens are of another label than its own; None where they agree.
 
     Args:
@@ -81,10 +83,11 @@ def label_against_examples(ctx: Context, expert: Expert, label: str, ratio: floa
         expert: the expert.
         label: what it is specialised in; "" for a generalist, with which nothing disagrees.
         ratio: its share for the label over the next.
+        examples: its tokens of highest score, as ``Run.examples`` has them.
     """
     if not label:
         return None
-    strongest = ctx.run.examples(*expert, n=int(ctx.run.manifest["settings"]["examples"]))["label"].value_counts()
+    strongest = examples["label"].value_counts()
     other, count = str(strongest.index[0]), int(strongest.iloc[0])
     if other == label:
         return None

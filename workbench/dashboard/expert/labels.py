@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pandas as pd
 
 from ...analysis import SCORES
@@ -16,9 +18,17 @@ from ..parts import bar, label_mark, table, term
 LISTED_LABELS = 20  # before the rest are folded away
 
 
+class _Use(NamedTuple):
+    label: str
+    share: float
+    mass: float
+    tokens: int
+
+
 def label_table(ctx: Context, row: pd.Series) -> Element:
     """The labels by share; of many, the smallest are folded away, with their shares alone."""
-    uses = list(label_use(ctx.run, row).itertuples(index=False))
+    used = label_use(ctx.run, row)
+    uses = [_Use(*one) for one in zip(*(used[name].tolist() for name in _Use._fields), strict=True)]
     rows = [
         [
             label_mark(use.label, ctx.colour(use.label)),

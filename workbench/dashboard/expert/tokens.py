@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ...report.expert import examples, in_context
+import pandas as pd
+
+from ...report.expert import in_context
 from ...report.numbers import score_text
 from ...store.address import Expert
 from ..context import Context
@@ -16,19 +18,20 @@ from ..links import Address, expert_link
 EXAMPLES = 16
 
 
-def _kept(ctx: Context) -> int:
+def kept_examples(ctx: Context) -> int:
     """Examples that the run keeps per expert."""
     return int(ctx.run.manifest["settings"]["examples"])
 
 
-def strongest(ctx: Context, expert: Expert, address: Address) -> list[Any]:
-    """The tokens of highest score; a note says where the run holds fewer than the expert has, or many tie."""
+def strongest(ctx: Context, expert: Expert, address: Address, examples: pd.DataFrame) -> list[Any]:
+    """The tokens of highest score, those of ``examples``; a note says where the run holds fewer than the expert has, or
+    many tie."""
     asked = address.query.get("n", "")
-    count = min(int(asked), _kept(ctx)) if re.fullmatch(r"[1-9]\d{0,3}", asked) else EXAMPLES
-    shown = examples(ctx.run, expert, count)
+    kept = kept_examples(ctx)
+    count = min(int(asked), kept) if re.fullmatch(r"[1-9]\d{0,3}", asked) else EXAMPLES
+    shown = in_context(ctx.run, expert, examples.head(count))
     top, active = max(example.score for example in shown), int(ctx.experts(expert.group).loc[expert.id, "tokens"])
     more: Any = None
-    kept = _kept(ctx)
     if len(shown) == count < kept:
         more = html.A(f"Show up to {kept}", href=expert_link(*expert, n=kept))
     elif len(shown) < active:

@@ -18,7 +18,7 @@ from ..expert.ablation import ABLATION
 from ..expert.header import label_against_examples, navigation, neighbours, stats
 from ..expert.labels import label_table, purity
 from ..expert.related import SIMILAR, coactivating
-from ..expert.tokens import by_range, strongest
+from ..expert.tokens import by_range, kept_examples, strongest
 from ..explained import NUMERIC, cells, heading, note
 from ..failures import message_or
 from ..heatmap import legend
@@ -65,7 +65,7 @@ def _side(ctx: Context, expert: Expert, row: pd.Series) -> list[Any]:
     ]
 
 
-def _tokens(ctx: Context, expert: Expert, address: Address) -> Element:
+def _tokens(ctx: Context, expert: Expert, address: Address, examples: pd.DataFrame) -> Element:
     show = address.query.get("show", "")
     views = [
         ("Highest scores", expert_link(*expert), show not in ("ranges", listing.ALL)),
@@ -75,7 +75,7 @@ def _tokens(ctx: Context, expert: Expert, address: Address) -> Element:
     if show == listing.ALL:
         drawn = listing.listing(ctx, expert, address.query)
     else:
-        drawn = by_range(ctx, expert) if show == "ranges" else strongest(ctx, expert, address)
+        drawn = by_range(ctx, expert) if show == "ranges" else strongest(ctx, expert, address, examples)
     shown = panel(
         "Active tokens in context",
         [tabs("which tokens are shown", views), legend(), *drawn],
@@ -105,20 +105,20 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             html.A("Browse the active experts", href=overview_link(expert.group)),
         ]
     experts = ctx.experts(expert.group)
-    row = experts.loc[expert.id]
+    row, examples = experts.loc[expert.id], ctx.run.examples(*expert, n=kept_examples(ctx))
     drawn = [
         title,
         dcc.Store(id="expert-chosen", data=list(expert)),
         navigation(expert, above, below),
         None if ctx.analysed else unanalysed(ctx),
         stats(ctx, expert, row, rank, len(experts)),
-        label_against_examples(ctx, expert, row["specialised"], row["ratio"]),
+        label_against_examples(ctx, expert, row["specialised"], row["ratio"], examples),
         *message_or(_explained, ctx, expert),
         *message_or(kept_panel, ctx, expert),
         html.Div(
             [
                 html.Div(_side(ctx, expert, row), className="side"),
-                html.Div([trial.trial_panel(address.query), _tokens(ctx, expert, address)]),
+                html.Div([trial.trial_panel(address.query), _tokens(ctx, expert, address, examples)]),
             ],
             className="side-and-main",
         ),

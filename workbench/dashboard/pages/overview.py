@@ -64,7 +64,7 @@ def _label_table(ctx: Context) -> Element:
     counts = {group: ctx.specialised(group) for group in ctx.run.groups}
     of_all = sum(counts.values())
     tokens, found = ctx.run.label_tokens, ctx.replication()
-    shares = {} if found is None else found.by_label()["share"].to_dict()  # by rule and label
+    shares = {} if found is None else ctx.of_summary("shares", lambda: found.by_label()["share"].to_dict())
     caption = "Tokens, confirmed experts and specialised experts per label"
     if ctx.uncoloured:
         return html.Div(_label_grid(ctx, counts), className="grid-box tall", role="region", **aria(label=caption))
@@ -112,7 +112,9 @@ def _confirmed(ctx: Context, count: pd.Series) -> str:
 
 
 def _legend(ctx: Context, group: int, codes: np.ndarray, highlight: str | None) -> Element:
-    unseen, general, little = (int((codes == code).sum()) for code in (-1, 0, len(ctx.run.labels) + 1))
+    unseen, general, little = ctx.of_group(
+        group, "without label", lambda: [int((codes == code).sum()) for code in (-1, 0, len(ctx.run.labels) + 1)]
+    )
     entries, counts = [], ctx.specialised(group)
     listed = [label for label in ctx.labels if label in {*ctx.coloured, highlight}]
     for label in listed:
@@ -175,7 +177,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     if highlight is not None:
         ctx.run.check_label(highlight)
     codes = ctx.codes(group)
-    seen = int((codes >= 0).sum())
+    seen = len(ctx.experts(group))
     description = (
         f"Map of the {codes.size:,} experts of layer group {group}, {seen:,} of them active on this corpus, coloured "
         "by the label each is specialised in. The legend has the counts; the grid lists the same experts."
@@ -185,7 +187,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         group=group,
         keys=ctx.run.num_keys,
         address=expert_template(group),
-        codes=packed(codes),
+        codes=ctx.of_group(group, "packed", lambda: packed(codes)),
         paint=paint(ctx.colours, highlight),
         labels=["never active", ctx.without_label, *map(_hover_name, ctx.run.labels), TOO_LITTLE],
         description=description,

@@ -58,11 +58,12 @@ def test_sentence_stands_only_where_most_strong_tokens_are_of_another_label(ctx:
     told = 0
     for id in ctx.run.experts(0).index[:40]:
         expert = Expert(0, int(id))
-        counts = ctx.run.examples(*expert, n=32)["label"].value_counts()
-        assert label_against_examples(ctx, expert, "", 2.0) is None
-        assert label_against_examples(ctx, expert, counts.index[0], 2.0) is None
+        examples = ctx.run.examples(*expert, n=32)
+        counts = examples["label"].value_counts()
+        assert label_against_examples(ctx, expert, "", 2.0, examples) is None
+        assert label_against_examples(ctx, expert, counts.index[0], 2.0, examples) is None
         for other in counts.index[1:]:
-            sentence = label_against_examples(ctx, expert, other, 3.14).children  # type: ignore[union-attr]
+            sentence = label_against_examples(ctx, expert, other, 3.14, examples).children  # type: ignore[union-attr]
             assert f"{other} by rate (3.1× the next label)" in sentence
             assert f"{counts.iloc[0]} of the {counts.sum()} strongest tokens are {counts.index[0]}" in sentence
             row = ctx.run.expert(*expert)

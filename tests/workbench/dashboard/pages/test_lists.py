@@ -64,6 +64,11 @@ def test_everything_kept_is_shown_as_text(kept: Context, page: Callable[[Context
     assert "★ Bookmarked" not in page(kept, f"/expert/{expert.group}/{expert.id}")
     kept.notes.add_to_list("bookmarks", *expert)
     assert "★ Bookmarked" in page(kept, f"/expert/{expert.group}/{expert.id}")
+    for note in ("first seen", "then changed"):
+        number = kept.notes.add_note(*expert, note)
+        assert note in page(kept, f"/expert/{expert.group}/{expert.id}")
+        kept.notes.delete_note(number)
+        assert note not in page(kept, f"/expert/{expert.group}/{expert.id}")
 
 
 def test_a_list_shows_its_experts_in_order_and_in_pages(kept: Context, page: Callable[[Context, str], str]) -> None:
