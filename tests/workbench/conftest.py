@@ -234,11 +234,10 @@ def harness() -> None:
 
 @pytest.fixture(scope="session")
 def documents() -> dict[str, list[dict[str, Any]]]:
-    """The documents of every task: sixteen questions of four choices each."""
+    """The documents of every task: eight questions of four choices each."""
     return {
         label: [
-            {"question": f"{stems[n % 3]} {n}", "choices": CHOICES, "answer": (n + at) % len(CHOICES)}
-            for n in range(16)
+            {"question": f"{stems[n % 3]} {n}", "choices": CHOICES, "answer": (n + at) % len(CHOICES)} for n in range(8)
         ]
         for at, (label, stems) in enumerate(QUESTIONS.items())
     }

@@ -38,7 +38,15 @@ def model(run: Run) -> MonetForCausalLM:
 def result(harness: None, run: Run, model: MonetForCausalLM, toy_tasks: Path) -> AccuracyMask:
     """All labels ablated, measured on the three tasks with few-shot examples."""
     return mask_accuracy(
-        run, model, run.tokenizer(), ["toy_domains"], ratio=RATIO, min_tokens=1, include=toy_tasks, num_fewshot=1
+        run,
+        model,
+        run.tokenizer(),
+        ["toy_domains"],
+        ratio=RATIO,
+        min_tokens=1,
+        include=toy_tasks,
+        num_fewshot=1,
+        batch_size=8,
     )
 
 
@@ -73,7 +81,7 @@ def test_rows_are_what_the_edited_model_scores(
     assert table.columns.tolist() == ["python", "lua", "html"]
     for name, edit in rows.items():
         scores = evaluate_model(
-            model, run.tokenizer(), ["toy_domains"], edit=edit, include=toy_tasks, num_fewshot=1
+            model, run.tokenizer(), ["toy_domains"], edit=edit, include=toy_tasks, num_fewshot=1, batch_size=8
         ).table
         scores = scores[scores["metric"] == "acc"].set_index("task").loc[result.tasks]
         assert table.loc[name].tolist() == scores["value"].tolist()
@@ -82,7 +90,7 @@ def test_rows_are_what_the_edited_model_scores(
             assert result.removed[result.labels.index(name)] == len(edit) > 0
         else:
             assert result.baseline_stderr.tolist() == scores["stderr"].tolist()
-            assert result.documents == scores["documents"].tolist() == [16, 16, 16]
+            assert result.documents == scores["documents"].tolist() == [8, 8, 8]
     assert np.abs(result.matrix).max() > 0  # ablation changed an answer
 
 
@@ -181,8 +189,8 @@ def test_the_recipe_makes_a_table_of_14_domains(
     for task in (task for domain in subjects().values() for task in domain):
         (tmp_path / f"{task}.yaml").write_text(text.replace("toy_lua", task))
     result = mask_accuracy(
-        run, model, run.tokenizer(), ["mmlu_domains"], ratio=RATIO, min_tokens=1, include=tmp_path, limit=2, name="mmlu"
+        run, model, run.tokenizer(), ["mmlu_domains"], ratio=RATIO, min_tokens=1, include=tmp_path, limit=1, name="mmlu"
     )
     assert result.domains == list(subjects())
-    assert result.documents == [2 * len(tasks) for tasks in subjects().values()]
+    assert result.documents == [len(tasks) for tasks in subjects().values()]
     assert result.table().shape == (1 + len(run.labels), 14)

@@ -66,13 +66,13 @@ def test_accuracies_and_errors_are_those_computed_by_hand(
             row = table.loc[(f"toy_{label}", metric)]
             assert row["value"] == pytest.approx(right.mean())
             assert row["stderr"] == pytest.approx(right.std(ddof=1) / np.sqrt(len(right)))
-            assert row["documents"] == len(right) == 16
+            assert row["documents"] == len(right) == 8
             assert row["filter"] == "none"
             assert row["higher_is_better"] is True
             seen.add(row["value"])
     assert len(seen) > 1  # the tasks differ, so that one in place of another would be seen
     every = table.loc[[f"toy_{label}" for label in documents]].xs("acc", level="metric")
-    assert table.loc[("toy_domains", "acc"), ["value", "documents"]].tolist() == [every["value"].mean(), 48]
+    assert table.loc[("toy_domains", "acc"), ["value", "documents"]].tolist() == [every["value"].mean(), 24]
 
 
 def test_the_document_keeps_the_harness_names(result: EvaluationResult) -> None:
@@ -81,7 +81,7 @@ def test_the_document_keeps_the_harness_names(result: EvaluationResult) -> None:
     assert found["results"]["toy_lua"]["acc,none"] == value
     assert found["results"]["toy_lua"]["acc_stderr,none"] > 0
     assert found["versions"]["toy_lua"] == 2.0
-    assert found["n-samples"]["toy_lua"] == {"original": 16, "effective": 16}
+    assert found["n-samples"]["toy_lua"] == {"original": 8, "effective": 8}
     assert found["n-shot"]["toy_lua"] == 0
     assert found["settings"] | {"lm_eval_version": ""} == {
         "tasks": ["toy_domains"],
