@@ -23,8 +23,8 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
 
     Examples:
         >>> from workbench.evaluation import pass_at_k
-        >>> pass_at_k(10, 1, 1), pass_at_k(10, 1, 10), round(pass_at_k(5, 2, 2), 9)
-        (0.1, 1.0, 0.7)
+        >>> [round(pass_at_k(10, 1, k), 9) for k in (1, 2, 10)]
+        [0.1, 0.2, 1.0]
     """
     if not 1 <= k <= samples:
         raise BadInputError(
