@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("workbench", "workbench.analysis", "workbench.explain", "monet_model", "cuda_ext")
+PACKAGES = ("workbench", "workbench.analysis", "workbench.explain", "workbench.evaluation", "monet_model", "cuda_ext")
 
 
 def public_names(package: str) -> list[str]:

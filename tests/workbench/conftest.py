@@ -1,5 +1,5 @@
-"""Small runs of the golden model, of every kind there is, for tests of several packages; and a server that plays an
-endpoint for explanations and their commands."""
+"""Small runs of the golden model, of every kind there is, for tests of several packages; a server that plays an
+endpoint for explanations and their commands; and multiple-choice tasks of our own in the evaluation harness' format."""
 
 from __future__ import annotations
 
@@ -159,3 +159,99 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     yield made
     made.http.shutdown()
     made.http.server_close()
+
+
+QUESTIONS = {
+    "python": ["def add(a,", "return a +", "print(add(1,"],
+    "lua": ["local x =", "for i = 1,", "print(i .."],
+    "html": ["<p>Hello,", "<b>world</b>", "<img src="],
+}
+CHOICES = ["b):", "do", "</p>", "10"]
+
+TASK = """task: toy_{label}
+task_alias: {label}
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {folder}/{label}.jsonl
+test_split: test
+fewshot_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: choices
+doc_to_target: answer
+metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+  - metric: acc_norm
+    aggregation: mean
+    higher_is_better: true
+metadata:
+  version: 2.0
+"""
+
+GROUP = """group: toy_domains
+task:
+  - toy_python
+  - toy_lua
+  - group: markup
+    group_alias: html
+    task:
+      - toy_html
+    aggregate_metric_list:
+      - metric: acc
+        weight_by_size: true
+aggregate_metric_list:
+  - metric: acc
+    weight_by_size: true
+metadata:
+  version: 1.0
+"""
+
+BROKEN = """task: toy_gone
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {folder}/gone.jsonl
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: choices
+doc_to_target: answer
+"""
+
+UNSAFE = TASK.replace("task: toy_{label}", "task: toy_unsafe").replace(
+    "metric_list:", "unsafe_code: true\nmetric_list:"
+)
+
+
+@pytest.fixture(scope="session")
+def harness() -> None:
+    """The harness, without which these tests have nothing to run."""
+    pytest.importorskip("lm_eval", reason="the LM Evaluation Harness (extra eval) is not installed")
+
+
+@pytest.fixture(scope="session")
+def documents() -> dict[str, list[dict[str, Any]]]:
+    """The documents of every task: eight questions of four choices each."""
+    return {
+        label: [
+            {"question": f"{stems[n % 3]} {n}", "choices": CHOICES, "answer": (n + at) % len(CHOICES)} for n in range(8)
+        ]
+        for at, (label, stems) in enumerate(QUESTIONS.items())
+    }
+
+
+@pytest.fixture(scope="session")
+def toy_tasks(tmp_path_factory: pytest.TempPathFactory, documents: dict[str, list[dict[str, Any]]]) -> Path:
+    """A folder of three tasks, a group of them, one without its data, and one that would execute code."""
+    folder = tmp_path_factory.mktemp("tasks")
+    for label, rows in documents.items():
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{label}.jsonl").write_text(lines, encoding="utf-8")
+        (folder / f"toy_{label}.yaml").write_text(TASK.format(label=label, folder=folder), encoding="utf-8")
+    (folder / "toy_domains.yaml").write_text(GROUP, encoding="utf-8")
+    (folder / "toy_gone.yaml").write_text(BROKEN.format(folder=folder), encoding="utf-8")
+    (folder / "toy_unsafe.yaml").write_text(UNSAFE.format(label="lua", folder=folder), encoding="utf-8")
+    return folder

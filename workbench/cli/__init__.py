@@ -7,7 +7,20 @@ import errno
 import typer
 
 from ..errors import WorkbenchError
-from . import analysis, attribution, circuits, compare, explain, lists, models, runs, scores, search, structure
+from . import (
+    analysis,
+    attribution,
+    circuits,
+    compare,
+    evaluate,
+    explain,
+    lists,
+    models,
+    runs,
+    scores,
+    search,
+    structure,
+)
 from . import report as reading
 from .output import err_console
 
@@ -34,6 +47,8 @@ app.command()(analysis.mask)
 app.command()(analysis.curve)
 app.command()(analysis.overlap)
 app.command("compare")(compare.compare_command)
+app.command()(evaluate.evaluate)
+app.command("evaluate-code")(evaluate.evaluate_code)
 app.command()(attribution.attribute)
 app.command("attribute-corpus")(attribution.attribute_corpus)
 app.command()(circuits.trace)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..analysis.defaults import BUDGET, COVERAGE, ORDER, PERMUTATIONS, RATIO
+from ..errors import BadInputError
 from ..report.labels import natural_order
+from .evaluate import BatchSize, Fewshot, Include, TaskLimit, TaskNames, print_accuracy_mask, task_names
 from .output import Device, Dtype, Json, Name, RunArgument, out_console, print_json, print_table
 
 if TYPE_CHECKING:
@@ -25,6 +27,13 @@ Labels = Annotated[
 Confirmed = Annotated[
     bool, typer.Option("--confirmed", help="ablate only experts that `monet analyze` has confirmed, on all documents")
 ]
+
+
+class Measure(StrEnum):
+    """What the ablation of a label is measured by."""
+
+    loss = "loss"
+    accuracy = "accuracy"
 
 
 class Embedding(StrEnum):
@@ -119,17 +128,56 @@ def mask(
     label: Labels = None,
     ratio: Ratio = RATIO,
     confirmed: Confirmed = False,
+    measure: Annotated[
+        Measure, typer.Option(help="loss: of held-out documents, by label; accuracy: on --tasks (extra `eval`)")
+    ] = Measure.loss,
+    tasks: TaskNames = None,
+    limit: TaskLimit = None,
+    include: Include = None,
+    num_fewshot: Fewshot = None,
+    batch_size: BatchSize = 1,
     name: Name = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Zero-ablate each label's specialised experts and measure the held-out loss of every label (paper, Table 3)."""
+    """Zero-ablate each label's specialised experts and measure the held-out loss of every label (paper, Table 3).
+
+    With --measure accuracy, measure the accuracy on --tasks instead (paper, Table 11: --tasks mmlu_domains).
+    """
     from .. import open_run
     from ..analysis import bootstrap_mask, mask_labels
+    from ..analysis.run_model import run_tokenizer
     from ..checkpoint import load_model
 
     opened = open_run(run)
+    if measure is Measure.accuracy:
+        from ..evaluation import mask_accuracy
+
+        names = task_names(tasks)
+        measured = mask_accuracy(
+            opened,
+            load_model(opened.model_path, device=device, dtype=dtype),
+            run_tokenizer(opened),
+            names,
+            labels=label or None,
+            ratio=ratio,
+            confirmed=confirmed,
+            limit=limit,
+            include=include,
+            num_fewshot=num_fewshot,
+            batch_size=batch_size,
+            name=name,
+            progress=True,
+        )
+        if as_json:
+            print_json(measured.to_json())
+        else:
+            _tell_skipped(measured.skipped)
+            print_accuracy_mask(measured)
+        return
+    if tasks or limit is not None or include is not None or num_fewshot is not None:
+        raise BadInputError("--tasks, --limit, --include and --num-fewshot belong to --measure accuracy.")
     model = load_model(opened.model_path, device=device, dtype=dtype)
     result = mask_labels(
         opened, model, labels=label or None, ratio=ratio, confirmed=confirmed, name=name, progress=True

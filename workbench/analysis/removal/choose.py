@@ -33,6 +33,29 @@ def specialists(sums: LabelSums, ratio: float, min_tokens: int) -> list[Ids]:
     return [np.flatnonzero(chosen == label) for label in range(len(shares))]
 
 
+def ablated_experts(
+    run: Run, sums: Sequence[LabelSums], ratio: float, min_tokens: int, confirmed: bool
+) -> list[list[Ids]]:
+    """The experts of each group that the rule assigns to each label: first by group, then by label.
+
+    Args:
+        run: the run.
+        sums: of the choosing part, one for each group.
+        ratio, min_tokens: as for ``specialised_label``.
+        confirmed: only those that `monet analyze` has confirmed.
+
+    Raises:
+        NotAnalysedError: confirmed experts are asked for, and the run's have not been tested.
+    """
+    chosen = [specialists(of_group, ratio, min_tokens) for of_group in sums]
+    if not confirmed:
+        return chosen
+    sure = confirmed_experts(run)
+    return [
+        [np.intersect1d(ids, of_group) for ids in by_label] for by_label, of_group in zip(chosen, sure, strict=True)
+    ]
+
+
 def preference(sums: LabelSums, label: int) -> Scores:
     """(E * E,) an expert's rate for a label over its mean rate for the others, both smoothed.
 

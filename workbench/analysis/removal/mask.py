@@ -12,7 +12,7 @@ from ...progress import job
 from ..checks import check_rule, check_same_model
 from ..defaults import MIN_TOKENS, RATIO
 from ..results import check_name, write_result
-from .choose import Ids, confirmed_experts, equally_active, random_experts, removal, specialists
+from .choose import Ids, ablated_experts, equally_active, random_experts, removal
 from .heldout import HeldOut
 from .losses import DocumentLosses, document_losses
 from .mask_result import MaskResult
@@ -95,12 +95,7 @@ def mask_labels(
     numbers = [heldout.number(label) for label in rows]
     windows = heldout.measuring_windows()
     sums = [heldout.choosing_sums(group) for group in run.groups]
-    chosen = [specialists(of_group, ratio, min_tokens) for of_group in sums]
-    if confirmed:
-        sure = confirmed_experts(run)
-        chosen = [
-            [np.intersect1d(ids, of_group) for ids in by_label] for by_label, of_group in zip(chosen, sure, strict=True)
-        ]
+    chosen = ablated_experts(run, sums, ratio, min_tokens, confirmed)
     losses: dict[str, list[DocumentLosses]] = {kind: [] for kind in KINDS}
     counts = []
     with job("mask", windows.predicted * (1 + len(KINDS) * len(rows)), "tokens", progress) as advance:

@@ -1,0 +1,12 @@
+from .accuracy_mask import mask_accuracy as mask_accuracy
+from .accuracy_mask_result import AccuracyMask as AccuracyMask
+from .accuracy_mask_result import read_accuracy_mask as read_accuracy_mask
+from .evaluate import evaluate_model as evaluate_model
+from .evaluation_result import EvaluationResult as EvaluationResult
+from .generated_code import evaluate_code as evaluate_code
+from .generated_code_result import CodeResult as CodeResult
+from .harness import MMLU_DOMAINS as MMLU_DOMAINS
+from .pass_at_k import pass_at_k as pass_at_k
+from .problems import Problem as Problem
+from .problems import read_problems as read_problems
+from .sandbox import Limits as Limits
