@@ -41,17 +41,35 @@ class Tally {
         tokens_(a.labels_count * a.keys),
         mass_(a.labels_count * a.keys),
         bins_(a.bins * a.keys),
-        last_scores_(a.keys) {}
+        last_scores_(a.keys),
+        bars_(a.keys),
+        entering_(a.keys + 1) {}
 
   // Begins with key i of set 1, when everything is zero.
   void begin(const Accumulate& a, int64_t i) {
     for (int64_t j = 0; j < keys_; ++j) last_scores_[j] = a.best_scores[(i * keys_ + j + 1) * a.best - 1];
+    start_ = -1;
   }
   int32_t* tokens(int64_t label) { return tokens_.data() + label * keys_; }
   int64_t* mass(int64_t label) { return mass_.data() + label * keys_; }
   int32_t* bins() { return bins_.data(); }
-  // Scores at the end of the lists of best tokens, which others must exceed.
-  float* last_scores() { return last_scores_.data(); }
+  // What scores of the document that begins at `start` must exceed to enter the lists of best tokens: at first the
+  // score at the end of a list, and more once the document has as many entries as it may.
+  const float* bars(int64_t start) {
+    if (start != start_) bars_ = last_scores_;
+    start_ = start;
+    return bars_.data();
+  }
+
+  // Room for which of a token's pairs are above the bar, and one more.
+  int16_t* entering() { return entering_.data(); }
+
+  // Enters a score above the bar.
+  void enter_list(const Accumulate& a, int64_t i, int64_t j, float score, int64_t row, int64_t start) {
+    const float bar = enter(a, i * keys_ + j, score, row, start);
+    last_scores_[j] = a.best_scores[(i * keys_ + j + 1) * a.best - 1];
+    bars_[j] = bar > bars_[j] ? bar : bars_[j];
+  }
 
   // Adds the tally to the statistics of key i and sets it to zero.
   void add_to(const Accumulate& a, int64_t i) {
@@ -81,36 +99,46 @@ class Tally {
   std::vector<int32_t> tokens_;  // (labels, keys)
   std::vector<int64_t> mass_;    // (labels, keys)
   std::vector<int32_t> bins_;    // (bins, keys)
-  std::vector<float> last_scores_;
+  std::vector<float> last_scores_, bars_;
+  std::vector<int16_t> entering_;
+  int64_t start_ = -1;
 };
 
 MONET_INLINE int64_t units_of_mass(float score) {
   return static_cast<int64_t>(static_cast<double>(score) * kMassUnit + 0.5);
 }
 
-// The token's pairs with key i, counted in a tally.
+// The token's pairs with key i, counted in a tally. The lists, which few pairs enter, have a loop of their own, so that
+// the one for counts keeps its addresses in registers.
 MONET_INLINE void tally_pairs(const Accumulate& a, int64_t i, const Scores<float>& s, int32_t token, Tally& tally) {
   const int64_t keys = a.keys, bins = a.bins, row = a.rows[token], start = a.starts[token];
   const int64_t priority = a.priorities[token];
-  const bool sampled = a.sampled > 0, listed = start >= 0;
   const int32_t top = a.top;
   int32_t* tokens = tally.tokens(a.labels[token]);
   int64_t* mass = tally.mass(a.labels[token]);
   int32_t* of_bin = tally.bins();
-  float* last_scores = tally.last_scores();
   for (int64_t n = 0; n < s.count; ++n) {
     const float score = s.scores[n];
-    if (!(score > 0)) continue;
-    const int64_t j = s.keys[n], bin = octave(score, top, bins);
-    tokens[j] += 1;
-    mass[j] += units_of_mass(score);
-    of_bin[bin * keys + j] += 1;
-    if (sampled) sample(a, (i * keys + j) * bins + bin, score, priority);
-    if (listed && score > last_scores[j]) {
-      const int64_t expert = i * keys + j;
-      enter(a, expert, score, row, start);
-      last_scores[j] = a.best_scores[(expert + 1) * a.best - 1];
-    }
+    const int64_t j = s.keys[n];
+    const bool active = score > 0;
+    tokens[j] += active;
+    mass[j] += units_of_mass(score);  // 0 of a score that underflowed to 0
+    of_bin[octave(score, top, bins) * keys + j] += active;
+  }
+  if (a.sampled > 0)
+    for (int64_t n = 0; n < s.count; ++n)
+      if (s.scores[n] > 0) sample(a, (i * keys + s.keys[n]) * bins + octave(s.scores[n], top, bins), s.scores[n], priority);
+  if (start < 0) return;
+  const float* bars = tally.bars(start);
+  int16_t* entering = tally.entering();  // the keys of one token differ, so that none raises another's bar
+  int64_t many = 0;
+  for (int64_t n = 0; n < s.count; ++n) {
+    entering[many] = static_cast<int16_t>(n);
+    many += s.scores[n] > bars[s.keys[n]];
+  }
+  for (int64_t m = 0; m < many; ++m) {
+    const int64_t n = entering[m];
+    tally.enter_list(a, i, s.keys[n], s.scores[n], row, start);
   }
 }
 
