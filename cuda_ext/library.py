@@ -68,8 +68,9 @@ def backend() -> str:
 
     Returns:
         The instruction set of the compiled kernels, the widest that this machine has: "baseline", "avx2",
-        "skylake-avx512" (Skylake and Cascade Lake servers) or "avx512" (from Ice Lake and Zen 4 on). "pytorch" if the kernels are not loaded; the ops then run as PyTorch operations, with the same results up to
-        rounding, many times slower.
+        "skylake-avx512" (Skylake and Cascade Lake servers) or "avx512" (from Ice Lake and Zen 4 on). "pytorch" if the
+        kernels are not loaded; the ops then run as PyTorch operations, with the same results up to rounding, many
+        times slower.
 
     Examples:
         >>> from cuda_ext import backend

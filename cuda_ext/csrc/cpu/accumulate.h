@@ -125,9 +125,10 @@ MONET_INLINE void tally_pairs(const Accumulate& a, int64_t i, const Scores<float
     mass[j] += units_of_mass(score);  // 0 of a score that underflowed to 0
     of_bin[octave(score, top, bins) * keys + j] += active;
   }
-  if (a.sampled > 0)
-    for (int64_t n = 0; n < s.count; ++n)
-      if (s.scores[n] > 0) sample(a, (i * keys + s.keys[n]) * bins + octave(s.scores[n], top, bins), s.scores[n], priority);
+  for (int64_t n = 0; a.sampled > 0 && n < s.count; ++n) {
+    const float score = s.scores[n];
+    if (score > 0) sample(a, (i * keys + s.keys[n]) * bins + octave(score, top, bins), score, priority);
+  }
   if (start < 0) return;
   const float* bars = tally.bars(start);
   int16_t* entering = tally.entering();  // the keys of one token differ, so that none raises another's bar

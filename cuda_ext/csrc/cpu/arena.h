@@ -20,11 +20,11 @@ struct Block {
   size_t size;
 };
 
-// Blocks of memory, and the freed large ones of this process. All of it is thread-safe. Idle blocks are marked as disposable, so that the system
-// takes their pages before it runs out of memory, and there are never more than kMost bytes of them.
+// Blocks of memory, and the freed large ones of this process, thread-safe. Idle blocks are marked as disposable, so that
+// the system takes their pages before it runs out of memory, and there are never more than kMost bytes of them.
 class Arena {
  public:
-  static constexpr size_t kPage = size_t{2} << 20;   // a huge page of x86-64: one fault in place of 512
+  static constexpr size_t kPage = size_t{2} << 20;  // a huge page of x86-64: one fault in place of 512
   static constexpr size_t kMost = size_t{256} << 20;
   static constexpr size_t kLarge = size_t{1} << 20;  // smaller blocks are malloc's, which keeps them itself
 

@@ -76,7 +76,8 @@ BackwardHorizontal backward_horizontal(const Tensor& top, const Tensor& bias, co
   g.forward = forward;
   g.cross2 = numbers<T>(top, "top", a, {tokens, forward.keys, forward.units});
   g.columns = numbers<T>(bias, "bias", a, {tokens, forward.keys});
-  Tensor to = new_output(a, {tokens, forward.keys, forward.units}, dtype_of<T>()), p = torch::stable::empty_like(probs1), q = torch::stable::empty_like(probs2);
+  Tensor to = new_output(a, {tokens, forward.keys, forward.units}, dtype_of<T>());
+  Tensor p = torch::stable::empty_like(probs1), q = torch::stable::empty_like(probs2);
   g.a1 = to.mutable_data_ptr<T>(), g.probs1 = p.mutable_data_ptr<T>(), g.probs2 = q.mutable_data_ptr<T>();
   run_tokens(g, tokens, 2 * forward.keys * forward.units, level);
   return {to, p, q};

@@ -22,7 +22,8 @@ inline Tensor new_output(const Tensor& like, std::initializer_list<int64_t> shap
 #if defined(__linux__)
   int64_t bytes = dtype == ScalarType::Double ? 8 : dtype == ScalarType::Short ? 2 : 4;
   for (const int64_t size : shape) bytes *= size;
-  const Block block = torch_from_blob && bytes >= static_cast<int64_t>(Arena::kLarge) ? Arena::shared().take(bytes) : Block{nullptr, 0};
+  const bool large = torch_from_blob && bytes >= static_cast<int64_t>(Arena::kLarge);  // others are malloc's, as ever
+  const Block block = large ? Arena::shared().take(bytes) : Block{nullptr, 0};
   if (block.data) {
     const std::vector<int64_t> sizes(shape);
     std::vector<int64_t> strides(sizes.size(), 1);
