@@ -35,7 +35,7 @@ inline Tensor new_output(const Tensor& like, std::initializer_list<int64_t> shap
     STABLE_TORCH_ERROR_CODE_CHECK(
         torch_from_blob(block.data, static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(), 0,
                         torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)),
-                        aoti_torch_device_type_cpu(), 0, &made, aoti_torch_layout_strided(), nullptr, 0, give_back,
+                        aoti_torch_device_type_cpu(), -1, &made, aoti_torch_layout_strided(), nullptr, 0, give_back,
                         reinterpret_cast<void*>(block.size)));
     return Tensor(made);
   }
