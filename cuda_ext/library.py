@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-INSTRUCTION_SETS = ("baseline", "avx2", "avx512")  # levels 0, 1 and 2 of the CPU kernels
+# Levels 0 to 3 of the CPU kernels: "avx512" can compress bytes, "skylake-avx512" numbers of 32 bits only.
+INSTRUCTION_SETS = ("baseline", "avx2", "skylake-avx512", "avx512")
 
 CPU_OPS = (
     "best_level",
@@ -66,13 +67,14 @@ def backend() -> str:
     """Return what computes on CPU tensors.
 
     Returns:
-        The instruction set of the compiled kernels, the widest that this machine has: "baseline", "avx2" or "avx512".
-        "pytorch" if the kernels are not loaded; the ops then run as PyTorch operations, with the same results up to
-        rounding, many times slower.
+        The instruction set of the compiled kernels, the widest that this machine has: "baseline", "avx2",
+        "skylake-avx512" (Skylake and Cascade Lake servers) or "avx512" (from Ice Lake and Zen 4 on). "pytorch" if the
+        kernels are not loaded; the ops then run as PyTorch operations, with the same results up to rounding, many
+        times slower.
 
     Examples:
         >>> from cuda_ext import backend
-        >>> backend() in ("baseline", "avx2", "avx512", "pytorch")
+        >>> backend() in ("baseline", "avx2", "skylake-avx512", "avx512", "pytorch")
         True
     """
     return INSTRUCTION_SETS[torch.ops.monet.best_level()] if CPU.loaded else "pytorch"

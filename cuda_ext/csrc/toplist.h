@@ -28,13 +28,14 @@ MONET_EVERYWHERE void move_down(T* list, int32_t place, int32_t drop) {
 
 // Inserts a score into a full or partly filled list, which keeps at most `per_document` entries per document. Rows come
 // in ascending order. So of equal scores the earlier one has the lower row and stays, and the entries of this token's
-// document are those with rows from `start` on. A token with a negative `start` is no candidate.
-MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, int64_t row, int64_t start) {
+// document are those with rows from `start` on. A token with a negative `start` is no candidate. Returns a score that
+// later tokens of the document, until one of another enters, cannot get into the list without exceeding.
+MONET_EVERYWHERE float enter(const Accumulate& a, int64_t expert, float score, int64_t row, int64_t start) {
   float* scores = a.best_scores + expert * a.best;
   int64_t* rows = a.best_rows + expert * a.best;
   const auto best = static_cast<int32_t>(a.best);  // more 32-bit numbers fit a vector
   int32_t drop = best - 1;
-  if (start < 0 || !(score > scores[drop])) return;
+  if (start < 0 || !(score > scores[drop])) return scores[drop];
   int32_t same = 0, lowest = 0;
   MONET_ROLLED
   for (int32_t n = 0; n < best; ++n) {  // rows of empty slots are -1
@@ -44,7 +45,7 @@ MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, in
   }
   if (same >= a.per_document) {
     drop = lowest;
-    if (!(score > scores[drop])) return;
+    if (!(score > scores[drop])) return scores[drop];
   }
   int32_t place = 0;
   MONET_ROLLED
@@ -53,6 +54,7 @@ MONET_EVERYWHERE void enter(const Accumulate& a, int64_t expert, float score, in
   move_down(rows, place, drop);
   scores[place] = score;
   rows[place] = row;
+  return scores[best - 1];
 }
 
 // Inserts a token into an expert's sample for a bin, which keeps the lowest priorities; one with priority -1 is left out.

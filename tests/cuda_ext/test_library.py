@@ -31,3 +31,18 @@ def test_load_explains_a_missing_or_broken_library(origin: str | None, monkeypat
     outcome = library.load("_C", library.CPU_OPS, "C++ compiler")
     assert not outcome.loaded
     assert ("was not built" if origin is None else "cannot load it") in outcome.problem
+
+
+def test_large_outputs_keep_their_memory_while_anything_refers_to_it() -> None:
+    """Memory of large outputs is used again once they are gone, not before."""
+    z, mean, var = torch.randn(2000, 8, 512), torch.zeros(8), torch.ones(8)
+    first = route(z, mean, var, 1.5)[1]
+    kept, where = first.clone(), first.data_ptr()
+    second = route(z.flip(0), mean, var, 1.5)[1]
+    assert second.data_ptr() != where
+    assert torch.equal(first, kept)
+    view = first[3:].flatten()
+    del first
+    others = [route(z.flip(0), mean, var, 1.5)[1] for _ in range(3)]
+    assert where not in {other.data_ptr() for other in others}
+    assert torch.equal(view, kept[3:].flatten())

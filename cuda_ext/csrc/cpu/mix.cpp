@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "checked_level.h"
+#include "output.h"
 
 namespace monet {
 namespace {
@@ -32,8 +33,8 @@ using BackwardVertical = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 template <class T>
 Horizontal horizontal(const Tensor& a, Mix<T> mix, int64_t level) {
-  Tensor top = torch::stable::new_empty(a, {a.size(0), mix.keys, mix.units});
-  Tensor bias = torch::stable::new_empty(a, {a.size(0), mix.keys});
+  Tensor top = new_output(a, {a.size(0), mix.keys, mix.units}, dtype_of<T>());
+  Tensor bias = new_output(a, {a.size(0), mix.keys}, dtype_of<T>());
   mix.cross2 = top.mutable_data_ptr<T>(), mix.columns = bias.mutable_data_ptr<T>();
   run_tokens(mix, a.size(0), mix.keys * mix.units, level);
   return {top, bias};
@@ -41,8 +42,8 @@ Horizontal horizontal(const Tensor& a, Mix<T> mix, int64_t level) {
 
 template <class T>
 Vertical vertical(const Tensor& a1, Mix<T> mix, int64_t level) {
-  const auto units = [&] { return torch::stable::new_empty(a1, {a1.size(0), mix.keys, mix.units}); };
-  const auto keys = [&] { return torch::stable::new_empty(a1, {a1.size(0), mix.keys}); };
+  const auto units = [&] { return new_output(a1, {a1.size(0), mix.keys, mix.units}, dtype_of<T>()); };
+  const auto keys = [&] { return new_output(a1, {a1.size(0), mix.keys}, dtype_of<T>()); };
   Tensor straight1 = units(), cross1 = units(), rows = keys(), cross2 = units(), straight2 = units(), columns = keys();
   mix.straight1 = straight1.mutable_data_ptr<T>(), mix.cross1 = cross1.mutable_data_ptr<T>();
   mix.rows = rows.mutable_data_ptr<T>(), mix.cross2 = cross2.mutable_data_ptr<T>();
@@ -75,7 +76,8 @@ BackwardHorizontal backward_horizontal(const Tensor& top, const Tensor& bias, co
   g.forward = forward;
   g.cross2 = numbers<T>(top, "top", a, {tokens, forward.keys, forward.units});
   g.columns = numbers<T>(bias, "bias", a, {tokens, forward.keys});
-  Tensor to = torch::stable::empty_like(a), p = torch::stable::empty_like(probs1), q = torch::stable::empty_like(probs2);
+  Tensor to = new_output(a, {tokens, forward.keys, forward.units}, dtype_of<T>());
+  Tensor p = torch::stable::empty_like(probs1), q = torch::stable::empty_like(probs2);
   g.a1 = to.mutable_data_ptr<T>(), g.probs1 = p.mutable_data_ptr<T>(), g.probs2 = q.mutable_data_ptr<T>();
   run_tokens(g, tokens, 2 * forward.keys * forward.units, level);
   return {to, p, q};
@@ -95,7 +97,8 @@ BackwardVertical backward_vertical(const Tensor& straight1, const Tensor& cross1
   g.cross2 = numbers<T>(cross2, "cross2", a1, {tokens, keys, units});
   g.straight2 = numbers<T>(straight2, "straight2", a1, {tokens, keys, units});
   g.columns = numbers<T>(columns, "columns", a1, {tokens, keys});
-  Tensor to1 = torch::stable::empty_like(a1), to2 = torch::stable::empty_like(a2);
+  const auto wide = [&] { return new_output(a1, {tokens, keys, units}, dtype_of<T>()); };
+  Tensor to1 = wide(), to2 = wide();
   Tensor p = torch::stable::empty_like(probs1), q = torch::stable::empty_like(probs2);
   g.a1 = to1.mutable_data_ptr<T>(), g.a2 = to2.mutable_data_ptr<T>();
   g.probs1 = p.mutable_data_ptr<T>(), g.probs2 = q.mutable_data_ptr<T>();

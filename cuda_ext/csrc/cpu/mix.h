@@ -80,26 +80,38 @@ MONET_INLINE T total(const T* values, int64_t count) {
   return sum;
 }
 
-// Units [at, at + 8) of sum_n probs[n] * a[keys[n]].
+// Units [at, at + left), at most eight, of sum_n probs[n] * a[keys[n]].
 template <class T>
-MONET_INLINE V8<T> weighted8(const List<T>& s, const T* a, int64_t units, int64_t at) {
+MONET_INLINE V8<T> weighted(const List<T>& s, const T* a, int64_t units, int64_t at, int64_t left) {
   V8<T> even{}, odd{};  // two chains of additions, to hide the latency of one
   int64_t n = 0;
   for (; n + 2 <= s.count; n += 2) {
-    even += s.probs[n] * load8<T>(a + s.keys[n] * units + at, units - at);
-    odd += s.probs[n + 1] * load8<T>(a + s.keys[n + 1] * units + at, units - at);
+    even += s.probs[n] * load8<T>(a + s.keys[n] * units + at, left);
+    odd += s.probs[n + 1] * load8<T>(a + s.keys[n + 1] * units + at, left);
   }
-  if (n < s.count) even += s.probs[n] * load8<T>(a + s.keys[n] * units + at, units - at);
+  if (n < s.count) even += s.probs[n] * load8<T>(a + s.keys[n] * units + at, left);
   return even + odd;
 }
 
-// A head without factors: out[to.keys[m]] += to.probs[m] * sum_n from.probs[n] * a[from.keys[n]].
+template <class T>
+MONET_INLINE V8<T> weighted8(const List<T>& s, const T* a, int64_t units, int64_t at) {
+  return weighted<T>(s, a, units, at, units - at);
+}
+
+// A head without factors, units [at, at + left): out[to.keys[m]] += to.probs[m] * sum_n from.probs[n] * a[from.keys[n]].
+template <class T>
+MONET_INLINE void spread_units(const List<T>& from, const T* a, const List<T>& to, T* out, int64_t units, int64_t at,
+                               int64_t left) {
+  const V8<T> mixed = weighted<T>(from, a, units, at, left);
+  for (int64_t m = 0; m < to.count; ++m) add8<T>(out + to.keys[m] * units + at, left, to.probs[m] * mixed);
+}
+
+// The same, all units. Whole vectors have code of their own, without the branches on how many numbers are left.
 template <class T>
 MONET_INLINE void spread(const List<T>& from, const T* a, const List<T>& to, T* out, int64_t units) {
-  for (int64_t at = 0; at < units; at += 8) {
-    const V8<T> mixed = weighted8<T>(from, a, units, at);
-    for (int64_t m = 0; m < to.count; ++m) add8<T>(out + to.keys[m] * units + at, units - at, to.probs[m] * mixed);
-  }
+  int64_t at = 0;
+  for (; at + 8 <= units; at += 8) spread_units<T>(from, a, to, out, units, at, 8);
+  if (at < units) spread_units<T>(from, a, to, out, units, at, units - at);
 }
 
 // For a head with factors: the rows of `a` at the list's keys, `room` numbers each, zero beyond the units.

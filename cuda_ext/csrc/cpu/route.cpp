@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checked_level.h"
+#include "output.h"
 
 namespace monet {
 namespace {
@@ -21,20 +22,21 @@ struct Span {
 };
 
 // Vectors are exactly as wide as the machine's, so a level is more than a target of the same function.
-#define MONET_ROUTE(target, level, Bytes)                                                                        \
+#define MONET_ROUTE(target, level, Level)                                                                        \
   target void rows_##level(const Logits& a, int64_t begin, int64_t end, Lists& lists) {                          \
-    route_rows<Vectors<Bytes>>(a, begin, end, lists);                                                            \
+    route_rows<Level>(a, begin, end, lists);                                                                     \
   }                                                                                                              \
   target void lay_out_##level(const Logits& a, const Lists& lists, int64_t begin, int64_t end, int32_t width,    \
                               int16_t* indices, float* probs) {                                                  \
-    lay_out<Vectors<Bytes>>(a, lists, begin, end, width, indices, probs);                                        \
+    lay_out<Level>(a, lists, begin, end, width, indices, probs);                                                 \
   }
-MONET_ROUTE(, baseline, 16)
+MONET_ROUTE(, baseline, Baseline)
 #if defined(__x86_64__)
-MONET_ROUTE(MONET_AVX2, avx2, 32)
-MONET_ROUTE(MONET_AVX512, avx512, 64)
-constexpr decltype(&rows_baseline) kRows[] = {rows_baseline, rows_avx2, rows_avx512};
-constexpr decltype(&lay_out_baseline) kLayOut[] = {lay_out_baseline, lay_out_avx2, lay_out_avx512};
+MONET_ROUTE(MONET_AVX2, avx2, Avx2)
+MONET_ROUTE(MONET_AVX512, skylake, Skylake)
+MONET_ROUTE(MONET_VBMI2, icelake, IceLake)
+constexpr decltype(&rows_baseline) kRows[] = {rows_baseline, rows_avx2, rows_skylake, rows_icelake};
+constexpr decltype(&lay_out_baseline) kLayOut[] = {lay_out_baseline, lay_out_avx2, lay_out_skylake, lay_out_icelake};
 #else
 constexpr decltype(&rows_baseline) kRows[] = {rows_baseline};
 constexpr decltype(&lay_out_baseline) kLayOut[] = {lay_out_baseline};
@@ -69,7 +71,7 @@ std::tuple<Tensor, Tensor, Tensor> route(Tensor logits, Tensor mean, Tensor var,
   // About 20 microseconds of work a task: waking a thread for less costs more than it saves.
   const int64_t grain = std::max<int64_t>(1, 131072 / keys);
   torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
-    Span span{begin, end, Lists(end - begin, keys)};
+    Span span{begin, end, Lists(end - begin)};
     kRows[chosen](rows, begin, end, span.lists);
     const std::lock_guard<std::mutex> lock(mutex);
     spans.push_back(std::move(span));
@@ -81,8 +83,8 @@ std::tuple<Tensor, Tensor, Tensor> route(Tensor logits, Tensor mean, Tensor var,
     most = std::max(most, lengths[row]);
   }
   STD_TORCH_CHECK(fewest >= 0, "logits must not hold NaN or +inf, nor a row of nothing but -inf");
-  Tensor indices = torch::stable::new_empty(logits, {tokens, heads, most}, ScalarType::Short);
-  Tensor probs = torch::stable::new_empty(logits, {tokens, heads, most}, ScalarType::Float);
+  Tensor indices = new_output(logits, {tokens, heads, most}, ScalarType::Short);
+  Tensor probs = new_output(logits, {tokens, heads, most}, ScalarType::Float);
   int16_t* to_indices = indices.mutable_data_ptr<int16_t>();
   float* to_probs = probs.mutable_data_ptr<float>();
   torch::stable::parallel_for(0, static_cast<int64_t>(spans.size()), 1, [&](int64_t begin, int64_t end) {

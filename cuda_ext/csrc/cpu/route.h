@@ -5,17 +5,15 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include <utility>
 
 #include "../arguments.h"
+#include "arena.h"
 #include "levels.h"
+#include "scan.h"
 
 namespace monet {
 
@@ -30,59 +28,37 @@ struct Logits {
   float* totals;    // (rows), sum of each list's numbers
 };
 
-// Sums run in sixteen lanes, however wide the machine's vectors are, and nothing is contracted to fused multiply-adds,
-// so every instruction set gives the same bits. Vectors are exactly as wide as the machine's (Bytes), because compilers
-// split comparisons of wider ones into single numbers.
-constexpr int kLanes = 16;
-
-// How far ahead logits are prefetched: two pages, because processors do not prefetch across pages. Harmless past the
-// end of an array.
-constexpr int64_t kAhead = 2048;
-
-// Keys are marked 64 at a time.
-constexpr int64_t kBlock = 64;
-MONET_INLINE int64_t padded(int64_t keys) { return (keys + kBlock - 1) / kBlock * kBlock; }
-
-template <int Bytes>
-struct Vectors {
-  typedef float Floats __attribute__((vector_size(Bytes)));
-  typedef int32_t Ints __attribute__((vector_size(Bytes)));
-  static constexpr int kSize = Bytes / 4;
-  static constexpr int kPieces = kLanes / kSize;
-};
-
 // The lists of a span's rows, back to back, with room for what whole vectors write and read past them.
 class Lists {
  public:
-  Lists(int64_t rows, int64_t keys) : slack_(padded(keys) + kBlock), room_(rows * kBlock + slack_) { grow(room_); }
-  int16_t* indices() const { return indices_.get(); }
-  float* numbers() const { return numbers_.get(); }
+  explicit Lists(int64_t rows)
+      : room_(rows * kBlock + kSlack),
+        indices_(enough(room_ * sizeof(int16_t))),
+        numbers_(enough(room_ * sizeof(float))) {}
+  int16_t* indices() const { return static_cast<int16_t*>(indices_.data()); }
+  float* numbers() const { return static_cast<float*>(numbers_.data()); }
 
-  // Makes room for one more list after `used` entries.
+  // Makes room for `used` entries and what is written past them.
   void reserve(int64_t used) {
-    if (used + slack_ > room_) grow(2 * room_);
+    if (used + kSlack <= room_) return;
+    const int64_t room = 2 * used + kSlack;
+    Held indices = enough(room * sizeof(int16_t)), numbers = enough(room * sizeof(float));
+    std::memcpy(indices.data(), indices_.data(), room_ * sizeof(int16_t));
+    std::memcpy(numbers.data(), numbers_.data(), room_ * sizeof(float));
+    indices_ = std::move(indices), numbers_ = std::move(numbers), room_ = room;
   }
 
  private:
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  template <class T>
-  static void resize(std::unique_ptr<T[], Free>& array, int64_t room) {
-    void* larger = std::realloc(array.get(), room * sizeof(T));
-    if (!larger) throw std::bad_alloc();
-    array.release();
-    array.reset(static_cast<T*>(larger));
-  }
-  void grow(int64_t room) {
-    resize(indices_, room);
-    resize(numbers_, room);
-    room_ = room;
+  static Held enough(int64_t bytes) {
+    const Block block = Arena::shared().take(bytes);
+    if (!block.data) throw std::bad_alloc();
+    return Held(block);
   }
 
-  int64_t slack_, room_;
-  std::unique_ptr<int16_t[], Free> indices_;
-  std::unique_ptr<float[], Free> numbers_;
+  static constexpr int64_t kSlack = 2 * kBlock;
+
+  int64_t room_;
+  Held indices_, numbers_;
 };
 
 // The smallest float z with (z - mean) * scale >= sigma, or infinity if there is none. Rounding is monotone and the
@@ -128,128 +104,6 @@ MONET_INLINE Floats exp_nonpositive(Floats x) {
   return p * a * b;
 }
 
-// Largest logit of a row, ignoring NaN.
-template <class V>
-MONET_INLINE float row_max(const float* z, int64_t keys) {
-  using Floats = typename V::Floats;
-  Floats top[V::kPieces];
-  for (int n = 0; n < V::kPieces; ++n) top[n] = Floats{} - __builtin_inff();
-  int64_t e = 0;
-  for (; e + kLanes <= keys; e += kLanes) {
-    __builtin_prefetch(z + e + kAhead);
-    for (int n = 0; n < V::kPieces; ++n) {
-      Floats v;
-      std::memcpy(&v, z + e + n * V::kSize, sizeof v);
-      top[n] = v > top[n] ? v : top[n];
-    }
-  }
-  float best = -__builtin_inff();
-  for (int n = 0; n < V::kPieces; ++n)
-    for (int lane = 0; lane < V::kSize; ++lane) best = top[n][lane] > best ? top[n][lane] : best;
-  for (; e < keys; ++e) best = z[e] > best ? z[e] : best;
-  return best;
-}
-
-// Writes the marked keys in order and returns how many there are.
-MONET_INLINE int64_t find(const uint8_t* __restrict marks, int64_t keys, int16_t* __restrict found) {
-  int64_t count = 0;
-  for (int64_t first = 0; first < keys; first += kBlock) {
-    uint64_t bits = 0;  // one bit per key, from 64 bytes of 0 or 1 (little-endian)
-    for (int byte = 0; byte < 8; ++byte) {
-      uint64_t eight;
-      std::memcpy(&eight, marks + first + 8 * byte, 8);
-      bits |= ((eight * 0x0102040810204080u) >> 56) << (8 * byte);
-    }
-    const int hits = __builtin_popcountll(bits);
-    // Always eight at a time: surplus slots are overwritten later, and a data-dependent branch would cost more.
-    for (int done = 0; done < hits; done += 8) {
-      for (int i = 0; i < 8; ++i) {
-        found[count + done + i] = static_cast<int16_t>(first + __builtin_ctzll(bits | (uint64_t{1} << 63)));
-        bits &= bits - 1;
-      }
-    }
-    count += hits;
-  }
-  return count;
-}
-
-#if defined(__x86_64__)
-// One bit for each of sixteen logits that is not below `least`; NaN counts as not below.
-template <bool kNormalised>
-MONET_AVX512 MONET_INLINE uint64_t not_below_avx512(__m512 v, __m512 mean, __m512 scale, __m512 least) {
-  if (kNormalised) v = _mm512_mul_ps(_mm512_sub_ps(v, mean), scale);
-  return _mm512_cmp_ps_mask(v, least, _CMP_NLT_UQ);
-}
-
-// Keys whose logits (kNormalised: normalised logits) are not below `least`, ascending, and the largest logit; writes
-// up to 64 past the last key.
-template <bool kNormalised>
-MONET_AVX512 static inline int64_t scan_avx512(const float* z, int64_t keys, float mean, float scale, float least,
-                                               int16_t* found, float& best) {
-  const __m512 means = _mm512_set1_ps(mean), scales = _mm512_set1_ps(scale), leasts = _mm512_set1_ps(least);
-  const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
-  const __m512i order = _mm512_set_epi64(
-      0x3f3e3d3c3b3a3938, 0x3736353433323130, 0x2f2e2d2c2b2a2928, 0x2726252423222120,
-      0x1f1e1d1c1b1a1918, 0x1716151413121110, 0x0f0e0d0c0b0a0908, 0x0706050403020100);
-  __m512 top0 = lowest, top1 = lowest, top2 = lowest, top3 = lowest;
-  int64_t count = 0;
-  for (int64_t first = 0; first < keys; first += kBlock) {
-    __m512 v0, v1, v2, v3;
-    uint64_t valid = ~uint64_t{0};
-    for (int64_t n = 0; n < kBlock; n += kLanes) __builtin_prefetch(z + first + n + kAhead);
-    if (first + kBlock <= keys) {
-      v0 = _mm512_loadu_ps(z + first), v1 = _mm512_loadu_ps(z + first + 16);
-      v2 = _mm512_loadu_ps(z + first + 32), v3 = _mm512_loadu_ps(z + first + 48);
-    } else {
-      valid >>= kBlock - (keys - first);
-      v0 = _mm512_mask_loadu_ps(lowest, static_cast<__mmask16>(valid), z + first);
-      v1 = _mm512_mask_loadu_ps(lowest, static_cast<__mmask16>(valid >> 16), z + first + 16);
-      v2 = _mm512_mask_loadu_ps(lowest, static_cast<__mmask16>(valid >> 32), z + first + 32);
-      v3 = _mm512_mask_loadu_ps(lowest, static_cast<__mmask16>(valid >> 48), z + first + 48);
-    }
-    top0 = _mm512_max_ps(v0, top0), top1 = _mm512_max_ps(v1, top1);
-    top2 = _mm512_max_ps(v2, top2), top3 = _mm512_max_ps(v3, top3);
-    const uint64_t bits = valid & (not_below_avx512<kNormalised>(v0, means, scales, leasts) |
-                                   not_below_avx512<kNormalised>(v1, means, scales, leasts) << 16 |
-                                   not_below_avx512<kNormalised>(v2, means, scales, leasts) << 32 |
-                                   not_below_avx512<kNormalised>(v3, means, scales, leasts) << 48);
-    const __m512i places = _mm512_maskz_compress_epi8(bits, order);
-    const __m512i base = _mm512_set1_epi16(static_cast<int16_t>(first));
-    const int64_t hits = __builtin_popcountll(bits);
-    _mm512_storeu_si512(found + count, _mm512_add_epi16(base, _mm512_cvtepu8_epi16(_mm512_castsi512_si256(places))));
-    if (hits > 32)
-      _mm512_storeu_si512(found + count + 32,
-                          _mm512_add_epi16(base, _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(places, 1))));
-    count += hits;
-  }
-  best = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(top0, top1), _mm512_max_ps(top2, top3)));
-  return count;
-}
-#endif
-
-// Writes the active keys of a row, ascending, and its largest logit; returns how many keys there are. NaN counts as
-// active. `marks` has room for all keys in whole blocks.
-template <class V>
-MONET_INLINE int64_t survivors(const float* z, int64_t keys, float mean, float scale, float least, uint8_t* marks,
-                               int16_t* found, float& best) {
-  // If the largest logit does not reach sigma, its own normalised value is the threshold, computed by the same
-  // expression as the entries, so that it reaches itself and no row comes out empty.
-#if defined(__x86_64__)
-  if constexpr (V::kPieces == 1) {
-    const int64_t count = scan_avx512<false>(z, keys, mean, scale, least, found, best);
-    if (best >= least) return count;
-    return scan_avx512<true>(z, keys, mean, scale, (best - mean) * scale, found, best);
-  }
-#endif
-  best = row_max<V>(z, keys);
-  const float threshold = (best - mean) * scale;
-  if (best >= least)
-    for (int64_t e = 0; e < keys; ++e) marks[e] = !(z[e] < least);
-  else
-    for (int64_t e = 0; e < keys; ++e) marks[e] = !((z[e] - mean) * scale < threshold);
-  return find(marks, keys, found);
-}
-
 // In place: x[i] = exp(x[i]), in whole vectors.
 template <class V>
 MONET_INLINE void exponentials(float* x, int64_t count) {
@@ -290,41 +144,39 @@ MONET_INLINE float sum(const float* x, int32_t count) {
       sums[n / V::kSize % V::kPieces] += load_inside<V>(x, i + n, count);
     i += 64;
   } while (i < count);
-  float lanes[kLanes];
-  std::memcpy(lanes, sums, sizeof lanes);
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-  return lanes[0];
+  Vectors<16>::Floats quarters[4];
+  std::memcpy(quarters, sums, sizeof sums);
+  const Vectors<16>::Floats last = (quarters[0] + quarters[2]) + (quarters[1] + quarters[3]);
+  return (last[0] + last[2]) + (last[1] + last[3]);
 }
 
 // Rows whose exponentials are computed together.
 constexpr int64_t kRowsAtOnce = 16;
 
 // Routes rows [begin, end) into `lists`.
-template <class V>
+template <class L>
 MONET_INLINE void route_rows(const Logits& a, int64_t begin, int64_t end, Lists& lists) {
-  const auto marks = std::make_unique<uint8_t[]>(padded(a.keys));
+  const auto marks = std::make_unique<uint32_t[]>(padded(a.keys) / sizeof(uint32_t));
   int64_t used = 0;
   for (int64_t first = begin; first < end; first += kRowsAtOnce) {
     const int64_t last = first + kRowsAtOnce < end ? first + kRowsAtOnce : end, before = used;
     for (int64_t row = first; row < last; ++row) {
-      lists.reserve(used);
+      lists.reserve(used + padded(a.keys));
       const float* z = a.logits + row * a.keys;
       const int64_t head = row % a.heads;
       int16_t* found = lists.indices() + used;
       float* x = lists.numbers() + used;
       float best;
-      const int64_t count =
-          survivors<V>(z, a.keys, a.mean[head], a.scale[head], a.least[head], marks.get(), found, best);
+      const int64_t count = survivors<L>(z, a.keys, a.mean[head], a.scale[head], a.least[head], marks.get(), found, best);
       for (int64_t i = 0; i < count; ++i) x[i] = z[found[i]] - best;
       a.counts[row] = static_cast<int32_t>(count);
       used += count;
     }
     const float* x = lists.numbers() + before;
-    exponentials<V>(lists.numbers() + before, used - before);
+    exponentials<L>(lists.numbers() + before, used - before);
     for (int64_t row = first; row < last; ++row) {
       const int32_t count = a.counts[row];
-      const float total = sum<V>(x, count);
+      const float total = sum<L>(x, count);
       a.totals[row] = total;
       // The largest logit contributes 1, so the sum is below 1 only if it is NaN: from NaN, +inf, or -inf - -inf.
       if (!(total >= 1)) a.counts[row] = kNotFinite;

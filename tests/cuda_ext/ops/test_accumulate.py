@@ -303,3 +303,17 @@ def test_accumulate_refuses_more_tokens_than_a_mass_can_hold() -> None:
     rows = torch.zeros(1, dtype=torch.int64).expand(tokens)
     with pytest.raises(ValueError, match=f"at most {tokens - 1:,} tokens per call; got {tokens:,}"):
         accumulate(Statistics.empty(2, 1, 1, best=1), routing, rows, rows)
+
+
+def test_accumulate_in_one_call_equals_a_call_per_token() -> None:
+    """Many tokens in a call are counted in another way than few."""
+    tokens, labels = 400, 3
+    routing = random_routing(tokens, 3, 16, seed=5, even=True)
+    given = corpus(tokens, labels, documents=25, seed=6)
+    at_once, one_by_one = (Statistics.empty(16, 3, labels, best=6, per_document=2, sampled=2) for _ in range(2))
+    accumulate(at_once, routing, *given)
+    for token in range(tokens):
+        here = slice(token, token + 1)
+        accumulate(one_by_one, part(routing, here), *(t[here] for t in given))
+    assert int(at_once.tokens.sum()) > 10_000
+    assert_equal(at_once, one_by_one)

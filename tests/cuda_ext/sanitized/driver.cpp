@@ -47,7 +47,7 @@ MONET_INLINE Routed route(const std::vector<float>& logits, int64_t rows, int64_
   std::vector<float> totals(rows);
   const Logits work{logits.data(), mean.data(), scale.data(), least.data(), heads, keys, out.counts.data(),
                     totals.data()};
-  Lists lists(rows, keys);
+  Lists lists(rows);
   route_rows<V>(work, 0, rows, lists);
   out.width = 0;
   for (int32_t n : out.counts) out.width = n > out.width ? n : out.width;
@@ -58,17 +58,18 @@ MONET_INLINE Routed route(const std::vector<float>& logits, int64_t rows, int64_
 }
 
 using Router = Routed (*)(const std::vector<float>&, int64_t, int64_t, int64_t);
-Routed route_baseline(const std::vector<float>& z, int64_t r, int64_t h, int64_t k) {
-  return route<Vectors<16>>(z, r, h, k);
-}
+Routed route_baseline(const std::vector<float>& z, int64_t r, int64_t h, int64_t k) { return route<Baseline>(z, r, h, k); }
 #if defined(__x86_64__)
 MONET_AVX2 Routed route_avx2(const std::vector<float>& z, int64_t r, int64_t h, int64_t k) {
-  return route<Vectors<32>>(z, r, h, k);
+  return route<Avx2>(z, r, h, k);
 }
-MONET_AVX512 Routed route_avx512(const std::vector<float>& z, int64_t r, int64_t h, int64_t k) {
-  return route<Vectors<64>>(z, r, h, k);
+MONET_AVX512 Routed route_skylake(const std::vector<float>& z, int64_t r, int64_t h, int64_t k) {
+  return route<Skylake>(z, r, h, k);
 }
-const Router kRoute[] = {route_baseline, route_avx2, route_avx512};
+MONET_VBMI2 Routed route_icelake(const std::vector<float>& z, int64_t r, int64_t h, int64_t k) {
+  return route<IceLake>(z, r, h, k);
+}
+const Router kRoute[] = {route_baseline, route_avx2, route_skylake, route_icelake};
 #else
 const Router kRoute[] = {route_baseline};
 #endif
