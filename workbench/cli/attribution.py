@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Device, Dtype, Json, ModelArgument, RunArgument, out_console, print_json, print_table
+from .output import Chat, Device, Dtype, Json, ModelArgument, RunArgument, out_console, print_json, print_table
 
 if TYPE_CHECKING:
     from ..analysis import Attribution
@@ -35,6 +35,7 @@ def attribute(
         int, typer.Option(min=0, help="zero-ablate the top N experts one by one; compare both methods with the effect")
     ] = 0,
     top: Top = 20,
+    chat: Chat = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -48,7 +49,7 @@ def attribute(
 
     gradient = method is Method.gradient
     result = attribute_text(
-        model, text, target, minus=minus, gradient=gradient, ablations=ablate, device=device, dtype=dtype
+        model, text, target, minus=minus, gradient=gradient, ablations=ablate, chat=chat, device=device, dtype=dtype
     )
     if as_json:
         print_json(result.to_json(top))

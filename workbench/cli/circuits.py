@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..analysis.defaults import EDGE_THRESHOLD, NODE_THRESHOLD, NODES
-from .output import Device, Dtype, Json, ModelArgument, out_console, print_json, print_table
+from .output import Chat, Device, Dtype, Json, ModelArgument, out_console, print_json, print_table
 
 if TYPE_CHECKING:
     from ..analysis.circuits.circuit_result import Circuit
@@ -40,6 +40,7 @@ def trace(
     memory: Annotated[
         float, typer.Option(min=0.1, help="gigabytes that tracing may take, the model not counted")
     ] = 4.0,
+    chat: Chat = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -70,6 +71,7 @@ def trace(
         edit=loaded,
         run=opened,
         max_memory=memory * 1e9,
+        chat=chat,
         device=device,
         dtype=dtype,
         progress=True,

@@ -34,6 +34,9 @@ Device = Annotated[
         show_envvar=False,
     ),
 ]
+Chat = Annotated[
+    bool, typer.Option("--chat", help="put the text into the tokenizer's chat template, as what a user says")
+]
 Dtype = Annotated[
     str,
     typer.Option(

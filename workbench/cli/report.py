@@ -10,7 +10,7 @@ import typer
 from ..dashboard.serve import HOST, PORT
 from ..errors import BadInputError
 from ..report.kinds import Kind
-from .output import Device, Dtype, out_console
+from .output import Chat, Device, Dtype, out_console
 
 
 def report(
@@ -24,6 +24,7 @@ def report(
     against: Annotated[Path | None, typer.Option(help="another run to compare with, shown before this one")] = None,
     edit: Annotated[Path | None, typer.Option(help="file of an ExpertEdit: the model with it and without")] = None,
     circuit: Annotated[Path | None, typer.Option(help="file that `monet trace --out` wrote")] = None,
+    chat: Chat = False,
     kind: Annotated[Kind, typer.Option("--format", help="format of the file")] = "html",
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -35,10 +36,12 @@ def report(
         raise BadInputError("give exactly one of --expert, --label, --text, --edit, --circuit and --against.")
     if (run is None) != (circuit is not None):
         raise BadInputError("name the run, but none with --circuit: its file holds what the report shows.")
+    if chat and text is None:
+        raise BadInputError("--chat belongs to --text.")
     if circuit is not None:
         circuit_report(circuit, kind, out)
     if run is not None:
-        _report_run(run, expert, label, text, against, edit, kind, out, device, dtype)
+        _report_run(run, expert, label, text, against, edit, kind, out, chat, device, dtype)
     out_console.print(f"Wrote the report to {out}.")
 
 
@@ -51,6 +54,7 @@ def _report_run(
     edit: Path | None,
     kind: Kind,
     out: Path,
+    chat: bool,
     device: str,
     dtype: str,
 ) -> None:
@@ -65,7 +69,7 @@ def _report_run(
     if label is not None:
         label_report(opened, label, kind, out)
     if text is not None:
-        text_report(opened, text, kind, out, device=device, dtype=dtype)
+        text_report(opened, text, kind, out, chat=chat, device=device, dtype=dtype)
     if edit is not None:
         edit_report(opened, edit, kind, out, device=device, dtype=dtype, progress=True)
     if against is not None:

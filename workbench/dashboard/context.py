@@ -368,6 +368,11 @@ class Context:
             return None
         return sum(len(text or "") for text in texts) / int(chosen["tokens"].sum())
 
+    @property
+    def chats(self) -> bool:
+        """Whether the run's tokenizer has a chat template, which transformers keeps in a file of its own."""
+        return (self.run.path / "tokenizer" / "chat_template.jinja").is_file()
+
     def prepare_model(self) -> None:
         """Load the model while a prompt is being typed; an error shows when the prompt is run."""
 

@@ -22,6 +22,7 @@ from ..report.text import text_document
 from ..store.address import read_expert
 from . import links
 from .edits import edited_experts, file_edit, model_edit, read_edit
+from .prompting.answer import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +77,11 @@ def register(app: Dash, ctx: Context) -> None:
     @app.server.get(links.TEXT_FILE)
     def text(kind: str) -> Response:
         def report() -> Document:
-            asked, edit = request.args.get("text", ""), read_edit(request.args, ctx)
-            experts, prompt = _edited(ctx, edit, asked)
-            if not edit or prompt is None:
-                return text_document(ctx.run, ctx.model(), asked)
-            return text_document(ctx.run, ctx.model(), asked, model_edit(edit, experts, ctx.model(), prompt))
+            prompt, edit = read_text(ctx, request.args), read_edit(request.args, ctx)
+            if not edit:
+                return text_document(ctx.run, ctx.model(), prompt)
+            experts = _edited(ctx, edit, prompt)
+            return text_document(ctx.run, ctx.model(), prompt, model_edit(edit, experts, ctx.model(), prompt))
 
         return _answer(report, kind, "text")
 
@@ -90,7 +91,8 @@ def register(app: Dash, ctx: Context) -> None:
             asked = read_edit(request.args, ctx)
             if not asked:
                 raise BadInputError("the address has no edit; add edit=group:id=factor.")
-            made = file_edit(asked, _edited(ctx, asked, request.args.get("text", ""))[0], ctx.model())
+            prompt = read_text(ctx, request.args) if request.args.get("text") else None
+            made = file_edit(asked, _edited(ctx, asked, prompt), ctx.model())
         except WorkbenchError as error:
             return Response(f"{error}\n", status=kind_of(error).status, mimetype="text/plain")
         with TemporaryDirectory() as folder:
@@ -99,8 +101,7 @@ def register(app: Dash, ctx: Context) -> None:
         return send_file(io.BytesIO(content), as_attachment=True, download_name="edit.safetensors")
 
 
-def _edited(ctx: Context, edit: PromptEdit, text: str) -> tuple[pd.DataFrame, Prompt | None]:
-    """The experts that an edit names, and the prompt of the address; None where it has none."""
-    prompt = Prompt.tokenise(ctx.tokenizer(), text, ctx.context_length) if text else None
+def _edited(ctx: Context, edit: PromptEdit, prompt: Prompt | None) -> pd.DataFrame:
+    """The experts that an edit names; some are named by what the prompt activates."""
     reading = read_prompt(ctx.model(), prompt) if prompt is not None and edit.reads_prompt else None
-    return edited_experts(edit, ctx, reading), prompt
+    return edited_experts(edit, ctx, reading)

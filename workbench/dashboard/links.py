@@ -174,14 +174,16 @@ def label_file(label: str, kind: str) -> str:
     return _file(LABEL_FILE, kind=kind) + _search({"label": label})
 
 
-def text_file(text: str, kind: str, edit: Mapping[str, str] | None = None) -> str:
-    """Address of a text's report as a file, under an edit if its fields are given."""
-    return _file(TEXT_FILE, kind=kind) + _search({"text": text, **(edit or {})})
+def text_file(fields: Mapping[str, str], kind: str) -> str:
+    """Address of a text's report as a file; ``fields`` of the prompt page say what the model reads, and any edit."""
+    return _file(TEXT_FILE, kind=kind) + _search(fields)
 
 
 def edit_file(query: Mapping[str, str]) -> str:
     """Address of the edit of a prompt page's query as a file that ``ExpertEdit.load`` reads."""
-    return based(EDIT_FILE + _search({name: query[name] for name in ("text", "edit", "without") if name in query}))
+    return based(
+        EDIT_FILE + _search({name: query[name] for name in ("text", "chat", "edit", "without") if name in query})
+    )
 
 
 def lists_link() -> str:

@@ -107,6 +107,7 @@ def _document(run: Run, reading: PromptReading, edit: ExpertEdit | PositionedEdi
         "report": "text",
         "origin": origin(run),
         "text": reading.prompt.text,
+        "chat": reading.prompt.chat,
         "tokens": _tokens(run, reading),
         "next": [
             {"token": row["token_text"], "probability": row["probability"]} for row in records(reading.next_tokens())
@@ -119,22 +120,25 @@ def _document(run: Run, reading: PromptReading, edit: ExpertEdit | PositionedEdi
 
 
 def text_document(
-    run: Run, model: MonetForCausalLM, text: str, edit: ExpertEdit | PositionedEdit | None = None
+    run: Run, model: MonetForCausalLM, prompt: Prompt, edit: ExpertEdit | PositionedEdit | None = None
 ) -> Document:
-    """The report of a text before it is written in a format; ``model`` is the run's, and reads it under ``edit``.
-
-    Raises:
-        BadInputError: the text is empty or longer than the model's context.
-        UnsupportedError: the run has no tokenizer.
-    """
-    prompt = Prompt.tokenise(run_tokenizer(run), text, model.config.max_position_embeddings)
+    """The report of a prompt before it is written in a format; ``model`` is the run's, and reads it under ``edit``."""
     if edit is None:
         return _document(run, read_prompt(model, prompt))
     with model.edit_experts(edit):
         return _document(run, read_prompt(model, prompt), edit)
 
 
-def text_report(run: Run, text: str, kind: str, out: str | Path, *, device: str = "auto", dtype: str = "auto") -> None:
+def text_report(
+    run: Run,
+    text: str,
+    kind: str,
+    out: str | Path,
+    *,
+    chat: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> None:
     """Write the report of one text, read by the run's model.
 
     Args:
@@ -143,6 +147,7 @@ def text_report(run: Run, text: str, kind: str, out: str | Path, *, device: str 
         kind: ``html`` (one page), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per token, group and
             expert; Parquet's metadata holds the rest under ``monet.report``).
         out: the file; an existing one is replaced.
+        chat: put the text into the tokenizer's chat template, as ``Prompt.tokenise`` does.
         device, dtype: where the model runs and in which precision, as for ``load_model``.
 
     Raises:
@@ -151,5 +156,5 @@ def text_report(run: Run, text: str, kind: str, out: str | Path, *, device: str 
         UnsupportedError: the run has no tokenizer, or the model is another one.
     """
     check_kind(kind)
-    prompt = Prompt.tokenise(run_tokenizer(run), text, context_length(run))  # before the model is loaded
+    prompt = Prompt.tokenise(run_tokenizer(run), text, context_length(run), chat=chat)  # before the model is loaded
     save(encode(_document(run, read_prompt(load_run_model(run, device=device, dtype=dtype), prompt)), kind), out)

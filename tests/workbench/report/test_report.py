@@ -16,6 +16,8 @@ import torch
 from monet_model import MonetForCausalLM
 from workbench import Run, open_run
 from workbench.analysis import read_analysis, read_mask
+from workbench.analysis.attribution.prompt import Prompt
+from workbench.analysis.run_model import context_length, run_tokenizer
 from workbench.errors import WorkbenchError
 from workbench.report import KINDS, expert_report, label_report, text_report
 from workbench.report.render import _environment
@@ -165,7 +167,11 @@ def test_text_report_agrees_with_a_dense_pass(run: Run, tmp_path: Path) -> None:
 
 
 def test_text_document_is_one_forward_pass(run: Run, count_passes: Callable[[], int]) -> None:
-    text_document(run, MonetForCausalLM.from_pretrained(run.model_path).eval(), TEXT)
+    text_document(
+        run,
+        MonetForCausalLM.from_pretrained(run.model_path).eval(),
+        Prompt.tokenise(run_tokenizer(run), TEXT, context_length(run)),
+    )
     assert count_passes() == 1
 
 

@@ -11,6 +11,8 @@ import torch
 
 from monet_model import ExpertEdit, MonetForCausalLM
 from workbench import open_run
+from workbench.analysis.attribution.prompt import Prompt
+from workbench.analysis.run_model import run_tokenizer
 from workbench.report.comparison import comparison_document
 from workbench.report.edit import edit_document
 from workbench.report.expert import expert_document
@@ -52,7 +54,7 @@ def reports(run_path: Path) -> dict[str, Document]:
     return {
         "expert G:ID": expert_document(run, Expert(0, int(run.experts(0)["mass"].idxmax()))),
         "label L": label_document(run, "lua"),
-        "text T": text_document(run, model, "x = 1"),
+        "text T": text_document(run, model, Prompt.tokenise(run_tokenizer(run), "x = 1", 64)),
         "edit FILE": edit_document(run, model, edit, "nine"),
         "against RUN": comparison_document(run, run),
     }

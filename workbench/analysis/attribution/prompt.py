@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from monet_model.token_factors import factors_of
 
-from ...errors import BadInputError
+from ...errors import BadInputError, UnsupportedError
 from ...store.token_text import token_pieces, whole_characters
 from .direct import Attribution, ForwardPass
 from .target import Target, check_length
@@ -43,6 +43,21 @@ TOP_CONTRIBUTIONS = 12  # experts listed of a direct logit attribution
 LOSS_POSITIONS = 256  # whose logits over the whole vocabulary are in memory at once
 
 
+def _chat_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """The ids of a chat of one message, up to where the answer begins."""
+    if not tokenizer.chat_template:
+        raise UnsupportedError("the tokenizer has no chat template; leave out --chat, or take a model tuned for chats.")
+    from jinja2 import TemplateError
+
+    try:
+        said = tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+    except TemplateError as error:
+        raise BadInputError(f"the tokenizer's chat template refuses this text: {error}.") from error
+    return list(said["input_ids"])
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A text and its tokens.
@@ -53,6 +68,7 @@ class Prompt:
         pieces: the text of each of them.
         bos: whether the first is a start-of-text token.
         tokenizer: the tokenizer that made them.
+        chat: whether the tokenizer's chat template stands around the text.
 
     Examples:
         >>> from transformers import AutoTokenizer
@@ -70,9 +86,10 @@ class Prompt:
     pieces: list[str]
     bos: bool
     tokenizer: PreTrainedTokenizerFast = field(repr=False, compare=False)
+    chat: bool = False
 
     @classmethod
-    def tokenise(cls, tokenizer: PreTrainedTokenizerFast, text: str, context: int) -> Prompt:
+    def tokenise(cls, tokenizer: PreTrainedTokenizerFast, text: str, context: int, *, chat: bool = False) -> Prompt:
         """Tokenise a text.
 
         Args:
@@ -80,9 +97,13 @@ class Prompt:
             text: the text; the name of a control token in it, such as ``<s>``, is read as text.
             context: the most tokens that the model reads, ``model.config.max_position_embeddings``; the start-of-text
                 token counts.
+            chat: put the text into the tokenizer's chat template, as what a user says, up to where the answer begins:
+                ``apply_chat_template`` with one message. Names of control tokens are then read as these.
 
         Raises:
-            BadInputError: the text is empty, no valid Unicode, or of more tokens than the context holds.
+            BadInputError: the text is empty, no valid Unicode, or of more tokens than the context holds; or the chat
+                template refuses it.
+            UnsupportedError: a chat is asked for, and the tokenizer has no chat template.
         """
         if not text:
             raise BadInputError("the text is empty; give at least one character.")
@@ -90,10 +111,14 @@ class Prompt:
             text.encode()
         except UnicodeEncodeError as error:
             raise BadInputError(f"the text is not Unicode: character {error.start + 1} is half of a pair.") from error
-        ids = list(tokenizer(text, verbose=False, split_special_tokens=True)["input_ids"])
+        ids = (
+            _chat_ids(tokenizer, text)
+            if chat
+            else list(tokenizer(text, verbose=False, split_special_tokens=True)["input_ids"])
+        )
         check_length(len(ids), context)
         pieces = whole_characters(token_pieces(tokenizer, ids))
-        return cls(text, ids, pieces, ids[0] == tokenizer.bos_token_id, tokenizer)
+        return cls(text, ids, pieces, ids[0] == tokenizer.bos_token_id, tokenizer, chat)
 
     @property
     def shown(self) -> list[str]:
@@ -104,7 +129,7 @@ class Prompt:
         """The prompt of the first ``shown`` tokens of its text, as they were tokenised here."""
         length = int(self.bos) + shown
         text = "".join(self.pieces[int(self.bos) : length])
-        return Prompt(text, self.ids[:length], self.pieces[:length], self.bos, self.tokenizer)
+        return Prompt(text, self.ids[:length], self.pieces[:length], self.bos, self.tokenizer, self.chat)
 
     def token_text(self, token: int) -> str:
         """The text of a token id; ``#17`` for one that the tokenizer does not know."""

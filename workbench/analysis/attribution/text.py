@@ -62,6 +62,7 @@ def attribute_text(
     minus: str | None = None,
     gradient: bool = False,
     ablations: int = 0,
+    chat: bool = False,
     device: str = "auto",
     dtype: str = "auto",
 ) -> TextAttribution:
@@ -76,11 +77,12 @@ def attribute_text(
         minus: text of another token, whose logit is subtracted from the target's.
         gradient: also attribute by gradient, to every layer and position.
         ablations: experts to ablate one by one, to compare both attributions with; 0 for none.
+        chat: put the text into the tokenizer's chat template, as ``Prompt.tokenise`` does.
         device, dtype: where the model runs and in which precision, as for ``load_model``.
 
     Raises:
         NotFoundError: there is no such model.
-        UnsupportedError: the model has no tokenizer.
+        UnsupportedError: the model has no tokenizer, or that has no chat template for ``chat``.
         BadInputError: the text is empty or too long, a target is not one token, ``minus`` comes without ``target``, or
             ``ablations`` is 1, which cannot be ranked.
     """
@@ -92,7 +94,7 @@ def attribute_text(
     token = None if target is None else read_token(tokenizer, target)
     wanted = token if token is None or minus is None else (token, read_token(tokenizer, minus))
     start = time.perf_counter()
-    reading = read_prompt(model, Prompt.tokenise(tokenizer, text, model.config.max_position_embeddings))
+    reading = read_prompt(model, Prompt.tokenise(tokenizer, text, model.config.max_position_embeddings, chat=chat))
     attribution = reading.attribute(wanted)
     seconds = time.perf_counter() - start
     explained = attribution.target

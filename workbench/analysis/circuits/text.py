@@ -57,6 +57,7 @@ def trace_text(
     edit: ExpertEdit | None = None,
     run: Run | None = None,
     max_memory: float = MEMORY,
+    chat: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     progress: bool = False,
@@ -73,12 +74,14 @@ def trace_text(
         edit: of experts, under which the model reads the text.
         run: a run that must be of this model.
         max_memory: bytes that tracing may take, the model not counted.
+        chat: put the text into the tokenizer's chat template, as ``Prompt.tokenise`` does.
         device, dtype: where the model runs and in which precision, as for ``load_model``.
         progress: show a progress bar.
 
     Raises:
         NotFoundError: there is no such model.
-        UnsupportedError: the model has no tokenizer, or the edit or run is of another model.
+        UnsupportedError: the model has no tokenizer, or that has no chat template for ``chat``; or the edit or run is
+            of another model.
         BadInputError: the text is empty or too long, a target is not one token, ``minus`` comes without ``target``,
             and all that ``trace_circuit`` raises.
     """
@@ -89,7 +92,7 @@ def trace_text(
     if run is not None:
         check_same_model(run, model)
     wanted = read_target(tokenizer, target, minus)
-    prompt = Prompt.tokenise(tokenizer, text, model.config.max_position_embeddings)
+    prompt = Prompt.tokenise(tokenizer, text, model.config.max_position_embeddings, chat=chat)
     readers = 2 * nodes + model.config.num_hidden_layers * len(prompt.ids) + 1  # values and routing, others, the target
     with _edited(model, edit), job("trace", readers, "nodes", progress) as advance:
         circuit = trace_circuit(

@@ -45,8 +45,14 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         checked="several" in query,
         label="Several prompts: one per line, or with lines of --- between",
     )
+    chat = dmc.Switch(
+        id="prompt-chat",
+        checked="chat" in query,
+        label="Put the text into the tokenizer's chat template",
+        display=None if ctx.chats or "chat" in query else "none",
+    )
     run = html.Div(
-        [dmc.Button("Run", id="prompt-run", n_clicks=0), html.Span("Ctrl+Enter", className="note"), several],
+        [dmc.Button("Run", id="prompt-run", n_clicks=0), html.Span("Ctrl+Enter", className="note"), several, chat],
         className="prompt-fields",
     )
     return [
@@ -79,19 +85,22 @@ def register(app: Dash, ctx: Context) -> None:
         State("prompt-text", "value"),
         State("prompt-edit", "value"),
         State("prompt-several", "checked"),
+        State("prompt-chat", "checked"),
         prevent_initial_call=True,
     )
-    def run(clicks: int, query: dict[str, str], text: str | None, edit: str | None, several: bool) -> tuple[Any, Any]:
+    def run(
+        clicks: int, query: dict[str, str], text: str | None, edit: str | None, several: bool, chat: bool
+    ) -> tuple[Any, Any]:
         if not clicks:
             return no_update, no_update
-        kept = {name: value for name, value in query.items() if name != "several"}
+        kept = {name: value for name, value in query.items() if name not in ("several", "chat")}
         try:
             fields = editing.with_edit(ctx, kept, text or "", (edit or "").strip())
         except WorkbenchError as error:
             return no_update, _refused(error)
         if not text:
             return no_update, _read(ctx, fields | {"text": ""})
-        wanted = fields | ({"several": "1"} if several else {})
+        wanted = fields | ({"several": "1"} if several else {}) | ({"chat": "1"} if chat else {})
         if wanted == query:  # the address stays, so nothing else would run it again
             return no_update, _read(ctx, wanted)
         return prompt_search(wanted), no_update
@@ -110,6 +119,7 @@ def register(app: Dash, ctx: Context) -> None:
         Output("edit-saved", "children"),
         Output("prompt-text", "value"),
         Output("prompt-several", "checked"),
+        Output("prompt-chat", "checked"),
         Output("prompt-synced", "data"),
         Input("prompt-query", "data"),
         State("prompt-synced", "data"),
@@ -125,6 +135,7 @@ def register(app: Dash, ctx: Context) -> None:
             *editing.followed(ctx, query, synced, factors, places),
             no_update if same_text else text,
             "several" in query,
+            "chat" in query,
             query,
         )
 

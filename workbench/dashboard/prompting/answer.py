@@ -133,6 +133,16 @@ class Answer:
         return float(logits[self.target] - (0 if self.minus is None else logits[self.minus]))
 
 
+def read_text(ctx: Context, query: Mapping[str, str]) -> Prompt:
+    """The text of an address and its tokens, in the chat template if the address has ``chat``; loads no model.
+
+    Raises:
+        BadInputError: the text is empty or too long.
+        UnsupportedError: the run has no tokenizer, or that no chat template.
+    """
+    return Prompt.tokenise(ctx.tokenizer(), query.get("text", ""), ctx.context_length, chat="chat" in query)
+
+
 def read_answer(ctx: Context, query: Mapping[str, str]) -> Answer:
     """Run the prompt of an address: one forward pass, and one more without the edit where there is an edit.
 
@@ -143,7 +153,7 @@ def read_answer(ctx: Context, query: Mapping[str, str]) -> Answer:
         UnsupportedError: the run has no tokenizer, or the model is another one.
     """
     check_characters(ctx, query)
-    prompt = Prompt.tokenise(ctx.tokenizer(), query["text"], ctx.context_length)  # before the model is loaded
+    prompt = read_text(ctx, query)  # before the model is loaded
     effect = read_effect(ctx, read_edit(query, ctx), prompt)
     tokens = len(prompt.shown)
     chosen = _number(query, "at")

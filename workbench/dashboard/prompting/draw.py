@@ -26,7 +26,8 @@ def answer(ctx: Context, shown: Answer) -> list[Any]:
     """The answer: tokens to choose from, the next token with its attribution, and the experts of every token."""
     prompt = shown.effect.reading.prompt
     tokens = len(prompt.shown)
-    report = files("Report", lambda kind: text_file(prompt.text, kind, shown.effect.edit.query()))
+    fields = {"text": prompt.text} | ({"chat": "1"} if prompt.chat else {}) | shown.effect.edit.query()
+    report = files("Report", lambda kind: text_file(fields, kind))
     return [
         panel(
             f"{tokens:,} {'token' if tokens == 1 else 'tokens'}",

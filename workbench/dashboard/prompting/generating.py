@@ -10,7 +10,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, dcc, no_update
 
-from ...analysis.attribution.prompt import Prompt, read_prompt
+from ...analysis.attribution.prompt import read_prompt
 from ...api.prompts import MOST_TOKENS
 from ...errors import BadInputError, WorkbenchError
 from ...store.token_text import visible
@@ -20,7 +20,7 @@ from ..elements import Element, html
 from ..freeze import freeze
 from ..links import prompt_link
 from ..parts import aria, message, panel, token_shown
-from .answer import check_characters
+from .answer import check_characters, read_text
 
 SETTINGS = {"temperature": 0.0, "top_p": 1.0, "length": 32, "seed": 0}  # fields of the address with their defaults
 
@@ -127,7 +127,7 @@ class Desk:
         length = int(settings["length"])
         if not 1 <= length <= MOST_TOKENS:
             raise BadInputError(f"the number of tokens must be from 1 to {MOST_TOKENS}, got {length}.")
-        prompt = Prompt.tokenise(ctx.tokenizer(), query.get("text", ""), ctx.context_length)
+        prompt = read_text(ctx, query)
         edit = read_edit(query, ctx)
         with ctx.writing():
             self._stop.unlink(missing_ok=True)

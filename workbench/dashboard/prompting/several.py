@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...analysis.attribution.prompt import Prompt
 from ...errors import BadInputError, WorkbenchError
 from ...store.edit_text import PromptEdit
 from ...store.token_text import visible
@@ -15,7 +14,7 @@ from ..edits import read_edit
 from ..elements import html
 from ..links import prompt_link
 from ..parts import panel, table, token_shown
-from .answer import check_characters, read_effect
+from .answer import check_characters, read_effect, read_text
 from .draw import change, expert_links
 
 MOST_PROMPTS = 50
@@ -73,7 +72,7 @@ def _row(ctx: Context, query: Mapping[str, str], edit: PromptEdit, text: str) ->
     cell = html.Span(link, className="several-prompt")
     width = 4 if edit else 3
     try:
-        prompt = Prompt.tokenise(ctx.tokenizer(), text, ctx.context_length)
+        prompt = read_text(ctx, {**query, "text": text})
         effect = read_effect(ctx, edit, prompt)
     except WorkbenchError as error:
         return [cell, str(error), *[None] * (width - 1)]

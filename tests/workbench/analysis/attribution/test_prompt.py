@@ -61,6 +61,30 @@ def test_prompt_that_the_model_cannot_read_is_refused(text_run: Run, text: str, 
         Prompt.tokenise(text_run.tokenizer(), text, 64)  # type: ignore[arg-type]
 
 
+CHAT = (
+    "{{ bos_token }}[{% for m in messages %}{{ m['role'][0] }}:{{ m['content'] }}{% endfor %}]"
+    "{% if add_generation_prompt %}>{% endif %}"
+)
+
+
+def test_a_chat_stands_in_the_tokenizers_template(text_run: Run) -> None:
+    tokenizer = text_run.tokenizer()
+    assert tokenizer is not None
+    with pytest.raises(UnsupportedError, match="no chat template"):
+        Prompt.tokenise(tokenizer, TEXT, 64, chat=True)
+    tokenizer.chat_template = CHAT
+    chat = Prompt.tokenise(tokenizer, TEXT, 64, chat=True)
+    assert chat.pieces == ["<s>", *f"[u:{TEXT}]>"]
+    assert (chat.text, chat.bos, chat.chat) == (TEXT, True, True)
+    assert chat.until(3).chat
+    assert not Prompt.tokenise(tokenizer, TEXT, 64).chat
+    with pytest.raises(BadInputError, match="the model reads at most 8"):
+        Prompt.tokenise(tokenizer, TEXT, 8, chat=True)
+    tokenizer.chat_template = "{{ raise_exception('no such role') }}"
+    with pytest.raises(BadInputError, match="refuses this text: no such role"):
+        Prompt.tokenise(tokenizer, TEXT, 64, chat=True)
+
+
 def test_prompt_may_fill_the_context(text_run: Run, model: MonetForCausalLM) -> None:
     full = Prompt.tokenise(text_run.tokenizer(), "x" * 63, 64)  # type: ignore[arg-type]
     assert len(read_prompt(model, full).prompt.ids) == 64

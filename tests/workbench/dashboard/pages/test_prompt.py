@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,21 @@ def test_prompt_of_one_token_is_singular(ctx: Context) -> None:
     assert "'1 token'" in str([part.to_plotly_json() for part in answers])
 
 
+def test_a_chat_is_offered_where_the_tokenizer_has_a_template(run_path: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_path, tmp_path / "run")
+    plain = Context(open_run(tmp_path / "run"))
+    assert not plain.chats
+    assert _page(plain, chat="1").count("no chat template") == 1
+    tokenizer = plain.tokenizer()
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}({{ m['content'] }}{% endfor %})"
+    tokenizer.save_pretrained(tmp_path / "run" / "tokenizer")
+    ctx = Context(open_run(tmp_path / "run"))
+    assert ctx.chats
+    shown = read_answer(ctx, _query(chat="1")).effect.reading.prompt
+    assert "".join(shown.shown) == f"({TEXT})"
+    assert "chat=1" in _page(ctx, chat="1")  # in the addresses of its reports
+
+
 def test_several_prompts_are_read_one_by_one(ctx: Context) -> None:
     assert split_prompts("a b\n \nc\n") == ["a b", "c"]
     assert split_prompts("a\nb\n---\n\n--- \n c") == ["a\nb", " c"]
@@ -173,7 +189,7 @@ def test_several_prompts_are_read_one_by_one(ctx: Context) -> None:
     assert _read(ctx, _query(text="\n", several="1")).title == "The prompt was not run"
 
 
-def testsample_texts_begin_documents_of_every_label(ctx: Context) -> None:
+def test_sample_texts_begin_documents_of_every_label(ctx: Context) -> None:
     found = dict(sample_texts(ctx))
     assert set(found) == set(ctx.run.labels)
     for label, text in found.items():
