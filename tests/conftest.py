@@ -79,22 +79,6 @@ def run_path(bare_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-@pytest.fixture(scope="session")
-def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped demo model's run over the shipped sample, made as `make app` makes it."""
-    from workbench import open_run
-    from workbench.analysis import analyze_run, mask_labels
-    from workbench.demo import DEMO, SAMPLE
-    from workbench.export import export_run, load_model
-
-    path = tmp_path_factory.mktemp("demo") / "run"
-    export_run(DEMO, DEMO / SAMPLE, path)
-    run = open_run(path)
-    analyze_run(run)
-    mask_labels(run, load_model(DEMO))
-    return path
-
-
 @pytest.fixture
 def count_passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Counts the forward passes of every model from now on; the value tells how many there have been."""

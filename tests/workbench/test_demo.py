@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
@@ -15,8 +14,6 @@ from transformers import AutoTokenizer
 
 from monet_model import MonetForCausalLM
 from monet_model.training import read_config
-from workbench import open_run
-from workbench.analysis import read_analysis, read_mask
 from workbench.demo import DEMO, notice, sample
 
 README = Path(__file__).parents[2] / "README.md"
@@ -73,21 +70,3 @@ def test_a_sample_takes_permissive_files_first_and_cuts_at_a_line() -> None:
         assert row["text"].endswith("\n")
         assert 240 < len(tokenizer(row["text"])["input_ids"]) <= 256
     assert len(sample(Dataset.from_list(rows), tokenizer, tokens=10**9)) == 4
-
-
-def test_every_label_has_specialised_experts_in_every_group(demo_run: Path) -> None:
-    run = open_run(demo_run)
-    for group in run.groups:
-        counts = read_analysis(run, group)["specialised"].value_counts()
-        assert (counts.reindex(run.labels, fill_value=0) > 100).all()
-
-
-def test_removing_a_label_s_experts_hits_that_label(demo_run: Path) -> None:
-    """The paper's Table 3 in loss: experts chosen on one part of the documents, measured on the other."""
-    result = read_mask(open_run(demo_run))
-    assert result is not None
-    own = np.eye(len(result.labels), dtype=bool)
-    assert result.delta_target >= 0.5
-    assert result.selectivity >= 30
-    assert (result.matrix[own] > 3 * np.where(own, -np.inf, result.matrix).max(1)).all()
-    assert abs(result.control[own].mean()) < result.delta_target / 10
