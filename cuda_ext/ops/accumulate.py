@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -153,6 +153,18 @@ class Statistics:
             3
         """
         return (self.heads - 1).bit_length()
+
+    def to(self, device: torch.device | str) -> Statistics:
+        """These statistics on a device; arrays that are there already are shared.
+
+        Examples:
+            >>> from cuda_ext import Statistics
+            >>> statistics = Statistics.empty(keys=4, heads=2, labels=3, best=5)
+            >>> statistics.to("cpu").tokens is statistics.tokens
+            True
+        """
+        fields = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **fields)
 
     def merge(self, other: Statistics) -> None:
         """Add the statistics of other tokens to these, in place.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,33 @@ if TYPE_CHECKING:
 # Pieces are gathered when they have at least so much: an expert's statistics then stay in the cache for several tokens.
 MIN_PAIRS = 8  # active tokens per expert, on average
 MIN_TOKENS = 2048
+GPU_TOKENS = 16_384  # of a piece on a GPU, which keeps no statistics in a cache
+
+
+def fetch(routing: Routing) -> Callable[[], Routing]:
+    """Begin to copy a routing to the processor's memory; the function returned waits for it and gives the copy.
+
+    From a GPU it goes into pinned memory beside what the GPU does next. On a processor it is the routing itself.
+    """
+    device = routing.probs1.device
+    if device.type != "cuda":
+        return lambda: routing.to("cpu")
+    copied = torch.cuda.Event()
+    there = Routing(
+        *(
+            torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+            for side in ("1", "2")
+            for tensor in (getattr(routing, name + side) for name in ("indices", "probs", "counts"))
+        ),
+        num_keys=routing.num_keys,
+    )
+    copied.record(torch.cuda.current_stream(device))
+
+    def wait() -> Routing:
+        copied.synchronize()
+        return there
+
+    return wait
 
 
 class Gatherer:
@@ -35,6 +63,7 @@ class Gatherer:
         self, part: Part, total: Totals, routing: pq.ParquetWriter, index: IndexWriter, pool: Executor
     ) -> None:
         self.part, self.total, self.routing, self.index = part, total, routing, index
+        self._device = total.statistics.tokens.device
         self._enough = MIN_PAIRS * total.statistics.keys**2
         self._collected: list[Routing] = []
         self._row = self._size = self._pairs = 0
@@ -45,8 +74,12 @@ class Gatherer:
         """Take the routing of the next rows."""
         self._collected.append(routing)
         self._size += len(routing)
-        self._pairs += int((routing.counts1.long() * routing.counts2).sum())
-        if self._size >= MIN_TOKENS and self._pairs >= self._enough:
+        if self._device.type == "cpu":
+            self._pairs += int((routing.counts1.long() * routing.counts2).sum())
+            enough = self._size >= MIN_TOKENS and self._pairs >= self._enough
+        else:
+            enough = self._size >= GPU_TOKENS  # to count pairs would wait for the model
+        if enough:
             self._hand_over()
 
     def finish(self) -> Future[None]:
@@ -73,11 +106,14 @@ class Gatherer:
         labels, copied = part.label_of_row[rows].astype(np.int64), part.copied[rows]
         # Tokens of copies count, but are listed neither among the best nor among the sampled ones.
         starts, order = (np.where(copied, -1, v) for v in (part.start_of_row[rows], priority(global_rows)))
-        accumulate(self.total.statistics, routing, *map(torch.from_numpy, (labels, global_rows, starts, order)))
+        fetched = fetch(routing)
+        of_rows = (torch.from_numpy(each).to(self._device) for each in (labels, global_rows, starts, order))
+        accumulate(self.total.statistics, routing, *of_rows)
         if copied.any():
-            self.total.take_copies(routing[torch.from_numpy(copied)])
-        one = Side.from_padded(routing.indices1.numpy(), routing.probs1.numpy(), routing.num_keys)
-        two = Side.from_padded(routing.indices2.numpy(), routing.probs2.numpy(), routing.num_keys)
+            self.total.take_copies(routing[torch.from_numpy(copied).to(self._device)])
+        kept = fetched()
+        one = Side.from_padded(kept.indices1.numpy(), kept.probs1.numpy(), kept.num_keys)
+        two = Side.from_padded(kept.indices2.numpy(), kept.probs2.numpy(), kept.num_keys)
         sides = [side.only(part.kept[rows]) for side in (one, two)]
         self.routing.write_table(to_arrow(*sides), row_group_size=ROW_GROUP)
         self.index.add(*sides)

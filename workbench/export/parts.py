@@ -16,6 +16,8 @@ from .pipeline import ExportProgress, export_part
 from .state import Totals
 
 if TYPE_CHECKING:
+    import torch
+
     from monet_model import MonetForCausalLM
 
 Files = dict[str, dict[str, Any]]  # as a manifest lists them
@@ -60,9 +62,22 @@ def read_here(
     totals: list[Totals],
     advance: ExportProgress,
 ) -> Generator[tuple[Part, Files], None, None]:
-    """Run the model over each part in turn, write its files and add it to the totals."""
+    """Run the model over each part in turn, write its files and add it to the totals.
+
+    A model on a GPU gathers each part in totals of its own there, which are merged into these when the part is done.
+    """
     for part in parts:
-        yield part, describe(path, export_part(part, model, path, manifest["settings"]["batch_size"], totals, advance))
+        mine = totals if gathers_here(model) else empty_totals(manifest, model.device)
+        names = export_part(part, model, path, manifest["settings"]["batch_size"], mine, advance)
+        if mine is not totals:
+            for total, more in zip(totals, mine, strict=True):
+                total.merge(more.to("cpu"))
+        yield part, describe(path, names)
+
+
+def gathers_here(model: MonetForCausalLM) -> bool:
+    """Return whether a model's routing is on the processor, where totals are kept."""
+    return model.device.type == "cpu"
 
 
 def read_there(
@@ -101,12 +116,12 @@ def read_there(
 
 def read_alone(part: Part, model: MonetForCausalLM, path: Place, shape: dict[str, Any]) -> tuple[Files, list[Totals]]:
     """Export a part in a worker: returns its files, and totals of this part alone."""
-    totals = empty_totals(shape)
+    totals = empty_totals(shape, model.device)
     names = export_part(part, model, path, shape["settings"]["batch_size"], totals, lambda *_: None)
-    return describe(path, names), totals
+    return describe(path, names), [total.to("cpu") for total in totals]
 
 
-def empty_totals(manifest: dict[str, Any]) -> list[Totals]:
-    """Totals over no tokens, per routing group."""
+def empty_totals(manifest: dict[str, Any], device: torch.device | str = "cpu") -> list[Totals]:
+    """Totals over no tokens, per routing group, on a device."""
     model = manifest["model"]
-    return [Totals.empty(model, len(manifest["labels"]), manifest["settings"]) for _ in model["groups"]]
+    return [Totals.empty(model, len(manifest["labels"]), manifest["settings"], device) for _ in model["groups"]]

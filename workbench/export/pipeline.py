@@ -103,9 +103,11 @@ def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[lis
     def read(batch: list[tuple[NDArray[np.int32], NDArray[np.bool_]]]) -> list[Routing]:
         ids, mask, counted = pad(batch)
         chosen = counted.flatten().nonzero().squeeze(1)
+        ids, mask, chosen = (each.to(device, non_blocking=True) for each in (ids, mask, chosen))
         return [routing[chosen] for routing in read_routing(ids, mask)]
 
-    threads, row = torch.get_num_threads(), 0
+    device = model.device
+    threads, row = torch.get_num_threads() if device.type == "cpu" else 1, 0
     left = iter(part.batches(batch_size))
     reading: deque[Future[list[Routing]]] = deque()
     with routing_reader(model) as read_routing, thread_pool(threads) as pool:

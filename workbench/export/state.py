@@ -45,7 +45,9 @@ class Totals:
     def take_copies(self, routing: Routing) -> None:
         """Note the highest scores at tokens of copies."""
         _, expert, score = routing.pairs()
-        highest = torch.zeros(self.statistics.keys**2).scatter_reduce_(0, expert, score.float(), "amax")
+        highest = torch.zeros(self.statistics.keys**2, device=score.device).scatter_reduce_(
+            0, expert, score.float(), "amax"
+        )
         self._raise_copied(highest)
 
     def _raise_copied(self, highest: Tensor) -> None:
@@ -53,11 +55,18 @@ class Totals:
         self.highest_copied = highest if held is None else torch.maximum(held, highest)
 
     @classmethod
-    def empty(cls, model: dict[str, Any], labels: int, settings: dict[str, Any]) -> Totals:
-        """Totals over no tokens, for a manifest's model, number of labels and settings."""
+    def empty(
+        cls, model: dict[str, Any], labels: int, settings: dict[str, Any], device: torch.device | str = "cpu"
+    ) -> Totals:
+        """Totals over no tokens on a device, for a manifest's model, number of labels and settings."""
         lists = {"best": settings["examples"], "per_document": settings["examples_per_document"]}
         lists |= {"bins": HISTOGRAM_BINS, "sampled": INTERVAL_EXAMPLES}
-        return cls(Statistics.empty(model["keys"], model["heads"], labels, **lists))
+        return cls(Statistics.empty(model["keys"], model["heads"], labels, **lists, device=device))
+
+    def to(self, device: torch.device | str) -> Totals:
+        """A copy on a device."""
+        copied = self.highest_copied
+        return Totals(self.statistics.to(device), None if copied is None else copied.to(device))
 
     def merge(self, other: Totals) -> None:
         """Add the totals of other whole documents, in place."""

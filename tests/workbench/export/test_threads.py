@@ -14,7 +14,7 @@ import torch
 from monet_model import MonetConfig, MonetForCausalLM
 from monet_model.bench import settled
 from workbench.errors import WorkbenchError
-from workbench.export import export, export_run, pipeline
+from workbench.export import export, export_run, parts, pipeline
 from workbench.export.gather import Gatherer
 from workbench.export.reader import routing_reader
 
@@ -170,3 +170,21 @@ def test_batches_in_memory_are_bounded(corpus, tmp_path, monkeypatch) -> None:
     export_run(MODEL, corpus, tmp_path / "run", **SETTINGS)
     assert begun == taken
     assert threads < most <= pipeline.BATCHES_AHEAD * threads + 1  # and the one that is handed over
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_totals_of_a_devices_own_make_the_same_run(
+    copies: bool, corpus, documents, id_corpus, tmp_path, monkeypatch
+) -> None:
+    """As on a GPU: each part is gathered in totals of its own on the model's device, then merged into the run's."""
+    if copies:
+        corpus = id_corpus(tmp_path / "copies.parquet", [*documents, *documents[4:9]])
+    export_run(MODEL, corpus, tmp_path / "merged here", device="cpu", **SETTINGS)
+    made: list[torch.device] = []
+    empty = parts.empty_totals
+    monkeypatch.setattr(parts, "gathers_here", lambda model: False)
+    monkeypatch.setattr(parts, "empty_totals", lambda m, *on: made.extend(on) or empty(m, *on))
+    export_run(MODEL, corpus, tmp_path / "of its own", device="cpu", **SETTINGS)
+    assert made == [torch.device("cpu")] * len(list((tmp_path / "of its own" / "tokens").iterdir()))
+    assert len(made) > 2
+    assert _files(tmp_path / "merged here") == _files(tmp_path / "of its own")
