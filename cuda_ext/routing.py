@@ -137,7 +137,15 @@ class Routing:
 
         return expand(self.indices1, self.probs1), expand(self.indices2, self.probs2)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Routing:
+    def map(self, change: Callable[[Tensor], Tensor]) -> Routing:
+        """The routing of what ``change`` makes of each tensor: of the same tokens in other memory, or of some tokens.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> routing = open_run("runs/demo").routing([0, 5])
+            >>> len(routing.map(lambda tensor: tensor[1:]))
+            1
+        """
         tensors: dict[str, Any] = {f.name: change(getattr(self, f.name)) for f in fields(self)[:-1]}
         return Routing(**tensors, num_keys=self.num_keys)
 
@@ -151,11 +159,11 @@ class Routing:
 
     def __getitem__(self, tokens: slice | Tensor) -> Routing:
         """The routing of the tokens that a slice or an index tensor selects."""
-        return self._map(lambda tensor: tensor[tokens])
+        return self.map(lambda tensor: tensor[tokens])
 
     def to(self, *args: Any, **kwargs: Any) -> Routing:
         """A copy on another device; takes the arguments of ``torch.Tensor.to`` except a dtype."""
-        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+        return self.map(lambda tensor: tensor.to(*args, **kwargs))
 
     @staticmethod
     def cat(parts: Sequence[Routing]) -> Routing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -163,7 +164,9 @@ class Statistics:
             >>> statistics.to("cpu").tokens is statistics.tokens
             True
         """
-        fields = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        fields: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return replace(self, **fields)
 
     def merge(self, other: Statistics) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..analysis import mask_labels, sample_documents
+from ..analysis import mask_labels
+from ..analysis.divergence.divergence import sample_documents
 from ..analysis.run_model import load_run_model
 from ..analysis.windows import Batch, read_windows
 from ..device import DTYPES

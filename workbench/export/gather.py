@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from cuda_ext import accumulate
 from cuda_ext.routing import Routing
@@ -35,15 +36,11 @@ def fetch(routing: Routing) -> Callable[[], Routing]:
     device = routing.probs1.device
     if device.type != "cuda":
         return lambda: routing.to("cpu")
-    copied = torch.cuda.Event()
-    there = Routing(
-        *(
-            torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
-            for side in ("1", "2")
-            for tensor in (getattr(routing, name + side) for name in ("indices", "probs", "counts"))
-        ),
-        num_keys=routing.num_keys,
-    )
+
+    def pinned(tensor: Tensor) -> Tensor:
+        return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+    there, copied = routing.map(pinned), torch.cuda.Event()
     copied.record(torch.cuda.current_stream(device))
 
     def wait() -> Routing:

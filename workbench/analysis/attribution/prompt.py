@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ def _chat_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     from jinja2 import TemplateError
 
     try:
-        said = tokenizer.apply_chat_template(
+        said: Any = tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True
         )
     except TemplateError as error:
