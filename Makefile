@@ -59,7 +59,7 @@ clean:
 # On a machine with an NVIDIA GPU and the CUDA toolkit.
 gpu-check: .venv/test-ready
 	$(PY) setup.py build_ext --inplace
-	$(PY) -m pytest -q tests/cuda_ext
+	$(PY) -m pytest -q tests/cuda_ext tests/workbench/test_gpu.py
 	compute-sanitizer --error-exitcode 1 $(PY) -m pytest -q tests/cuda_ext/test_gpu.py
 	$(PY) -m cuda_ext.bench --device cuda
 
