@@ -93,8 +93,14 @@ class Client:
             "changedPropIds": ["url.pathname"],
         }
         headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
-        self._connection.request("POST", "/_dash-update-component", json.dumps(body), headers)
-        answer = self._connection.getresponse()
+        ask = ("POST", "/_dash-update-component", json.dumps(body), headers)
+        try:
+            self._connection.request(*ask)
+            answer = self._connection.getresponse()
+        except ConnectionError:  # the server closes one that was idle
+            self._connection.close()
+            self._connection.request(*ask)
+            answer = self._connection.getresponse()
         content = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{path} was answered with {answer.status}")

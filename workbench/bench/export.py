@@ -98,7 +98,7 @@ def time_export(model: str, corpus: str, limit: int, run: str) -> dict[str, Any]
     loaded, found, data = load_model(model), Path(run), load_corpus(corpus)
     clock: dict[str, float] = {}
 
-    def start(_: Any) -> Any:
+    def start(_: Any, **_place: Any) -> Any:
         clock.update(wall=time.perf_counter(), processor=time.process_time())
         return loaded
 

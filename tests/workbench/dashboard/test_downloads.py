@@ -20,10 +20,10 @@ from workbench.dashboard.links import edit_file, expert_file, label_file, list_f
         (expert_file(9, 1, "html"), 404, "there is no group 9"),
         (expert_file(0, 1, "pdf"), 400, "no report format 'pdf'"),
         (label_file("cobol", "csv"), 404, "no label 'cobol'"),
-        (text_file("", "json"), 400, "text is empty"),
+        (text_file({"text": ""}, "json"), 400, "text is empty"),
         (list_file("nothing", "csv"), 404, "no list 'nothing'"),
         (list_file("bookmarks", "pdf"), 400, "no report format 'pdf'"),
-        (text_file("x", "json", {"edit": "<b>"}), 400, "names no expert"),
+        (text_file({"text": "x", "edit": "<b>"}, "json"), 400, "names no expert"),
         (edit_file({"text": "x"}), 400, "has no edit"),
         (edit_file({"edit": "top:3=0"}), 400, "give the prompt too"),
     ],
@@ -69,10 +69,10 @@ def test_downloaded_edit_is_the_one_of_the_address(run_path: Path, tmp_path: Pat
 def test_text_report_is_read_under_the_edit(run_path: Path) -> None:
     client = create_app(open_run(run_path)).server.test_client()
     plain, edited = (
-        client.get(text_file("def f", "json", edit)).json for edit in (None, {"edit": "label:lua=0, 0:5=2"})
+        client.get(text_file({"text": "def f"} | edit, "json")).json for edit in ({}, {"edit": "label:lua=0, 0:5=2"})
     )
     assert plain["next"] != edited["next"]
     assert "edit" not in plain
     assert {"group": 0, "expert": 5, "factor": 2.0} in edited["edit"]
-    page = client.get(text_file("def f", "html", {"edit": "0:5=2"})).text
+    page = client.get(text_file({"text": "def f", "edit": "0:5=2"}, "html")).text
     assert "Read under an edit of 1 expert: 0:5 × 2." in page

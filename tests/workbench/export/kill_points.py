@@ -85,7 +85,7 @@ def main() -> None:
     torch.set_num_threads(1)
     *arguments, seed = sys.argv[1:]
     model, corpus = load_model(arguments[0]), load_corpus(arguments[1])
-    export.load_model = lambda _: model
+    export.load_model = lambda _, **_place: model
     export.load_corpus = lambda _: corpus
     rng, kills = random.Random(int(seed)), 0
     while not attempt(arguments, rng, 1.2 ** max(0, kills - ENOUGH)):

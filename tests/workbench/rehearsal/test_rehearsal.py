@@ -101,7 +101,7 @@ def test_steps_are_done_once_and_told(
 
 
 def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
-    with pytest.raises(steps.StepFailedError, match=r"monet verify .* failed \(2\)(.|\n)*there is no"):
+    with pytest.raises(steps.StepFailedError, match=r"monet verify .* failed \(1\)(.|\n)*there is no run"):
         steps.command("verify", ["verify", str(tmp_path / "none")])
 
 

@@ -90,7 +90,9 @@ def attribute_text(
         raise BadInputError(f"{minus!r} is to be subtracted from the target's logit; name the target too.")
     model, tokenizer = load_model(path, device=device, dtype=dtype), load_tokenizer(model_folder(path))
     if tokenizer is None:
-        raise UnsupportedError(f"the model {path} has no tokenizer, so it cannot read text; add its tokenizer.json.")
+        raise UnsupportedError(
+            f"the model {path} has no tokenizer.json and no tokenizer.model, so it reads no text; add one."
+        )
     token = None if target is None else read_token(tokenizer, target)
     wanted = token if token is None or minus is None else (token, read_token(tokenizer, minus))
     start = time.perf_counter()

@@ -88,7 +88,9 @@ def trace_text(
     folder = model_folder(path)
     model, tokenizer = load_model(path, device=device, dtype=dtype), load_tokenizer(folder)
     if tokenizer is None:
-        raise UnsupportedError(f"the model {path} has no tokenizer, so it cannot read text; add its tokenizer.json.")
+        raise UnsupportedError(
+            f"the model {path} has no tokenizer.json and no tokenizer.model, so it reads no text; add one."
+        )
     if run is not None:
         check_same_model(run, model)
     wanted = read_target(tokenizer, target, minus)
