@@ -59,8 +59,8 @@ def hold_weights(model: Module) -> Module:
     """Make a model in half precision compute in float32, in place, without a wide copy of its matrices.
 
     Matrices of linear layers and embeddings stay as they are stored; all other parameters, such as biases and the
-    scales of norms, become float32. Results are those of ``model.float()``. Each forward pass widens the matrices anew,
-    which costs little with hundreds of tokens and about triples the time of a single one.
+    scales of norms, become float32. Results are those of ``model.float()``. Each forward pass widens the matrices
+    anew, which weighs most where it reads few tokens.
 
     Args:
         model: any module; one in float32 is left as it is.
