@@ -24,6 +24,7 @@ MONET = [sys.executable, "-c", "from workbench.cli import main; main()"]
 PROMPT_TOKENS = 128
 PERMUTATIONS = 20
 OPENINGS = 5  # of each page; the first reads what later ones find in memory
+POLLED = 0.05  # seconds between two looks at a command's memory
 BORDERS = tuple("┏┃┡│└")  # with which the lines of a table begin
 COLUMNS = "80"  # of the terminal that commands write to
 
@@ -68,7 +69,11 @@ def command(name: str, arguments: list[str], note: Callable[[str], str] = lambda
     with TemporaryFile() as out, TemporaryFile() as errors:
         begun = time.perf_counter()
         process = subprocess.Popen([*MONET, *arguments], stdout=out, stderr=errors, env=environment)
-        _, status, used = os.wait4(process.pid, 0)
+        done, peak = 0, 0
+        while not done:
+            peak = max(peak, _high_water(process.pid))
+            time.sleep(POLLED)
+            done, status, used = os.wait4(process.pid, os.WNOHANG)
         seconds = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)  # it has been waited for
         out.seek(0)
@@ -78,7 +83,16 @@ def command(name: str, arguments: list[str], note: Callable[[str], str] = lambda
             complaint = errors.read().decode().strip()[-2000:]
             raise StepFailedError(f"monet {' '.join(arguments)} failed ({process.returncode}): {complaint}")
     width = max((len(line) for line in said.splitlines() if line[:1] in BORDERS), default=0)
-    return Step(name, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9, note(said), width)
+    return Step(name, seconds, used.ru_utime + used.ru_stime, peak / 1e9, note(said), width)
+
+
+def _high_water(pid: int) -> int:
+    """The most bytes that a process has held so far. What ``wait4`` says counts the process that started it as well."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
 def commands(model: Path, corpus: Path, run: Path) -> dict[str, Callable[[], Step]]:
