@@ -38,6 +38,7 @@ class Step:
         seconds: by the clock, the start of the process included.
         cpu_seconds: processor time of all its threads.
         peak_gb: the most memory that the process held, in 10^9 bytes; weights mapped from files count.
+            Of the dashboard, what its processes hold at the end, with what they share counted once.
         note: what is worth saying: tokens per second, seconds after loading.
         width: of the widest table that it printed, in characters; 0 for none.
     """

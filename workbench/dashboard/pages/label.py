@@ -92,8 +92,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
                 f"{counts[group]['experts']:,} ",
                 plain_rule(ctx),
                 ". ",
-                *(meaning() if counts[group]["experts"] else ()),
-                "Click a heading to sort, its menu to filter." if counts[group]["experts"] else "",
+                *([*meaning(), "Click a heading to sort, its menu to filter."] if counts[group]["experts"] else ()),
             ],
         ),
     ]
