@@ -241,7 +241,7 @@ def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> d
         "heads": config.moe_heads,
         "keys": config.moe_experts,
         "decompose": config.moe_decompose,
-        "groups": [layers.start for layers in config.routing_groups],
+        "groups": [layers[0] for layers in config.routing_groups],
         "layers": config.num_hidden_layers,
         "topk": config.moe_topk,
         "vocabulary": config.vocab_size,
