@@ -203,7 +203,8 @@ def _graph(
     every = torch.arange(len(frozen.embedded), device=directions.device)
     embeddings = Sources(first.of("embed"), every, frozen.embedded)
     biases = first.of("bias")
-    found: dict[str, list[Edges]] = {VALUE: [], ROUTING: []}
+    none = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    found: dict[str, list[Edges]] = {VALUE: [none], ROUTING: [none]}  # of dense layers alone there is no routing
     groups = [(VALUE, Readers(len(layers), first.of("logit"), at, directions))]
     for index, layer in enumerate(layers):
         experts, rest = first.of("expert", index), first.of(layer.rest_kind, index)
