@@ -103,8 +103,8 @@ def check_llama_shaped(teacher: PreTrainedModel) -> None:
         raise ValueError(f"a {kind} model has {what}, which LLaMA's decoder layers do not compute exactly.")
     if teacher.get_output_embeddings() is None:
         raise ValueError(f"{type(teacher).__name__} has no language-model head; load it with AutoModelForCausalLM.")
-    if getattr(config, "quantization_config", None) is not None:
-        raise ValueError("the dense model is quantised, so its weights cannot be copied; load it without quantisation.")
+    if stored := [name for name, weight in teacher.state_dict().items() if not weight.is_floating_point()]:
+        raise ValueError(f"the dense model is quantised ({stored[0]}); load it without quantisation.")
     window, context = getattr(config, "sliding_window", None), config.max_position_embeddings
     if window is not None and window < context:
         raise ValueError(

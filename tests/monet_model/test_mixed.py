@@ -140,6 +140,10 @@ def test_mixed_model_is_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match="no language-model head"):
         mixed_from_llama(LlamaModel(LlamaConfig(**SHAPE)), [1])
     teacher = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    packed = LlamaForCausalLM(LlamaConfig(**SHAPE)).requires_grad_(False)
+    packed.model.layers[0].mlp.up_proj.weight.data = torch.zeros(20, 24, dtype=torch.int8)
+    with pytest.raises(ValueError, match=r"quantised \(model\.layers\.0\.mlp\.up_proj\.weight\)"):
+        mixed_from_llama(packed, [1])
     with pytest.raises(ValueError, match="no layer 4; .*0 to 3"):
         mixed_from_llama(teacher, [1, 4])
     with pytest.raises(ValueError, match="'hidden_size' shapes no experts"):
