@@ -79,17 +79,19 @@ class MonetConfig(LlamaConfig):
     dense_layers: list[int] = field(default_factory=list)
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """What `config.json` holds: transformers' fields, and ``rope_theta`` as versions before 5 read it.
+        """What `config.json` holds: transformers' fields, and those that versions before 5 read in their place.
 
-        They know nothing of ``rope_parameters`` and would take 10,000 without a word. transformers 5 reads
-        ``rope_parameters`` where it finds both. A model without dense layers names none, so that older versions of this
-        package read it.
+        These know nothing of ``rope_parameters`` and ``dtype``; they would rotate positions by a base of 10,000, unscaled,
+        without a word. A model without dense layers names none, so that older versions of this package read it.
         """
         fields = super().to_diff_dict()
         if not self.dense_layers:
             fields.pop("dense_layers", None)
-        theta = (self.rope_parameters or {}).get("rope_theta")
-        return fields if theta is None else fields | {"rope_theta": theta}
+        rope = dict(self.rope_parameters or {})
+        older = {"rope_theta": rope.pop("rope_theta", None), "torch_dtype": fields.get("dtype")}
+        if rope.get("rope_type", "default") != "default":
+            older["rope_scaling"] = rope
+        return fields | {name: value for name, value in older.items() if value is not None}
 
     def validate_architecture(self) -> None:
         """Check the expert shape; transformers calls this when a configuration is created."""

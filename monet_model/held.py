@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 HALF = (torch.bfloat16, torch.float16)
+ROWS = 64  # of a matrix that are converted at a time
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -88,6 +89,21 @@ def hold_weights(model: Module) -> Module:
 def is_held(module: nn.Module) -> bool:
     """Return whether a layer stores its weight in half precision and reads it in float32."""
     return isinstance(module, tuple(_HELD.values())) and stored_weight(module).dtype in HALF
+
+
+def rows_times(x: Tensor, module: nn.Linear) -> Tensor:
+    """Return ``x @ weight``, (n, out) times (out, in), in the dtype of ``x``: what a layer's outputs pass back.
+
+    Where the weight is of another dtype, a few rows at a time are converted and used while the processor's cache has
+    them, as a whole copy of a large matrix takes longer to write than to multiply.
+    """
+    weight = stored_weight(module) if is_held(module) else module.weight
+    if weight.dtype == x.dtype or weight.device.type != "cpu" or torch.is_grad_enabled():
+        return x @ weight.to(x.dtype)
+    out = x.new_zeros(len(x), weight.shape[1])
+    for some, rows in zip(x.split(ROWS, 1), weight.split(ROWS), strict=True):
+        out.addmm_(some, rows.to(x.dtype))
+    return out
 
 
 def widened(module: Module) -> Module:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .device import read_device, read_dtype
 from .errors import DamagedError, NotFoundError, UnsupportedError
 from .importing import importing_transformers
+from .memory import keep_heap
 from .store.files import sha256
 
 if TYPE_CHECKING:
@@ -143,7 +144,10 @@ def load_model(
             raise DamagedError(
                 f"the model {path} holds NaN or infinity in {name}; its training diverged or it is damaged."
             )
-    return (hold_weights(model) if held else model).eval().to(where)
+    if held:
+        keep_heap()  # every matrix that is widened is a large temporary
+        model = hold_weights(model)
+    return model.eval().to(where)
 
 
 @dataclass(frozen=True)

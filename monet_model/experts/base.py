@@ -18,7 +18,7 @@ from cuda_ext import mix
 from cuda_ext.routing import Routing
 from cuda_ext.transforms import transformed
 
-from ..held import widened
+from ..held import rows_times, widened
 from ..projection import is_plain, project
 from ..token_factors import Factors, TokenFactors
 from .output_part import OutputPart
@@ -221,4 +221,4 @@ def key_table(projection: nn.Linear, keys: int) -> Tensor:
 
 def units_along(side: Tensor, projection: nn.Linear, keys: int) -> Tensor:
     """``side . V`` of every hidden unit behind a projection: (tokens, keys, units) for ``side`` (tokens, out)."""
-    return (side @ projection.weight.to(side.dtype)).unflatten(-1, (keys, -1))
+    return rows_times(side, projection).unflatten(-1, (keys, -1))

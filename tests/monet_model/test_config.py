@@ -156,3 +156,14 @@ def test_config_is_written_for_readers_of_either_spelling(make_model: Any, tmp_p
         assert again.rope_parameters == model.config.rope_parameters
         again.rope_parameters["rope_theta"] = 600.0
         assert json.loads(again.to_json_string())["rope_theta"] == 600.0
+
+
+def test_config_says_precision_and_scaling_of_positions_to_older_readers(make_model: Any, tmp_path: Path) -> None:
+    scaling = {"rope_type": "linear", "factor": 2.0}
+    model = make_model(rope_parameters=scaling | {"rope_theta": 500.0}).to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["rope_theta"], written["rope_scaling"], written["torch_dtype"]) == (500.0, scaling, "bfloat16")
+    again = MonetConfig.from_pretrained(tmp_path)
+    assert again.rope_parameters == model.config.rope_parameters
+    assert again.dtype == torch.bfloat16

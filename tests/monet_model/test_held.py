@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from monet_model import MonetConfig, MonetForCausalLM
-from monet_model.held import hold_weights, is_held, stored_weight
+from monet_model.held import hold_weights, is_held, rows_times, stored_weight
 from monet_model.record import record_pass
 
 HALVES = [torch.bfloat16, torch.float16]
@@ -98,3 +98,14 @@ def test_held_weights_that_are_moved_to_float32_are_plain_again(ids) -> None:
         assert torch.equal(held.float()(ids).logits, wide(ids).logits)
         assert held.double()(ids).logits.dtype == torch.float64
     assert not any(map(is_held, held.modules()))
+
+
+@pytest.mark.parametrize("half", HALVES)
+@torch.no_grad()
+def test_rows_are_converted_a_few_at_a_time(half) -> None:
+    held, wide = _models(half)
+    x = torch.randn(3, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(3))  # more than ROWS outputs
+    expected = x @ wide.lm_head.weight.double()
+    for module in (held.lm_head, wide.lm_head):
+        torch.testing.assert_close(rows_times(x, module), expected)
+    assert torch.equal(rows_times(x.float(), wide.lm_head), x.float() @ wide.lm_head.weight)

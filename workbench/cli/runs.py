@@ -41,7 +41,9 @@ def export(
     resume: Annotated[bool, typer.Option("--resume", help="continue an interrupted export")] = False,
     ray: Annotated[str | None, typer.Option(help="run on a Ray cluster: its address, auto, or local")] = None,
     workers: Annotated[int, typer.Option(help="workers on the Ray cluster, each with a copy of the model")] = 2,
-    batch_size: Annotated[int, typer.Option(help="context windows per forward pass")] = 16,
+    batch_size: Annotated[
+        int | None, typer.Option(help="context windows per forward pass", show_default="16, fewer of a wide model")
+    ] = None,
     context: Annotated[
         int | None, typer.Option(help="tokens per context window; by default 256, or what the model's positions allow")
     ] = None,

@@ -25,6 +25,7 @@ from ..store.verify import damaged_files
 from ..threads import in_threads
 from .documents import Document, Reading
 from .folder import check_free, check_same, claimed, save_tokenizer
+from .mapped import giving_back
 from .parts import cut_parts, describe, empty_totals, read_here, read_there
 from .pipeline import ExportProgress
 from .scan import CorpusSummary, scan
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
 DEFAULT_CONTEXT = 256  # tokens per context window
+BATCH, BATCH_VALUES = 16, 1_600_000  # windows per forward pass by default: at most, and values of the residual stream
 OVERLAP = 8  # a later window repeats this fraction of it, 1 / OVERLAP, from the window before
 
 
@@ -45,7 +47,7 @@ def export_run(
     run: str | Path,
     *,
     resume: bool = False,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     context: int | None = None,
     split: str | None = None,
     part_tokens: int = 262_144,
@@ -80,7 +82,8 @@ def export_run(
         run: folder to write, or a URL that fsspec knows, such as ``s3://bucket/run``, to which each part is sent when
             it is done; it must be new or empty, unless ``resume``.
         resume: continue a half-written run, with the same arguments; a complete one is left as it is.
-        batch_size: context windows per forward pass.
+        batch_size: context windows per forward pass; by default 16, and fewer of a wide model on a processor, where
+            each thread holds what its pass makes.
         context: tokens per window, by default 256 or what the model's positions allow. A longer document is cut into
             windows that the model reads separately; later ones begin with the document's start-of-text token, if it
             has one, and repeat the last eighth of the window before, which counts once.
@@ -138,6 +141,7 @@ def export_run(
     positions = loaded.config.max_position_embeddings
     if context is not None and context > positions:
         raise BadInputError(f"context {context} is more than the model's {positions} positions.")
+    window = context or min(DEFAULT_CONTEXT, positions)
     reading = Reading.of(loaded.config, tokenizer, "input_ids" in data.column_names)
     if context == 1 and reading.bos is not None:
         raise BadInputError("context must be at least 2: a start-of-text token opens every window.")
@@ -153,10 +157,10 @@ def export_run(
         "corpus": {"path": read.name, "hash": summary.hash, "documents": len(data)} | summary.to_json(),
         "labels": summary.labels,
         "settings": {
-            "batch_size": batch_size,
-            "context": context or min(DEFAULT_CONTEXT, positions),
+            "batch_size": batch_size or _batch_size(loaded, window),
+            "context": window,
             "bos_in_windows": True,
-            "overlap": (context or min(DEFAULT_CONTEXT, positions)) // OVERLAP,
+            "overlap": window // OVERLAP,
             "control_in_text": False,
             "part_tokens": part_tokens,
             "examples": examples,
@@ -168,7 +172,7 @@ def export_run(
         "files": {},
     }
     _check_memory(manifest)
-    with claimed(path):
+    with claimed(path), giving_back(loaded):
         check_free(path, resume)
         if (path / MANIFEST).exists():
             manifest = _resumed(path, manifest)
@@ -184,6 +188,13 @@ def export_run(
             first = manifest["parts"][-1]["documents"][1] if manifest["parts"] else 0
             documents = reading.documents(data, first, summary.originals)
             _export(path, manifest, documents, loaded, advance, ray, workers)
+
+
+def _batch_size(model: MonetForCausalLM, window: int) -> int:
+    """Context windows per forward pass, where none is given."""
+    if model.device.type != "cpu":
+        return BATCH
+    return max(1, min(BATCH, BATCH_VALUES // (window * model.config.hidden_size)))
 
 
 def _resumed(path: Place, wanted: dict[str, Any]) -> dict[str, Any]:
