@@ -10,8 +10,12 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from .stand_in import gpu as stand_in
+from .stand_in import kernels
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {
@@ -112,3 +116,14 @@ class Largest(TorchDispatchMode):
 def largest() -> Largest:
     """A fresh ``Largest``."""
     return Largest()
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> stand_in.Gpu:
+    """A GPU that is not there, with kernels; tests that need one that is are skipped without it."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: the tests of make gpu-check take the place of those of the stand-in")
+    if shutil.which("g++") is None and not torch.backends.cuda.is_built():
+        pytest.skip("a stand-in of a GPU needs g++ where torch was built without CUDA")
+    kernels.install(monkeypatch)
+    return stand_in.Gpu()
