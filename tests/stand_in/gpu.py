@@ -1,8 +1,11 @@
 """A GPU that is not there: tensors that say they are on one, have values, and tell where a program waits for it.
 
-``StandIn`` holds its values on the processor. ``Gpu`` computes with them there, by the rules of a GPU: what lies in both
-memories is refused, and each place of the project's code that waits for the GPU is counted. Ops that the project defines
-run as they do on a GPU, with `kernels.py` in place of the compiled kernels.
+``StandIn`` holds its values on the processor. ``Gpu`` computes with them there, by the rules of a GPU: an operation on
+what lies in both memories is refused, and each function of the project that waits for the GPU is noted. Ops that the
+project defines run as they do on a GPU, with ``kernels`` in place of the compiled ones.
+
+What it does not show: races between streams, numbers that a GPU rounds otherwise, and waits inside the CUDA libraries.
+`make gpu-check` runs on a GPU that is there.
 """
 
 from __future__ import annotations
