@@ -14,16 +14,20 @@ from cuda_ext.library import Library
 from cuda_ext.reference.accumulate import accumulate_reference
 from cuda_ext.reference.contributions import contributions_reference
 from cuda_ext.reference.mix import mix_horizontal_reference, mix_vertical_reference
-from cuda_ext.reference.route import EPS, route_reference
 
 from .gpu import StandIn, unset_fake_temporarily
 
 
 def _padded(logits: Tensor, mean: Tensor, scale: Tensor, sigma: float, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for ``width`` keys in each row; a row that needs more is left empty but for its count."""
-    indices, probs, counts = route_reference(logits.float(), mean, scale**-2 - EPS, sigma)
-    room = (0, width - indices.shape[-1])
-    return torch.nn.functional.pad(indices, room), torch.nn.functional.pad(probs, room), counts
+    """The active keys of each row, with room for ``width``."""
+    logits = logits.float()
+    normalised = (logits - mean[:, None]) * scale[:, None]
+    active = normalised >= normalised.amax(-1, keepdim=True).clamp(max=sigma)
+    counts = active.sum(-1, dtype=torch.int32)
+    padding = torch.arange(logits.shape[-1]) >= counts[..., None]
+    keys = (~active).to(torch.int8).argsort(dim=-1, stable=True).masked_fill(padding, 0)
+    probs = logits.masked_fill(~active, float("-inf")).softmax(-1).gather(-1, keys).masked_fill(padding, 0)
+    return keys[..., :width].short(), probs[..., :width], counts
 
 
 def _pairs(*arrays: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
