@@ -61,4 +61,6 @@ def _either(definition: Callable[..., Any], compiled: Any) -> Callable[..., Any]
             out = definition(*(one.values if isinstance(one, StandIn) else one for one in arguments))
         return None if out is None else tuple(map(StandIn, out))
 
+    if compiled is not None:
+        run.default = compiled.default  # type: ignore[attr-defined]  # which torch looks up when a mode is on
     return run

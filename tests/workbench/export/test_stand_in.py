@@ -30,7 +30,7 @@ GROUPS, LAYERS = 2, 4  # of the golden models
 OF_BATCH = {"cuda_ext/sparse.py:read_numbers to the host": 2 * GROUPS + (LAYERS // GROUPS)}
 # Transformers asks whether a mask leaves anything out; a batch of whole windows is given none.
 OF_PADDED_BATCH = {"monet_model/modeling.py:forward local_scalar_dense": 2}
-# Of a piece of a group's rows, in a thread beside the model's: whether what is added is sound, else totals were damaged.
+# Of a piece of a group's rows, in a thread beside the model's: whether what is added is sound.
 OF_PIECE = {
     "cuda_ext/sparse.py:read_numbers to the host": 2,
     "cuda_ext/ops/accumulate.py:_are_probabilities local_scalar_dense": 2,
