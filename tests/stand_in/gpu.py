@@ -112,7 +112,6 @@ class Gpu(TorchDispatchMode):
     @contextmanager
     def on(self) -> Iterator[Gpu]:
         """Enter this context, with nothing counted yet."""
-        ensure_guard()
         self.waits.clear()
         # In a torch without CUDA, factories ask for a driver unless tensors are fake.
         with FakeTensorMode(), self, patch.object(torch.autograd, "grad", gradients.grad):
@@ -209,7 +208,6 @@ def ensure_guard() -> None:
 
 def moved(module: Module) -> Module:
     """A copy of a module on the stand-in; weights that are tied stay tied."""
-    ensure_guard()
     made: dict[Tensor, Tensor] = {}
 
     def one(tensor: Tensor) -> Tensor:
