@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-GPU = torch.device("cuda", 0)
+from .gpu import DEVICE
+
+GPU = DEVICE
 
 
 class Made(TorchDispatchMode):
