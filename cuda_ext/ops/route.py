@@ -128,7 +128,7 @@ def _on_gpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Te
     inputs = (logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
     width = expected_width(keys, sigma)
     indices, probs, counts = torch.ops.monet.route_padded(*inputs, width)
-    # Statistics that are unusable make no row too long, so one wait for the GPU tells of everything.
+    # The kernel writes no more than it has room for, whatever the statistics: one wait for the GPU tells of everything.
     *sound, fewest, most = read_numbers([*_sound_statistics(mean, var), *counts.aminmax()])
     _refuse_statistics(*sound)
     if fewest < 0:  # how the kernel marks a row that has no routing

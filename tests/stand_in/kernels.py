@@ -19,7 +19,7 @@ from .gpu import StandIn, unset_fake_temporarily
 
 
 def _padded(logits: Tensor, mean: Tensor, scale: Tensor, sigma: float, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The active keys of each row, with room for ``width``."""
+    """The active keys of each row, with room for ``width``; a row that has no routing is marked by its count."""
     logits = logits.float()
     normalised = (logits - mean[:, None]) * scale[:, None]
     active = normalised >= normalised.amax(-1, keepdim=True).clamp(max=sigma)
@@ -27,7 +27,8 @@ def _padded(logits: Tensor, mean: Tensor, scale: Tensor, sigma: float, width: in
     padding = torch.arange(logits.shape[-1]) >= counts[..., None]
     keys = (~active).to(torch.int8).argsort(dim=-1, stable=True).masked_fill(padding, 0)
     probs = logits.masked_fill(~active, float("-inf")).softmax(-1).gather(-1, keys).masked_fill(padding, 0)
-    return keys[..., :width].short(), probs[..., :width], counts
+    bad = ~(logits <= torch.finfo(logits.dtype).max).all(-1) | (logits == float("-inf")).all(-1)
+    return keys[..., :width].short(), probs[..., :width], counts.masked_fill(bad, -1)
 
 
 def _pairs(*arrays: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
