@@ -77,6 +77,20 @@ def test_a_pass_waits_for_nothing_else(
             _same(getattr(out, name), getattr(expected, name))
 
 
+def test_a_long_batch_is_read_in_one_piece(gpu: Gpu, model: MonetForCausalLM) -> None:
+    """A processor reads it in many, for its cache; a GPU would wait for each."""
+    ids = torch.randint(61, (8, 60), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(ids).logits
+    there = moved(model)
+    with gpu.on(), torch.inference_mode():
+        placed = ids.to("cuda")
+        gpu.waits.clear()
+        logits = there(placed, use_cache=False).logits
+        assert gpu.waits == OPS
+        _same(logits, expected)
+
+
 def _same(there: Any, here: Any) -> None:
     if here is None:
         assert there is None

@@ -14,6 +14,8 @@ from cuda_ext.library import Library
 from cuda_ext.reference.accumulate import accumulate_reference
 from cuda_ext.reference.contributions import contributions_reference
 from cuda_ext.reference.mix import mix_horizontal_reference, mix_vertical_reference
+from monet_model import projection, router
+from monet_model.projection import is_dense
 
 from .gpu import StandIn, unset_fake_temporarily
 
@@ -49,6 +51,8 @@ KERNELS: dict[str, Callable[..., Any]] = {
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the ops find kernels for a GPU; those for the processor stay what they are."""
     monkeypatch.setattr(library, "CUDA", Library(None, ""))
+    for module in (projection, router):  # which take weights of another class for quantised ones
+        monkeypatch.setattr(module, "is_dense", lambda value: isinstance(value, StandIn) or is_dense(value))
     for name, definition in KERNELS.items():
         compiled = getattr(torch.ops.monet, name, None)
         monkeypatch.setattr(torch.ops.monet, name, _either(definition, compiled), raising=False)
