@@ -6,6 +6,7 @@ Loops over batches wait for what the ops read, and for nothing else. Everything 
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -129,7 +130,7 @@ def _edits(run: Run) -> dict[int, torch.Tensor]:
     return dict.fromkeys(run.group_layers, factors)
 
 
-def _passes(count: int, **_also: int) -> Counter[str]:
+def _passes(count: int) -> Counter[str]:
     return Counter({name: count * number for name, number in OF_PASS.items()})
 
 
@@ -180,18 +181,13 @@ def test_no_batch_of_split_losses_is_waited_for(
 def test_no_batch_of_a_divergence_is_waited_for(
     gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM, windows: Windows
 ) -> None:
-    with torch.no_grad():
-        other = moved(model)
-    documents = run.documents["doc"].to_numpy()
-    watch = _Watch(gpu)
+    other, documents, watch = copy.deepcopy(model), run.documents["doc"].to_numpy(), _Watch(gpu)
+    other.model.norm.weight.data.mul_(1.5)
+    expected, other_there = token_divergence(run, model, other, documents), moved(other)
     with gpu.on():
-        other.model.norm.weight.data.mul_(1.5)
-        found = token_divergence(run, there, other, documents, watch)
+        found = token_divergence(run, there, other_there, documents, watch)
     assert watch.before == _passes(2 * len(windows.batches))
-    model.model.norm.weight.data.mul_(1.5)
-    changed = MonetForCausalLM.from_pretrained(run.model_path).eval()
-    _same(found, token_divergence(run, changed, model, documents))
-    model.model.norm.weight.data.div_(1.5)
+    _same(found, expected)
 
 
 def test_no_batch_of_output_directions_is_waited_for(
