@@ -68,8 +68,8 @@ class MonetConfig(LlamaConfig):
     def to_diff_dict(self) -> dict[str, Any]:
         """What `config.json` holds: transformers' fields, and those that versions before 5 read in their place.
 
-        These know nothing of ``rope_parameters`` and ``dtype``; they would rotate positions by a base of 10,000, unscaled,
-        without a word.
+        These know nothing of ``rope_parameters`` and ``dtype``; they would rotate positions by a base of 10,000,
+        unscaled, without a word.
         """
         fields = super().to_diff_dict()
         rope = dict(self.rope_parameters or {})
