@@ -172,7 +172,6 @@ def test_gradients_reach_the_factors_where_they_hold(make_model: Any, error: Any
 
 
 def test_compiled_models_are_edited_at_positions(make_model: Any, error: Any) -> None:
-    torch._dynamo.reset()  # a process compiles the same code a few times only, and earlier tests have
     model, factors = make_model(), torch.rand(8, 8) * 3
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     with torch.no_grad():
