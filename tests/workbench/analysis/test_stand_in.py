@@ -26,9 +26,11 @@ from workbench.analysis import (
     attribute,
     attribute_corpus,
     attribute_gradient,
+    attribute_neurons,
     generate_text,
     intervene,
     mask_labels,
+    open_mlp,
     output_directions,
     react,
     read_prompt,
@@ -92,6 +94,8 @@ ALLOWED = {
     "workbench/analysis/circuits/intervene.py:nodes_after to the host": "what a layer's nodes write",
     "workbench/analysis/circuits/intervene.py:predict local_scalar_dense": "one number of an intervention",
     "workbench/analysis/circuits/intervene.py:routing_changed to the host": "two numbers of an intervention",
+    "workbench/analysis/attribution/neurons.py:attribute_neurons to the host": "a layer's neurons",
+    "workbench/analysis/circuits/neurons.py:open_mlp to the host": "the neurons of an MLP",
     "workbench/analysis/circuits/selection.py:select_nodes index": "which of the chosen experts are a layer's",
     "workbench/analysis/circuits/trace.py:_constants to the host": "edges from a layer's biases",
     "workbench/analysis/circuits/trace.py:_graph to the GPU": "the targets' positions",
@@ -277,6 +281,26 @@ def test_a_circuit_is_traced_opened_and_tested(
         edge = found.edges[(found.edges["kind"] == "value") & (found.edges["source"] < 5)].iloc[0]
         ends = int(edge["source"]), int(edge["target"])
         assert open_edge(there, found, *ends)["weight"].sum() == pytest.approx(edge["weight"], rel=1e-3, abs=1e-5)
+    assert set(gpu.waits) <= set(ALLOWED)
+
+
+def test_a_mixed_model_is_read_there(gpu: Gpu, mixed: MonetForCausalLM) -> None:
+    """Its dense layers too: attributed, traced, opened into neurons and scaled."""
+    parts, neurons = attribute(mixed, IDS, 3).rest, attribute_neurons(mixed, IDS, 3)
+    by_gradient = attribute_neurons(mixed, IDS, 3, gradient=True)
+    expected = trace_circuit(mixed, IDS, 3, nodes=12, dtype=torch.float32)
+    mlp = int(expected.nodes.query("kind == 'mlp'")["node"].iloc[0])
+    opened, scaled = open_mlp(mixed, expected, mlp), intervene(mixed, expected, [[mlp]])
+    there = moved(mixed)
+    with gpu.on():
+        _same(attribute(there, IDS, 3).rest, parts)
+        _same(attribute_neurons(there, IDS, 3), neurons)
+        _same(attribute_neurons(there, IDS, 3, gradient=True), by_gradient)
+        found = trace_circuit(there, IDS, 3, nodes=12, dtype=torch.float32)
+        _same(found.nodes.astype({"kind": str}), expected.nodes.astype({"kind": str}))
+        neurons_there = open_mlp(there, found, mlp).sort_values("neuron", ignore_index=True)
+        _same(neurons_there, opened.sort_values("neuron", ignore_index=True))
+        _same(intervene(there, found, [[mlp]]), scaled)
     assert set(gpu.waits) <= set(ALLOWED)
 
 
