@@ -48,6 +48,13 @@ from .judge import (
 )
 from .logit_lens import logit_view as logit_view
 from .passages import Passage as Passage
+from .rules.explain import (
+    explain_by_rules as explain_by_rules,
+)
+from .rules.explain import (
+    readable_experts as readable_experts,
+)
+from .rules.summary import rule_summary as rule_summary
 from .self_explanation import (
     SelfExplainer as SelfExplainer,
 )

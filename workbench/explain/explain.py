@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from ..store.address import Expert
 from .evidence import gather_evidence
 from .explainer import Explainer, Template
 from .scoring import Trial, make_trial, score_explanations
-from .stored import SCORES, TASKS, with_former_names, write_explanations
+from .stored import MEASURED, SCORES, TASKS, with_former_names, write_explanations
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from ..store import Run
     from .judge import Judge
 
+T = TypeVar("T")
+
 BOOTSTRAP_SAMPLES = 2000  # over experts
 MIN_SCORED = 2  # experts that a mean with an interval needs
-_NOT_SCORED: dict[str, Any] = {"judge": "", "active": 0, "negatives": 0} | dict.fromkeys(SCORES, np.nan)
+NOT_SCORED: dict[str, Any] = {"judge": "", "active": 0, "negatives": 0} | dict.fromkeys([*SCORES, *MEASURED], np.nan)
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def explain_experts(
         raise UnsupportedError(f"{run.path} holds token ids without text, and explanations are scored on text.")
     if model is not None:
         check_same_model(run, model)
-    shown, scored = _split(run, seed)
+    shown, scored = split_in_two(run, seed)
     rows: list[dict[str, Any]] = []
     trials: list[Trial] = []
     try:
@@ -229,11 +231,11 @@ def explain_experts(
                 evidence = gather_evidence(run, *expert, activations, shown, model)
                 trials.append(make_trial(run, activations, scored, np.random.default_rng([seed, *expert])))
                 sentence = {"kind": explainer.kind, "author": explainer.author, "text": explainer.explain(evidence)}
-                rows.append({"group": expert.group, "expert": expert.id, **sentence, **_NOT_SCORED})
+                rows.append({"group": expert.group, "expert": expert.id, **sentence, **NOT_SCORED})
                 advance()
         if judge is not None:
             with job("score", len(chosen), "experts", progress) as advance:
-                controls = _controls([row["text"] for row in rows], seed)
+                controls = controls_of([row["text"] for row in rows], seed)
                 for row, trial, control in zip(rows, trials, controls, strict=True):
                     row |= _scores(judge, trial, row["text"], control)
                     advance()
@@ -243,7 +245,7 @@ def explain_experts(
     return Explanations(with_former_names(pd.DataFrame(rows)), seed)
 
 
-def _split(run: Run, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def split_in_two(run: Run, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(documents,) those that explanations are made from, and those they are scored on; both with routing kept."""
     documents = HeldOut.split(run, seed).documents
     parts = np.zeros((2, len(run.documents)), bool)
@@ -252,12 +254,12 @@ def _split(run: Run, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return parts[0], parts[1]
 
 
-def _controls(texts: list[str], seed: int) -> list[str | None]:
+def controls_of(texts: Sequence[T], seed: int) -> list[T | None]:
     """For each text, another expert's: the next in a random cycle through all of them. None for a single text."""
     if len(texts) == 1:
         return [None]
     order = np.random.default_rng(seed).permutation(len(texts))
-    controls: list[str | None] = [None] * len(texts)
+    controls: list[T | None] = [None] * len(texts)
     for own, other in zip(order, np.roll(order, 1), strict=True):
         controls[own] = texts[other]
     return controls

@@ -95,7 +95,17 @@ def active_tokens(run: Run, activations: pd.DataFrame) -> NDArray[np.bool_]:
 def sample_passages(
     run: Run, activations: pd.DataFrame, among: NDArray[np.bool_], count: int, rng: np.random.Generator
 ) -> tuple[list[Passage], list[Passage]]:
-    """Return passages where an expert is active, and negatives, where it is active at no token; one per document.
+    """Return passages at ``sample_starts``, with the expert's active tokens highlighted: active ones and negatives."""
+    active = active_tokens(run, activations)
+    positives, negatives = sample_starts(run, activations, among, count, rng)
+    return read_passages(run, positives, active), read_passages(run, negatives, active)
+
+
+def sample_starts(
+    run: Run, activations: pd.DataFrame, among: NDArray[np.bool_], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first token rows of passages where an expert is active, and of negatives, where it is active at no
+    token; one per document.
 
     The active ones are around one random active token per document; of these, ``count`` that cover the range of scores
     evenly are kept, lowest first. Delphi samples by quantile too, so that an explanation of the strongest tokens alone
@@ -122,5 +132,4 @@ def sample_passages(
     nowhere_active = before[start + PASSAGE_TOKENS] == before[start]
     shuffled = rng.permutation(start[in_one_document & usable[doc[start]] & nowhere_active])
     _, first = np.unique(doc[shuffled], return_index=True)
-    negatives = shuffled[np.sort(first)][:count]
-    return read_passages(run, positives, active), read_passages(run, negatives, active)
+    return positives, shuffled[np.sort(first)][:count]

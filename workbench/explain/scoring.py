@@ -100,11 +100,12 @@ def score_explanations(judge: Judge, trial: Trial, texts: Sequence[str]) -> list
     for others, marked in ((trial.negatives, False), (trial.shuffled, True)):
         ratings = judge.rate(texts, [*trial.active, *others], marked)
         true = np.arange(ratings.shape[1]) < len(trial.active)
-        by_task.append([_score(rating, true, judge.threshold) for rating in ratings])
+        by_task.append([score_ratings(rating, true, judge.threshold) for rating in ratings])
     return list(zip(*by_task, strict=True))
 
 
-def _score(rating: Floats, true: NDArray[np.bool_], threshold: float | None) -> Score:
+def score_ratings(rating: Floats, true: NDArray[np.bool_], threshold: float | None) -> Score:
+    """Return how well ratings of passages, (passages,), tell the true ones; a threshold of None is ``cross_fitted``."""
     judged = cross_fitted(rating, true) if threshold is None else rating >= threshold
     hits, rejections = judged[true], ~judged[~true]
     low, high = balanced_interval(int(hits.sum()), len(hits), int(rejections.sum()), len(rejections))

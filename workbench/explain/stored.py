@@ -22,6 +22,8 @@ FILE = "explanations.parquet"
 KEY = ["group", "expert", "kind", "author"]
 TASKS = ("detection", "fuzzing")
 SCORES = [f"{task}{end}" for task in TASKS for end in ("", ":low", ":high", ":control")]
+MEASURES = ("balanced_accuracy", "average_precision")
+MEASURED = [f"{measure}{end}" for measure in MEASURES for end in ("", ":control", ":token")]
 FORMER_NAMES = {"silent": "negatives"}  # columns of older files, shown beside the new ones for a release
 SCHEMA = pa.schema(
     [
@@ -34,6 +36,7 @@ SCHEMA = pa.schema(
         ("active", pa.int32()),  # passages scored where the expert is active
         ("negatives", pa.int32()),  # passages scored where it is active at no token
         *((name, pa.float64()) for name in SCORES),  # NaN with too few passages, or without a control
+        *((name, pa.float64()) for name in MEASURED),  # of rules; NaN for others; files of before have none
     ]
 )
 
@@ -50,7 +53,7 @@ def read_explanations(run: Run, group: int | None = None, expert: int | None = N
         One row per expert, kind and author, sorted by these; no rows where nothing has been explained.
 
         - group, expert: which expert.
-        - kind: ``template``, ``self``, ``endpoint`` or ``person``.
+        - kind: ``template``, ``rule``, ``self``, ``endpoint`` or ``person``.
         - author: name of the model or person.
         - text: the explanation.
         - judge: who scored it; "" without scores.
@@ -59,6 +62,10 @@ def read_explanations(run: Run, group: int | None = None, expert: int | None = N
         - detection, fuzzing: balanced accuracy, 0.5 being chance; NaN with too few passages.
         - detection:low, detection:high, fuzzing:low, fuzzing:high: its 95 % CI.
         - detection:control, fuzzing:control: balanced accuracy of another expert's explanation on these passages.
+        - balanced_accuracy, average_precision: of a rule, over all tokens of the documents it is scored on; NaN for
+          other kinds and where the expert is active at none of them.
+        - balanced_accuracy:control, average_precision:control: the same of another expert's rule.
+        - balanced_accuracy:token, average_precision:token: the same of a rule that knows the token alone.
         - silent: former name of ``negatives``, kept for one release.
 
     Raises:
@@ -87,6 +94,8 @@ def _read(path: Path) -> pd.DataFrame:
         table = pq.read_table(path)
         if "negatives" not in table.column_names:
             table = table.rename_columns([FORMER_NAMES.get(name, name) for name in table.column_names])
+        for name in sorted(set(MEASURED) - set(table.column_names)):
+            table = table.append_column(name, pa.nulls(len(table), pa.float64()))
         missing = set(SCHEMA.names) - set(table.column_names)
         if missing:
             lacks = ", ".join(sorted(missing))
