@@ -94,6 +94,8 @@ class Explanation(Answer):
     text: str
     detection: Number
     fuzzing: Number
+    balanced_accuracy: Number
+    average_precision: Number
 
 
 class TokenLogit(Answer):

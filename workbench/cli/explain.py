@@ -29,6 +29,9 @@ def explain(
     ] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="N random experts")] = None,
     by_itself: Annotated[bool, typer.Option("--self", help="ask the run's own model (paper, section 4.3)")] = False,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="learn a rule for each expert; by default for all readable ones")
+    ] = False,
     endpoint: Annotated[str | None, typer.Option(help="base URL of an OpenAI-compatible API")] = None,
     endpoint_model: Annotated[str | None, typer.Option(help="name of the model to ask there")] = None,
     write: Annotated[str | None, typer.Option(help="your own explanation of the expert")] = None,
@@ -40,15 +43,25 @@ def explain(
 ) -> None:
     """Explain experts in one sentence each, score the sentences on other documents, and store both in the run.
 
-    A template fills in the sentence from the data, unless --self, --endpoint or --write is given. Scores come from
+    A template fills in the sentence from the data, unless --rules, --self, --endpoint or --write is given. Rules are
+    learned, and measured on every token of the other documents, without a model or an encoder. Other scores come from
     the endpoint or else from a sentence encoder. MONET_ENDPOINT_KEY holds the endpoint's key.
     """
     from .. import open_run
     from ..checkpoint import load_model
-    from ..explain import EndpointJudge, explain_experts
+    from ..explain import EndpointJudge, explain_by_rules, explain_experts
 
-    if sum([by_itself, endpoint is not None, write is not None]) > 1:
-        raise BadInputError("give at most one of --self, --endpoint and --write.")
+    if sum([rules, by_itself, endpoint is not None, write is not None]) > 1:
+        raise BadInputError("give at most one of --rules, --self, --endpoint and --write.")
+    if rules:
+        opened = open_run(run)
+        every = not expert and top is None and sample is None
+        explained = explain_by_rules(opened, None if every else _chosen(opened, expert, top, sample), progress=True)
+        if every and not as_json:
+            _print_rules(explained)
+        else:
+            _show(explained, as_json)
+        return
     server = _endpoint(endpoint, endpoint_model)
     opened = open_run(run)
     experts = _chosen(opened, expert, top, sample)
@@ -60,6 +73,10 @@ def explain(
         judge = _encoder_judge() if server is None else EndpointJudge(server)
     explainer = _explainer(opened, model, by_itself, server, write, author)
     explained = explain_experts(opened, experts, explainer, judge=judge, model=model, progress=True)
+    _show(explained, as_json)
+
+
+def _show(explained: Explanations, as_json: bool) -> None:
     if as_json:
         print_json(explained.to_json())
     else:
@@ -127,6 +144,9 @@ def _print(explained: Explanations) -> None:
         ]
         passages = f"{row['active']} active + {row['negatives']} negative passages"
         judged = [*scores, passages] if row["judge"] else []
+        if not math.isnan(row["average_precision"]):
+            alone = f"token alone {_figure(row['average_precision:token'])}"
+            judged = [f"average precision {_figure(row['average_precision'])} ({alone})", *judged]
         out_console.print("  ".join([f"[bold]{row['group']}:{row['expert']}[/bold]", *judged]))
         out_console.print(f"  {escape(row['text'])}")
     for task, mean in explained.means().items():
@@ -135,6 +155,20 @@ def _print(explained: Explanations) -> None:
             f"{mean['control']:.3f} with another expert's explanation; "
             f"difference {mean['difference']:+.3f} (95 % CI {mean['low']:+.3f} to {mean['high']:+.3f})"
         )
+    _print_rules(explained)
+
+
+def _print_rules(explained: Explanations) -> None:
+    """Medians of rules by group; nothing for explanations of other kinds."""
+    from ..explain import rule_summary
+
+    for group in rule_summary(explained.table):
+        out_console.print(
+            f"group {group['group']}: {group['measured']} of {group['experts']} rules measured; context matters for "
+            f"{group['context']}; medians"
+        )
+        for name, (median, low, high) in group["medians"].items():
+            out_console.print(f"  {name} {median:.3f} (95 % CI {low:.3f} to {high:.3f})")
 
 
 def _figure(value: float) -> str:

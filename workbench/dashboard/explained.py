@@ -20,16 +20,24 @@ def note() -> list[Child]:
         " measure how well a judge who has only the explanation predicts where the expert is active: balanced "
         "accuracy, 0.5 is chance. ",
         term("explanation control", "Control"),
-        ": the same with another expert's explanation.",
+        ": the same with another expert's explanation. ",
+        term("average precision", "Average precision"),
+        " and ",
+        term("balanced accuracy"),
+        " say how well a rule tells, token by token, where the expert is active; beside the former, that of a rule that "
+        "knows the token alone.",
     ]
 
 
 def heading() -> list[Child]:
     """Heads of the columns."""
-    return ["explanation", "author", term("detection"), "control", term("fuzzing"), "control"]
+    rules = [term("balanced accuracy"), term("average precision"), "token alone"]
+    return ["explanation", "author", term("detection"), "control", term("fuzzing"), "control", *rules]
 
 
 def cells(row: dict[str, Any]) -> list[Child]:
     """The cells of one explanation, a row of ``read_explanations``."""
-    scores = (row[name] for name in ("detection", "detection:control", "fuzzing", "fuzzing:control"))
+    names = ["detection", "detection:control", "fuzzing", "fuzzing:control"]
+    names += ["balanced_accuracy", "average_precision", "average_precision:token"]
+    scores = (row[name] for name in names)
     return [visible_prose(row["text"]), f"{row['author']} ({row['kind']})", *(number(value, 2) for value in scores)]

@@ -13,7 +13,7 @@ class Explainer(Protocol):
     """Something or someone that explains experts.
 
     Attributes:
-        kind: ``template``, ``self``, ``endpoint`` or ``person``.
+        kind: ``template``, ``rule``, ``self``, ``endpoint`` or ``person``.
         author: who or what it is: a model's or a person's name.
 
     Examples:

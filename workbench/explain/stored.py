@@ -126,6 +126,8 @@ def write_explanations(run: Run, rows: pd.DataFrame) -> None:
 def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | None = None) -> pd.DataFrame:
     """Return the stored explanations that contain a text and, with an encoder, those of similar meaning.
 
+    Rules are found by their words alone: they quote tokens, and there may be one for every expert.
+
     Args:
         run: an opened run.
         query: the text; case does not matter.
@@ -136,7 +138,7 @@ def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | No
         Rows that contain the text first, then by similarity; columns of ``read_explanations`` and:
 
         - contains: whether the explanation contains the text.
-        - similarity: cosine similarity with the query; NaN without an encoder.
+        - similarity: cosine similarity with the query; NaN without an encoder, and for rules.
 
     Raises:
         BadInputError: the query is empty.
@@ -155,10 +157,10 @@ def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | No
     text = query.casefold()
     contains = np.array([text in explanation.casefold() for explanation in table["text"]], bool)
     similarity = np.full(len(table), np.nan)
-    if encoder is not None and len(table):
-        similarity = encoder.encode(table["text"].tolist()).astype(np.float64) @ encoder.encode([query])[0]
+    if encoder is not None and (table["kind"] != "rule").any():
+        meant = (table["kind"] != "rule").to_numpy()
+        similarity[meant] = encoder.encode(table["text"][meant].tolist()).astype(np.float64) @ encoder.encode([query])[0]
     rated = table.assign(contains=contains, similarity=similarity)
-    if encoder is None:
-        rated = rated[contains]
+    rated = rated[contains | ~np.isnan(similarity)]
     order = ["contains", "similarity"]
     return rated.sort_values(order, ascending=False, kind="stable").head(n).reset_index(drop=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..analysis.circuits.circuit_result import Circuit
     from ..store import Run
 
-BEST = ["person", "endpoint", "self", "template"]  # kinds of explanations, the most telling first
+BEST = ["person", "endpoint", "rule", "self", "template"]  # kinds of explanations, the most telling first
 
 
 def circuit_texts(run: Run, circuit: Circuit, tokens: dict[int, str]) -> NodeTexts:
