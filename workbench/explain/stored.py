@@ -159,7 +159,9 @@ def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | No
     similarity = np.full(len(table), np.nan)
     if encoder is not None and (table["kind"] != "rule").any():
         meant = (table["kind"] != "rule").to_numpy()
-        similarity[meant] = encoder.encode(table["text"][meant].tolist()).astype(np.float64) @ encoder.encode([query])[0]
+        similarity[meant] = (
+            encoder.encode(table["text"][meant].tolist()).astype(np.float64) @ encoder.encode([query])[0]
+        )
     rated = table.assign(contains=contains, similarity=similarity)
     rated = rated[contains | ~np.isnan(similarity)]
     order = ["contains", "similarity"]

@@ -155,7 +155,9 @@ def _token_columns(run: Run) -> dict[str, Column]:
     spelling = _numbered([text.strip().lower() or text for text in texts])
     kind = _numbered([*map(token_kind, texts[:-1]), START])
     pair, place = np.unique(before * (size + 1) + token, return_inverse=True)
-    pairs = [f"{quoted_exactly(texts[at // (size + 1)])} {quoted_exactly(texts[at % (size + 1)])}" for at in pair.tolist()]
+    pairs = [
+        f"{quoted_exactly(texts[at // (size + 1)])} {quoted_exactly(texts[at % (size + 1)])}" for at in pair.tolist()
+    ]
     document = first * (size + 1)  # tells documents apart
     label = np.repeat(run.document_labels, run.documents["tokens"])
     return {

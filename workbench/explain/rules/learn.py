@@ -52,7 +52,9 @@ class Lessons:
         return cls(features, rows, np.asarray(counts, np.int64), ~(quoted & empty))
 
 
-def learn_rule(lessons: Lessons, active: NDArray[np.bool_], rng: np.random.Generator, names: tuple[str, ...] | None = None) -> Rule:
+def learn_rule(
+    lessons: Lessons, active: NDArray[np.bool_], rng: np.random.Generator, names: tuple[str, ...] | None = None
+) -> Rule:
     """Return the rule of an expert.
 
     Args:

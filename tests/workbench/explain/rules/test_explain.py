@@ -95,7 +95,9 @@ def test_summary_counts_where_context_matters_by_group() -> None:
         "average_precision": [0.9, 0.5, np.nan, np.nan],
         "average_precision:token": [0.9, 0.3, np.nan, np.nan],
     }
-    none = dict.fromkeys({*MEASURED, "detection", "fuzzing", "detection:control", "fuzzing:control"} - set(rows), np.nan)
+    none = dict.fromkeys(
+        {*MEASURED, "detection", "fuzzing", "detection:control", "fuzzing:control"} - set(rows), np.nan
+    )
     first, second = rule_summary(pd.DataFrame(rows | none))
     assert (first["group"], first["experts"], first["measured"], first["context"]) == (0, 2, 2, 1)
     median, low, high = first["medians"]["average_precision"]
