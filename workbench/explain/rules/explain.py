@@ -70,7 +70,7 @@ def explain_by_rules(
 ) -> Explanations:
     """Explain experts by rules, measure these on other documents, and store both in the run.
 
-    A rule names at most twelve tokens, labels or other values of at most six features. What is finished stays if the
+    A rule quotes at most twelve texts and asks for at most six features of a token. What is finished stays if the
     rest is cancelled. The same run, experts and seed give the same rules.
 
     Args:

@@ -50,43 +50,43 @@ class Feature:
     Attributes:
         name: of the feature.
         phrase: how a condition on it reads; {} stands for the values.
-        quoted: whether its values are texts of the corpus, which are shown in quotation marks.
+        texts: how many texts of the corpus a value quotes; two are a pair that is quoted already.
     """
 
     name: str
     phrase: str
-    quoted: bool
+    texts: int
 
 
 FEATURES = {
     feature.name: feature
     for feature in (
-        Feature("token", "at {}", True),
-        Feature("spelling", "at {} in any case or spacing", True),
-        Feature("ending", "at tokens ending in {}", True),
-        Feature("last", "at tokens ending in {}", True),
-        Feature("beginning", "at tokens beginning with {}", True),
-        Feature("first", "at tokens beginning with {}", True),
-        Feature("kind", "at {}", False),
-        Feature("word", "at the end of {}", True),
-        Feature("before", "after {}", True),
-        Feature("before spelling", "after {} in any case or spacing", True),
-        Feature("second before", "with {} two tokens before", True),
-        Feature("before kind", "after {}", False),
-        Feature("pair", "at the sequence {}", False),
-        Feature("word before", "after the word {}", True),
-        Feature("mark before", "in a word behind {}", True),
-        Feature("line", "on lines beginning with {}", True),
-        Feature("line before", "below lines beginning with {}", True),
-        Feature("indent", "on lines indented by {}", False),
-        Feature("column", "{}", False),
-        Feature("bracket", "{}", False),
-        Feature("opener", "in brackets behind {}", True),
-        Feature("place", "{}", False),
-        Feature("label", "in {}", False),
-        Feature("position", "{}", False),
-        Feature("repeated", "{}", False),
-        Feature("pair repeated", "{}", False),
+        Feature("token", "at {}", 1),
+        Feature("spelling", "at {} in any case or spacing", 1),
+        Feature("ending", "at tokens ending in {}", 1),
+        Feature("last", "at tokens ending in {}", 1),
+        Feature("beginning", "at tokens beginning with {}", 1),
+        Feature("first", "at tokens beginning with {}", 1),
+        Feature("kind", "at {}", 0),
+        Feature("word", "at the end of {}", 1),
+        Feature("before", "after {}", 1),
+        Feature("before spelling", "after {} in any case or spacing", 1),
+        Feature("second before", "with {} two tokens before", 1),
+        Feature("before kind", "after {}", 0),
+        Feature("pair", "at the sequence {}", 2),
+        Feature("word before", "after the word {}", 1),
+        Feature("mark before", "in a word behind {}", 1),
+        Feature("line", "on lines beginning with {}", 1),
+        Feature("line before", "below lines beginning with {}", 1),
+        Feature("indent", "on lines indented by {}", 0),
+        Feature("column", "{}", 0),
+        Feature("bracket", "{}", 0),
+        Feature("opener", "in brackets behind {}", 1),
+        Feature("place", "{}", 0),
+        Feature("label", "in {}", 0),
+        Feature("position", "{}", 0),
+        Feature("repeated", "{}", 0),
+        Feature("pair repeated", "{}", 0),
     )
 }
 TOKEN_ALONE = ("token",)  # of the control that knows the token only

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .features import FEATURES, Features
 from .measure import best_threshold
-from .rule import MAX_CONDITIONS, MAX_VALUES, Rule
+from .rule import MAX_CONDITIONS, MAX_TEXTS, Rule
 
 NEGATIVES = 6000  # inactive tokens read per expert, those that look like active ones more often
 RIDGE = 1.0  # prior precision of weights
@@ -47,7 +47,7 @@ class Lessons:
         """The lessons of token rows; no others are ever looked at."""
         size = len(features.texts)
         counts = sum(np.bincount(column, minlength=size) for column in features.codes[rows].T)
-        quoted = np.array([FEATURES[name].quoted for name in features.names])[features.feature]
+        quoted = np.array([FEATURES[name].texts > 0 for name in features.names])[features.feature]
         empty = np.array([not text for text in features.texts])
         return cls(features, rows, np.asarray(counts, np.int64), ~(quoted & empty))
 
@@ -119,8 +119,7 @@ class _Fit:
         self.codes = of[features.codes[np.ix_(rows, columns)]]
         self.feature = features.feature[self.values]
         self.column = np.searchsorted(columns, self.feature)
-        pair = features.names.index("pair")
-        self.size = np.where(self.feature == pair, 2, 1)
+        self.size = np.array([FEATURES[name].texts for name in features.names])[self.feature]
         self.hit = (np.arange(len(rows)) < hits).astype(np.float64)
         self.weight = np.concatenate([np.ones(hits), weight])
         self.seen = np.ones((len(rows), 1))
@@ -128,7 +127,7 @@ class _Fit:
         self.taken: list[int] = []
         self.open = np.ones(len(self.values), bool)
         self.conditions: set[int] = set()
-        self.room = MAX_VALUES
+        self.room = MAX_TEXTS
         ways = np.bincount(self.feature, minlength=len(features.names))[self.feature]
         self.price = np.log(ways) + 0.5 * np.log(len(features.names)) + 0.5 * np.log(hits + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -67,7 +68,7 @@ def balanced_accuracy(called: Flags, active: Flags) -> float:
 
 def _at_thresholds(scores: Floats, active: Flags) -> tuple[Floats, Floats, Floats]:
     """Distinct scores, highest first; for each the active tokens of that score or more, and all such tokens."""
-    distinct, place = np.unique(scores, return_inverse=True)
-    said = np.bincount(place, minlength=len(distinct))[::-1].cumsum()
-    hits = np.bincount(place[active], minlength=len(distinct))[::-1].cumsum()
-    return distinct[::-1], hits.astype(np.float64), said.astype(np.float64)
+    place, distinct = pd.factorize(scores)  # scores of rules are few: only those are sorted
+    order = np.argsort(-distinct)
+    said, hits = (np.bincount(of, minlength=len(distinct))[order].cumsum() for of in (place, place[active]))
+    return distinct[order], hits.astype(np.float64), said.astype(np.float64)

@@ -11,7 +11,7 @@ from ..wording import one_line
 from .features import FEATURES, Features
 from .quoting import quoted_exactly
 
-MAX_VALUES = 12  # tokens and other values that a rule names; a pair of tokens counts as two
+MAX_TEXTS = 12  # tokens and other texts of the corpus that a rule quotes; a sequence of two tokens counts as two
 MAX_CONDITIONS = 6  # features that it asks for
 
 
@@ -65,7 +65,7 @@ class Rule:
         for value in self.values[chosen].tolist():
             feature = FEATURES[features.names[features.feature[value]]]
             text = features.texts[value]
-            shown = quoted_exactly(text) if feature.quoted else one_line(text)
+            shown = quoted_exactly(text) if feature.texts == 1 else text if feature.texts else one_line(text)
             named.setdefault(feature.phrase, [])
             if shown not in named[feature.phrase]:
                 named[feature.phrase].append(shown)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.explain.rules.features import TOKEN_ALONE, Features, read_features
+from workbench.explain.rules.features import FEATURES, TOKEN_ALONE, Features, read_features
 from workbench.explain.rules.learn import Lessons, learn_rule
 from workbench.explain.rules.measure import average_precision, balanced_accuracy
-from workbench.explain.rules.rule import MAX_CONDITIONS, MAX_VALUES, Rule
+from workbench.explain.rules.rule import MAX_CONDITIONS, MAX_TEXTS, Rule
 from workbench.store import Run, open_run
 
 
@@ -90,8 +90,8 @@ def test_chance_is_not_explained_and_much_is_kept_short(
     ids = np.unique(features.codes[:, 0])
     half = np.isin(features.codes[:, 0], rng.choice(ids, len(ids) // 2, replace=False))
     rule = learned(features, learning, half & (rng.random(len(half)) < 0.8))
-    pairs = features.names.index("pair")
-    assert 3 < len(rule.values) + (rule.columns == pairs).sum() <= MAX_VALUES
+    texts = [FEATURES[features.names[column]].texts for column in rule.columns]
+    assert 3 < sum(texts) <= MAX_TEXTS
     assert len(set(rule.columns.tolist())) <= MAX_CONDITIONS
 
 
