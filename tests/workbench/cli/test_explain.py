@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from workbench import open_run
 from workbench.analysis import analyze_run
 from workbench.cli import app
-from workbench.errors import WorkbenchError
-from workbench.explain import read_explanations
+from workbench.errors import BadInputError, WorkbenchError
+from workbench.explain import read_explanations, readable_experts
 
 
 def invoke(*arguments: object) -> str:
@@ -101,3 +101,22 @@ def test_explain_refuses_what_makes_no_sense(run: Path, arguments: list[str], me
     with pytest.raises(WorkbenchError, match=message):
         CliRunner().invoke(app, ["explain", str(run), *arguments, "--no-score"], catch_exceptions=False)
     assert (run.stat().st_mtime, sorted(path.name for path in (run / "analysis").iterdir())) == before
+
+
+def test_explain_by_rules_needs_no_model_and_by_default_takes_all_readable_experts(run: Path) -> None:
+    opened = open_run(run)
+    expert = int((opened.experts(0)["tokens"] - opened.tokens_total / 30).abs().idxmin())
+    shown = invoke("explain", run, "--rules", "--expert", f"0:{expert}")
+    row = read_explanations(opened, 0, expert).set_index("kind").loc["rule"]
+    assert f"0:{expert}  average precision {row['average_precision']:.2f} (token alone " in shown
+    assert row["text"] in shown
+    assert f"  balanced_accuracy {row['balanced_accuracy']:.3f} (95 % CI " in shown
+    everything = json.loads(invoke("explain", run, "--rules", "--json"))
+    found = {(one["group"], one["expert"]) for one in everything["explanations"]}
+    assert found == set(readable_experts(opened))
+    assert "rules measured; context matters for" in invoke("explain", run, "--rules")
+
+
+def test_explain_refuses_rules_beside_another_explainer(run: Path) -> None:
+    with pytest.raises(BadInputError, match="at most one of --rules, --self"):
+        invoke("explain", run, "--rules", "--self", "--top", 1)

@@ -11,14 +11,14 @@ import pytest
 
 from workbench.errors import BadInputError, DamagedError, UnsupportedError
 from workbench.explain import read_explanations, search_explanations
-from workbench.explain.stored import FILE, SCHEMA, SCORES, write_explanations
+from workbench.explain.stored import FILE, MEASURED, SCHEMA, SCORES, write_explanations
 from workbench.store import Run
 from workbench.store.verify import verify_run
 
 
 def rows(*sentences: tuple[int, int, str, str, str]) -> pd.DataFrame:
     """Rows of group, expert, kind, author and text, without scores."""
-    blank = {"judge": "", "active": 0, "negatives": 0} | dict.fromkeys(SCORES, np.nan)
+    blank = {"judge": "", "active": 0, "negatives": 0} | dict.fromkeys([*SCORES, *MEASURED], np.nan)
     names = ("group", "expert", "kind", "author", "text")
     return pd.DataFrame([dict(zip(names, one, strict=True)) | blank for one in sentences])
 

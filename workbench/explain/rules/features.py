@@ -1,7 +1,7 @@
 """What a rule may ask of a token: columns of whole numbers over the token rows of a run, made once.
 
-Each column numbers the values of one feature: the token itself, how it is spelt, what stands before it, where on its line
-and in its document it stands. All look at the token and what is in front of it alone, as the model does.
+Each column numbers the values of one feature: the token itself, how it is spelt, what stands before it, where on its
+line and in its document it stands. All look at the token and what is in front of it alone, as the model does.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _WORD = re.compile(r"[\w$]+")
 _WORD_END = re.compile(r"[\w$]*$")
 _LINE_START = re.compile(r"\s*(\W*\w*)")
 _INSIDE = {"(": "inside ( )", "[": "inside [ ]", "{": "inside { }"}
+_AT_TOKEN = ("kind", "word", "word before", "mark before", "line", "line before", "indent", "column")
+_AT_CHARACTER = ("bracket", "opener", "place")
 _LONGEST = 24  # characters of a word that are told apart, from its end
 _COLUMNS = (4, 12, 30, 60)  # characters of a line's text in front of a token
 _POSITIONS = (1, 4, 8, 16, 32, 64, 128)  # tokens of a document in front of a token
@@ -97,7 +99,8 @@ class Features:
     """Columns of features over token rows.
 
     Attributes:
-        codes: (token rows, features) int32 numbers of values, counted through all features; a column lies together in memory.
+        codes: (token rows, features) int32 numbers of values, counted through all features;
+            a column lies together in memory.
         feature: (values,) which feature a value belongs to: its place in ``names``.
         texts: (values,) each value as text.
         names: the features.
@@ -132,7 +135,8 @@ def read_features(run: Run) -> Features:
     if run.tokenizer() is None:
         raise UnsupportedError(f"{run.path} holds token ids without text, and rules are learned from text.")
     columns = {**_token_columns(run), **_text_columns(run)}
-    codes, features, texts = [], [], []
+    codes, features = [], []
+    texts: list[str] = []
     for number, name in enumerate(FEATURES):
         code, values = columns[name]
         codes.append((code + len(texts)).astype(np.int32))
@@ -188,9 +192,7 @@ def _token_columns(run: Run) -> dict[str, Column]:
 def _text_columns(run: Run) -> dict[str, Column]:
     """The columns for which a document's text is read."""
     spans = run.tokens()[["start", "end"]].to_numpy(np.int64)
-    names = ("kind", "word", "word before", "mark before", "line", "line before", "indent", "column")
-    names += ("bracket", "opener", "place")
-    found: dict[str, list[str]] = {name: [] for name in names}
+    found: dict[str, list[str]] = {name: [] for name in (*_AT_TOKEN, *_AT_CHARACTER)}
     documents = run.documents[["row", "tokens"]].to_numpy(np.int64).tolist()
     for doc, (row, tokens) in enumerate(documents):
         text = run.text(doc) or ""

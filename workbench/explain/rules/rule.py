@@ -30,7 +30,8 @@ class Rule:
         >>> import numpy as np
         >>> from workbench.explain.rules.features import Features
         >>> from workbench.explain.rules.rule import Rule
-        >>> features = Features(np.array([[0, 2], [1, 2]], np.int32), np.array([0, 0, 1]), [" a", "b", "x"], ["token", "before"])
+        >>> codes, names = np.array([[0, 2], [1, 2]], np.int32), ["token", "before"]
+        >>> features = Features(codes, np.array([0, 0, 1]), [" a", "b", "x"], names)
         >>> rule = Rule(np.array([0, 2]), np.array([0, 1]), np.array([3.0, 1.0]), -2.0, 0.0)
         >>> rule.score(features.codes).tolist()
         [2.0, -1.0]

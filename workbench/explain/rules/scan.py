@@ -1,7 +1,7 @@
-"""What a reader of a text sees around each character: comments, strings and brackets, of any language and by rule of thumb.
+"""What surrounds each character of a text: comments, strings and brackets, of any language and by rule of thumb.
 
-It knows no grammar: ``//``, ``--`` and ``#`` after a blank open a comment on the line, ``/* */`` and ``<!-- -->`` a block,
-quotes a string that ends with its line, three double quotes one that does not. Prose comes out as prose with odd marks.
+It knows no grammar: ``//``, ``--`` and ``#`` after a blank open a comment on the line, ``/* */`` and ``<!-- -->`` a
+block, quotes a string that ends with its line, three double quotes one that does not.
 """
 
 from __future__ import annotations

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from workbench.analysis import READABLE_SCORE, READABLE_TOKENS, analyze_run, read_analysis
+from workbench.analysis.encoder import Encoder
 from workbench.errors import BadInputError, NotFoundError
-from workbench.explain import explain_by_rules, read_explanations, readable_experts, rule_summary, search_explanations
+from workbench.explain import (
+    Person,
+    explain_by_rules,
+    explain_experts,
+    read_explanations,
+    readable_experts,
+    rule_summary,
+    search_explanations,
+)
 from workbench.explain.rules import explain as module
 from workbench.explain.stored import FILE, MEASURED
 from workbench.store import Run
@@ -103,3 +112,21 @@ def test_summary_counts_where_context_matters_by_group() -> None:
     median, low, high = first["medians"]["average_precision"]
     assert (median, low, high) == (0.7, 0.5, 0.9)
     assert (second["experts"], second["measured"], second["medians"]) == (1, 0, {})
+
+
+def test_searches_by_meaning_read_no_rules(text_run: Run) -> None:
+    """There may be thousands, and a sentence encoder would take minutes over them."""
+    experts = common_experts(text_run, 2)
+    explain_by_rules(text_run, experts)
+    explain_experts(text_run, experts[:1], Person("Ada", "Something else."))
+
+    class Counting:
+        encoded: ClassVar[list[str]] = []
+
+        def encode(self, texts: list[str]) -> np.ndarray:
+            self.encoded.extend(texts)
+            return np.ones((len(texts), 1))
+
+    found = search_explanations(text_run, "zebra", 20, cast(Encoder, Counting()))
+    assert found["kind"].tolist() == ["person"]
+    assert Counting.encoded == ["Something else.", "zebra"]
