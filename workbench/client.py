@@ -21,7 +21,7 @@ COLUMNS = {  # of tables, by the schema of their rows in the server's OpenAPI do
     "ExpertRow": "group expert tokens mass mean max label confirmed monosemanticity ratio token_entropy interest",
     "LabelUse": "label tokens mass rate share",
     "Octave": "low high count",
-    "Explanation": "kind author text detection fuzzing",
+    "Explanation": "kind author text detection fuzzing balanced_accuracy average_precision",
     "TokenLogit": "token token_text logit",
     "ExampleRow": "score label source doc position texts scores at cut_before cut_after",
     "ActivationRow": "row doc position token token_text label score",
