@@ -208,11 +208,11 @@ def _notes(row: dict[str, Any]) -> str:
             low, high, control = (row[f"{task}:{end}"] for end in ("low", "high", "control"))
             beside = "" if math.isnan(control) else f", another expert's explanation {control:.2f}"
             parts.append(f"{task}: balanced accuracy {row[task]:.2f} (95 % CI {low:.2f} to {high:.2f}){beside}")
+    if len(parts) > 1:
+        parts.append(f"judged by {row['judge']} on {row['active']} active and {row['negatives']} silent passages")
     for measure in MEASURES:
         if not math.isnan(row[measure]):
             parts.append(f"{measure.replace('_', ' ')} over tokens {row[measure]:.2f}")
-    if row["judge"]:
-        parts.append(f"judged by {row['judge']} on {row['active']} active and {row['negatives']} silent passages")
     return "; ".join(parts)
 
 

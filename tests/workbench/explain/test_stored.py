@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from workbench.errors import BadInputError, DamagedError, UnsupportedError
@@ -91,6 +92,15 @@ def test_read_explanations_of_an_older_file_renames_its_columns(text_run: Run) -
     assert read_explanations(text_run)["silent"].tolist() == [7, 7, 7]  # for a release
     write_explanations(text_run, rows((1, 9, "self", "m", "a word")))
     assert read_explanations(text_run)["negatives"].tolist() == [7, 7, 7, 0]
+
+
+def test_read_explanations_of_before_there_were_rules_has_no_figures_of_rules(text_run: Run) -> None:
+    write_explanations(text_run, rows(*SENTENCES))
+    path = text_run.analysis_path(FILE)
+    pq.write_table(pq.read_table(path).drop_columns(MEASURED), path)
+    found = read_explanations(text_run)
+    assert len(found) == len(SENTENCES)
+    assert found[MEASURED].isna().all().all()
 
 
 def test_read_explanations_refuses_a_file_that_lacks_columns(text_run: Run) -> None:

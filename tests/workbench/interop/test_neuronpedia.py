@@ -243,3 +243,11 @@ def test_neuronpedia_gets_no_null_characters(bare_run_path, tmp_path) -> None:
     (explained,) = lines_of(folder, "explanations")
     assert explained["description"] == f"the \u2400 byte, {spelt}"
     assert explained["notes"] == "person, by A\u2400"
+
+
+def test_neuronpedia_notes_how_well_a_rule_tells_tokens(own_run, tmp_path) -> None:
+    figures = {"balanced_accuracy": 0.93, "average_precision": 0.5}
+    explain(own_run, {"expert": 5, "kind": "rule", "author": "monet", "text": "fires at x", **figures})
+    (line,) = lines_of(write_neuronpedia(own_run, tmp_path / "out", 0, [5], creator="me"), "explanations")
+    notes = "rule, by monet; balanced accuracy over tokens 0.93; average precision over tokens 0.50"
+    assert line["notes"] == notes

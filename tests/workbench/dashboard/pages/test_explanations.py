@@ -18,3 +18,9 @@ def test_explanations_are_listed_and_searched(ctx: Context, page: Page, hostile:
 
 def test_explanations_page_has_no_stray_backticks(ctx: Context, page: Page) -> None:
     assert "`" not in page(ctx, explanations_link())
+
+
+def test_figures_of_rules_have_columns_and_meanings(ctx: Context, page: Page) -> None:
+    drawn = page(ctx, explanations_link())
+    for text in ("average precision", "balanced accuracy", "token alone", "a rule tells, token by token"):
+        assert text in drawn
