@@ -4,38 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from itertools import pairwise, product
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ..progress import Progress, silent
+from .sorted_routing import SortedRouting
 
 if TYPE_CHECKING:
     from cuda_ext.routing import Routing
 
     from ..store import Run
+    from ..store.routing import Side
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 ROUTING_ROWS = 4096  # token rows of sparse routing read at once
 MAX_PAIRS = 2**24  # active pairs held at once: bounds memory
+FEW_BLOCKS = 8  # up to so many, each reads the routing itself; more read a copy that is sorted by key
+
+
+@dataclass(frozen=True)
+class Block:
+    """The experts (i, j) of a group whose key i of set 1 and key j of set 2 lie in two ranges.
+
+    Attributes:
+        group: their group.
+        first, second: first key of set 1 and of set 2, and the one after the last.
+        size: about how many active pairs they have.
+        sorted: whether they are read from a copy of the routing that is sorted by key.
+    """
+
+    group: int
+    first: tuple[int, int]
+    second: tuple[int, int]
+    size: int
+    sorted: bool = False
+
+    def ids(self, num_keys: int) -> NDArray[np.int64]:
+        """Their flat ids, ascending."""
+        return (np.arange(*self.first)[:, None] * num_keys + np.arange(*self.second)).ravel()
 
 
 @dataclass(frozen=True)
 class Activations:
-    """Active pairs of a range of experts, each once, sorted by expert, then token row.
+    """Active pairs of a block of experts, each once, sorted by expert, then token row.
 
     Attributes:
-        experts: the ids covered; one that does not occur was never active.
+        block: the experts covered; one that does not occur was never active.
         expert: (n,) flat ids.
-        row: (n,) token rows.
+        row: (n,) token rows; in a sample of a run, their numbers among those of the sample.
         score: (n,) float32 scores, summed over heads, from the stored half precision.
     """
 
-    experts: range
+    block: Block
     expert: NDArray[np.int64]
     row: NDArray[np.int64]
     score: NDArray[np.float32]
@@ -51,10 +77,14 @@ class Activations:
 
     def counts(self, number: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """How often each expert is active at tokens of each number, (token rows,): expert, number and count."""
-        numbers = int(number.max()) + 1
-        cell = np.sort(self.expert * numbers + number[self.row])
-        starts = np.flatnonzero(np.diff(cell, prepend=-1))
-        return *np.divmod(cell[starts], numbers), np.diff(starts, append=len(cell))
+        numbers, base = int(number.max()) + 1, int(self.expert[0]) if len(self.expert) else 0
+        cell = (self.expert - base) * numbers + number[self.row]
+        if len(cell) and (int(self.expert[-1]) - base + 1) * numbers <= 2**32:
+            cell = cell.astype(np.uint32)  # sorted in half the time
+        cell.sort()
+        starts = _starts(cell)
+        expert, counted = np.divmod(cell[starts].astype(np.int64), numbers)
+        return expert + base, counted, np.diff(starts, append=len(cell))
 
 
 @dataclass(frozen=True)
@@ -78,9 +108,10 @@ class CrossTable:
         number = into[self.number]
         if not len(number) or bool(((np.diff(self.expert) != 0) | (np.diff(number) > 0)).all()):
             return CrossTable(self.expert, number, self.mass, self.tokens)
-        order = np.lexsort((number, self.expert))
+        cell = self.expert * len(into) + number
+        order = np.argsort(cell, kind="stable")  # nearly sorted already
         expert, number = self.expert[order], number[order]
-        starts = np.flatnonzero((np.diff(expert, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0))
+        starts = _starts(cell[order])
         sums = (np.add.reduceat(column[order], starts) for column in (self.mass, self.tokens))
         return CrossTable(expert[starts], number[starts], *sums)
 
@@ -90,22 +121,73 @@ class CrossTable:
         return CrossTable(self.expert[kept], self.number[kept], self.mass[kept], self.tokens[kept])
 
 
-def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterator[Activations]:
-    """All activations of a group whose routing the run holds, a range of its experts at a time, in order of the ids.
+class Reader:
+    """Reads the activations of experts at the tokens whose routing a run holds, or at those of a sample of it.
 
-    With more than ``MAX_PAIRS`` of them, the routing is read several times, for a range of first keys each.
+    Threads may share one. What it sorts lies in a temporary folder until the reader is closed or let go.
 
     Args:
-        run, group: where the experts are.
-        advance: called with the active pairs read since its last call.
+        run: an opened run.
+
+    Attributes:
+        rows: (tokens,) the token rows of a sample, ascending; None for those of the whole run.
+        tokens: token rows that are read.
     """
-    keys = run.num_keys
-    for low, high in pairwise(key_edges(run, group)):
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.rows = None if run.drawn is None else kept_rows(run)
+        self.tokens = run.tokens_total if self.rows is None else len(self.rows)
+        self._sorted = SortedRouting(self._sides, self.tokens, run.heads, run.num_keys)
+
+    def document(self) -> NDArray[np.int64]:
+        """(tokens,) number of each token's document among those whose routing is kept."""
+        documents = self.run.documents
+        if self.rows is not None:
+            documents = documents[documents["kept"]]
+        return np.repeat(np.cumsum(documents["kept"].to_numpy()) - 1, documents["tokens"])
+
+    def token(self) -> NDArray[np.int32]:
+        """(tokens,) token ids."""
+        if self.rows is None:
+            return self.run.token_column
+        return self.run.tokens(self.rows)["token"].to_numpy(np.int32)
+
+    def blocks(self, group: int) -> list[Block]:
+        """The experts of a group in blocks of not many more than ``MAX_PAIRS`` active pairs.
+
+        A few blocks are ranges of first keys. Many are ranges of first and of second keys, so that a block needs few
+        of the entries of either set: reading all of them then grows with the root of the number of blocks alone.
+        """
+        experts = self.run.experts(group, ["tokens"])
+        pairs = np.bincount(experts.index.to_numpy(), experts["tokens"], self.run.num_keys**2)
+        pairs = pairs.reshape(self.run.num_keys, -1)
+        if self.run.drawn is not None:
+            pairs *= self.tokens / max(self.run.tokens_total, 1)
+        needed = pairs.sum() / MAX_PAIRS
+        whole = [0, self.run.num_keys]
+        if needed <= FEW_BLOCKS:
+            cuts, many = (_edges(pairs.sum(1), MAX_PAIRS), whole), False
+        else:
+            side = pairs.sum() / ceil(sqrt(needed))
+            cuts, many = (_edges(pairs.sum(1), side), _edges(pairs.sum(0), side)), True
+        return [
+            Block(group, first, second, int(pairs[slice(*first), slice(*second)].sum()), many)
+            for first, second in product(*map(pairwise, cuts))
+        ]
+
+    def read(self, block: Block, advance: Progress = silent) -> Activations:
+        """All activations of the experts of a block.
+
+        Args:
+            block: one of ``blocks``.
+            advance: called with the active pairs read since its last call.
+        """
         experts: list[NDArray[np.int64]] = []
         rows: list[NDArray[np.int64]] = []
         scores: list[NDArray[np.float32]] = []
-        for start in range(0, run.tokens_total, ROUTING_ROWS):
-            routing = run.kept_routing(slice(start, start + ROUTING_ROWS), group).first_keys(low, high)
+        pieces = self._sorted.pieces(block) if block.sorted else self._pieces(block)
+        for start, routing in pieces:
             for expert, token, score in active_pairs(routing):
                 experts.append(expert)
                 rows.append(start + token)
@@ -113,15 +195,58 @@ def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterat
                 advance(len(expert))
         expert, row, score = np.concatenate(experts), np.concatenate(rows), np.concatenate(scores)
         order = np.argsort(expert, kind="stable")  # rows ascend already
-        yield Activations(range(low * keys, high * keys), expert[order], row[order], score[order])
+        return Activations(block, expert[order], row[order], score[order])
+
+    def _pieces(self, block: Block) -> Iterator[tuple[int, Routing]]:
+        """The routing of consecutive tokens restricted to a block's first keys, and the number of the first token."""
+        for start in range(0, self.tokens, ROUTING_ROWS):
+            yield start, self.run.kept_routing(self._of(start, ROUTING_ROWS), block.group).first_keys(*block.first)
+
+    def _sides(self, group: int, start: int, tokens: int) -> tuple[Side, Side]:
+        return self.run.sides(self._of(start, tokens), group)
+
+    def _of(self, start: int, tokens: int) -> slice | NDArray[np.int64]:
+        """Token rows of the run."""
+        return slice(start, start + tokens) if self.rows is None else self.rows[start : start + tokens]
+
+
+def kept_rows(run: Run) -> NDArray[np.int64]:
+    """The token rows whose routing a run holds, ascending."""
+    kept = run.documents[run.documents["kept"]]
+    first, tokens = kept["row"].to_numpy(np.int64), kept["tokens"].to_numpy(np.int64)
+    return np.repeat(first - np.cumsum(tokens) + tokens, tokens) + np.arange(tokens.sum())
+
+
+def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterator[Activations]:
+    """All activations of a group whose routing the run holds, a block of its experts at a time.
+
+    Args:
+        run, group: where the experts are.
+        advance: called with the active pairs read since its last call.
+    """
+    reader = Reader(run)
+    for block in reader.blocks(group):
+        yield reader.read(block, advance)
 
 
 def key_edges(run: Run, group: int) -> list[int]:
     """First keys at which to cut, so that no range has many more than ``MAX_PAIRS`` active pairs."""
-    experts = run.experts(group)
+    experts = run.experts(group, ["tokens"])
     by_key = np.bincount(experts.index.to_numpy() // run.num_keys, experts["tokens"], run.num_keys)
-    piece = np.cumsum(by_key) // MAX_PAIRS
-    return [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), run.num_keys]
+    return _edges(by_key, MAX_PAIRS)
+
+
+def _edges(weight: NDArray[np.float64], most: float) -> list[int]:
+    """Where to cut a list of keys, so that no range weighs much more than ``most``."""
+    piece = np.cumsum(weight) // most
+    return [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(weight)]
+
+
+def _starts(ascending: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each different number begins."""
+    fresh = np.ones(len(ascending), bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=fresh[1:])
+    return np.flatnonzero(fresh)
 
 
 def active_pairs(routing: Routing) -> Iterator[Pairs]:
