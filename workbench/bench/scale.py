@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from monet_model import MonetConfig, MonetForCausalLM
 
-from ..export.cluster import read_on_cluster
+from ..export.cluster import on_cluster
 from ..export.documents import Document
 from ..export.part import Part
 from ..export.parts import empty_totals
@@ -159,7 +159,7 @@ def _measure_ray(total: Totals) -> dict[str, float]:
         Part(n, ids, n, n, LABELS, {"context": 1, "overlap": 0, "keep_routing": 1.0}, False) for n in range(RAY_PARTS)
     ]
     begun, ends = time.time(), []
-    for _ in read_on_cluster(parts, partial(_give, total=total), "local", 1, lambda: None):
+    for _ in on_cluster(parts, partial(_give, total=total), "local", 1, lambda: None, str):
         ends.append(time.time())
     return {"ray_start_s": ends[0] - begun, "ray_part_ms": (ends[-1] - ends[0]) / (len(ends) - 1) * 1e3}
 
