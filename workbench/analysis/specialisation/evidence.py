@@ -16,7 +16,7 @@ from ..work import Arrays, opened_again
 from .analyze_result import Settings
 from .label_null import LabelNull
 from .p_values import shifts
-from .precision import SampledLabels
+from .precision import sampled_shares
 from .replication import Halves
 from .scores import TextScore, scores_of_kind
 from .shares import label_shares
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ...store.sample import Sample
 
 HALVES = "halves:"  # opens the names of what ``Halves.found`` returns
-PRECISION = ("share:whole", "share:sample", "share:error")
+PRECISION = ("share:whole", "share:sample")
 
 
 class Evidence:
@@ -62,8 +62,7 @@ class Evidence:
         token = self._reader.token()
         distances = shifts(self._reader.tokens, s.seed) if s.permutations else []
         self._texts = [token, *(np.roll(token, -distance) for distance in distances)]
-        population = run.document_labels[run.documents["tokens"].to_numpy() > 0]
-        self._sampled = SampledLabels(label, tokens, np.bincount(population, minlength=len(run.labels)))
+        self._label, self._label_tokens = label, np.bincount(label, tokens, len(run.labels)).astype(np.int64)
         self._shares: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         self._lock = Lock()
 
@@ -97,7 +96,7 @@ class Evidence:
             halves = self.halves.found(table, lambda *_: going())
             found |= {f"{HALVES}{name}": values for name, values in halves.items()}
         if self._run.drawn is not None:
-            found |= self._precision(block.group, table, experts, tested)
+            found |= self._precision(block.group, table, tested)
         return found
 
     def _text_scores(self, activations: Activations, tested: NDArray[np.int64], going: Any) -> Arrays:
@@ -109,13 +108,10 @@ class Evidence:
             going()
         return found
 
-    def _precision(
-        self, group: int, table: CrossTable, experts: NDArray[np.int64], tested: NDArray[np.int64]
-    ) -> Arrays:
+    def _precision(self, group: int, table: CrossTable, tested: NDArray[np.int64]) -> Arrays:
         label, whole = self._first_label(group)
-        share, error = self._sampled.shares(table, experts, label[experts])
-        kept = np.isin(experts, tested, assume_unique=True)
-        return dict(zip(PRECISION, (whole[tested], share[kept], error[kept]), strict=True))
+        share = sampled_shares(table, self._label, self._label_tokens, tested, label[tested])
+        return dict(zip(PRECISION, (whole[tested], share), strict=True))
 
     def _first_label(self, group: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The label in which each expert has its largest share, and that share, of all documents: (E * E,) each."""
