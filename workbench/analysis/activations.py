@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..store import Run
     from ..store.routing import Side
+    from ..store.runfiles import Rows
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
@@ -162,8 +163,7 @@ class Reader:
         experts = self.run.experts(group, ["tokens"])
         pairs = np.bincount(experts.index.to_numpy(), experts["tokens"], self.run.num_keys**2)
         pairs = pairs.reshape(self.run.num_keys, -1)
-        if self.run.drawn is not None:
-            pairs *= self.tokens / max(self.run.tokens_total, 1)
+        pairs *= read_share(self.run)
         needed = pairs.sum() / MAX_PAIRS
         whole = [0, self.run.num_keys]
         if needed <= FEW_BLOCKS:
@@ -200,7 +200,7 @@ class Reader:
     def _pieces(self, block: Block) -> Iterator[tuple[int, Routing]]:
         """The routing of consecutive tokens restricted to a block's first keys, and the number of the first token."""
         for start in range(0, self.tokens, ROUTING_ROWS):
-            yield start, self.run.kept_routing(self._of(start, ROUTING_ROWS), block.group).first_keys(*block.first)
+            yield start, routing_within(self.run, self._of(start, ROUTING_ROWS), block.group, block.first)
 
     def _sides(self, group: int, start: int, tokens: int) -> tuple[Side, Side]:
         return self.run.sides(self._of(start, tokens), group)
@@ -208,6 +208,24 @@ class Reader:
     def _of(self, start: int, tokens: int) -> slice | NDArray[np.int64]:
         """Token rows of the run."""
         return slice(start, start + tokens) if self.rows is None else self.rows[start : start + tokens]
+
+
+def routing_within(run: Run, rows: Rows, group: int, first: tuple[int, int]) -> Routing:
+    """The routing of token rows, as ``Run.kept_routing`` has it, restricted to experts (i, j) with i in a range.
+
+    Args:
+        run, rows, group: as for ``Run.kept_routing``.
+        first: first key of set 1, and the one after the last.
+    """
+    import torch
+
+    from cuda_ext.routing import Routing
+
+    side1, side2 = run.sides(rows, group)
+    if first != (0, run.num_keys):
+        side1 = side1.within(*first, run.num_keys)
+    arrays = (array for side in (side1, side2) for array in side.padded(run.heads, run.num_keys))
+    return Routing(*map(torch.from_numpy, arrays), num_keys=run.num_keys)  # type: ignore[misc, arg-type]
 
 
 def kept_rows(run: Run) -> NDArray[np.int64]:
@@ -229,11 +247,23 @@ def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterat
         yield reader.read(block, advance)
 
 
-def key_edges(run: Run, group: int) -> list[int]:
-    """First keys at which to cut, so that no range has many more than ``MAX_PAIRS`` active pairs."""
+def key_edges(run: Run, group: int, most: float = MAX_PAIRS, ranges: int | None = None) -> list[int]:
+    """First keys at which to cut, so that no range has many more active pairs than ``most``.
+
+    Args:
+        run: an opened run, or a sample of one.
+        group: number of the group.
+        most: active pairs of a range.
+        ranges: cut into about so many at most.
+    """
     experts = run.experts(group, ["tokens"])
-    by_key = np.bincount(experts.index.to_numpy() // run.num_keys, experts["tokens"], run.num_keys)
-    return _edges(by_key, MAX_PAIRS)
+    pairs = np.bincount(experts.index.to_numpy() // run.num_keys, experts["tokens"], run.num_keys) * read_share(run)
+    return _edges(pairs, most if ranges is None else max(most, pairs.sum() / ranges))
+
+
+def read_share(run: Run) -> float:
+    """The fraction of a run's tokens that a sample has; 1 for the run itself."""
+    return 1.0 if run.drawn is None else run.drawn.tokens / max(run.tokens_total, 1)
 
 
 def _edges(weight: NDArray[np.float64], most: float) -> list[int]:

@@ -239,6 +239,11 @@ def rows_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.Dat
     return table.astype({column: np.float64 for column in columns if len(table) and table[column].isna().all()})
 
 
+def fields_of(result: Result) -> dict[str, Any]:
+    """The fields of a result that is a dataclass, by name."""
+    return {name: getattr(result, name) for name in type(result).__dataclass_fields__}  # type: ignore[attr-defined]
+
+
 def source_of(run: Run) -> str:
     """What identifies the run that a result belongs to: a digest of model, corpus and settings of the export."""
     manifest = run.manifest

@@ -49,19 +49,32 @@ T = TypeVar("T", bound=Task)
 Compute = Callable[[T, Progress], Arrays]  # called by several threads; a copy of it by each worker
 
 
-class How(TypedDict, total=False):
-    """How the tasks of an analysis are computed; none of it changes the result.
+class Computing(TypedDict, total=False):
+    """Where the tasks of an analysis are computed; none of it changes the result.
 
     Attributes:
-        resume: go on from the tasks that an interrupted analysis of the same run and settings has finished.
         ray: address of a Ray cluster that computes the tasks, or ``local`` for one on this machine; by default as many
             threads of this process as torch has (`OMP_NUM_THREADS`).
         workers: processes of the cluster; 2 by default.
     """
 
-    resume: bool
     ray: str | None
     workers: int
+
+
+class How(Computing, total=False):
+    """How an analysis is computed, which does not change the result.
+
+    Attributes:
+        resume: go on from the tasks that an interrupted analysis of the same run and settings has finished.
+    """
+
+    resume: bool
+
+
+def computing(how: How) -> Computing:
+    """Where the tasks are computed, of how an analysis is."""
+    return Computing(ray=how.get("ray"), workers=how.get("workers", 2))
 
 
 class Stopped(Exception):
@@ -153,7 +166,7 @@ def run_tasks(
         compute: computes one; told how many units of it are done.
         state: keeps what is finished; None for an analysis that keeps nothing.
         title, unit, progress: of the progress shown.
-        ray, workers: as ``How`` describes them.
+        ray, workers: as ``Computing`` describes them.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; what is finished is kept for ``resume``.

@@ -12,7 +12,7 @@ from ..checks import check_labels, check_rule, check_same_model
 from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..results import check_name, write_result
 from ..token_keys import count_token_keys
-from ..work import Arrays, How, State, run_tasks
+from ..work import Arrays, Computing, How, State, computing, run_tasks
 from .analyze_result import NO_LABEL, Settings, Summary, write_analysis
 from .evidence import HALVES, PRECISION, Evidence
 from .interest import interest
@@ -106,8 +106,8 @@ def analyze_run(
     if sample is not None:
         run = run.sample(sample, seed)
     views = _embeddings(run, model, encoder, progress)
-    state = State(run, Summary, name, asdict(settings), how.pop("resume", False))
-    routing, replicated, precision = _read(run, settings, state, progress, how)
+    state = State(run, Summary, name, asdict(settings), how.get("resume", False))
+    routing, replicated, precision = _read(run, settings, state, progress, computing(how))
     seen, specialised, confirmed, tables = {}, {}, {}, {}
     for group in run.groups:
         tables[group] = table = _analyze_group(run, group, settings, views, routing.pop(group), progress)
@@ -134,7 +134,7 @@ def analyze_run(
 
 
 def _read(
-    run: Run, settings: Settings, state: State, progress: bool, how: How
+    run: Run, settings: Settings, state: State, progress: bool, where: Computing
 ) -> tuple[dict[int, pd.DataFrame], Replication | None, Precision | None]:
     """What the routing tells: a table for each group, how experts replicate, and the precision of a sample."""
     evidence = Evidence(run, settings)
@@ -143,7 +143,7 @@ def _read(
         for group in run.groups
     }
     known: list[Arrays] = []
-    for block, found in run_tasks(evidence.blocks(), evidence, state, "routing", "activations", progress, **how):
+    for block, found in run_tasks(evidence.blocks(), evidence, state, "routing", "activations", progress, **where):
         groups[block.group].take(found)
         if evidence.halves is not None:
             evidence.halves.take(

@@ -196,8 +196,7 @@ class Halves:
             advance: called now and then.
 
         Returns:
-            seen: (n,) their flat ids; label: (1 + shuffles, 2, n) and tokens: (2, n), on the halves; p: (2, n) or
-            (2, 0)
+            seen: (n,) their flat ids; label: (1 + shuffles, 2, n) and tokens: (2, n), on the halves; p: (2, n), none
             where nothing is tested.
         """
         table = table.only(self._chosen)
