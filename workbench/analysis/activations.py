@@ -76,7 +76,7 @@ class Activations:
         mass = np.add.reduceat(self.score, starts) if len(starts) else self.score
         return CrossTable(self.expert[starts], of_row[starts], mass, np.diff(starts, append=len(of_row)))
 
-    def counts(self, number: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def counts(self, number: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """How often each expert is active at tokens of each number, (token rows,): expert, number and count."""
         numbers, base = int(number.max()) + 1, int(self.expert[0]) if len(self.expert) else 0
         cell = (self.expert - base) * numbers + number[self.row]
@@ -162,8 +162,7 @@ class Reader:
         """
         experts = self.run.experts(group, ["tokens"])
         pairs = np.bincount(experts.index.to_numpy(), experts["tokens"], self.run.num_keys**2)
-        pairs = pairs.reshape(self.run.num_keys, -1)
-        pairs *= read_share(self.run)
+        pairs = pairs.reshape(self.run.num_keys, -1) * read_share(self.run)
         needed = pairs.sum() / MAX_PAIRS
         whole = [0, self.run.num_keys]
         if needed <= FEW_BLOCKS:
@@ -266,7 +265,7 @@ def read_share(run: Run) -> float:
     return 1.0 if run.drawn is None else run.drawn.tokens / max(run.tokens_total, 1)
 
 
-def _edges(weight: NDArray[np.float64], most: float) -> list[int]:
+def _edges(weight: NDArray[np.floating[Any]], most: float) -> list[int]:
     """Where to cut a list of keys, so that no range weighs much more than ``most``."""
     piece = np.cumsum(weight) // most
     return [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(weight)]

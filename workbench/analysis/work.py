@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import closing, contextmanager
@@ -138,7 +138,7 @@ class State:
     def save(self, number: int, arrays: Arrays) -> None:
         """Keep the result of a task."""
         with replacing(self._task(number)) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays)
 
     def remove(self) -> None:
         """Forget everything."""
@@ -158,7 +158,7 @@ def run_tasks(
     *,
     ray: str | None = None,
     workers: int = 2,
-) -> Iterator[tuple[T, Arrays]]:
+) -> Generator[tuple[T, Arrays], None, None]:
     """Yield each task and its result, in order.
 
     Args:
@@ -186,7 +186,7 @@ def run_tasks(
 
 def _in_threads(
     tasks: Sequence[T], compute: Compute[T], state: State | None, bar: Progress, check: Callable[[], None]
-) -> Iterator[tuple[T, Arrays]]:
+) -> Generator[tuple[T, Arrays], None, None]:
     import torch
 
     from ..threads import thread_pool
@@ -242,7 +242,7 @@ def _on_cluster(
     check: Callable[[], None],
     address: str,
     workers: int,
-) -> Iterator[tuple[T, Arrays]]:
+) -> Generator[tuple[T, Arrays], None, None]:
     from ..export.cluster import on_cluster
 
     known = _known(tasks, state)

@@ -60,7 +60,8 @@ class Precision:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
         """The precision that ``to_json`` describes, null read as NaN."""
-        return cls(**{name: float("nan") if value is None else value for name, value in stored.items()})
+        median, bound = (float("nan") if stored[name] is None else stored[name] for name in ("median", "bound"))
+        return cls(stored["experts"], median, bound)
 
 
 def sampled_shares(table: CrossTable, label: Ints, label_tokens: Ints, experts: Ints, chosen: Ints) -> Floats:
@@ -81,7 +82,7 @@ def sampled_shares(table: CrossTable, label: Ints, label_tokens: Ints, experts: 
         row = np.searchsorted(block, table.expert[begin:end])
         known = block[np.minimum(row, len(block) - 1)] == table.expert[begin:end]
         cell = label[table.number[begin:end][known]] * len(block) + row[known]
-        mass = np.bincount(cell, table.mass[begin:end][known], labels * len(block)).reshape(labels, -1)
-        shares = label_shares(mass, label_tokens)
+        mass: Floats = np.bincount(cell, table.mass[begin:end][known], labels * len(block)).astype(np.float64)
+        shares = label_shares(mass.reshape(labels, -1), label_tokens)
         share[start : start + step] = shares[chosen[start : start + step], np.arange(len(block))]
     return share
