@@ -161,8 +161,8 @@ class Reader:
         of the entries of either set: reading all of them then grows with the root of the number of blocks alone.
         """
         experts = self.run.experts(group, ["tokens"])
-        pairs = np.bincount(experts.index.to_numpy(), experts["tokens"], self.run.num_keys**2)
-        pairs = pairs.reshape(self.run.num_keys, -1) * read_share(self.run)
+        active = np.bincount(experts.index.to_numpy(), experts["tokens"], self.run.num_keys**2)
+        pairs = active.reshape(self.run.num_keys, -1) * read_share(self.run)
         needed = pairs.sum() / MAX_PAIRS
         whole = [0, self.run.num_keys]
         if needed <= FEW_BLOCKS:
