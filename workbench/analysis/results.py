@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -241,7 +242,7 @@ def rows_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.Dat
 
 def fields_of(result: Result) -> dict[str, Any]:
     """The fields of a result that is a dataclass, by name."""
-    return {name: getattr(result, name) for name in type(result).__dataclass_fields__}  # type: ignore[attr-defined]
+    return {field.name: getattr(result, field.name) for field in fields(result)}  # type: ignore[arg-type]
 
 
 def source_of(run: Run) -> str:
