@@ -246,18 +246,18 @@ def read_activations(run: Run, group: int, advance: Progress = silent) -> Iterat
         yield reader.read(block, advance)
 
 
-def key_edges(run: Run, group: int, most: float = MAX_PAIRS, ranges: int | None = None) -> list[int]:
+def key_edges(run: Run, group: int, most: float | None = None, ranges: int = 2**30) -> list[int]:
     """First keys at which to cut, so that no range has many more active pairs than ``most``.
 
     Args:
         run: an opened run, or a sample of one.
         group: number of the group.
-        most: active pairs of a range.
+        most: active pairs of a range; ``MAX_PAIRS`` by default.
         ranges: cut into about so many at most.
     """
     experts = run.experts(group, ["tokens"])
     pairs = np.bincount(experts.index.to_numpy() // run.num_keys, experts["tokens"], run.num_keys) * read_share(run)
-    return _edges(pairs, most if ranges is None else max(most, pairs.sum() / ranges))
+    return _edges(pairs, max(MAX_PAIRS if most is None else most, pairs.sum() / ranges))
 
 
 def read_share(run: Run) -> float:
