@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..progress import Progress, silent
-from .sorted_routing import SortedRouting
+from .sorted_routing import Edges, Pairs, SortedRouting
 
 if TYPE_CHECKING:
     from cuda_ext.routing import Routing
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..store import Run
     from ..store.routing import Side
     from ..store.runfiles import Rows
-
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 ROUTING_ROWS = 4096  # token rows of sparse routing read at once
 MAX_PAIRS = 2**24  # active pairs held at once: bounds memory
@@ -37,14 +35,15 @@ class Block:
         group: their group.
         first, second: first key of set 1 and of set 2, and the one after the last.
         size: about how many active pairs they have.
-        sorted: whether they are read from a copy of the routing that is sorted by key.
+        at: numbers of the two ranges among those of their key set; None where they are read from the routing itself,
+            not from a copy that is sorted by range.
     """
 
     group: int
     first: tuple[int, int]
     second: tuple[int, int]
     size: int
-    sorted: bool = False
+    at: tuple[int, int] | None = None
 
     def ids(self, num_keys: int) -> NDArray[np.int64]:
         """Their flat ids, ascending."""
@@ -139,6 +138,7 @@ class Reader:
         self.run = run
         self.rows = None if run.drawn is None else kept_rows(run)
         self.tokens = run.tokens_total if self.rows is None else len(self.rows)
+        self._known: dict[int, tuple[NDArray[np.floating[Any]], Edges, bool]] = {}
         self._sorted = SortedRouting(self._sides, self.tokens, run.heads, run.num_keys)
 
     def document(self) -> NDArray[np.int64]:
@@ -160,20 +160,33 @@ class Reader:
         A few blocks are ranges of first keys. Many are ranges of first and of second keys, so that a block needs few
         of the entries of either set: reading all of them then grows with the root of the number of blocks alone.
         """
+        pairs, edges, many = self._cuts(group)
+        return [
+            Block(
+                group,
+                first,
+                second,
+                int(pairs[slice(*first), slice(*second)].sum()),
+                (at // (len(edges[1]) - 1), at % (len(edges[1]) - 1)) if many else None,
+            )
+            for at, (first, second) in enumerate(product(*map(pairwise, edges)))
+        ]
+
+    def _cuts(self, group: int) -> tuple[NDArray[np.floating[Any]], Edges, bool]:
+        """Active pairs by keys, (E, E); where to cut either set; whether there are many blocks."""
+        if group not in self._known:
+            self._known[group] = self._cut(group)
+        return self._known[group]
+
+    def _cut(self, group: int) -> tuple[NDArray[np.floating[Any]], Edges, bool]:
         experts = self.run.experts(group, ["tokens"])
         active = np.bincount(experts.index.to_numpy(), experts["tokens"], self.run.num_keys**2)
         pairs = active.reshape(self.run.num_keys, -1) * read_share(self.run)
         needed = pairs.sum() / MAX_PAIRS
-        whole = [0, self.run.num_keys]
         if needed <= FEW_BLOCKS:
-            cuts, many = (_edges(pairs.sum(1), MAX_PAIRS), whole), False
-        else:
-            side = pairs.sum() / ceil(sqrt(needed))
-            cuts, many = (_edges(pairs.sum(1), side), _edges(pairs.sum(0), side)), True
-        return [
-            Block(group, first, second, int(pairs[slice(*first), slice(*second)].sum()), many)
-            for first, second in product(*map(pairwise, cuts))
-        ]
+            return pairs, (_edges(pairs.sum(1), MAX_PAIRS), [0, self.run.num_keys]), False
+        side = pairs.sum() / ceil(sqrt(needed))
+        return pairs, (_edges(pairs.sum(1), side), _edges(pairs.sum(0), side)), True
 
     def read(self, block: Block, advance: Progress = silent) -> Activations:
         """All activations of the experts of a block.
@@ -185,21 +198,24 @@ class Reader:
         experts: list[NDArray[np.int64]] = []
         rows: list[NDArray[np.int64]] = []
         scores: list[NDArray[np.float32]] = []
-        pieces = self._sorted.pieces(block) if block.sorted else self._pieces(block)
-        for start, routing in pieces:
-            for expert, token, score in active_pairs(routing):
-                experts.append(expert)
-                rows.append(start + token)
-                scores.append(score)
-                advance(len(expert))
+        for expert, token, score in self._pairs(block):
+            experts.append(expert)
+            rows.append(token)
+            scores.append(score)
+            advance(len(expert))
         expert, row, score = np.concatenate(experts), np.concatenate(rows), np.concatenate(scores)
         order = np.argsort(expert, kind="stable")  # rows ascend already
         return Activations(block, expert[order], row[order], score[order])
 
-    def _pieces(self, block: Block) -> Iterator[tuple[int, Routing]]:
-        """The routing of consecutive tokens restricted to a block's first keys, and the number of the first token."""
+    def _pairs(self, block: Block) -> Iterator[Pairs]:
+        """A block's active pairs, consecutive tokens at a time."""
+        if block.at is not None:
+            yield from self._sorted.pairs(block.group, self._cuts(block.group)[1], *block.at)
+            return
         for start in range(0, self.tokens, ROUTING_ROWS):
-            yield start, routing_within(self.run, self._of(start, ROUTING_ROWS), block.group, block.first)
+            routing = routing_within(self.run, self._of(start, ROUTING_ROWS), block.group, block.first)
+            for expert, token, score in active_pairs(routing):
+                yield expert, start + token, score
 
     def _sides(self, group: int, start: int, tokens: int) -> tuple[Side, Side]:
         return self.run.sides(self._of(start, tokens), group)

@@ -1,4 +1,4 @@
-"""A copy of the routing of some tokens that is sorted by key, in files of this machine.
+"""A copy of the routing of some tokens in which the keys of a block of experts lie together, in files of this machine.
 
 An analysis holds the activations of a few experts at a time. In the routing itself, their keys are scattered over all
 rows, so every block of experts would decode everything; in the copy, it reads the entries of its own keys.
@@ -11,28 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..store.routing import Side
 
-if TYPE_CHECKING:
-    from cuda_ext.routing import Routing
-
-    from .activations import Block
-
 ROWS = 8192  # tokens that are sorted together
+ENTRIES = 2**18  # of a key set that are joined with the other's at a time, about: bounds memory
 GROUPS = 2  # copies of so many groups are held at once: where several threads read, one may be a group ahead
+SCORE_BITS = 32
 
 Sides = Callable[[int, int, int], tuple[Side, Side]]
+Edges = tuple[list[int], list[int]]
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+KINDS: dict[str, type[np.generic]] = {"place": np.uint32, "key": np.uint16, "prob": np.float16}
 
 
 class SortedRouting:
     """Makes the copy of a group when its first block is read, and lets go of the one before the last.
 
-    A copy takes 6 bytes for each entry of a token's two lists of keys, in the folder that ``TMPDIR`` names.
+    A copy takes 8 bytes for each entry of a token's two lists of keys, in the folder that ``TMPDIR`` names.
 
     Args:
         sides: reads the routing: called with group, first token and number of tokens.
@@ -46,87 +46,130 @@ class SortedRouting:
         self._copies: dict[int, _Copy] = {}
         self._lock = Lock()
 
-    def pieces(self, block: Block) -> Iterator[tuple[int, Routing]]:
-        """The routing of consecutive tokens restricted to a block's keys, and the number of the first token."""
-        import torch
+    def pairs(self, group: int, edges: Edges, first: int, second: int) -> Iterator[Pairs]:
+        """Active pairs of the experts whose keys lie in one range of each set, consecutive tokens at a time.
 
-        from cuda_ext.routing import Routing
+        Args:
+            group: of the experts.
+            edges: of each key set, where its ranges begin, and E; the same for all blocks of a group.
+            first, second: numbers of a range of set 1 and of set 2.
 
+        Yields:
+            Flat ids, tokens and scores, (n,) each, as ``Routing.pairs_by_expert``: by expert, then token, to the same
+            bits.
+        """
         with self._lock:
-            copy = self._copies.get(block.group) or self._sort(block.group)
-        for number, start in enumerate(range(0, self._tokens, ROWS)):
-            tokens = min(ROWS, self._tokens - start)
-            arrays: list[NDArray[Any]] = []
-            for key_set, (low, high) in enumerate((block.first, block.second)):
-                side = self._restored(*copy.entries(key_set, number, low, high), low, tokens)
-                arrays += side.padded(self._heads, self._keys)
-            yield start, Routing(*map(torch.from_numpy, arrays), num_keys=self._keys)  # type: ignore[misc, arg-type]
+            copy = self._copies.get(group) or self._sort(group, edges)
+        begin = 0
+        while begin < copy.pieces:
+            end = copy.reach(begin, first, second)
+            yield self._joined(copy.entries(0, first, begin, end), copy.entries(1, second, begin, end), begin * ROWS)
+            begin = end
 
-    def _restored(
-        self, place: NDArray[np.uint32], prob: NDArray[np.float16], counts: NDArray[np.int64], low: int, tokens: int
-    ) -> Side:
-        """Entries sorted by key, as a side of consecutive tokens."""
-        key = np.repeat(np.arange(low, low + len(counts)), counts)
-        order = np.argsort(place, kind="stable")
-        place, key = place[order].astype(np.int64), key[order]
-        row, head = np.divmod(place, self._heads)
-        starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=tokens))])
-        return Side((head * self._keys + key).astype(np.uint16), prob[order].astype(np.float32), starts)
+    def _joined(self, side1: _Entries, side2: _Entries, start: int) -> Pairs:
+        """The pairs of two lists of entries that share a place; places ascend in either."""
+        places = 1 + max(int(side.place[-1]) if len(side.place) else 0 for side in (side1, side2))
+        there = np.bincount(side2.place, minlength=places)
+        before = np.cumsum(there) - there
+        count = there[side1.place]
+        at1 = np.repeat(np.arange(len(count)), count)
+        at2 = np.arange(len(at1)) - np.repeat(np.cumsum(count) - count - before[side1.place], count)
+        expert = side1.key[at1].astype(np.int64) * self._keys + side2.key[at2]
+        token = side1.place[at1] // self._heads
+        score = side1.prob[at1].astype(np.float32) * side2.prob[at2].astype(np.float32)
+        # By place, and of equal places the lower score first, as ``Routing`` sums heads. In one number, where place and
+        # score fit into it, one sort orders both.
+        low, tokens = int(expert.min(initial=self._keys**2)), places // self._heads + 1
+        place = (expert - low) * tokens + token
+        if not len(place) or int(place.max()) < 1 << (63 - SCORE_BITS):
+            packed = place << SCORE_BITS | score.view(np.int32)
+            packed.sort()
+            place, score = packed >> SCORE_BITS, packed.astype(np.int32).view(np.float32)
+        else:
+            order = np.lexsort((score, place))
+            place, score = place[order], score[order]
+        starts = np.flatnonzero(np.diff(place, prepend=-1))
+        if len(starts) < len(place):  # several heads reach the same expert
+            place, score = place[starts], np.add.reduceat(score, starts)
+        expert, token = np.divmod(place, tokens)
+        return expert + low, start + token, score
 
-    def _sort(self, group: int) -> _Copy:
+    def _sort(self, group: int, edges: Edges) -> _Copy:
         for old in sorted(self._copies)[: 1 - GROUPS or None]:
             del self._copies[old]
         folder = TemporaryDirectory(prefix="monet-")
         offsets: list[list[NDArray[np.int64]]] = [[], []]
-        ends = [0, 0]
-        files = [[Path(folder.name) / f"{kind}{n}" for kind in ("place", "prob")] for n in (1, 2)]
-        handles = [[path.open("wb") for path in pair] for pair in files]
+        files = [{kind: Path(folder.name) / f"{kind}{n}" for kind in KINDS} for n in (1, 2)]
+        handles = [{kind: path.open("wb") for kind, path in of_set.items()} for of_set in files]
         try:
             for start in range(0, self._tokens, ROWS):
-                for key_set, side in enumerate(self._sides(group, start, min(ROWS, self._tokens - start))):
+                sides = self._sides(group, start, min(ROWS, self._tokens - start))
+                for side, cuts, written, ends in zip(sides, edges, handles, offsets, strict=True):
                     head, key = np.divmod(side.keys, self._keys)
                     row = np.repeat(np.arange(len(side), dtype=np.uint32), np.diff(side.starts))
-                    order = np.argsort(key, kind="stable")
-                    (row * np.uint32(self._heads) + head)[order].astype(np.uint32).tofile(handles[key_set][0])
-                    side.probs[order].astype(np.float16).tofile(handles[key_set][1])  # as the run stores them
-                    counts = np.bincount(key, minlength=self._keys)
-                    offsets[key_set].append(ends[key_set] + np.concatenate([[0], np.cumsum(counts)]))
-                    ends[key_set] = int(offsets[key_set][-1][-1])
+                    within = (np.searchsorted(cuts, key, side="right") - 1).astype(np.uint16)
+                    order = np.argsort(within, kind="stable")  # entries ascend by place already
+                    values = {"place": row * np.uint32(self._heads) + head, "key": key, "prob": side.probs}
+                    for kind, value in values.items():
+                        value[order].astype(KINDS[kind]).tofile(written[kind])  # halves, as the run stores them
+                    counts = np.bincount(within, minlength=len(cuts) - 1)
+                    ends.append((ends[-1][-1] if ends else 0) + np.concatenate([[0], np.cumsum(counts)]))
         finally:
-            for handle in (handle for pair in handles for handle in pair):
+            for handle in (handle for of_set in handles for handle in of_set.values()):
                 handle.close()
-        self._copies[group] = copy = _Copy(
-            folder,
-            [_mapped(place, np.uint32) for place, _ in files],
-            [_mapped(prob, np.float16) for _, prob in files],
-            [np.stack(of_set) for of_set in offsets],
-        )
+        arrays = [{kind: _mapped(path, KINDS[kind]) for kind, path in of_set.items()} for of_set in files]
+        self._copies[group] = copy = _Copy(folder, arrays, [np.stack(ends) for ends in offsets], self._heads)
         return copy
 
 
 @dataclass(frozen=True)
+class _Entries:
+    """Entries of consecutive tokens: places, which are token times heads plus head and ascend; keys; probabilities."""
+
+    place: NDArray[np.int64]
+    key: NDArray[np.uint16]
+    prob: NDArray[np.float16]
+
+
+@dataclass(frozen=True)
 class _Copy:
-    """One group's entries: by key set, pieces of ``ROWS`` tokens, each sorted by key, then place.
+    """One group's entries: by key set, pieces of ``ROWS`` tokens, in each piece range by range of keys.
 
     Attributes:
         folder: of the files, removed with this.
-        place: per key set, token of the piece times heads, plus the head.
-        prob: per key set, the probabilities.
-        offsets: per key set, (pieces, E + 1) where the entries of each key begin.
+        arrays: per key set, the values of ``KINDS``; places count from the piece's first token.
+        offsets: per key set, (pieces, ranges + 1) where the entries of each range begin.
+        heads: of the routing.
     """
 
     folder: TemporaryDirectory[str]
-    place: list[NDArray[np.uint32]]
-    prob: list[NDArray[np.float16]]
+    arrays: list[dict[str, NDArray[Any]]]
     offsets: list[NDArray[np.int64]]
+    heads: int
 
-    def entries(
-        self, key_set: int, piece: int, low: int, high: int
-    ) -> tuple[NDArray[np.uint32], NDArray[np.float16], NDArray[np.int64]]:
-        """Places and probabilities of the entries of a range of keys in a piece, and how many each key has."""
-        offsets = self.offsets[key_set][piece, low : high + 1]
-        span = slice(offsets[0], offsets[-1])
-        return self.place[key_set][span], self.prob[key_set][span], np.diff(offsets)
+    @property
+    def pieces(self) -> int:
+        """Their number."""
+        return len(self.offsets[0])
+
+    def reach(self, begin: int, first: int, second: int) -> int:
+        """The piece before which about ``ENTRIES`` entries of either set end, from a piece on."""
+        sizes = (
+            np.diff(offsets[begin:, at : at + 2], axis=1)[:, 0]
+            for offsets, at in zip(self.offsets, (first, second), strict=True)
+        )
+        reached = np.cumsum(np.maximum(*sizes))
+        return begin + max(1, int(np.searchsorted(reached, ENTRIES, side="right")))
+
+    def entries(self, key_set: int, keys: int, begin: int, end: int) -> _Entries:
+        """The entries of a range of keys in some pieces."""
+        spans = self.offsets[key_set][begin:end, keys : keys + 2]
+        found = {
+            kind: np.concatenate([array[slice(*span)] for span in spans.tolist()])
+            for kind, array in self.arrays[key_set].items()
+        }
+        piece = np.repeat(np.arange(end - begin) * (ROWS * self.heads), spans[:, 1] - spans[:, 0])
+        return _Entries(found["place"] + piece, found["key"], found["prob"])
 
 
 def _mapped(path: Path, kind: type[np.generic]) -> NDArray[Any]:
