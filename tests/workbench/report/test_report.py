@@ -143,6 +143,15 @@ def test_label_report_lists_every_specialised_expert(run: Run, tmp_path: Path) -
     assert list(said["mask"]["rise"].values()) == pytest.approx(np.asarray(masked.matrix)[at].tolist())
 
 
+def test_label_report_says_of_which_documents_a_sample_is(run: Run, tmp_path: Path) -> None:
+    label = run.labels[0]
+    label_report(run, label, "html", tmp_path / "all.html")
+    assert "a sample" not in (tmp_path / "all.html").read_text(encoding="utf-8")
+    summary = analyze_run(run, permutations=0, sample=3)
+    label_report(run, label, "html", tmp_path / "few.html")
+    assert f"are of a sample: {summary.drawn}." in (tmp_path / "few.html").read_text(encoding="utf-8")
+
+
 def test_text_report_agrees_with_a_dense_pass(run: Run, tmp_path: Path) -> None:
     text_report(run, TEXT, "json", tmp_path / "t.json")
     text_report(run, TEXT, "csv", tmp_path / "t.csv")
