@@ -15,7 +15,7 @@ import torch
 
 from monet_model import MonetForCausalLM
 from workbench import Run, open_run
-from workbench.analysis import read_analysis, read_mask
+from workbench.analysis import analyze_run, read_analysis, read_mask
 from workbench.analysis.attribution.prompt import Prompt
 from workbench.analysis.run_model import context_length, run_tokenizer
 from workbench.errors import WorkbenchError
