@@ -66,11 +66,17 @@ class Activations:
     row: NDArray[np.int64]
     score: NDArray[np.float32]
 
+    def active(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Flat ids of the experts that are active, ascending, and their active tokens."""
+        starts = _starts(self.expert)
+        return self.expert[starts], np.diff(starts, append=len(self.expert))
+
     def by(self, number: NDArray[np.int64]) -> CrossTable:
         """Sums by a number of each token, (token rows,), that never falls from a row to the next."""
         of_row = number[self.row]
         fresh = np.ones(len(of_row), bool)
-        fresh[1:] = (np.diff(self.expert) != 0) | (np.diff(of_row) != 0)
+        np.not_equal(self.expert[1:], self.expert[:-1], out=fresh[1:])
+        fresh[1:] |= of_row[1:] != of_row[:-1]
         starts = np.flatnonzero(fresh)
         mass = np.add.reduceat(self.score, starts) if len(starts) else self.score
         return CrossTable(self.expert[starts], of_row[starts], mass, np.diff(starts, append=len(of_row)))

@@ -84,7 +84,7 @@ class Evidence:
         activations = self._reader.read(block, advance)
         going = partial(advance, 0)  # other units than the progress counts
         table = activations.by(self._document)
-        experts, tokens = np.unique(activations.expert, return_counts=True)
+        experts, tokens = activations.active()
         tested = experts[tokens >= self._settings.min_tokens]
         found: Arrays = {"experts": experts, "tokens": tokens, "tested": tested}
         found |= self._text_scores(activations, tested, going)
