@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.cells import cell_len
@@ -13,6 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..device import DTYPES, VARIABLE
+
+if TYPE_CHECKING:
+    from ..analysis.results import Result
 
 out_console = Console(soft_wrap=True)
 err_console = Console(stderr=True, soft_wrap=True)
@@ -45,6 +51,19 @@ Dtype = Annotated[
         help="precision the model computes in, except its routers; auto is float32, or the checkpoint's own on a GPU",
     ),
 ]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        metavar="DOCUMENTS",
+        min=1,
+        help="read so many documents of each label, drawn at random with a fixed seed, and say how precise that is; by "
+        "default, all",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="go on with an interrupted one of the same settings")]
+Ray = Annotated[str | None, typer.Option(help="compute on a Ray cluster: its address, auto, or local")]
+Workers = Annotated[int, typer.Option(help="workers on the Ray cluster")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="folder or hub name of a Monet model")]
 
 
@@ -54,6 +73,29 @@ def print_json(value: Any) -> None:
     from ..store.files import to_json_types
 
     sys.stdout.write(json.dumps(storable(to_json_types(value)), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """A result's document and, where only a sample was read, which."""
+    return result.to_json() | ({} if result.drawn is None else {"sample": result.drawn.to_json()})
+
+
+def print_sample(result: Result) -> None:
+    """Say which documents a result is of, where they are not all."""
+    if result.drawn is not None:
+        out_console.print(f"Read: {result.drawn}.", markup=False, highlight=False)
+
+
+@contextmanager
+def resumable(resumed: bool) -> Iterator[None]:
+    """Where Ctrl-C ends a command that can be resumed, say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typed = ["monet", *sys.argv[1:]]
+        again = shlex.join(typed if resumed else [*typed, "--resume"])
+        err_console.print(f"Interrupted; what is done is kept. Go on with: {again}", markup=False, highlight=False)
+        raise typer.Exit(130) from None
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
