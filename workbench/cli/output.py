@@ -117,14 +117,29 @@ def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
         blocks[-1].append(at)
     for number, chosen in enumerate(blocks):
         table = Table(title=Text(f"{title}, continued" if number else title), title_justify="left")
-        for at in chosen:
+        shown = _shown_widths([columns[at] for at in chosen], [widths[at] for at in chosen])
+        for at, width in zip(chosen, shown, strict=True):
             name, *cells = columns[at]
             right = at > 0 and all(map(_is_number, cells))
-            table.add_column(Text(name), justify="right" if right else "left", overflow="fold", min_width=widths[at])
+            table.add_column(Text(name), justify="right" if right else "left", overflow="fold", width=width)
         for row in range(len(rows)):
             table.add_row(*(Text(columns[at][1 + row]) for at in chosen))
-        needed = _table_width([widths[at] for at in chosen])
-        Console(width=max(needed, out_console.width)).print(table, crop=False)
+        Console(width=max(_table_width(shown), out_console.width)).print(table, crop=False)
+
+
+def _shown_widths(columns: list[list[str]], least: list[int]) -> list[int]:
+    """The width of each column: that of its longest cell, and less of the widest ones where the screen is narrow.
+
+    rich divides the screen itself, but exceeds it by a character where several columns have a least width.
+    """
+    widths = [max(map(cell_len, column)) for column in columns]
+    while (too_much := _table_width(widths) - out_console.width) > 0:
+        at = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
+        if widths[at] <= least[at]:
+            break
+        others = [width for n, width in enumerate(widths) if n != at and width > least[n]]
+        widths[at] -= min(too_much, widths[at] - max([least[at], *others, 0]) or 1)
+    return widths
 
 
 def _least_width(column: list[str]) -> int:
