@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +27,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where the demo's paths exist: its model, and its run over the first documents of every label."""
+def examples_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder where the demo's paths exist: its model, and its run over the first documents of every label.
+
+    Made once, and copied for every process that runs tests.
+    """
+    from filelock import FileLock
+
+    base = tmp_path_factory.getbasetemp()
+    made = (base if worker_id == "master" else base.parent) / "examples-made"
+    with FileLock(made.with_suffix(".lock")):
+        if not made.exists():
+            made.with_suffix(".part").mkdir()
+            _make_examples(made.with_suffix(".part"))
+            made.with_suffix(".part").rename(made)
+    return Path(shutil.copytree(made, base / "examples", symlinks=True))
+
+
+def _make_examples(folder: Path) -> None:
     from datasets import load_dataset
 
     from workbench import open_run
@@ -36,7 +53,6 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from workbench.demo import DEMO, SAMPLE
     from workbench.export import export_run
 
-    folder = tmp_path_factory.mktemp("examples")
     (folder / "monet_model").mkdir()
     (folder / "monet_model" / "demo").symlink_to(DEMO)
     sample = load_dataset("parquet", data_files=str(DEMO / SAMPLE), split="train").to_pandas()
@@ -46,7 +62,6 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = open_run(folder / "runs" / "demo")
     analyze_run(run, permutations=20)
     mask_labels(run, load_model(DEMO))
-    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ PLOT = "application/vnd.plotly.v1+json"
 
 @pytest.fixture(scope="module")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped demo model's run over three quarters of the shipped sample, made as `make app` makes the whole one."""
+    """The shipped demo model over three quarters of the shipped sample, made as `make app` makes the whole run."""
     path = tmp_path_factory.mktemp("demo") / "run"
     export_run(DEMO, DEMO / SAMPLE, path, limit=DOCUMENTS)
     run = open_run(path)

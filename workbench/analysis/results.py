@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 from ..errors import BadInputError, DamagedError, NotAnalysedError, UnsupportedError, WorkbenchError
 from ..store.files import write_json, write_parquet
 from ..store.rowfile import RowFile
+from ..store.sample import Sample
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -40,12 +42,14 @@ class Result:
         version: of what ``to_json`` writes and the tables hold; raise it when either changes.
         command: what computes it, such as ``monet mask``; messages name it.
         tables: attributes that are DataFrames, kept as ``{kind}-{attribute}.parquet`` and not in the document.
+        drawn: the sample of the run's documents that was read; None where all were. Kept in the header.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int]
     command: ClassVar[str]
     tables: ClassVar[tuple[str, ...]] = ()
+    drawn: Sample | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The document: JSON types, and NaN or infinity where a number does not exist (stored as null)."""
@@ -103,6 +107,8 @@ def write_result(run: Run, result: Result, name: str | None = None) -> None:
         result: the result.
         name: keep it beside the unnamed one, under this name.
     """
+    if run.drawn is not None:
+        object.__setattr__(result, "drawn", run.drawn)  # a frozen dataclass, of which this is no field
     for table in result.tables:
         write_table(run, type(result), f"{result.kind}-{table}.parquet", getattr(result, table), name)
     header = {HEADER: _header(run, type(result))}
@@ -131,7 +137,10 @@ def read_result(run: Run, cls: type[R], name: str | None = None) -> R | None:
         if version != cls.version:
             stored = cls.upgrade(stored, version)
         tables = {table: read_table(run, cls, f"{cls.kind}-{table}.parquet", name) for table in cls.tables}
-        return cls.from_json(stored, tables)
+        result = cls.from_json(stored, tables)
+        if header and header.get("sample"):
+            object.__setattr__(result, "drawn", Sample.from_json(header["sample"]))
+        return result
     except WorkbenchError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -231,6 +240,11 @@ def rows_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.Dat
     return table.astype({column: np.float64 for column in columns if len(table) and table[column].isna().all()})
 
 
+def fields_of(result: Result) -> dict[str, Any]:
+    """The fields of a result that is a dataclass, by name."""
+    return {field.name: getattr(result, field.name) for field in fields(result)}  # type: ignore[arg-type]
+
+
 def source_of(run: Run) -> str:
     """What identifies the run that a result belongs to: a digest of model, corpus and settings of the export."""
     manifest = run.manifest
@@ -239,7 +253,8 @@ def source_of(run: Run) -> str:
 
 
 def _header(run: Run, cls: type[Result]) -> dict[str, Any]:
-    return {"kind": cls.kind, "version": cls.version, "source": source_of(run)}
+    header = {"kind": cls.kind, "version": cls.version, "source": source_of(run)}
+    return header if run.drawn is None else header | {"sample": run.drawn.to_json()}
 
 
 def _check_header(run: Run, cls: type[Result], path: Path, header: Any, name: str | None) -> int:

@@ -1,14 +1,13 @@
-"""`python -m workbench.bench.scale [--json]`: the cost of exporting 10 billion tokens of monet-vd-1.4B.
+"""`python -m workbench.bench.scale [--json]`: the cost of exporting and analysing 10 billion tokens of monet-vd-1.4B.
 
 Measured, in processor time with the model on one thread: two random models of the 1.4B shape, with two and with three
 layers, and the totals of their groups (14 labels). Computed from these: the real model, with 24 layers in groups of 4,
-up to the last router. `docs/scale.md` holds the figures and their assumptions.
+up to the last router. What analyses cost is ``analysis_cost``'s. `docs/scale.md` holds the figures and assumptions.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monet_model import MonetConfig, MonetForCausalLM
+from monet_model import MonetConfig
 
-from ..export.cluster import read_on_cluster
+from ..export.cluster import on_cluster
 from ..export.documents import Document
 from ..export.part import Part
 from ..export.parts import empty_totals
@@ -29,7 +28,9 @@ from ..export.reader import routing_reader
 from ..export.state import Totals
 from ..memory import keep_heap
 from ..store.manifest import describe_file
+from .analysis_cost import CORPORA, analysis_tables, compute_analysis, measure_analysis
 from .common import Table, make_parser, print_result
+from .shapes import cpu_seconds, random_model
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 1024, "hidden_size": 2048, "num_attention_heads": 16, "moe_dim": 16, "moe_heads": 8,
@@ -60,19 +61,12 @@ def measure(tokens: int, shape: dict[str, Any] = SHAPE, ray: bool = True) -> dic
             "group_bytes": two["group_bytes"] / 2,
             "token_bytes": two["token_bytes"],
         }
-        measured["merge_ms"] = _cpu(lambda: gathered[0].merge(gathered[1])) * 1e3
+        measured["merge_ms"] = cpu_seconds(lambda: gathered[0].merge(gathered[1])) * 1e3
         saved = Path(folder) / "state.npz"
-        save = _cpu(lambda: gathered[0].save(saved))
-        measured["save_ms"] = (save + _cpu(lambda: describe_file(saved))) * 1e3
+        save = cpu_seconds(lambda: gathered[0].save(saved))
+        measured["save_ms"] = (save + cpu_seconds(lambda: describe_file(saved))) * 1e3
         measured["state_bytes"] = saved.stat().st_size
     return measured | (_measure_ray(gathered[0]) if ray else {})
-
-
-def _cpu(act: Callable[[], object]) -> float:
-    """Return the seconds of processor time that a call takes."""
-    begun = time.process_time()
-    act()
-    return time.process_time() - begun
 
 
 def _documents(config: MonetConfig, tokens: int, first: int) -> list[Document]:
@@ -103,20 +97,9 @@ def _document(number: int, label: str, ids: NDArray[np.int32]) -> Document:
     )
 
 
-def _random_model(config: MonetConfig) -> MonetForCausalLM:
-    """A random model whose router logits have a standard deviation of about 1, so that about moe_topk are active."""
-    torch.manual_seed(0)
-    model = MonetForCausalLM(config).eval()
-    for layer in model.model.layers:
-        if layer.router is not None:
-            for w in (layer.router.w1, layer.router.w2):
-                torch.nn.init.normal_(w.weight, std=config.hidden_size**-0.5)
-    return model
-
-
 def _measure_model(config: MonetConfig, tokens: int, folder: Path) -> dict[str, Any]:
     """Measure processor time per token of the forward pass and of a whole export, and the bytes it writes."""
-    model, batch = _random_model(config), 16
+    model, batch = random_model(config), 16
     settings: dict[str, Any] = {
         "context": 256,
         "overlap": 0,
@@ -132,10 +115,10 @@ def _measure_model(config: MonetConfig, tokens: int, folder: Path) -> dict[str, 
     ]
     export_part(parts[0], model, folder, batch, totals, lambda *_: None)  # lists fill, memory is there
     names: list[str] = []
-    everything = _cpu(lambda: names.extend(export_part(parts[1], model, folder, batch, totals, lambda *_: None)))
+    everything = cpu_seconds(lambda: names.extend(export_part(parts[1], model, folder, batch, totals, lambda *_: None)))
     batches = [pad(windows)[:2] for windows in parts[1].batches(batch)]
     with routing_reader(model) as read_routing:
-        forward = _cpu(lambda: [read_routing(*windows) for windows in batches])
+        forward = cpu_seconds(lambda: [read_routing(*windows) for windows in batches])
     sizes = {name: (folder / name).stat().st_size / tokens for name in names}
     grouped = sum(size for name, size in sizes.items() if name.startswith(("routing", "index")))
     return {
@@ -159,7 +142,7 @@ def _measure_ray(total: Totals) -> dict[str, float]:
         Part(n, ids, n, n, LABELS, {"context": 1, "overlap": 0, "keep_routing": 1.0}, False) for n in range(RAY_PARTS)
     ]
     begun, ends = time.time(), []
-    for _ in read_on_cluster(parts, partial(_give, total=total), "local", 1, lambda: None):
+    for _ in on_cluster(parts, partial(_give, total=total), "local", 1, lambda: None, str):
         ends.append(time.time())
     return {"ray_start_s": ends[0] - begun, "ray_part_ms": (ends[-1] - ends[0]) / (len(ends) - 1) * 1e3}
 
@@ -246,8 +229,11 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     keep_heap()
     measured = measure(options.tokens)
-    result = {"measured": measured, "computed": compute(measured)}
-    print_result(result, tables(result), options.json)
+    result: dict[str, Any] = {"measured": measured, "computed": compute(measured)}
+    analysis = measure_analysis(SHAPE)
+    computed = {str(tokens): compute_analysis(analysis, tokens, GROUPS) for tokens in CORPORA}
+    whole = result | {"analysis": {"measured": analysis, "computed": computed}}
+    print_result(whole, [*tables(result), *analysis_tables(analysis, GROUPS)], options.json)
 
 
 if __name__ == "__main__":

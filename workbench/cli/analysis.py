@@ -12,7 +12,23 @@ from ..analysis.defaults import BUDGET, COVERAGE, ORDER, PERMUTATIONS, RATIO
 from ..errors import BadInputError
 from ..report.labels import natural_order
 from .evaluate import BatchSize, Fewshot, Include, TaskLimit, TaskNames, print_accuracy_mask, task_names
-from .output import Device, Dtype, Json, Name, RunArgument, out_console, print_json, print_table
+from .output import (
+    Device,
+    Dtype,
+    Json,
+    Name,
+    Ray,
+    Resume,
+    RunArgument,
+    Sample,
+    Workers,
+    out_console,
+    print_json,
+    print_sample,
+    print_table,
+    result_json,
+    resumable,
+)
 
 if TYPE_CHECKING:
     from ..analysis import MaskResult, Replication, Summary
@@ -53,7 +69,11 @@ def analyze(
         list[Embedding] | None,
         typer.Option(help="also score the coherence of each expert's contexts in this view; may be repeated"),
     ] = None,
+    sample: Sample = None,
     name: Name = None,
+    resume: Resume = False,
+    ray: Ray = None,
+    workers: Workers = 2,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -64,17 +84,22 @@ def analyze(
     from ..checkpoint import load_model
 
     opened, views = open_run(run), embeddings or []
-    summary = analyze_run(
-        opened,
-        ratio=ratio,
-        permutations=permutations,
-        model=load_model(opened.model_path, device=device, dtype=dtype) if Embedding.residual in views else None,
-        encoder=Embedding.encoder in views,
-        name=name,
-        progress=True,
-    )
+    with resumable(resume):
+        summary = analyze_run(
+            opened,
+            ratio=ratio,
+            permutations=permutations,
+            model=load_model(opened.model_path, device=device, dtype=dtype) if Embedding.residual in views else None,
+            encoder=Embedding.encoder in views,
+            name=name,
+            sample=sample,
+            progress=True,
+            resume=resume,
+            ray=ray,
+            workers=workers,
+        )
     if as_json:
-        print_json(summary.to_json())
+        print_json(result_json(summary))
     else:
         _print_summary(summary)
 
@@ -104,6 +129,13 @@ def _print_summary(summary: Summary) -> None:
         print_table(f"{title}: {seen:,} active experts", head, rows)
     if replication is not None:
         _print_replication(replication)
+    print_sample(summary)
+    if summary.precision is not None:
+        out_console.print(
+            f"Labels are of all documents; tests and replication are of those read. Precision: {summary.precision}.",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _print_replication(replication: Replication) -> None:
@@ -136,6 +168,7 @@ def mask(
     include: Include = None,
     num_fewshot: Fewshot = None,
     batch_size: BatchSize = 1,
+    sample: Sample = None,
     name: Name = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -154,6 +187,8 @@ def mask(
     if measure is Measure.accuracy:
         from ..evaluation import mask_accuracy
 
+        if sample is not None:
+            raise BadInputError("--sample belongs to --measure loss.")
         names = task_names(tasks)
         measured = mask_accuracy(
             opened,
@@ -180,12 +215,13 @@ def mask(
         raise BadInputError("--tasks, --limit, --include and --num-fewshot belong to --measure accuracy.")
     model = load_model(opened.model_path, device=device, dtype=dtype)
     result = mask_labels(
-        opened, model, labels=label or None, ratio=ratio, confirmed=confirmed, name=name, progress=True
+        opened, model, labels=label or None, ratio=ratio, confirmed=confirmed, name=name, sample=sample, progress=True
     )
     intervals = bootstrap_mask(result)
     if as_json:
-        print_json(result.to_json() | {"intervals": intervals.to_json()})
+        print_json(result_json(result) | {"intervals": intervals.to_json()})
         return
+    print_sample(result)
     _tell_skipped(result.skipped)
     removed = dict(zip(result.rows, result.removed, strict=True))
     rows = [
@@ -241,6 +277,7 @@ def curve(
     budget: Annotated[
         float, typer.Option(help="rise in the other labels' loss, nats per token, at which the curve is read")
     ] = BUDGET,
+    sample: Sample = None,
     name: Name = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -261,12 +298,14 @@ def curve(
         budget=budget,
         confirmed=confirmed,
         name=name,
+        sample=sample,
         progress=True,
     )
     intervals = bootstrap_curve(result)
     if as_json:
-        print_json(result.to_json() | {"intervals": intervals.to_json()})
+        print_json(result_json(result) | {"intervals": intervals.to_json()})
         return
+    print_sample(result)
     _tell_skipped(result.skipped)
     rows = []
     for (kind, threshold), mean in result.means.iterrows():

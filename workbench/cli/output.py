@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.cells import cell_len
@@ -13,6 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..device import DTYPES, VARIABLE
+
+if TYPE_CHECKING:
+    from ..analysis.results import Result
 
 out_console = Console(soft_wrap=True)
 err_console = Console(stderr=True, soft_wrap=True)
@@ -45,6 +51,19 @@ Dtype = Annotated[
         help="precision the model computes in, except its routers; auto is float32, or the checkpoint's own on a GPU",
     ),
 ]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        metavar="DOCUMENTS",
+        min=1,
+        help="read so many documents of each label, drawn at random with a fixed seed, and say how precise that is; by "
+        "default, all",
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="go on with an interrupted one of the same settings")]
+Ray = Annotated[str | None, typer.Option(help="compute on a Ray cluster: its address, auto, or local")]
+Workers = Annotated[int, typer.Option(help="workers on the Ray cluster")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="folder or hub name of a Monet model")]
 
 
@@ -54,6 +73,29 @@ def print_json(value: Any) -> None:
     from ..store.files import to_json_types
 
     sys.stdout.write(json.dumps(storable(to_json_types(value)), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """A result's document and, where only a sample was read, which."""
+    return result.to_json() | ({} if result.drawn is None else {"sample": result.drawn.to_json()})
+
+
+def print_sample(result: Result) -> None:
+    """Say which documents a result is of, where they are not all."""
+    if result.drawn is not None:
+        out_console.print(f"Read: {result.drawn}.", markup=False, highlight=False)
+
+
+@contextmanager
+def resumable(resumed: bool) -> Iterator[None]:
+    """Where Ctrl-C ends a command that can be resumed, say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typed = ["monet", *sys.argv[1:]]
+        again = shlex.join(typed if resumed else [*typed, "--resume"])
+        err_console.print(f"Interrupted; what is done is kept. Go on with: {again}", markup=False, highlight=False)
+        raise typer.Exit(130) from None
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
@@ -75,14 +117,29 @@ def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
         blocks[-1].append(at)
     for number, chosen in enumerate(blocks):
         table = Table(title=Text(f"{title}, continued" if number else title), title_justify="left")
-        for at in chosen:
+        shown = _shown_widths([columns[at] for at in chosen], [widths[at] for at in chosen])
+        for at, width in zip(chosen, shown, strict=True):
             name, *cells = columns[at]
             right = at > 0 and all(map(_is_number, cells))
-            table.add_column(Text(name), justify="right" if right else "left", overflow="fold", min_width=widths[at])
+            table.add_column(Text(name), justify="right" if right else "left", overflow="fold", width=width)
         for row in range(len(rows)):
             table.add_row(*(Text(columns[at][1 + row]) for at in chosen))
-        needed = _table_width([widths[at] for at in chosen])
-        Console(width=max(needed, out_console.width)).print(table, crop=False)
+        Console(width=max(_table_width(shown), out_console.width)).print(table, crop=False)
+
+
+def _shown_widths(columns: list[list[str]], least: list[int]) -> list[int]:
+    """The width of each column: that of its longest cell, and less of the widest ones where the screen is narrow.
+
+    rich divides the screen itself, but exceeds it by a character where several columns have a least width.
+    """
+    widths = [max(map(cell_len, column)) for column in columns]
+    while (too_much := _table_width(widths) - out_console.width) > 0:
+        at = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
+        if widths[at] <= least[at]:
+            break
+        others = [width for n, width in enumerate(widths) if n != at and width > least[n]]
+        widths[at] -= min(too_much, widths[at] - max([least[at], *others, 0]) or 1)
+    return widths
 
 
 def _least_width(column: list[str]) -> int:

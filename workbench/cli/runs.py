@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +21,18 @@ from .corpus_options import (
     TextColumn,
     print_reading,
 )
-from .output import Device, Dtype, Json, ModelArgument, RunArgument, err_console, out_console, print_json, print_table
+from .output import (
+    Device,
+    Dtype,
+    Json,
+    ModelArgument,
+    RunArgument,
+    err_console,
+    out_console,
+    print_json,
+    print_table,
+    resumable,
+)
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -65,7 +74,7 @@ def export(
     """Run a model over a corpus once and record what every expert did."""
     from ..export import export_run
 
-    try:
+    with resumable(resume):
         export_run(
             model,
             corpus,
@@ -89,11 +98,6 @@ def export(
             report=_print_summary,
             progress=True,
         )
-    except KeyboardInterrupt:
-        typed = ["monet", *sys.argv[1:]]
-        again = shlex.join(typed if resume else [*typed, "--resume"])
-        err_console.print(f"Interrupted; the parts done are kept. Go on with: {again}", markup=False, highlight=False)
-        raise typer.Exit(130) from None
     out_console.print(f"The run is in {run}.")
 
 

@@ -19,7 +19,23 @@ from .corpus_options import (
     TextColumn,
     print_reading,
 )
-from .output import Device, Dtype, Json, Name, RunArgument, out_console, print_json, print_table
+from .output import (
+    Device,
+    Dtype,
+    Json,
+    Name,
+    Ray,
+    Resume,
+    RunArgument,
+    Sample,
+    Workers,
+    out_console,
+    print_json,
+    print_sample,
+    print_table,
+    result_json,
+    resumable,
+)
 
 With = Annotated[str | None, typer.Option("--with", help="classifier that scores texts: profanity (extra `profanity`)")]
 Column = Annotated[str, typer.Option(help="document column to correlate with: `score` or `tokens`")]
@@ -62,17 +78,33 @@ def scores(
     run: RunArgument,
     column: Column = COLUMN,
     unit: Annotated[str, typer.Option(help="one observation per document (mean, max) or per token")] = CORRELATE_UNIT,
+    sample: Sample = None,
     name: Name = None,
+    resume: Resume = False,
+    ray: Ray = None,
+    workers: Workers = 2,
     as_json: Json = False,
 ) -> None:
     """Correlate every expert's routing score with a per-document score, such as toxicity (paper, 5.3)."""
     from .. import open_run
     from ..analysis import correlate_scores
 
-    summary = correlate_scores(open_run(run), column=column, unit=unit, name=name, progress=True)
+    with resumable(resume):
+        summary = correlate_scores(
+            open_run(run),
+            column=column,
+            unit=unit,
+            name=name,
+            sample=sample,
+            progress=True,
+            resume=resume,
+            ray=ray,
+            workers=workers,
+        )
     if as_json:
-        print_json(summary.to_json())
+        print_json(result_json(summary))
         return
+    print_sample(summary)
     print_table(
         f"Experts whose correlation with {column} is significant at a false discovery rate of {summary.fdr:g}, over "
         f"{summary.documents:,} documents",
@@ -99,6 +131,7 @@ def purge(
     column: Column = COLUMN,
     unit: Annotated[str, typer.Option(help="one observation per token, or per document (mean, max)")] = PURGE_UNIT,
     classifier: With = None,
+    sample: Sample = None,
     name: Name = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -119,11 +152,13 @@ def purge(
         unit=unit,
         scorer=None if classifier is None else load_scorer(classifier),
         name=name,
+        sample=sample,
         progress=True,
     )
     if as_json:
-        print_json(result.to_json())
+        print_json(result_json(result))
         return
+    print_sample(result)
     measures = list(result.plain)
     rows = [["none", "", "", "", *(f"{result.plain[measure]:.3f}" for measure in measures)]]
     rows += [

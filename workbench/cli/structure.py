@@ -7,11 +7,35 @@ from typing import Annotated
 import typer
 
 from ..analysis.structure.defaults import MAP_EXPERTS
-from .output import Device, Dtype, Json, Name, RunArgument, out_console, print_json, print_table
+from .output import (
+    Device,
+    Dtype,
+    Json,
+    Name,
+    Ray,
+    Resume,
+    RunArgument,
+    Sample,
+    Workers,
+    out_console,
+    print_json,
+    print_sample,
+    print_table,
+    result_json,
+    resumable,
+)
 
 
 def structure(
-    run: RunArgument, name: Name = None, device: Device = "auto", dtype: Dtype = "auto", as_json: Json = False
+    run: RunArgument,
+    sample: Sample = None,
+    name: Name = None,
+    resume: Resume = False,
+    ray: Ray = None,
+    workers: Workers = 2,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
 ) -> None:
     """Test whether row and column explain an expert (two-way ANOVA); find the experts most active in every label."""
     from .. import open_run
@@ -19,12 +43,21 @@ def structure(
     from ..checkpoint import load_model
 
     opened = open_run(run)
-    result = analyze_structure(
-        opened, model=load_model(opened.model_path, device=device, dtype=dtype), name=name, progress=True
-    )
+    with resumable(resume):
+        result = analyze_structure(
+            opened,
+            model=load_model(opened.model_path, device=device, dtype=dtype),
+            name=name,
+            sample=sample,
+            progress=True,
+            resume=resume,
+            ray=ray,
+            workers=workers,
+        )
     if as_json:
-        print_json(result.to_json())
+        print_json(result_json(result))
         return
+    print_sample(result)
     tests = list(result.lattice.itertuples(index=False))
     print_table(
         "Variance of label preference explained by row and column (two-way ANOVA)",

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..analysis import Replication
 from ..jobs import Request
+from ..store.sample import Sample
 from .activity_chart import activity_chart
 from .context import Context
 from .elements import Element, html
@@ -29,14 +30,14 @@ def percent(share: float) -> str:
 
 def replicates_panel(ctx: Context) -> Any:
     """Replication by activity, as a figure and in numbers; or what to run where it is not known."""
-    found = ctx.replication()
-    if found is None:
+    found, summary = ctx.replication(), ctx.summary()
+    if found is None or summary is None:
         purpose = "To see how many labels hold on other documents"
         return run_first(ctx, "No replication yet", Request("analyze"), purpose)
-    return ctx.of_summary(("replicates", based("")), lambda: freeze(_drawn(found)))
+    return ctx.of_summary(("replicates", based("")), lambda: freeze(_panel(found, summary.drawn)))
 
 
-def _drawn(found: Replication) -> Element:
+def _panel(found: Replication, sample: Sample | None) -> Element:
     overall = found.overall()
     head: list[Any] = ["active tokens"]
     for rule in found.rules:
@@ -51,6 +52,7 @@ def _drawn(found: Replication) -> Element:
     described = "Share of experts with the same label on the other half of the documents, by their active tokens."
     documents = " and ".join(f"{row.units:,}" for row in found.halves.itertuples())
     shares = [f"{overall.loc[rule, 'share']:.0%} of the {rule}" for rule in found.rules if overall.loc[rule, "experts"]]
+    read = "" if sample is None else f" Tests and replication are of a sample: {sample}."
     skipped = f" Not in either half: {', '.join(found.skipped)}." if found.skipped else ""
     return panel(
         "Replicates by activity",
@@ -62,7 +64,7 @@ def _drawn(found: Replication) -> Element:
             term("replicates", "Replicates"),
             f": of the experts called so on one half of the documents ({documents}), those with the same label on the "
             f"other: {', '.join(shares) or 'none'}. An expert needs {found.min_tokens:,} active tokens on a half, so "
-            f"one active at fewer than {2 * found.min_tokens:,} in all cannot replicate.{skipped}",
+            f"one active at fewer than {2 * found.min_tokens:,} in all cannot replicate.{skipped}{read}",
         ],
         kind="narrow",
     )

@@ -1,4 +1,4 @@
-"""Reading parts on a Ray cluster: actors hold the model, each part is one task, results come in order."""
+"""Tasks on a Ray cluster: actors hold what computes them, such as a model that reads parts; results come in order."""
 
 from __future__ import annotations
 
@@ -13,58 +13,66 @@ from urllib.parse import urlsplit
 import torch
 
 from ..errors import UnsupportedError
-from .part import Part
 
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-PARTS_AHEAD = 2  # parts per worker that are being read or wait to be merged: bounds memory here
-RETRIES = 3  # times a part is started again after its worker died
+TASKS_AHEAD = 2  # tasks per worker that are being done or wait to be taken: bounds memory here
+RETRIES = 3  # times a task is started again after its worker died
 CONNECT_TIMEOUT = 5.0  # seconds for a cluster to accept a connection
 _GIVE = "start one with `ray start --head` and give its HOST:PORT, or give `local`"
 
 
-class Worker(Generic[Result]):
-    """An actor that reads parts. It keeps no state between them, so a restarted one continues."""
+class Worker(Generic[Task, Result]):
+    """An actor that does tasks. It keeps no state between them, so a restarted one continues."""
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)  # the CPUs it is given; Ray may set one
-        self._read: Callable[[Part], Result] | None = None
+        self._act: Callable[[Task], Result] | None = None
 
-    def read(self, part: Part, sent: list[Any]) -> Result:
-        """The result of one part; ``sent`` holds the reference of what reads it, which is fetched once."""
-        if self._read is None:
+    def act(self, task: Task, sent: list[Any]) -> Result:
+        """The result of one task; ``sent`` holds the reference of what does it, which is fetched once."""
+        if self._act is None:
             import ray
 
-            self._read = ray.get(sent[0])
-        return self._read(part)
+            self._act = ray.get(sent[0])
+        return self._act(task)
 
 
-def read_on_cluster(
-    parts: Iterable[Part], read: Callable[[Part], Result], address: str, workers: int, while_waiting: Callable[[], None]
-) -> Iterator[tuple[Part, Result]]:
-    """Yield each part and what ``read`` returns for it, in order; a part whose worker dies is started again.
+def on_cluster(
+    tasks: Iterable[Task],
+    act: Callable[[Task], Result],
+    address: str,
+    workers: int,
+    while_waiting: Callable[[], None],
+    named: Callable[[Task], str],
+    threads: int | None = None,
+) -> Iterator[tuple[Task, Result]]:
+    """Yield each task and what ``act`` returns for it, in order; one whose worker dies is started again.
 
     Args:
-        parts: taken as there is room, so that only a few per worker are held.
-        read: sent to every worker once, together with the model it holds.
-        address: of a Ray cluster, or ``local`` for one on this machine that ends with the export.
-        workers: actors, each with as many CPUs as this process has threads.
-        while_waiting: called about every second until the next part is done; what it raises ends all work.
+        tasks: taken as there is room, so that only a few per worker are held.
+        act: sent to every worker once, together with what it holds.
+        address: of a Ray cluster, or ``local`` for one on this machine that ends with the work.
+        workers: actors.
+        while_waiting: called about every second until the next task is done; what it raises ends all work.
+        named: what a message calls a task.
+        threads: of each actor, and the CPUs it takes; by default as many as this process has.
 
     Raises:
-        UnsupportedError: Ray is not installed, no cluster answers, it has too few CPUs, or a part kills its workers.
+        UnsupportedError: Ray is not installed, no cluster answers, it has too few CPUs, or a task kills its workers.
     """
-    threads = torch.get_num_threads()
+    threads = threads or torch.get_num_threads()
     with _cluster(address, workers * threads) as ray:
         actor = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=RETRIES)(Worker)
-        sent = [ray.put(read)]
+        sent = [ray.put(act)]
         actors = [actor.remote(threads) for _ in range(workers)]
-        idle, left, busy, waiting = list(actors), iter(parts), {}, deque[tuple[Part, Any]]()
+        idle, left, busy, waiting = list(actors), iter(tasks), {}, deque[tuple[Task, Any]]()
         try:
             while True:
-                while idle and len(waiting) < PARTS_AHEAD * workers and (part := next(left, None)) is not None:
+                while idle and len(waiting) < TASKS_AHEAD * workers and (task := next(left, None)) is not None:
                     worker = idle.pop()
-                    waiting.append((part, worker.read.remote(part, sent)))
+                    waiting.append((task, worker.act.remote(task, sent)))
                     busy[waiting[-1][1]] = worker
                 if not waiting:
                     return
@@ -73,23 +81,22 @@ def read_on_cluster(
                     for done in ray.wait(list(busy), timeout=1)[0]:
                         idle.append(busy.pop(done))
                 else:
-                    part, reference = waiting.popleft()
-                    yield part, _result(ray, part, reference)
+                    task, reference = waiting.popleft()
+                    yield task, _result(ray, named(task), reference)
         finally:
             for worker in actors:  # they would go on writing
                 ray.kill(worker)
 
 
-def _result(ray: Any, part: Part, reference: Any) -> Any:
+def _result(ray: Any, name: str, reference: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:  # the same error here as in one process
         raise error.cause from None
     except ray.exceptions.RayActorError as error:
-        first, last = part.documents[0].number, part.documents[-1].number
         raise UnsupportedError(
-            f"documents {first} to {last} killed their worker {RETRIES + 1} times; is its memory full? Continue with "
-            "--resume and fewer workers."
+            f"{name} killed their worker {RETRIES + 1} times; is its memory full? Continue with --resume and fewer "
+            "workers."
         ) from error
 
 

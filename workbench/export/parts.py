@@ -93,15 +93,15 @@ def read_there(
     """Do the same on a Ray cluster, whose workers write the files to where the run is and send back their totals.
 
     Raises:
-        UnsupportedError: as ``read_on_cluster`` does.
+        UnsupportedError: as ``on_cluster`` does.
         BadInputError: this process does not see what a worker wrote.
     """
-    from .cluster import read_on_cluster
+    from .cluster import on_cluster
 
     shape = {name: manifest[name] for name in ("model", "labels", "settings")}
     where = path if isinstance(path, Remote) else path.absolute()
     read = partial(read_alone, model=model, path=where, shape=shape)
-    for part, (files, gathered) in read_on_cluster(parts, read, address, workers, lambda: advance(0, 0)):
+    for part, (files, gathered) in on_cluster(parts, read, address, workers, lambda: advance(0, 0), _name):
         for name, file in files.items():
             if file_size(path, name) != file["bytes"]:
                 raise BadInputError(
@@ -112,6 +112,10 @@ def read_there(
             total.merge(more)
         yield part, files
         advance(part.rows, part.size)
+
+
+def _name(part: Part) -> str:
+    return f"documents {part.documents[0].number} to {part.documents[-1].number}"
 
 
 def read_alone(part: Part, model: MonetForCausalLM, path: Place, shape: dict[str, Any]) -> tuple[Files, list[Totals]]:

@@ -115,6 +115,8 @@ def label_document(run: Run, label: str) -> Document:
         "mask": None if masked is None else mask_row(masked, label),
         "experts": [row | {"top_tokens": top_tokens(run, row["group"], row["expert"], TOP_TOKENS)} for row in best],
     }
+    if summary is not None and summary.drawn is not None:
+        content["sample"] = str(summary.drawn)
     table.insert(0, "label", label)
     table.insert(0, "run", content["origin"]["run"])
     return Document("label.html.j2", content, table)

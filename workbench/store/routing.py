@@ -72,6 +72,14 @@ class Side:
         entries = np.repeat(kept, counts)
         return Side(self.keys[entries], self.probs[entries], _starts(counts * kept))
 
+    def within(self, low: int, high: int, num_keys: int) -> Side:
+        """The same tokens, without entries of other keys than ``low`` to ``high - 1``."""
+        key = self.keys % num_keys
+        chosen = (key >= low) & (key < high)
+        before = np.zeros(len(chosen) + 1, np.int64)
+        np.cumsum(chosen, out=before[1:])
+        return Side(self.keys[chosen], self.probs[chosen], before[self.starts])
+
     def take(self, tokens: NDArray[np.int64]) -> Side:
         """The routing of chosen tokens, in the given order."""
         counts = np.diff(self.starts)[tokens]

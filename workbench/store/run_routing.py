@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from .index import blocks_of, find_expert, find_key, find_keys
 from .pairs import expand, neighbours
 from .run_documents import RunDocuments
 from .runfiles import Rows, check_count
+from .sample import Sample, draw
 from .schema import index_name
 
 if TYPE_CHECKING:
@@ -28,6 +30,39 @@ Entries = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 class RunRouting(RunDocuments):
     """Reads the stored routing of a run. Which keys are active is exact; probabilities are in half precision."""
+
+    drawn: Sample | None = None  # what ``sample`` drew, in the run that it returned
+
+    def sample(self, per_label: int, seed: int = 0, *, by_size: bool = False) -> Self:
+        """Return the same run as though it held the routing of a sample of its documents only.
+
+        Statistics, examples, texts and single experts' activations stay those of all documents; analyses that read
+        routing read that of the sample, and keep with their results which one it was.
+
+        Args:
+            per_label: documents to draw of each label; all of one that has no more.
+            seed: of the draw. A larger sample of the same seed contains the smaller one.
+            by_size: draw as many in all, but of each label in proportion to its documents.
+
+        Returns:
+            A run whose ``drawn`` says what was drawn, and whose ``documents`` have ``kept`` for those alone.
+
+        Raises:
+            BadInputError: ``per_label`` is below 1, or the run holds no routing.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> few = open_run("runs/demo").sample(2)
+            >>> few.documents[few.documents["kept"]]["label"].value_counts().unique().tolist()
+            [2]
+            >>> few.drawn.documents
+            14
+        """
+        chosen, drawn = draw(self.documents, self.labels, per_label, seed, by_size)
+        run = copy.copy(self)
+        run.__dict__["documents"] = self.documents.assign(kept=chosen)  # in place of the cached property's value
+        run.drawn = drawn
+        return run
 
     def activations(self, group: int, expert: int) -> pd.DataFrame:
         """Return every token where an expert is active, in order.
@@ -248,6 +283,8 @@ class RunRouting(RunDocuments):
         """
         docs = self.geometry.places(self._rows(tokens))[0]
         if len(missing := docs[~self._kept[docs]]):
+            if self.drawn is not None:
+                raise UnsupportedError(f"document {missing[0]} of {self.path} is not in the sample: {self.drawn}.")
             share = self.manifest["settings"]["keep_routing"]
             raise UnsupportedError(
                 f"the run {self.path} does not hold the routing of document {missing[0]}: it was exported with "

@@ -28,12 +28,13 @@ def test_read_activations_equal_dense_scores(
     counted: list[int] = []
     pieces = list(read_activations(run, group, counted.append))
     assert (len(pieces) > 1) == (max_pairs == 500)
-    assert [e for piece in pieces for e in piece.experts] == list(range(run.num_keys**2))
+    covered = np.concatenate([piece.block.ids(run.num_keys) for piece in pieces])
+    assert sorted(covered.tolist()) == list(range(run.num_keys**2))
     assert sum(counted) == sum(len(piece.row) for piece in pieces) == (score > 0).sum()
     for piece in pieces:
         assert (np.lexsort([piece.row, piece.expert]) == np.arange(len(piece.row))).all()
         assert piece.score == pytest.approx(score[piece.expert, piece.row], rel=1e-5)
-        covered = slice(piece.experts.start, piece.experts.stop)
+        covered = piece.block.ids(run.num_keys)
         table, (expert, number, count) = piece.by(document), piece.counts(token)
         for numbers, found in (
             (document, (table.expert, table.number, table.tokens)),

@@ -108,3 +108,43 @@ def test_commands_keep_results_under_a_name(run: Path) -> None:
     assert unnamed.to_json() == usual.to_json()
     assert read_curve(opened, "strict") is not None
     assert read_curve(opened) is None
+
+
+def test_commands_say_which_documents_a_sample_is_of(run: Path) -> None:
+    """In words and as JSON, and nothing of it where all documents are read."""
+    shown = " ".join(invoke("analyze", run, "--permutations", "5", "--sample", "3").split())
+    kept = read_analysis_summary(open_run(run))
+    assert kept is not None
+    assert kept.drawn is not None
+    assert kept.drawn.per_label == 3
+    assert f"Read: {kept.drawn}." in shown
+    assert f"Precision: {kept.precision}." in shown
+    found = json.loads(invoke("analyze", run, "--permutations", "0", "--sample", "3", "--json"))
+    assert found["sample"] == kept.drawn.to_json()
+    assert set(found["precision"]) == {"experts", "median", "bound"}
+    found = json.loads(invoke("mask", run, "--sample", "4", "--json"))
+    assert found["sample"]["per_label"] == 4
+    assert "Read:" in invoke("curve", run, "--sample", "4")
+    everything = json.loads(invoke("analyze", run, "--permutations", "0", "--json"))
+    assert "sample" not in everything
+    assert "Read:" not in invoke("analyze", run, "--permutations", "0")
+
+
+def test_a_sample_does_not_go_with_accuracy(run: Path) -> None:
+    done = CliRunner().invoke(app, ["mask", str(run), "--measure", "accuracy", "--sample", "4"])
+    assert "--sample belongs to --measure loss" in str(done.exception)
+
+
+def test_an_interrupted_analysis_says_how_to_go_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    arguments = ["analyze", str(run), "--permutations", "5"]
+    monkeypatch.setattr("sys.argv", ["monet", *arguments])
+    with monkeypatch.context() as patch:
+        patch.setattr("workbench.analysis.specialisation.evidence.Evidence.__call__", interrupted)
+        done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 130
+    said = " ".join(done.stderr.split("Go on with:")[1].split())
+    assert said == f"monet {' '.join(arguments)} --resume"
+    assert "All groups" in invoke(*arguments, "--resume")

@@ -48,6 +48,13 @@ def test_pages_show_confirmed_experts_and_what_replicates(ctx: Context) -> None:
     assert share in page
 
 
+def test_the_front_page_says_of_which_documents_a_sample_is(ctx: Context) -> None:
+    analyze_run(ctx.run, permutations=0)
+    assert "a sample" not in shown(ctx, "/")
+    summary = analyze_run(ctx.run, permutations=0, sample=4)
+    assert f"Tests and replication are of a sample: {summary.drawn}." in shown(ctx, "/")
+
+
 def test_pages_say_where_nothing_was_tested(ctx: Context) -> None:
     analyze_run(ctx.run, permutations=0)
     assert not ctx.tested

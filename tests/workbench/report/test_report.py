@@ -15,7 +15,7 @@ import torch
 
 from monet_model import MonetForCausalLM
 from workbench import Run, open_run
-from workbench.analysis import read_analysis, read_mask
+from workbench.analysis import analyze_run, read_analysis, read_mask
 from workbench.analysis.attribution.prompt import Prompt
 from workbench.analysis.run_model import context_length, run_tokenizer
 from workbench.errors import WorkbenchError
@@ -141,6 +141,15 @@ def test_label_report_lists_every_specialised_expert(run: Run, tmp_path: Path) -
     assert masked is not None
     at = masked.labels.index("lua")
     assert list(said["mask"]["rise"].values()) == pytest.approx(np.asarray(masked.matrix)[at].tolist())
+
+
+def test_label_report_says_of_which_documents_a_sample_is(run: Run, tmp_path: Path) -> None:
+    label = run.labels[0]
+    label_report(run, label, "html", tmp_path / "all.html")
+    assert "a sample" not in (tmp_path / "all.html").read_text(encoding="utf-8")
+    summary = analyze_run(run, permutations=0, sample=3)
+    label_report(run, label, "html", tmp_path / "few.html")
+    assert f"are of a sample: {summary.drawn}." in (tmp_path / "few.html").read_text(encoding="utf-8")
 
 
 def test_text_report_agrees_with_a_dense_pass(run: Run, tmp_path: Path) -> None:

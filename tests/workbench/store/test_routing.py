@@ -106,3 +106,12 @@ def test_rows_of_a_file_by_number_and_by_value(tmp_path) -> None:
         assert table["at"].to_numpy()[at].tolist() == wanted
     for value in range(-1, 42):
         assert file.equal("id", value, ["at"])["at"].to_pylist() == np.flatnonzero(ids == value).tolist()
+
+
+def test_within_keeps_a_range_of_keys() -> None:
+    keys = np.array([1, 5, 9, 2, 6, 13], np.uint16)  # two heads of eight keys
+    side = Side(keys, np.arange(1, 7, dtype=np.float32), np.array([0, 3, 3, 6]))
+    found = side.within(1, 6, 8)
+    assert found.keys.tolist() == [1, 5, 9, 2, 13]
+    assert found.probs.tolist() == [1, 2, 3, 4, 6]
+    assert found.starts.tolist() == [0, 3, 3, 5]

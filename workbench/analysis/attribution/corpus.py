@@ -81,7 +81,7 @@ def attribute_corpus(
     The first token of a window is not predicted, so it does not count.
 
     Args:
-        run: an opened run.
+        run: an opened run, or a sample of one, of whose documents occurrences then are.
         model: the model it was exported from, in evaluation mode.
         target: the token id.
         label: read documents of this label only. Default: all documents.
@@ -116,7 +116,9 @@ def attribute_corpus(
     linear = LinearTarget.at(target, torch.zeros(model.config.vocab_size, device=model.device))
     if not isinstance(linear.target, int):
         raise BadInputError(f"attribution over a corpus takes one token id, got {target!r}.")
-    documents = run.documents if label is None else run.documents[run.documents["label"] == label]
+    documents = run.documents if run.drawn is None else run.documents[run.documents["kept"]]
+    if label is not None:
+        documents = documents[documents["label"] == label]
     sums = _Sums(model.config.num_hidden_layers, run.num_keys**2)
     windows = read_windows(run, documents)
     with job("attribute", windows.tokens, "tokens", progress) as advance:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, repeat_kv
 
+from monet_model.projection import product
+
 if TYPE_CHECKING:
     from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRMSNorm
 
@@ -94,14 +96,14 @@ class FrozenLayer:
             (attention heads, tokens, n, width): the gradient by the value vectors of every position.
         """
         tokens, count = g.shape[:2]
-        u = (g @ self._attention.o_proj.weight).unflatten(-1, (-1, self._width)).permute(2, 0, 1, 3)
+        u = product(g, self._attention.o_proj.weight).unflatten(-1, (-1, self._width)).permute(2, 0, 1, 3)
         back = self.pattern[:, :tokens, :tokens].transpose(1, 2)
         return (back @ u.flatten(2)).unflatten(-1, (count, self._width))
 
     def attention_back(self, g: Tensor) -> Tensor:
         """The gradient (tokens, n, hidden) in front of the attention, from the one behind it; the stream passes by."""
         z = self.through_heads(g).unflatten(0, (-1, self._groups)).sum(1)  # heads that share their values
-        read = z.permute(1, 2, 0, 3).flatten(2) @ self._attention.v_proj.weight
+        read = product(z.permute(1, 2, 0, 3).flatten(2), self._attention.v_proj.weight)
         return g + read * self._into_attention[: len(g), None]
 
     def values_of(self, vectors: Tensor, position: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...errors import BadInputError
 from ...progress import Progress, silent
-from ..activations import ROUTING_ROWS, active_pairs
+from ..activations import ROUTING_ROWS, active_pairs, routing_within
 from ..specialisation.shares import Floats
 from .coefficients import Cells, Ints
 
@@ -64,7 +64,7 @@ def read_cells(
         pieces: list[tuple[Ints, Ints, Floats]] = []
         for start in range(0, len(rows), ROUTING_ROWS):
             part = slice(start, start + ROUTING_ROWS)
-            for expert, token, score in active_pairs(run.routing(rows[part], group).first_keys(low, high)):
+            for expert, token, score in active_pairs(routing_within(run, rows[part], group, (low, high))):
                 pieces.append((expert - low * run.num_keys, start + token, score.astype(np.float64)))
         expert, token, score = (np.concatenate(column) for column in zip(*pieces, strict=True))
         if unit == "token":

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
 from ...errors import BadInputError
-from ...progress import Progress, job, silent
+from ...progress import Progress, silent
 from ..activations import key_edges
 from ..results import group_file, write_result, write_table
 from ..significance import benjamini_hochberg, pooled_p
 from ..specialisation.shares import Floats
+from ..sums import RANGE_PAIRS, RANGES
 from ..units import document_units
+from ..work import Arrays, Computing, How, State, computing, opened_again, run_tasks
 from .cells import check_unit, read_cells
 from .coefficients import Cells, Ints, PearsonSums, pearson_interval, rank_correlations, spearman_interval
 from .correlate_result import KINDS, STRONGEST_COLUMNS, ScoreSummary
@@ -24,6 +27,8 @@ from .defaults import COLUMN, CORRELATE_UNIT, FDR, MIN_DOCUMENTS
 
 if TYPE_CHECKING:
     from ...store import Run
+    from ...store.remote import Place
+    from ...store.sample import Sample
 
 SHUFFLES = 10  # of the scores among documents: the null, pooled over experts
 STRONGEST = 10  # experts at either end of the summary
@@ -97,7 +102,9 @@ def correlate_scores(
     fdr: float = FDR,
     seed: int = 0,
     name: str | None = None,
+    sample: int | None = None,
     progress: bool = False,
+    **how: Unpack[How],
 ) -> ScoreSummary:
     """Correlate every expert's routing score with a per-document score, by Pearson and by Spearman.
 
@@ -121,9 +128,12 @@ def correlate_scores(
         unit: what one observation is: ``mean`` or ``max`` over a document, or ``token``.
         min_documents: documents an expert must be active in to be tested, near copies counted once.
         fdr: false discovery rate over a group's experts (Benjamini & Hochberg 1995).
-        seed: of the shuffles.
+        seed: of the shuffles and the sample.
         name: keep the result under this name, beside the unnamed one, which otherwise it replaces.
+        sample: read so many documents for each label, drawn at random, and not all; of each label in proportion to its
+            documents, so that intervals hold the correlation over all documents at their rate.
         progress: show a progress bar.
+        how: ``resume``, ``ray`` and ``workers``, as ``workbench.analysis.work.How`` describes them.
 
     Returns:
         The summary; ``read_scores`` returns the correlations of single experts.
@@ -146,19 +156,22 @@ def correlate_scores(
         raise BadInputError(f"min_documents must be at least 1, got {min_documents}.")
     if not 0 < fdr < 1:
         raise BadInputError(f"fdr must lie between 0 and 1, got {fdr}.")
+    if sample is not None:
+        run = run.sample(sample, seed, by_size=True)  # a correlation is of labels in the corpus's own mix
     documents = scored_documents(run, column)
     rng = np.random.default_rng(seed)
     first, unit_of = np.unique(document_units(documents.table), return_index=True, return_inverse=True)[1:]
     unit_scores = documents.scores[first]  # near copies swap scores together: they are one observation
     targets = np.stack([documents.scores, *(rng.permutation(unit_scores)[unit_of] for _ in range(SHUFFLES))])
-    rows, tables = [], []
-    for group in run.groups:
-        with job(f"scores of group {group}", _reads(run, group, documents.table), "tokens", progress) as advance:
-            correlations = correlate_group(run, group, documents.table, targets, unit, ranks=True, advance=advance)
-        table = _with_verdicts(correlations, len(first), min_documents)
-        write_table(run, ScoreSummary, group_file(ScoreSummary, group), table, name)
+    settings = {"column": column, "unit": unit, "seed": seed}
+    state = State(run, ScoreSummary, name, settings, how.get("resume", False))
+    correlated = correlate_groups(
+        run, documents.table, targets, unit, ranks=True, progress=progress, state=state, **computing(how)
+    )
+    rows, tables = [], {}
+    for group, correlations in correlated:
+        tables[group] = table = _with_verdicts(correlations, len(first), min_documents)
         rows.append({"group": group} | _counts(table, fdr))
-        tables.append(table.reset_index().assign(group=group))
     summary = ScoreSummary(
         column=column,
         unit=unit,
@@ -167,9 +180,14 @@ def correlate_scores(
         fdr=fdr,
         seed=seed,
         groups=pd.DataFrame(rows),
-        strongest=_strongest(pd.concat(tables), fdr),
+        strongest=_strongest(
+            pd.concat([table.reset_index().assign(group=group) for group, table in tables.items()]), fdr
+        ),
     )
+    for group, table in tables.items():  # together, so that a break leaves the earlier result whole
+        write_table(run, ScoreSummary, group_file(ScoreSummary, group), table, name)
     write_result(run, summary, name)
+    state.remove()
     return summary
 
 
@@ -183,22 +201,23 @@ def _strongest(table: pd.DataFrame, fdr: float) -> pd.DataFrame:
     return pd.concat([positive, negative])[list(STRONGEST_COLUMNS)].reset_index(drop=True)
 
 
-def _reads(run: Run, group: int, documents: pd.DataFrame) -> int:
-    """Number of tokens read: all of them once per range of keys."""
-    return int(documents["tokens"].sum()) * (len(key_edges(run, group)) - 1)
+@dataclass(frozen=True)
+class KeyRange:
+    """The experts (i, j) of a group with i in a range of keys of set 1: a task.
+
+    Attributes:
+        group: their group.
+        first: first key, and the one after the last.
+        size: tokens to read.
+    """
+
+    group: int
+    first: tuple[int, int]
+    size: int
 
 
-def correlate_group(
-    run: Run,
-    group: int,
-    documents: pd.DataFrame,
-    targets: Floats,
-    unit: str,
-    *,
-    ranks: bool = False,
-    advance: Progress = silent,
-) -> GroupCorrelations:
-    """Correlate a group's experts with several targets over a choice of documents.
+class Correlating:
+    """Computes the correlations of a range of experts; threads may share it, and workers get a copy.
 
     Pearson's are streamed: one pass over the routing for all experts, which holds nothing but their sums. Ranks need
     all values of an expert side by side, so with them the routing is read once per range of experts that memory holds
@@ -206,44 +225,92 @@ def correlate_group(
 
     Args:
         run: an opened run.
-        group: of the experts.
         documents: rows of ``run.documents``; none may be empty.
         targets: (targets, documents).
         unit: one of ``UNITS``.
         ranks: correlate ranks (Spearman) too.
-        advance: called with the tokens read since its last call.
     """
-    tokens = documents["tokens"].to_numpy()
-    document_of = np.repeat(np.arange(len(documents)), tokens) if unit == "token" else np.arange(len(documents))
-    by_unit = targets[:, document_of]
-    unit_ranks = rankdata(by_unit, axis=1)
-    _, original, sizes = np.unique(document_units(documents), return_inverse=True, return_counts=True)
-    expert, active_documents, pearson, spearman = [], [], [], []
-    for low, high in pairwise(key_edges(run, group) if ranks else [0, run.num_keys]):
+
+    def __init__(self, run: Run, documents: pd.DataFrame, targets: Floats, unit: str, ranks: bool) -> None:
+        self._run, self._documents, self._targets, self._unit, self._ranks = run, documents, targets, unit, ranks
+        tokens = documents["tokens"].to_numpy()
+        self._tokens = int(tokens.sum())
+        at = np.arange(len(documents))
+        self._document_of = np.repeat(at, tokens) if unit == "token" else at
+        self._by_unit = targets[:, self._document_of]
+        self._unit_ranks = rankdata(self._by_unit, axis=1) if ranks else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = self._run.path, self._run.drawn, self._documents, self._targets, self._unit, self._ranks
+        return _opened, state
+
+    def ranges(self, group: int) -> list[KeyRange]:
+        """The experts of a group, in ranges that do not depend on how many threads there are."""
+        edges = key_edges(self._run, group) if self._ranks else key_edges(self._run, group, RANGE_PAIRS, RANGES)
+        return [KeyRange(group, first, self._tokens) for first in pairwise(edges)]
+
+    def __call__(self, task: KeyRange, advance: Progress = silent) -> Arrays:
+        """expert, documents: (n,); pearson and, with ranks, spearman: (targets, n)."""
+        run, (low, high) = self._run, task.first
+        _, original, sizes = np.unique(document_units(self._documents), return_inverse=True, return_counts=True)
         experts = (high - low) * run.num_keys
-        sums, count, blocks = PearsonSums(experts, by_unit), np.zeros(experts, np.int64), []
+        sums, count, blocks = PearsonSums(experts, self._by_unit), np.zeros(experts, np.int64), []
         of_copies = [np.zeros(0, np.int64)]  # the documents that have copies may come in several blocks
-        for cells in read_cells(run, group, documents, unit, (low, high), advance):
+        for cells in read_cells(run, task.group, self._documents, self._unit, (low, high), advance):
             sums.add(cells)
-            owner = np.unique(cells.expert * len(sizes) + original[document_of[cells.unit]])
+            owner = np.unique(cells.expert * len(sizes) + original[self._document_of[cells.unit]])
             alone = sizes[owner % len(sizes)] == 1
             count += np.bincount(owner[alone] // len(sizes), minlength=experts)
             of_copies.append(owner[~alone])
-            if ranks:
+            if self._ranks:
                 blocks.append(cells)
         count += np.bincount(np.unique(np.concatenate(of_copies)) // len(sizes), minlength=experts)
         active = np.flatnonzero(count)
-        expert.append(low * run.num_keys + active)
-        active_documents.append(count[active])
-        pearson.append(sums.correlations()[:, active])
-        if ranks:
-            spearman.append(rank_correlations(_joined(blocks, len(document_of)), experts, unit_ranks)[:, active])
-    return GroupCorrelations(
-        expert=np.concatenate(expert),
-        documents=np.concatenate(active_documents),
-        pearson=np.concatenate(pearson, 1),
-        spearman=np.concatenate(spearman, 1) if ranks else None,
-    )
+        found: Arrays = {"expert": low * run.num_keys + active, "documents": count[active]}
+        found["pearson"] = sums.correlations()[:, active]
+        if self._unit_ranks is not None:
+            cells = _joined(blocks, len(self._document_of))
+            found["spearman"] = rank_correlations(cells, experts, self._unit_ranks)[:, active]
+        return found
+
+
+def _opened(
+    path: Place, drawn: Sample | None, documents: pd.DataFrame, targets: Floats, unit: str, ranks: bool
+) -> Correlating:
+    return Correlating(opened_again(path, drawn), documents, targets, unit, ranks)
+
+
+def correlate_groups(
+    run: Run,
+    documents: pd.DataFrame,
+    targets: Floats,
+    unit: str,
+    *,
+    ranks: bool = False,
+    progress: bool = False,
+    state: State | None = None,
+    **where: Unpack[Computing],
+) -> Iterator[tuple[int, GroupCorrelations]]:
+    """Yield each group and the correlations of its experts with several targets over a choice of documents.
+
+    Args:
+        run, documents, targets, unit, ranks: as for ``Correlating``.
+        progress: show a progress bar.
+        state: keeps what is finished.
+        where: it is computed, as for ``run_tasks``.
+    """
+    correlating = Correlating(run, documents, targets, unit, ranks)
+    tasks = [task for group in run.groups for task in correlating.ranges(group)]
+    pieces: list[Arrays] = []
+    for task, found in run_tasks(tasks, correlating, state, "scores", "tokens", progress, **where):
+        pieces.append(found)
+        if task.first[1] == run.num_keys:  # the last of its group
+            joined = {name: np.concatenate([piece[name] for piece in pieces], -1) for name in found}
+            yield (
+                task.group,
+                GroupCorrelations(joined["expert"], joined["documents"], joined["pearson"], joined.get("spearman")),
+            )
+            pieces = []
 
 
 def _joined(blocks: list[Cells], units: int) -> Cells:

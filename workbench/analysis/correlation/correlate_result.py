@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from ..results import Result, read_group_table, read_result, rows_table
+from ..results import Result, fields_of, read_group_table, read_result, rows_table
 
 if TYPE_CHECKING:
     from ...store import Run
@@ -68,7 +68,7 @@ class ScoreSummary(Result):
 
     def to_json(self) -> dict[str, Any]:
         """The attributes in JSON types, tables as lists of rows."""
-        return self.__dict__ | {name: getattr(self, name).to_dict("records") for name in ("groups", "strongest")}
+        return fields_of(self) | {name: getattr(self, name).to_dict("records") for name in ("groups", "strongest")}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:

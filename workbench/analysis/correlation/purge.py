@@ -19,7 +19,7 @@ from ..units import document_units, split_documents
 from ..windows import read_windows
 from .cells import check_unit
 from .continuations import Prompt, Sampling, continuation_scores, sample_texts
-from .correlate import GroupCorrelations, ScoredDocuments, correlate_group, scored_documents
+from .correlate import GroupCorrelations, ScoredDocuments, correlate_groups, scored_documents
 from .defaults import COLUMN, MIN_DOCUMENTS, PURGE_UNIT, THRESHOLDS
 from .purge_result import Purge
 
@@ -46,6 +46,7 @@ def purge_scores(
     sampling: Sampling | None = None,
     seed: int = 0,
     name: str | None = None,
+    sample: int | None = None,
     progress: bool = False,
 ) -> Purge:
     """Remove the experts whose correlation with a score exceeds each threshold, and measure the effect.
@@ -70,6 +71,8 @@ def purge_scores(
         sampling: how continuations are drawn; by default 25 of 20 tokens per prompt.
         seed: of the split, the control and, by default, the continuations.
         name: keep the result under this name, beside the unnamed one, which otherwise it replaces.
+        sample: read so many documents for each label, drawn at random, and not all; of each label in proportion to its
+            documents.
         progress: show progress bars.
 
     Raises:
@@ -93,11 +96,13 @@ def purge_scores(
     if not steps or not (steps[-1] >= 0 and steps[0] < 1):
         raise BadInputError(f"thresholds: give at least one correlation from 0 to below 1; got {list(thresholds)}.")
     check_same_model(run, model)
+    if sample is not None:
+        run = run.sample(sample, seed, by_size=True)
     tokenizer = run.tokenizer()
     if scorer is not None and tokenizer is None:
         raise UnsupportedError(f"{run.path} has no tokenizer, which a scorer of texts needs.")
     choosing, measuring = _split(run, column, seed)
-    tables = [_choosing_correlations(run, group, choosing, unit, progress) for group in run.groups]
+    tables = _choosing_correlations(run, choosing, unit, progress)
     windows = read_windows(run, measuring.table)
     opening = _openings(run, measuring) if prompts is None else list(prompts)
     drawing = sampling or Sampling(seed=seed)
@@ -161,12 +166,10 @@ def _split(run: Run, column: str, seed: int) -> tuple[ScoredDocuments, ScoredDoc
     return choosing, measuring
 
 
-def _choosing_correlations(
-    run: Run, group: int, choosing: ScoredDocuments, unit: str, progress: bool
-) -> GroupCorrelations:
-    """Correlations of a group's experts over the choosing documents; the only target is the score."""
-    with job(f"scores of group {group}", int(choosing.table["tokens"].sum()), "tokens", progress) as advance:
-        return correlate_group(run, group, choosing.table, choosing.scores[None], unit, advance=advance)
+def _choosing_correlations(run: Run, choosing: ScoredDocuments, unit: str, progress: bool) -> list[GroupCorrelations]:
+    """Correlations of each group's experts over the choosing documents; the only target is the score."""
+    found = correlate_groups(run, choosing.table, choosing.scores[None], unit, progress=progress)
+    return [correlations for _, correlations in found]
 
 
 def _above(correlations: GroupCorrelations, threshold: float, min_documents: int) -> Ids:
@@ -223,7 +226,7 @@ def purge_edit(
 
     check_unit(unit)
     choosing, _ = _split(run, column, seed)
-    tables = [_choosing_correlations(run, group, choosing, unit, False) for group in run.groups]
+    tables = _choosing_correlations(run, choosing, unit, False)
     ids = {
         layer: _above(table, threshold, min_documents).tolist()
         for layer, table in zip(run.group_layers, tables, strict=True)

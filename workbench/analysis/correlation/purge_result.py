@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from ..results import Result, read_result, rows_table
+from ..results import Result, fields_of, read_result, rows_table
 
 if TYPE_CHECKING:
     from ...store import Run
@@ -59,7 +59,7 @@ class Purge(Result):
 
     def to_json(self) -> dict[str, Any]:
         """The attributes in JSON types, points as a list of rows."""
-        return self.__dict__ | {"points": self.points.to_dict("records")}
+        return fields_of(self) | {"points": self.points.to_dict("records")}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:

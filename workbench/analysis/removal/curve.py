@@ -40,6 +40,7 @@ def removal_curve(
     confirmed: bool = False,
     seed: int = 0,
     name: str | None = None,
+    sample: int | None = None,
     progress: bool = False,
 ) -> RemovalCurve:
     """Return the forget/retain trade-off curve: ablate the experts of each label in order, measuring every label.
@@ -62,6 +63,7 @@ def removal_curve(
         confirmed: ablate only those that `monet analyze` has confirmed, as for ``mask_labels``.
         seed: of the split and of the controls.
         name: keep the curve under this name, beside the unnamed one.
+        sample: read so many documents of each label, drawn at random, and not all.
         progress: show tokens, rate and time left.
 
     Returns:
@@ -94,6 +96,8 @@ def removal_curve(
     if name is not None:
         check_name(name)
     check_same_model(run, model)
+    if sample is not None:
+        run = run.sample(sample, seed)
     heldout = HeldOut.split(run, seed)
     rows = heldout.labels if labels is None else list(dict.fromkeys(labels))
     numbers = [heldout.number(label) for label in rows]

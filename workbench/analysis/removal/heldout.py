@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ...errors import BadInputError
 from ..checks import check_labels
-from ..sums import LEFT_OUT, LabelSums, label_sums
+from ..sums import LEFT_OUT, LabelSums, read_label_sums
 from ..units import document_units, split_documents
 from ..windows import Windows, read_windows
 
 if TYPE_CHECKING:
-    from cuda_ext.routing import Routing
-
     from ...store import Run
-
-ROUTING_ROWS = 4096  # token rows of sparse routing read at once
 
 
 @dataclass(frozen=True)
@@ -89,18 +83,10 @@ class HeldOut:
 
         Stored probabilities are in half precision, so masses are good to about 3 decimal digits.
         """
-        choosing = self.choosing
-        number = np.full(self.run.tokens_total, LEFT_OUT, np.int64)
-        for row, tokens, label in zip(choosing["row"], choosing["tokens"], choosing["label"], strict=True):
-            number[row : row + tokens] = label
-
-        def parts() -> Iterator[tuple[Routing, NDArray[np.integer]]]:
-            for start in range(0, len(number), ROUTING_ROWS):
-                rows = start + np.flatnonzero(number[start : start + ROUTING_ROWS] != LEFT_OUT)
-                if len(rows):
-                    yield self.run.routing(rows, group), number[rows]
-
-        return label_sums(parts(), self.run.num_keys, len(self.labels))
+        label = self.choosing.set_index("doc")["label"]
+        number = label.reindex(self.run.documents["doc"], fill_value=LEFT_OUT).to_numpy(np.int64)
+        ((_, sums),) = read_label_sums(self.run, [group], number, len(self.labels), f"sums of group {group}")
+        return sums
 
     @property
     def choosing(self) -> pd.DataFrame:

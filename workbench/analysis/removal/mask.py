@@ -35,6 +35,7 @@ def mask_labels(
     confirmed: bool = False,
     seed: int = 0,
     name: str | None = None,
+    sample: int | None = None,
     progress: bool = False,
 ) -> MaskResult:
     """Ablate each label's specialised experts in turn and measure the loss of every label (Monet paper, 5.2 and D.2).
@@ -55,6 +56,7 @@ def mask_labels(
             is then not blind to the measuring part.
         seed: of the split and of the controls.
         name: keep the result under this name, beside the unnamed one.
+        sample: read so many documents of each label, drawn at random, and not all.
         progress: show tokens, rate and time left.
 
     Returns:
@@ -89,6 +91,8 @@ def mask_labels(
     for label in rows:
         run.check_label(label)
     check_same_model(run, model)
+    if sample is not None:
+        run = run.sample(sample, seed)
     heldout = HeldOut.split(run, seed)
     if labels is None:
         rows = heldout.labels

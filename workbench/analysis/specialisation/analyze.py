@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,14 @@ from ..checks import check_labels, check_rule, check_same_model
 from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..results import check_name, write_result
 from ..token_keys import count_token_keys
+from ..work import Arrays, Computing, How, State, computing, run_tasks
 from .analyze_result import NO_LABEL, Settings, Summary, write_analysis
+from .evidence import HALVES, PRECISION, Evidence
 from .interest import interest
 from .label_null import label_scores
-from .p_values import add_verdicts, context_evidence, routing_evidence
-from .replication import Halves
+from .p_values import GroupEvidence, add_verdicts, context_evidence
+from .precision import Precision
+from .replication_result import Replication
 from .scores import ContextScore, Embeddings, scores_of_kind
 from .shares import label_shares, specialised_label
 
@@ -38,7 +42,9 @@ def analyze_run(
     model: MonetForCausalLM | None = None,
     encoder: bool = False,
     name: str | None = None,
+    sample: int | None = None,
     progress: bool = False,
+    **how: Unpack[How],
 ) -> Summary:
     """Score every expert of a run and find those specialised in a label.
 
@@ -55,11 +61,16 @@ def analyze_run(
         permutations: of the labels; 0 for no tests at all. No p-value is below 1 / (permutations + 1), so where few
             experts are specialised, verdicts need more of them.
         fdr: false discovery rate, between 0 and 1.
-        seed: of everything random.
+        seed: of everything random, the sample included.
         model: the run's model in evaluation mode, for ``coherence:residual``; None leaves that score out.
         encoder: also compute ``coherence:encoder``; needs the run's texts and the package of the sentence encoder.
         name: keep the analysis under this name, beside the unnamed one.
+        sample: read the routing of so many documents of each label, drawn at random, and not of all. Labels and scores
+            that rest on statistics stay those of all documents; tests, replication and vocabulary entropy are of the
+            sample, which the result states, with the precision that it gives (``Precision``).
         progress: show progress bars.
+        how: ``resume``, ``ray`` and ``workers``, as ``workbench.analysis.work.How`` describes them. Blocks of experts
+            are computed by as many threads as torch has (`OMP_NUM_THREADS`); the result is the same with any number.
 
     Returns:
         The counts of specialised and confirmed experts, and how well they replicate. Sets in the run:
@@ -67,9 +78,10 @@ def analyze_run(
         - ``RUN/analysis/experts-group-{group}.parquet``: one row per expert; ``read_analysis`` reads it;
         - ``RUN/analysis/experts.json``: the summary; ``read_analysis_summary`` reads it;
         - ``RUN/analysis/token-keys-group-{group}.parquet``: what makes searches of firing experts fast, the same for
-          every name; none in a run that keeps the routing of some documents only.
+          every name; none in a run that keeps the routing of some documents only, or with a sample.
 
-        With a name, the first two lie in ``RUN/analysis/NAME``. An earlier analysis of the same name is replaced.
+        With a name, the first two lie in ``RUN/analysis/NAME``. An earlier analysis of the same name is replaced. Until
+        then, what is computed lies in ``experts.state`` beside them, for ``resume``.
 
     Raises:
         BadInputError: a setting is out of range, or the run has fewer than two labels.
@@ -91,12 +103,14 @@ def analyze_run(
     if name is not None:
         check_name(name)
     check_labels(run)
+    if sample is not None:
+        run = run.sample(sample, seed)
     views = _embeddings(run, model, encoder, progress)
-    halves = Halves.of(run, ratio, min_tokens, permutations, fdr, seed)
-    seen, specialised, confirmed = {}, {}, {}
+    state = State(run, Summary, name, asdict(settings), how.get("resume", False))
+    routing, replicated, precision = _read(run, settings, state, progress, computing(how))
+    seen, specialised, confirmed, tables = {}, {}, {}, {}
     for group in run.groups:
-        table = _analyze_group(run, group, settings, views, halves, progress)
-        write_analysis(run, group, table, name)
+        tables[group] = table = _analyze_group(run, group, settings, views, routing.pop(group), progress)
         seen[group] = len(table)
         specialised[group] = _count(table, run.labels)
         if permutations:
@@ -106,13 +120,42 @@ def analyze_run(
         seen=seen,
         specialised=_by_group(specialised),
         confirmed=_by_group(confirmed) if permutations else None,
-        replication=None if halves is None else halves.counted(),
+        replication=replicated,
+        precision=precision,
     )
+    for group, table in tables.items():  # together, so that a break leaves the earlier analysis whole
+        write_analysis(run, group, table, name)
     write_result(run, summary, name)
+    state.remove()
     if run.documents["kept"].all():  # a search of firing experts needs all routing
         for group in run.groups:
             count_token_keys(run, group)
     return summary
+
+
+def _read(
+    run: Run, settings: Settings, state: State, progress: bool, where: Computing
+) -> tuple[dict[int, pd.DataFrame], Replication | None, Precision | None]:
+    """What the routing tells: a table for each group, how experts replicate, and the precision of a sample."""
+    evidence = Evidence(run, settings)
+    groups = {
+        group: GroupEvidence(run.experts(group, ["tokens"]), run.num_keys, bool(settings.permutations))
+        for group in run.groups
+    }
+    known: list[Arrays] = []
+    for block, found in run_tasks(evidence.blocks(), evidence, state, "routing", "activations", progress, **where):
+        groups[block.group].take(found)
+        if evidence.halves is not None:
+            evidence.halves.take(
+                block.group, {name[len(HALVES) :]: found[name] for name in found if name.startswith(HALVES)}
+            )
+        if run.drawn is not None:
+            known.append({name: found[name] for name in PRECISION})
+    precision = None
+    if known:
+        precision = Precision.of(*(np.concatenate([one[name] for one in known]) for name in PRECISION))
+    replicated = None if evidence.halves is None else evidence.halves.counted()
+    return {group: one.table() for group, one in groups.items()}, replicated, precision
 
 
 def _count(table: pd.DataFrame, labels: list[str]) -> pd.Series:
@@ -142,7 +185,7 @@ def _analyze_group(
     group: int,
     settings: Settings,
     views: dict[str, Embeddings],
-    halves: Halves | None,
+    routing: pd.DataFrame,
     progress: bool,
 ) -> pd.DataFrame:
     experts = run.experts(group)
@@ -152,9 +195,6 @@ def _analyze_group(
     table = pd.concat([derive(experts[span], run.labels, label_tokens, *rule) for span in spans])
     experts = experts[["tokens"]].copy()  # two columns per label may be most of the memory
     tested = (experts["tokens"] >= settings.min_tokens).to_numpy()
-    routing = routing_evidence(
-        run, group, experts, settings.min_tokens, settings.permutations, settings.seed, progress, halves
-    )
     parts = [table, interest(run, group).reindex(table.index), routing]
     null_seed = settings.seed if settings.permutations else None
     for score in scores_of_kind(ContextScore).values():

@@ -10,6 +10,7 @@ import pandas as pd
 from ...errors import BadInputError, NotAnalysedError
 from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..results import Result, read_result, read_table, result_path, write_table
+from .precision import Precision
 from .replication_result import Replication
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Summary(Result):
         confirmed: those of them whose ratio is significant, likewise; None where nothing was tested.
         replication: how many have the same label on disjoint halves of the documents; None where no two labels have
             documents with routing in both halves, and in results of version 1.
+        precision: that a sample of the documents gives; None where the routing of all was read.
     """
 
     kind: ClassVar[str] = "experts"
@@ -58,6 +60,7 @@ class Summary(Result):
     specialised: pd.DataFrame
     confirmed: pd.DataFrame | None
     replication: Replication | None = None
+    precision: Precision | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings, the labels, and the counts per group and over all groups, in JSON types."""
@@ -73,6 +76,7 @@ class Summary(Result):
             ],
             **{name: table.sum().to_dict() for name, table in counts.items()},
             "replication": None if self.replication is None else self.replication.to_json(),
+            **({} if self.precision is None else {"precision": self.precision.to_json()}),
         }
 
     @classmethod
@@ -95,6 +99,7 @@ class Summary(Result):
             specialised=counts("specialised"),
             confirmed=counts("confirmed") if "confirmed" in stored else None,
             replication=None if stored["replication"] is None else Replication.from_json(stored["replication"]),
+            precision=Precision.from_json(stored["precision"]) if "precision" in stored else None,
         )
 
 

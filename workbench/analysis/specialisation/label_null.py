@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ...progress import Progress, silent
@@ -142,7 +143,10 @@ class LabelNull:
         shape = last - first, self.labels, 2, cells.experts
         if self.one_hot is not None:
             documents = self.one_hot.shape[-1]
-            by_label = self.one_hot[first:last].reshape(-1, documents) @ cells.dense(documents).reshape(documents, -1)
+            # By torch, which computes it with one thread in a pool's thread: NumPy's library would take as many as
+            # there are cores, and round otherwise with another number.
+            orders = torch.from_numpy(self.one_hot[first:last].reshape(-1, documents))
+            by_label = (orders @ torch.from_numpy(cells.dense(documents).reshape(documents, -1))).numpy()
             by_label = by_label.reshape(shape)
         else:
             by_label = np.empty(shape, np.float32)

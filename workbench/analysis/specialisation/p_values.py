@@ -9,91 +9,57 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...progress import job
-from ..activations import read_activations
 from ..significance import benjamini_hochberg, pooled_p
-from ..units import document_units, label_units
-from .label_null import LabelNull
-from .replication import document_rows
+from ..work import Arrays
 from .scores import ContextScore, Embeddings, LabelScore, Score, TextScore, scores_of_kind
 from .scores.coherence import read_examples
 
 if TYPE_CHECKING:
     from ...store import Run
-    from .replication import Halves
 
 SHIFTS = 2  # how often the text is shifted against the routing
 
 
-def shifts(run: Run, seed: int) -> list[int]:
-    """Random distances, in token rows, between a tenth and nine tenths of the run."""
-    rows = run.tokens_total
-    return np.random.default_rng(seed).integers(rows // 10 + 1, rows - rows // 10 + 1, SHIFTS).tolist()
+def shifts(tokens: int, seed: int) -> list[int]:
+    """Random distances, in token rows, between a tenth and nine tenths of all tokens."""
+    return np.random.default_rng(seed).integers(tokens // 10 + 1, tokens - tokens // 10 + 1, SHIFTS).tolist()
 
 
-def routing_evidence(
-    run: Run,
-    group: int,
-    experts: pd.DataFrame,
-    min_tokens: int,
-    permutations: int,
-    seed: int,
-    progress: bool,
-    halves: Halves | None = None,
-) -> pd.DataFrame:
-    """Every ``TextScore``, and p-values of these and of every ``LabelScore``, from the run's routing.
-
-    Labels are shuffled among documents (``LabelNull``), of which near copies of one label are one. Text scores do not
-    depend on labels, so their null shifts the text against the routing: each token's routing is paired with the token
-    some distance on, which keeps how experts behave from token to token and breaks only their tie to the text. An
-    expert's score is compared with the null scores of experts active at about as many tokens.
+class GroupEvidence:
+    """Every ``TextScore``, and p-values of these and of every ``LabelScore``, gathered block by block.
 
     Args:
-        run, group: where the experts are.
-        experts: as ``Run.experts`` returns them.
-        min_tokens: experts active at fewer tokens whose routing is kept are neither scored nor tested: NaN.
-        permutations: of the labels; 0 for no tests.
-        seed: of the shuffles and distances.
-        progress: show a progress bar.
-        halves: takes note of the experts of the group on either half of the documents.
-
-    Returns:
-        Index as of ``experts``; columns ``{score}`` for text scores and, with tests, ``p:{score}`` for both kinds.
+        experts: of a group, as ``Run.experts`` returns them.
+        num_keys: E.
+        tested: whether anything is tested.
     """
-    kept_documents = run.documents[run.documents["kept"]]
-    label = kept_documents["label"].map(run.check_label).to_numpy(np.int64)
-    pair, pair_label = label_units(document_units(kept_documents), label)
-    pair_tokens = np.bincount(pair, kept_documents["tokens"], len(pair_label)).astype(np.int64)
-    null = LabelNull(pair_label, pair_tokens, len(run.labels), permutations, seed) if permutations else None
-    text_scores = scores_of_kind(TextScore)
-    document = document_rows(run)
-    token = run.tokens()["token"].to_numpy(np.int64)
-    texts = [token, *(np.roll(token, -distance) for distance in (shifts(run, seed) if permutations else []))]
-    values = {name: [pd.Series(np.nan, experts.index) for _ in texts] for name in text_scores}
-    active = np.zeros(run.num_keys**2)  # tokens whose routing is kept
-    p = pd.DataFrame(np.nan, experts.index, [f"p:{name}" for name in scores_of_kind(LabelScore)] if null else [])
-    with job(f"routing of group {group}", int(experts["tokens"].sum()), "activations", progress) as advance:
-        for activations in read_activations(run, group, advance):
-            table = activations.by(document)
-            if halves is not None:
-                halves.add(group, table)
-            ids, counts = np.unique(activations.expert, return_counts=True)
-            active[ids] = counts
-            tested = ids[counts >= min_tokens]
-            if not len(tested):
-                continue
-            for number, text in enumerate(texts):
-                vocabulary = activations.counts(text)
-                for name, score in text_scores.items():
-                    values[name][number][tested] = score.compute(*vocabulary).reindex(tested).to_numpy()
-            if null is not None:
-                for name, of_score in null.p_values(table.merged(pair), tested).items():
-                    p.loc[tested, f"p:{name}"] = of_score
-    columns = {}
-    for name, score in text_scores.items():
-        if permutations:
-            columns[f"p:{name}"] = _pooled(score, [one.to_numpy() for one in values[name]], active[experts.index])
-        columns[name] = values[name][0].to_numpy()
-    return p.assign(**columns)
+
+    def __init__(self, experts: pd.DataFrame, num_keys: int, tested: bool) -> None:
+        self._index, self._tested = experts.index, tested
+        self._values = {
+            name: np.full((1 + SHIFTS if tested else 1, num_keys**2), np.nan) for name in scores_of_kind(TextScore)
+        }
+        self._p = {name: np.full(num_keys**2, np.nan) for name in scores_of_kind(LabelScore)} if tested else {}
+        self._active = np.zeros(num_keys**2)  # tokens whose routing is read
+
+    def take(self, found: Arrays) -> None:
+        """Take note of what ``Evidence`` found of some experts."""
+        self._active[found["experts"]] = found["tokens"]
+        for name, values in self._values.items():
+            values[:, found["tested"]] = found[name]
+        for name, p in self._p.items():
+            p[found["tested"]] = found[f"p:{name}"]
+
+    def table(self) -> pd.DataFrame:
+        """Index as of ``experts``; columns ``{score}`` of text scores and, with tests, ``p:{score}`` of both kinds."""
+        columns = {f"p:{name}": p[self._index] for name, p in self._p.items()}
+        size = self._active[self._index]
+        for name, score in scores_of_kind(TextScore).items():
+            values = [one[self._index] for one in self._values[name]]
+            if self._tested:
+                columns[f"p:{name}"] = _pooled(score, values, size)
+            columns[name] = values[0]
+        return pd.DataFrame(columns, self._index)
 
 
 def context_evidence(
@@ -108,15 +74,17 @@ def context_evidence(
 ) -> pd.DataFrame:
     """A ``ContextScore`` of experts' best examples and, with a seed, its p-value.
 
-    The null gives each example the context of the token some distance on, as in ``routing_evidence``; scores are
+    The null gives each example the context of the token some distance on, as in ``Evidence``; scores are
     compared with those of experts with as many examples.
 
     Args:
-        run, group, experts, progress: as for ``routing_evidence``.
+        run, group: where the experts are.
+        experts: as ``Run.experts`` returns them.
         tested: (experts,) those to score and test; the others have NaN.
         score: the score.
         embeddings: of the run's tokens, in the score's view.
         seed: of the distances; None for no test.
+        progress: show a progress bar.
 
     Returns:
         Index as of ``experts``; columns ``{score}`` and ``p:{score}``.
@@ -124,7 +92,7 @@ def context_evidence(
     examples = read_examples(run, group)
     expert, weight, row = (examples[column].to_numpy() for column in ("expert", "score", "row"))
     ids, sizes = np.unique(expert, return_counts=True)
-    distances = [0, *([] if seed is None else shifts(run, seed))]
+    distances = [0, *([] if seed is None else shifts(run.tokens_total, seed))]
     values = []
     with job(f"{score.title}, group {group}", len(row) * len(distances), "examples", progress) as advance:
         for distance in distances:

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...progress import Progress, job, silent
-from ..activations import CrossTable, read_activations
+from ...progress import Progress, silent
+from ..activations import CrossTable, Reader
 from ..checks import check_labels, check_rule
 from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..significance import benjamini_hochberg
 from ..units import document_units, label_units, split_documents
+from ..work import Arrays, run_tasks
 from .label_null import EXPERTS_AT_ONCE, LabelNull
 from .replication_result import CONFIRMED, COUNTS, SPECIALISED, Replication
 from .scores import RATIO_SCORE
@@ -21,6 +22,7 @@ from .shares import GENERALIST, label_shares, specialised_label
 
 if TYPE_CHECKING:
     from ...store import Run
+    from ..activations import Block
 
 SHUFFLES = 5  # of the labels of a half's documents
 ACTIVITY = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)  # active tokens at which bins of activity begin
@@ -36,6 +38,7 @@ def replication(
     permutations: int = PERMUTATIONS,
     fdr: float = FDR,
     seed: int = 0,
+    sample: int | None = None,
     progress: bool = False,
 ) -> Replication | None:
     """Return how many experts specialised on half of the documents have the same label on the other. Keeps nothing.
@@ -54,7 +57,8 @@ def replication(
         min_tokens: active tokens within a half that an expert needs to be specialised there, and to be tested.
         permutations: of the labels within each half; 0 for no tests, and no ``confirmed`` rows.
         fdr: false discovery rate, over a group's experts, at which an expert is confirmed on a half.
-        seed: of the halves, the permutations and the shuffles.
+        seed: of the halves, the permutations, the shuffles and the sample.
+        sample: read so many documents of each label, drawn at random, and not all.
         progress: show a progress bar.
 
     Returns:
@@ -76,23 +80,21 @@ def replication(
     """
     check_rule(ratio, min_tokens)
     check_labels(run)
+    if sample is not None:
+        run = run.sample(sample, seed)
     halves = Halves.of(run, ratio, min_tokens, permutations, fdr, seed)
     if halves is None:
         return None
-    document = document_rows(run)
-    for group in run.groups:
-        with job(
-            f"halves of group {group}", int(run.experts(group)["tokens"].sum()), "activations", progress
-        ) as advance:
-            for activations in read_activations(run, group, advance):
-                halves.add(group, activations.by(document))
+    reader = Reader(run)
+    document = reader.document()
+
+    def found(block: Block, advance: Progress) -> Arrays:
+        return halves.found(reader.read(block, advance).by(document), lambda *_: advance(0))
+
+    blocks = [block for group in run.groups for block in reader.blocks(group)]
+    for block, arrays in run_tasks(blocks, found, None, "halves", "activations", progress):
+        halves.take(block.group, arrays)
     return halves.counted()
-
-
-def document_rows(run: Run) -> Ints:
-    """(token rows,) number of each token's document among those whose routing is kept."""
-    kept = np.cumsum(run.documents["kept"].to_numpy()) - 1
-    return np.repeat(kept, run.documents["tokens"])
 
 
 class Halves:
@@ -177,31 +179,54 @@ class Halves:
             seed=seed,
         )
 
-    def add(self, group: int, table: CrossTable, advance: Progress = silent) -> None:
+    def add(self, group: int, table: CrossTable) -> None:
         """Take note of some experts of a group.
 
         Args:
             group: its number.
             table: all that these experts did, by document.
-            advance: called with the experts done since its last call.
         """
-        found = self._groups.setdefault(group, _Group(self.experts, bool(self.permutations)))
+        self.take(group, self.found(table))
+
+    def found(self, table: CrossTable, advance: Progress = silent) -> Arrays:
+        """What the halves tell of some experts, for ``take``.
+
+        Args:
+            table: all that these experts did, by document.
+            advance: called now and then.
+
+        Returns:
+            seen: (n,) their flat ids; label: (1 + shuffles, 2, n) and tokens: (2, n), on the halves; p: (2, n), none
+            where nothing is tested.
+        """
         table = table.only(self._chosen)
         edges = np.flatnonzero(np.diff(table.expert, prepend=-1))
         seen = table.expert[edges]
+        labels = np.full((len(self._orders), 2, len(seen)), GENERALIST, np.int16)
+        active = np.zeros((2, len(seen)), np.int64)
         for start in range(0, len(seen), EXPERTS_AT_ONCE):
-            block = seen[start : start + EXPERTS_AT_ONCE]
-            end = edges[start + EXPERTS_AT_ONCE] if start + EXPERTS_AT_ONCE < len(seen) else len(table.expert)
+            block = slice(start, start + EXPERTS_AT_ONCE)
+            end = edges[block.stop] if block.stop < len(seen) else len(table.expert)
             cells = slice(edges[start], end)
-            row = np.searchsorted(block, table.expert[cells])
-            label, tokens = self._labels(row, table.number[cells], table.mass[cells], table.tokens[cells], len(block))
-            found.label[:, :, block], found.tokens[:, block] = label, tokens
-            advance(len(block))
+            row = np.searchsorted(seen[block], table.expert[cells])
+            labels[:, :, block], active[:, block] = self._labels(
+                row, table.number[cells], table.mass[cells], table.tokens[cells], len(seen[block])
+            )
+            advance(0)
+        p = np.full((2, len(seen) if self.permutations else 0), np.nan)
         for side, (null, pair) in enumerate(self._nulls):
-            tested = seen[found.tokens[side, seen] >= self.min_tokens]
+            tested = np.flatnonzero(active[side] >= self.min_tokens)
             if len(tested):
                 mine = table.only(self._half == side).merged(pair)
-                found.p[side, tested] = null.p_values(mine, tested)[RATIO_SCORE.name]
+                p[side, tested] = null.p_values(mine, seen[tested], advance)[RATIO_SCORE.name]
+        return {"seen": seen, "label": labels, "tokens": active, "p": p}
+
+    def take(self, group: int, found: Arrays) -> None:
+        """Take note of what ``found`` returned of some experts of a group."""
+        into, seen = self._groups.setdefault(group, _Group(self.experts, bool(self.permutations))), found["seen"]
+        into.label[:, :, seen], into.tokens[:, seen] = found["label"], found["tokens"]
+        if self.permutations:
+            into.p[:, seen] = found["p"]
 
     def _labels(
         self, row: Ints, document: Ints, mass: NDArray[np.float32], tokens: Ints, experts: int

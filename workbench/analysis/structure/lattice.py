@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadInputError
-from ...progress import Progress, silent
-from ..activations import ROUTING_ROWS
 from ..defaults import MIN_TOKENS
 from ..specialisation.shares import Floats, label_shares
-from ..sums import LEFT_OUT, LabelSums, label_sums, smoothing
+from ..sums import LEFT_OUT, LabelSums, read_label_sums, smoothing
+from ..work import Computing, State
 
 if TYPE_CHECKING:
-    from cuda_ext.routing import Routing
-
     from ...store import Run
 
 MODELS = ("sum", "product")
@@ -79,9 +76,7 @@ def label_preference(mass: Floats, tokens: Floats, label_tokens: NDArray[np.int6
     return preference - preference.mean(1, keepdims=True)
 
 
-def lattice_test(
-    run: Run, group: int, permutations: int, seed: int, advance: Progress = silent
-) -> list[dict[str, Any]]:
+def lattice_test(run: Run, group: int, sums: list[LabelSums], permutations: int, seed: int) -> list[dict[str, Any]]:
     """Test how far the label preference of a group's experts is a row effect plus a column effect.
 
     For each of ``MODELS``, ``y_l(i, j) = a_l(i) + b_l(j) + residual`` is fitted by least squares per label l, over
@@ -96,9 +91,9 @@ def lattice_test(
     Args:
         run: an opened run.
         group: number of the group.
+        sums: of its experts over either half of the documents, as ``half_sums`` yields them.
         permutations: of the null; with 0, ``null`` is NaN, and both p-values are 1.
-        seed: of the halves and the null.
-        advance: called with the tokens read since its last call.
+        seed: of the null.
 
     Returns:
         For each model, a row:
@@ -116,7 +111,6 @@ def lattice_test(
     Raises:
         BadInputError: too few experts are active enough in both halves, or a label has no text in one of them.
     """
-    sums = _half_sums(run, group, seed, advance)
     kept = np.flatnonzero(np.min([half.tokens.sum(0) for half in sums], axis=0) >= MIN_TOKENS)
     if len(kept) < 2 * run.num_keys:
         raise BadInputError(
@@ -168,10 +162,19 @@ def _added(sums: list[LabelSums]) -> LabelSums:
     return LabelSums(first.mass + second.mass, first.tokens + second.tokens, first.label_tokens + second.label_tokens)
 
 
-def _half_sums(run: Run, group: int, seed: int, advance: Progress) -> list[LabelSums]:
-    """Sums by label over each half of the documents whose routing is kept.
+def half_sums(
+    run: Run, seed: int, progress: bool = False, state: State | None = None, **where: Unpack[Computing]
+) -> Iterator[tuple[int, list[LabelSums]]]:
+    """Yield each group and the sums of its experts by label over each half of the documents whose routing is kept.
 
     Each label's documents go to the halves alternately, in random order.
+
+    Args:
+        run: an opened run, or a sample of one.
+        seed: of the halves.
+        progress: show a progress bar.
+        state: keeps what is finished.
+        where: the sums are computed, as for ``run_tasks``.
     """
     label = np.array([run.check_label(label) for label in run.documents["label"]])
     order = np.random.default_rng(seed).permutation(len(label))
@@ -180,14 +183,7 @@ def _half_sums(run: Run, group: int, seed: int, advance: Progress) -> list[Label
         of_label = order[(label[order] == at) & run.documents["kept"].to_numpy()[order]]
         half[of_label] = np.arange(len(of_label)) % 2
     cell = np.where(run.documents["kept"], half * len(run.labels) + label, LEFT_OUT)
-    cell = np.repeat(cell, run.documents["tokens"])
-
-    def parts() -> Iterator[tuple[Routing, NDArray[np.int64]]]:
-        for start in range(0, run.tokens_total, ROUTING_ROWS):
-            rows = slice(start, start + ROUTING_ROWS)
-            yield run.kept_routing(rows, group), cell[rows]
-            advance(len(cell[rows]))
-
-    sums = label_sums(parts(), run.num_keys, 2 * len(run.labels))
-    columns = (np.split(values, 2) for values in (sums.mass, sums.tokens, sums.label_tokens))
-    return [LabelSums(*values) for values in zip(*columns, strict=True)]
+    summed = read_label_sums(run, run.groups, cell, 2 * len(run.labels), "rows and columns", progress, state, **where)
+    for group, sums in summed:
+        columns = (np.split(values, 2) for values in (sums.mass, sums.tokens, sums.label_tokens))
+        yield group, [LabelSums(*values) for values in zip(*columns, strict=True)]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import pandas as pd
 
-from ...progress import job
 from ...store.address import shared_key
 from ..checks import check_labels
 from ..results import write_result
+from ..work import How, State, computing
 from .committee import committee_row
 from .defaults import PERMUTATIONS, TOP
-from .lattice import lattice_test
+from .lattice import half_sums, lattice_test
 from .output_similarity import output_directions
 from .structure_result import Structure
 
@@ -33,7 +33,9 @@ def analyze_structure(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
     name: str | None = None,
+    sample: int | None = None,
     progress: bool = False,
+    **how: Unpack[How],
 ) -> Structure:
     """Test, for every group, whether an expert is the sum or product of its two keys, and measure the committee.
 
@@ -51,7 +53,10 @@ def analyze_structure(
         permutations: of the ANOVA's null; with 0 there is no null, and p-values mean nothing.
         seed: of everything random.
         name: keep the result under this name, beside the unnamed one, which otherwise it replaces.
+        sample: read the routing of so many documents of each label, drawn at random, and not of all. The committee is
+            of statistics, which cover all documents; how precise the test of rows and columns is, ``reliable`` says.
         progress: show a progress bar.
+        how: ``resume``, ``ray`` and ``workers``, as ``workbench.analysis.work.How`` describes them.
 
     Raises:
         BadInputError: the run has fewer than two labels or too little text, or ``top`` is out of range.
@@ -67,14 +72,17 @@ def analyze_structure(
         [1.0]
     """
     check_labels(run)
+    if sample is not None:
+        run = run.sample(sample, seed)
     committee = [committee_row(run, group, top) for group in run.groups]
     lattice: list[dict[str, Any]] = []
-    with job("rows and columns", run.tokens_total * len(run.groups), "tokens", progress) as advance:
-        for group in run.groups:
-            lattice += lattice_test(run, group, permutations, seed, advance)
+    state = State(run, Structure, name, {"halves": seed}, how.get("resume", False))
+    for group, sums in half_sums(run, seed, progress, state, **computing(how)):
+        lattice += lattice_test(run, group, sums, permutations, seed)
     outputs = None if model is None else pd.DataFrame([_outputs(run, model, group, seed) for group in run.groups])
     structure = Structure(pd.DataFrame(lattice), pd.DataFrame(committee), outputs, top, permutations, seed)
     write_result(run, structure, name)
+    state.remove()
     return structure
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
 
-from ..results import Result, read_result, rows_table
+from ..results import Result, fields_of, read_result, rows_table
 
 if TYPE_CHECKING:
     from ...store import Run
@@ -55,7 +55,7 @@ class Structure(Result):
     def to_json(self) -> dict[str, Any]:
         """The attributes in JSON types, tables as lists of rows."""
         tables = {"lattice": self.lattice, "committee": self.committee, "outputs": self.outputs}
-        return self.__dict__ | {
+        return fields_of(self) | {
             name: None if table is None else table.to_dict("records") for name, table in tables.items()
         }
 

@@ -50,6 +50,16 @@ def test_attribute_corpus_is_the_mean_of_single_attributions(
     assert (found.label, found.to_json()["occurrences"]) == (label, len(single))
 
 
+def test_attribute_corpus_of_a_sample_reads_its_documents(run: Run, model: MonetForCausalLM) -> None:
+    few = run.sample(3)
+    found, whole = (attribute_corpus(one, model, 45) for one in (few, run))
+    occurrences = 0
+    for row, tokens in few.documents.query("kept")[["row", "tokens"]].itertuples(index=False):
+        occurrences += int((run.tokens(slice(row, row + tokens))["token"] == 45).sum())
+    assert 0 < found.occurrences < whole.occurrences
+    assert found.occurrences in (occurrences, occurrences - 1)  # a first token is not predicted without one before it
+
+
 def test_attribute_corpus_refuses_labels_and_tokens_that_are_not_there(run: Run, model: MonetForCausalLM) -> None:
     with pytest.raises(NotFoundError, match="has no label 'perl'"):
         attribute_corpus(run, model, 45, label="perl")

@@ -14,7 +14,6 @@ from workbench.analysis.structure import lattice as lattice_module
 from workbench.analysis.structure.lattice import TwoWay, label_preference, lattice_test
 from workbench.analysis.sums import LabelSums
 from workbench.errors import WorkbenchError
-from workbench.progress import silent
 from workbench.store import Run
 
 
@@ -52,9 +51,7 @@ def planted(part: float, noise: float) -> list[dict[str, Any]]:
         for _ in range(2)
     ]
     run = SimpleNamespace(path=Path("run"), num_keys=keys, labels=["a", "b", "c"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lattice_module, "_half_sums", lambda *_: halves)
-        return lattice_test(run, 0, 50, 0)  # type: ignore[arg-type]
+    return lattice_test(run, 0, halves, 50, 0)  # type: ignore[arg-type]
 
 
 def test_a_product_of_keys_is_told_from_experts_of_their_own() -> None:
@@ -75,7 +72,7 @@ def test_a_product_of_keys_is_told_from_experts_of_their_own() -> None:
 
 
 def test_halves_share_no_document_and_hold_everything(run: Run) -> None:
-    halves = lattice_module._half_sums(run, 0, 3, silent)
+    halves = dict(lattice_module.half_sums(run, 3))[0]
     experts = run.experts(0)
     for at, label in enumerate(run.labels):
         tokens = sum(half.tokens[at, experts.index] for half in halves)
@@ -92,7 +89,7 @@ def test_halves_share_no_document_and_hold_everything(run: Run) -> None:
 def test_halves_leave_out_documents_without_routing(run: Run) -> None:
     documents = run.documents.assign(kept=run.documents.index % 3 > 0)
     run.__dict__["documents"] = documents
-    halves = lattice_module._half_sums(run, 1, 0, silent)
+    halves = dict(lattice_module.half_sums(run, 0))[1]
     kept = documents[documents["kept"]].groupby("label")["tokens"].sum()
     assert sum(half.label_tokens for half in halves).tolist() == kept[run.labels].tolist()
 
@@ -100,4 +97,4 @@ def test_halves_leave_out_documents_without_routing(run: Run) -> None:
 def test_too_little_text_for_rows_and_columns_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lattice_module, "MIN_TOKENS", 10**6)
     with pytest.raises(WorkbenchError, match="Export more text"):
-        lattice_test(run, 0, 5, 0)
+        lattice_test(run, 0, dict(lattice_module.half_sums(run, 0))[0], 5, 0)
