@@ -69,6 +69,8 @@ runs/demo/analysis/mask.json: $(DEMO)/model.safetensors $(DEMO)/heldout.parquet 
 	$(MONET) export $(DEMO) $(DEMO)/heldout.parquet runs/demo --resume
 	$(MONET) analyze runs/demo
 	$(MONET) mask runs/demo
+	@if (cd $(DEMO) && sha256sum --status -c explanations.sha256); then cp $(DEMO)/explanations.parquet runs/demo/analysis/; \
+	else echo "The shipped rules are of another model or sample; monet explain runs/demo --rules makes new ones."; fi
 
 SOURCES = pyproject.toml setup.cfg setup.py constraints.txt monet_model/startup.py $(wildcard cuda_ext/csrc/*.h cuda_ext/csrc/*/*)
 
