@@ -111,10 +111,19 @@ def test_explain_by_rules_needs_no_model_and_by_default_takes_all_readable_exper
     assert f"0:{expert}  average precision {row['average_precision']:.2f} (token alone " in shown
     assert row["text"] in shown
     assert f"  balanced_accuracy {row['balanced_accuracy']:.3f} (95 % CI " in shown
-    everything = json.loads(invoke("explain", run, "--rules", "--json"))
-    found = {(one["group"], one["expert"]) for one in everything["explanations"]}
-    assert found == set(readable_experts(opened))
-    assert "rules measured; context matters for" in invoke("explain", run, "--rules")
+
+
+def test_rules_are_by_default_those_of_all_readable_experts(run: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(WorkbenchError, match="without the permutation test"):
+        invoke("explain", own, "--rules")
+    opened = open_run(own)
+    analyze_run(opened, permutations=300)
+    expected = set(readable_experts(opened))
+    assert expected
+    everything = json.loads(invoke("explain", own, "--rules", "--json"))
+    assert {(one["group"], one["expert"]) for one in everything["explanations"]} == expected
+    assert "rules measured; context matters for" in invoke("explain", own, "--rules")
 
 
 def test_explain_refuses_rules_beside_another_explainer(run: Path) -> None:

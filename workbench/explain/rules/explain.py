@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...analysis.specialisation.analyze_result import read_analysis
 from ...analysis.specialisation.interest import READABLE_SCORE, READABLE_TOKENS
-from ...errors import BadInputError
+from ...errors import BadInputError, NotAnalysedError
 from ...progress import job
 from ...store.address import Expert
 from ..explain import NOT_SCORED, Explanations, controls_of, split_in_two
@@ -47,7 +47,7 @@ def readable_experts(run: Run) -> list[Expert]:
     """Return the experts that lists show first: confirmed, active at enough tokens, and with a high enough top score.
 
     Raises:
-        NotAnalysedError: the run has not been analysed.
+        NotAnalysedError: the run has not been analysed, or without the permutation test.
 
     Examples:
         >>> from workbench import open_run
@@ -59,7 +59,13 @@ def readable_experts(run: Run) -> list[Expert]:
     """
     found = []
     for group in run.groups:
-        table = run.experts(group, ["tokens", "max"]).join(read_analysis(run, group)[["confirmed"]])
+        derived = read_analysis(run, group)
+        if "confirmed" not in derived:
+            raise NotAnalysedError(
+                f"{run.path} was analysed without the permutation test that readable experts have passed; "
+                f"run `monet analyze {run.path}`, or name the experts to explain."
+            )
+        table = run.experts(group, ["tokens", "max"]).join(derived[["confirmed"]])
         readable = table["confirmed"] & (table["tokens"] >= READABLE_TOKENS) & (table["max"] >= READABLE_SCORE)
         found += [Expert(group, expert) for expert in table.index[readable].tolist()]
     return found
@@ -85,7 +91,7 @@ def explain_by_rules(
 
     Raises:
         BadInputError: no experts, one twice, or a label with too few documents to split.
-        NotAnalysedError: no experts are given, and the run has not been analysed.
+        NotAnalysedError: no experts are given, and the run has not been analysed with the permutation test.
         NotFoundError: the run has no such group or expert.
         UnsupportedError: the run holds token ids without text.
 

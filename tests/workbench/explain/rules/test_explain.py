@@ -10,7 +10,7 @@ import pytest
 
 from workbench.analysis import READABLE_SCORE, READABLE_TOKENS, analyze_run, read_analysis
 from workbench.analysis.encoder import Encoder
-from workbench.errors import BadInputError, NotFoundError
+from workbench.errors import BadInputError, NotAnalysedError, NotFoundError
 from workbench.explain import (
     Person,
     explain_by_rules,
@@ -78,9 +78,16 @@ def test_one_expert_alone_has_no_control(text_run: Run) -> None:
     assert row["average_precision:token"] >= 0
 
 
+def test_readable_experts_need_the_permutation_test(text_run: Run) -> None:
+    analyze_run(text_run, permutations=0)
+    with pytest.raises(NotAnalysedError, match="without the permutation test"):
+        readable_experts(text_run)
+
+
 def test_readable_experts_are_those_that_lists_show_first(text_run: Run) -> None:
-    analyze_run(text_run, permutations=20)
+    analyze_run(text_run, permutations=300)
     found = set(readable_experts(text_run))
+    assert found
     for group in text_run.groups:
         table = text_run.experts(group).join(read_analysis(text_run, group)[["confirmed"]])
         for expert, row in table.iterrows():
