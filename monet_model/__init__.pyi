@@ -1,6 +1,7 @@
 from .edits import PositionedEdit as PositionedEdit
 from .expert_edit import ExpertEdit as ExpertEdit
 from .lens import load_lens as load_lens
+from .mixed import mixed_from_llama as mixed_from_llama
 from .modeling import (
     MonetConfig as MonetConfig,
 )

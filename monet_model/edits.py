@@ -68,7 +68,7 @@ def active_edits(owner: object) -> dict[int, Tensor | PositionFactors]:
 def check_edits(edits: Edits, config: MonetConfig) -> None:
     """Raises ValueError, naming the layer, unless each matrix is an (E, E) of a layer that owns a router, whose factors
     lie within ``MAX_FACTOR``."""
-    owners = [group.start for group in config.routing_groups]
+    owners = [group[0] for group in config.routing_groups]
     for layer, factors in edits.items():
         if layer not in owners:
             raise ValueError(f"layer {layer} owns no router; edits go to one of the layers {owners}.")

@@ -114,7 +114,7 @@ class ExpertEdit:
                 "an edit's table needs the columns expert, factor and one of group and layer; "
                 f"got {', '.join(map(str, frame.columns)) or 'none'}."
             )
-        owners = [group.start for group in _config(model).routing_groups]
+        owners = [group[0] for group in _config(model).routing_groups]
         experts, factors = {}, {}
         for place, rows in frame.groupby(places[0]):
             if places[0] == "group" and place not in range(len(owners)):
@@ -126,7 +126,7 @@ class ExpertEdit:
 
     @classmethod
     def _of(cls, model: nn.Module, experts: dict[int, Tensor], factors: dict[int, Tensor]) -> ExpertEdit:
-        owners = [group.start for group in _config(model).routing_groups]
+        owners = [group[0] for group in _config(model).routing_groups]
         for layer in experts:
             if layer not in owners:
                 raise ValueError(f"layer {layer} owns no router; edits go to one of the layers {owners}.")

@@ -18,6 +18,9 @@ name                                     shape                         value
 ``blocks.{l}.mlp.hook_out``              (batch, pos, d_model)         expert-layer output
 ======================================== ============================= ============================================
 
+A dense layer of a mixed model has the hook points of TransformerLens' gated MLPs instead: ``mlp.hook_in``,
+``mlp.hook_pre`` (what the gate reads), ``mlp.hook_pre_linear``, ``mlp.hook_post`` (the neurons) and ``mlp.hook_out``.
+
 Routing happens once per layer group, in the layer ``o`` that owns the router: its routing hooks are those of
 ``blocks.{o}.router``. The other layers of the group refer to the same hook points, so a hook set through any of them
 acts on the whole group. A hook that returns a value changes the forward pass from that point on. In compatibility mode
@@ -25,12 +28,13 @@ a cache that stops at such a layer's group (``stop_at_layer``) names the routing
 that did not run: the values are the group's.
 
 TransformerLens takes letters followed by digits for a name and a layer, so its short names have an underscore before
-the set: ``cache["g_1", layer]``, ``cache["post_2", layer]``, ``get_act_name("logits_1", layer)``. Without a layer's
-dense neurons, ``get_full_resid_decomposition`` wants ``expand_neurons=False``.
+the set: ``cache["g_1", layer]``, ``cache["post_2", layer]``, ``get_act_name("logits_1", layer)``. Where not every layer
+is dense, ``get_full_resid_decomposition`` wants ``expand_neurons=False``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +47,8 @@ from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapt
 from transformer_lens.model_bridge.generalized_components import (
     BlockBridge,
     EmbeddingBridge,
+    GatedMLPBridge,
+    LinearBridge,
     RMSNormalizationBridge,
     RotaryEmbeddingBridge,
     UnembeddingBridge,
@@ -59,7 +65,7 @@ from .modeling import MonetDecoderLayer, MonetForCausalLM
 from .router import MonetRouter, head_thresholds, select_keys
 from .token_factors import Factors
 
-MONET_FIELDS = ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose")
+MONET_FIELDS = ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose", "dense_layers")
 ROUTING_HOOKS = tuple(f"hook_{value}{side}" for value in ("logits", "normalized", "threshold", "g") for side in (1, 2))
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
@@ -134,8 +140,36 @@ def _enter_mlp(mlp: ExpertsBridge, _norm: nn.Module, _args: tuple[Any, ...], out
     return mlp.hook_in(output)
 
 
+class DenseMLPBridge(GatedMLPBridge):
+    """The MLP of a dense layer. Its gate's activation is the model's own, of which TransformerLens knows a few."""
+
+    def __init__(self, config: Any) -> None:
+        names = {"gate": "gate_proj", "in": "up_proj", "out": "down_proj"}
+        super().__init__("mlp", config, {part: LinearBridge(name) for part, name in names.items()})
+
+    def set_processed_weights(self, weights: Mapping[str, Tensor | None], verbose: bool = False) -> None:
+        """Give the projections processed weights, and go on computing with them as the model does."""
+        super().set_processed_weights(weights, verbose)
+        self._use_processed_weights = False
+
+
 class MonetBlockBridge(BlockBridge):
-    """A Monet layer. Its MLP, as far as hooks are concerned, is the router (if it owns one) and the experts."""
+    """A Monet layer. Its MLP, as far as hooks are concerned, is the router (if it owns one) and the experts.
+
+    Args:
+        dense: the bridge to the MLP of a dense layer, which takes the place of the experts' there.
+        kwargs: those of ``BlockBridge``.
+    """
+
+    def __init__(self, *, dense: DenseMLPBridge, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._dense = {"mlp": dense}  # in a dictionary, it is no submodule
+
+    def set_original_component(self, original_component: nn.Module) -> None:
+        """Wrap a layer, whose MLP decides what bridges to it."""
+        super().set_original_component(original_component)
+        if cast(MonetDecoderLayer, original_component).moe is None:
+            self.submodules |= self._dense
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layer with its hooks.
@@ -144,16 +178,17 @@ class MonetBlockBridge(BlockBridge):
             ValueError: ``start_at_layer`` names this layer, but its routing comes from an earlier one.
         """
         layer = cast(MonetDecoderLayer, self.original_component)
-        if getattr(self, "_start_at_layer_idx", None) == layer.layer_idx and layer.router is None:
+        if getattr(self, "_start_at_layer_idx", None) == layer.layer_idx and layer.routed_before:
             raise ValueError(
-                f"start_at_layer={layer.layer_idx}: this layer takes its routing from an earlier layer, which this run "
-                "skips. Start at a layer that owns a router."
+                f"start_at_layer={layer.layer_idx}: from here on, routing is taken from an earlier layer, which this "
+                "run skips. Start at a layer that owns a router."
             )
         return super().forward(*args, **kwargs)
 
     def validate_after_setup(self, _skipped: list[str]) -> None:
         """Make ``mlp.hook_in`` fire where the MLP branch begins. Called once the submodules are wrapped."""
-        self.ln2.register_forward_hook(partial(_enter_mlp, self.mlp))
+        if isinstance(self.mlp, ExpertsBridge):
+            self.ln2.register_forward_hook(partial(_enter_mlp, self.mlp))
 
 
 class MonetArchitectureAdapter(ArchitectureAdapter):
@@ -177,6 +212,7 @@ class MonetArchitectureAdapter(ArchitectureAdapter):
                     "router": RouterBridge(name="router"),
                     "mlp": ExpertsBridge(name="moe"),
                 },
+                dense=DenseMLPBridge(self.cfg),
             ),
             "ln_final": RMSNormalizationBridge(name="model.norm", config=self.cfg),
             "unembed": UnembeddingBridge(name="lm_head", config=self.cfg),
@@ -194,6 +230,8 @@ class MonetArchitectureAdapter(ArchitectureAdapter):
         router = None
         for block in bridge.blocks:
             router = block._modules.get("router", router)
+            if not isinstance(block.mlp, ExpertsBridge):
+                continue
             for hook in ROUTING_HOOKS:
                 object.__setattr__(block.mlp, hook, getattr(router, hook))  # not as a submodule: it has one owner
             of_sets = *ROUTING_HOOKS, *(name for name in ("hook_post1", "hook_post2") if hasattr(block.mlp, name))
@@ -206,18 +244,24 @@ class MonetArchitectureAdapter(ArchitectureAdapter):
         return {name: tensor for name, tensor in state_dict.items() if not name.endswith("ln2.weight")}
 
     def postprocess_weights(self, bridge: TransformerBridge) -> None:
-        """Fold ``ln2`` into everything that reads it: both router projections and the experts' input weights."""
+        """Fold ``ln2`` into everything that reads it: router projections and input weights of experts or MLP."""
         if not self._fold_ln_requested:
             return
         with torch.no_grad():
             for block in bridge.blocks:
                 scale = block.ln2.original_component.weight
-                router, experts = block._modules.get("router"), block.mlp.original_component
-                readers = [] if router is None else [router.original_component.w1, router.original_component.w2]
-                readers += experts.inputs()
-                for reader in readers:
+                for reader in _readers(block):
                     reader.weight.mul_(scale)
                 scale.fill_(1.0)
+
+
+def _readers(block: Any) -> Sequence[nn.Linear]:
+    """The projections of a layer that read what ``ln2`` writes."""
+    if isinstance(block.mlp, DenseMLPBridge):
+        return [projection.original_component for projection in (block.mlp.gate, getattr(block.mlp, "in"))]
+    router = block._modules.get("router")
+    routers = [] if router is None else [router.original_component.w1, router.original_component.w2]
+    return [*routers, *block.mlp.original_component.inputs()]
 
 
 def load_lens(path: str | Path, **kwargs: Any) -> TransformerBridge:

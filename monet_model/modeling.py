@@ -1,4 +1,4 @@
-"""Monet on transformers: a LLaMA decoder whose MLP is a layer of product-key experts (arXiv 2412.04139)."""
+"""Monet on transformers: a LLaMA decoder whose MLPs, or some of them, are product-key experts (arXiv 2412.04139)."""
 
 # Annotations are evaluated here: transformers reads those of `forward` to learn which arguments a model takes.
 
@@ -22,6 +22,7 @@ from transformers.utils.output_capturing import capture_outputs
 from cuda_ext.routing import Routing
 
 from .config import MonetConfig as MonetConfig  # taken from here, it comes with the Auto classes registered
+from .dense import DenseMLP
 from .discovery import MODEL_TYPE
 from .edits import (
     Edits,
@@ -83,7 +84,14 @@ class BuiltInEdit(Float32Buffers):
 
 
 class MonetDecoderLayer(GradientCheckpointingLayer):
-    """Attention, then the experts. Only the first layer of each routing group owns a router."""
+    """Attention, then the experts, or in a dense layer LLaMA's MLP.
+
+    Attributes:
+        router: the group's, in the first layer of each routing group; elsewhere None.
+        moe: the experts; None in a dense layer.
+        mlp: LLaMA's MLP; None in a layer with experts.
+        routed_before: whether what runs from here on takes routing of an earlier layer.
+    """
 
     def __init__(self, config: MonetConfig, layer_idx: int) -> None:
         super().__init__()
@@ -91,8 +99,11 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         self.input_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.self_attn = LlamaAttention(config=config, layer_idx=layer_idx)
         self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.router = MonetRouter(config) if layer_idx % config.moe_groups == 0 else None
-        self.moe = make_experts(config)
+        dense, groups = layer_idx in config.dense_layers, config.routing_groups
+        self.router = MonetRouter(config) if layer_idx in [layers[0] for layers in groups] else None
+        self.moe = None if dense else make_experts(config)
+        self.mlp = DenseMLP(config) if dense else None
+        self.routed_before = any(layers[0] < layer_idx <= layers[-1] for layers in groups)
         self.edit = BuiltInEdit(config.moe_experts) if layer_idx in config.edited_layers else None
 
     def forward(
@@ -101,18 +112,20 @@ class MonetDecoderLayer(GradientCheckpointingLayer):
         routing: Routing | None = None,
         factors: Factors | None = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Routing]:
-        """The next residual stream, and the routing that was used.
+    ) -> tuple[Tensor, Routing | None]:
+        """The next residual stream, and the routing in force behind this layer, if there is one by then.
 
         Args:
             hidden_states: (batch, tokens, hidden).
-            routing: the group's routing, where this layer owns no router.
+            routing: the group's routing, where this layer owns no router. A dense layer hands it on.
             factors: (E, E) expert factors of the group, or those of each token; None for an unedited layer.
             kwargs: passed on to the attention.
         """
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
         hidden_states = hidden_states + attended
         x = self.post_attention_layernorm(hidden_states)
+        if self.moe is None:
+            return hidden_states + cast(DenseMLP, self.mlp)(x), routing
         if self.router is not None:
             routing = self.router(x)
         if routing is None:
@@ -281,7 +294,7 @@ class MonetModel(MonetPreTrainedModel):
                 **kwargs,
             )
             if keep_probs:
-                router_probs.append(None if layer.router is None else _dense(routing, hidden))
+                router_probs.append(None if layer.router is None else _dense(cast(Routing, routing), hidden))
         return MonetModelOutput(
             last_hidden_state=self.norm(hidden),
             past_key_values=past_key_values,
@@ -347,6 +360,7 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
         """
         keep_probs = self.config.output_router_probs if output_router_probs is None else output_router_probs
         with_aux = self.training and labels is not None and self.config.router_aux_loss_coef > 0
+        with_aux = with_aux and bool(self.config.routing_groups)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -1,4 +1,4 @@
-"""One forward pass of a model, with what every layer's experts read and wrote."""
+"""One forward pass of a model, with what every layer's experts, or its MLP, read and wrote."""
 
 from __future__ import annotations
 
@@ -26,17 +26,36 @@ class LayerRecord:
 
     Attributes:
         heads: (batch, tokens, attention heads * head width) outputs of the attention heads, before their projection.
-        x: (batch, tokens, hidden) input of the expert layer.
-        routing: the routing in force, of all tokens of the batch.
-        factors: (keys, keys) edit of the experts in force, or that of each token of the batch; None without one.
-        output: (batch, tokens, hidden) output of the expert layer.
+        x: (batch, tokens, hidden) input of the expert layer, or of a dense layer's MLP.
+        output: (batch, tokens, hidden) its output.
     """
 
     heads: Tensor
     x: Tensor
-    routing: Routing
-    factors: Factors | None
     output: Tensor
+    _routing: Routing | None = None
+    _factors: Factors | None = None
+
+    @property
+    def dense(self) -> bool:
+        """Whether the layer has no experts."""
+        return self._routing is None
+
+    @property
+    def routing(self) -> Routing:
+        """The routing in force, of all tokens of the batch.
+
+        Raises:
+            ValueError: a dense layer has none.
+        """
+        if self._routing is None:
+            raise ValueError("a dense layer has no experts and no routing.")
+        return self._routing
+
+    @property
+    def factors(self) -> Factors | None:
+        """(keys, keys) edit of the experts in force, or that of each token of the batch; None without one."""
+        return self._factors
 
     def routing_at(self, where: tuple[Tensor, Tensor] | Tensor) -> Routing:
         """The routing of some tokens: an index of (batch, tokens), as ``x[where]`` takes it."""
@@ -44,11 +63,11 @@ class LayerRecord:
 
     def factors_at(self, where: tuple[Tensor, Tensor] | Tensor) -> Factors | None:
         """The factors of some tokens, chosen as in ``routing_at``."""
-        return self._factors(self._rows[where])
+        return self._factors_of(self._rows[where])
 
-    def _factors(self, tokens: slice | Tensor) -> Factors | None:
+    def _factors_of(self, tokens: slice | Tensor) -> Factors | None:
         """The factors of some tokens, by their numbers in the batch."""
-        return self.factors[tokens] if isinstance(self.factors, TokenFactors) else self.factors
+        return self._factors[tokens] if isinstance(self._factors, TokenFactors) else self._factors
 
     @property
     def _rows(self) -> Tensor:
@@ -57,16 +76,18 @@ class LayerRecord:
 
     def until(self, length: int) -> LayerRecord:
         """What the layer read and wrote at the first ``length`` tokens of a batch of one."""
-        first = slice(length)
-        heads, x, output = (values[:, first] for values in (self.heads, self.x, self.output))
-        return LayerRecord(heads, x, self.routing[first], self._factors(first), output)
+        return self._part((slice(None), slice(length)), slice(length))
 
     def row(self, number: int) -> LayerRecord:
         """What the layer read and wrote in one row of the batch."""
         length = self.x.shape[1]
-        tokens = slice(number * length, (number + 1) * length)
-        heads, x, output = (values[number : number + 1] for values in (self.heads, self.x, self.output))
-        return LayerRecord(heads, x, self.routing[tokens], self._factors(tokens), output)
+        return self._part((slice(number, number + 1),), slice(number * length, (number + 1) * length))
+
+    def _part(self, where: tuple[slice, ...], tokens: slice) -> LayerRecord:
+        """A part of the batch, and the numbers of its tokens."""
+        heads, x, output = (values[where] for values in (self.heads, self.x, self.output))
+        routing = None if self._routing is None else self._routing[tokens]
+        return LayerRecord(heads, x, output, routing, self._factors_of(tokens))
 
 
 @dataclass
@@ -117,9 +138,9 @@ def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record
     def keep_heads(args: tuple[Tensor]) -> None:
         heads.append(args[0])
 
-    def keep_experts(args: tuple[Any, ...], output: Tensor) -> None:
-        x, routing, factors = args
-        record.layers.append(LayerRecord(heads.pop(), x, routing, factors, output))
+    def keep_layer(args: tuple[Any, ...], output: Tensor) -> None:
+        x, *chosen = args  # routing and factors, of experts
+        record.layers.append(LayerRecord(heads.pop(), x, output, *chosen))
 
     def keep_final(args: tuple[Tensor]) -> None:
         record.final = args[0]
@@ -131,7 +152,7 @@ def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record
     ]
     for layer in inner.layers:
         hooks.append(layer.self_attn.o_proj.register_forward_pre_hook(of_this_thread(keep_heads)))
-        hooks.append(layer.moe.register_forward_hook(of_this_thread(keep_experts)))
+        hooks.append((layer.moe or layer.mlp).register_forward_hook(of_this_thread(keep_layer)))
     try:
         return record, run()
     finally:

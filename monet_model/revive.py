@@ -22,7 +22,7 @@ class KeyUse:
 
     def __init__(self, model: MonetForCausalLM) -> None:
         shape = 2, model.config.moe_heads, model.config.moe_experts
-        self.counts = {group.start: torch.zeros(shape) for group in model.config.routing_groups}
+        self.counts = {group[0]: torch.zeros(shape) for group in model.config.routing_groups}
 
     def add(self, out: MonetOutput) -> None:
         """Count the tokens of a batch, from an output that has ``router_probs``."""

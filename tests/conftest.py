@@ -46,13 +46,19 @@ def _shuffled(text: str, seed: int) -> str:
 @pytest.fixture(scope="session")
 def bare_run_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the golden vertical model over a few lines of three labels, exported and no more."""
+    folder = tmp_path_factory.mktemp("bare")
+    model = folder / "model"
+    shutil.copytree(ROOT / "tests" / "golden" / "tiny-vd", model)
+    return _export(model, folder)
+
+
+def _export(model: Path, folder: Path) -> Path:
+    """A run of a model of 128 tokens, which gets a tokenizer, over the texts."""
     from datasets import Dataset
 
     from workbench.export import export_run
 
-    folder = tmp_path_factory.mktemp("bare")
-    model, corpus, run = folder / "model", folder / "corpus.parquet", folder / "run"
-    shutil.copytree(ROOT / "tests" / "golden" / "tiny-vd", model)
+    corpus, run = folder / "corpus.parquet", folder / "run"
     _write_tokenizer(model)
     rows = [
         {"text": text + _shuffled(text * (1 + copy % 2), copy), "label": label, "source": f"{label}/{copy}"}
@@ -62,6 +68,36 @@ def bare_run_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Dataset.from_list(rows).to_parquet(str(corpus))
     export_run(model, corpus, run)
     return run
+
+
+@pytest.fixture(scope="session")
+def mixed_run_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a random mixed model, dense below, between and above its two groups; analysed and masked."""
+    import torch
+
+    from monet_model import MonetConfig, MonetForCausalLM
+    from workbench import open_run
+    from workbench.analysis import analyze_run, mask_labels
+
+    folder = tmp_path_factory.mktemp("mixed")
+    shape = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 10}
+    experts = {"moe_dim": 4, "moe_heads": 2, "moe_experts": 16, "moe_topk": 4, "moe_groups": 2}
+    dense = {"dense_layers": [0, 3, 6], "intermediate_size": 24, "hidden_act": "silu"}
+    sizes = {"vocab_size": 128, "num_hidden_layers": 7, "max_position_embeddings": 256}
+    tokens = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+    torch.manual_seed(0)
+    model = MonetForCausalLM(MonetConfig(**sizes, **shape, **experts, **dense, **tokens)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(float("norm" in name), 0.5 / parameter.shape[-1] ** 0.5 if parameter.ndim > 1 else 0.3)
+            if "router" in name or "embed" in name:
+                parameter.mul_(4.0)
+    model.save_pretrained(folder / "model")
+    path = _export(folder / "model", folder)
+    run = open_run(path)
+    analyze_run(run)
+    mask_labels(run, MonetForCausalLM.from_pretrained(run.model_path))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -239,14 +239,16 @@ def loaded_from(model: MonetForCausalLM) -> Path | None:
 def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> dict[str, Any]:
     """A model's entry in a manifest: where it is, hashes of its files, and the shape of its routing."""
     config = model.config
+    dense = {"dense_layers": list(config.dense_layers)} if config.dense_layers else {}
     return {
         "path": str(folder.resolve()) if Path(path).exists() else str(path),
         "hash": checkpoint_hashes(folder),
         "heads": config.moe_heads,
         "keys": config.moe_experts,
         "decompose": config.moe_decompose,
-        "groups": [layers.start for layers in config.routing_groups],
+        "groups": [layers[0] for layers in config.routing_groups],
         "layers": config.num_hidden_layers,
+        **dense,
         "topk": config.moe_topk,
         "vocabulary": config.vocab_size,
     }

@@ -76,6 +76,7 @@ class RunInfo:
     name: str
     groups: list[int]
     group_layers: list[int]
+    layers: list[list[int]]
     keys: int
     heads: int
     experts: int

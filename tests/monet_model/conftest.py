@@ -34,6 +34,15 @@ TINY: dict[str, Any] = {
     "eos_token_id": None,
 }
 
+DENSE: dict[str, Any] = {"intermediate_size": 20, "hidden_act": "silu"}  # what every mixed model has
+MIXED: dict[str, dict[str, Any]] = {
+    "dense-below": {"dense_layers": [0, 1]},
+    "dense-above": {"dense_layers": [2, 3]},
+    "dense-between-groups": {"dense_layers": [1, 2], "moe_groups": 1},
+    "dense-within-a-group": {"dense_layers": [1, 2]},
+    "dense-everywhere-around": {"num_hidden_layers": 6, "dense_layers": [0, 2, 5]},
+}
+
 torch.set_num_threads(1)
 
 
@@ -72,6 +81,12 @@ def build_model(seed: int = 0, **fields: Any) -> MonetForCausalLM:
             elif name.endswith("running_var"):
                 buffer.uniform_(0.5, 3.0)
     return model
+
+
+@pytest.fixture(scope="session", params=MIXED)
+def mixed_model(request: pytest.FixtureRequest) -> MonetForCausalLM:
+    """A random mixed model: dense layers below, above, between or within the groups of layers with experts."""
+    return build_model(**DENSE | MIXED[request.param], num_key_value_heads=2, head_dim=8)
 
 
 @pytest.fixture(scope="session")
@@ -172,18 +187,29 @@ class DenseOracle:
             score = score * factors.double()
         return torch.einsum("...ij,...ijd->...d", score, self.all_experts(layer, x))
 
+    def mlp(self, layer: int, x: Tensor) -> Tensor:
+        """Output of a dense layer's gated MLP, whose activation is the logistic-weighted identity."""
+        gate, up, down = (
+            self.weights[f"model.layers.{layer}.mlp.{name}_proj.weight"] for name in ("gate", "up", "down")
+        )
+        gated = x @ gate.T
+        return (gated / (1 + (-gated).exp()) * (x @ up.T)) @ down.T
+
     def __call__(self, input_ids: Tensor, edits: Mapping[int, Tensor] | None = None) -> Tensor:
         """Logits (batch, tokens, vocabulary), under edits as ``edit_experts`` takes them."""
         config = self.config
         x = self.weights["model.embed_tokens.weight"][input_ids]
-        for group in config.routing_groups:
-            for layer in group:
-                at = f"model.layers.{layer}"
-                x = x + self.attention(layer, self._rms(x, f"{at}.input_layernorm"))
-                normed = self._rms(x, f"{at}.post_attention_layernorm")
-                if layer == group.start:
-                    g1, g2 = self.routing(layer, normed)
-                x = x + self.moe(layer, normed, g1, g2, (edits or {}).get(group.start))
+        owner = {layer: group[0] for group in config.routing_groups for layer in group}
+        for layer in range(config.num_hidden_layers):
+            at = f"model.layers.{layer}"
+            x = x + self.attention(layer, self._rms(x, f"{at}.input_layernorm"))
+            normed = self._rms(x, f"{at}.post_attention_layernorm")
+            if layer not in owner:
+                x = x + self.mlp(layer, normed)
+                continue
+            if layer == owner[layer]:
+                g1, g2 = self.routing(layer, normed)
+            x = x + self.moe(layer, normed, g1, g2, (edits or {}).get(owner[layer]))
         head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"
         return self._rms(x, "model.norm") @ self.weights[f"{head}.weight"].T
 

@@ -71,6 +71,53 @@ def test_config_routing_groups_cover_all_layers(layers: int, groups: int, spans:
 
 
 @pytest.mark.parametrize(
+    ("dense", "size", "spans", "groups"),
+    [
+        ([0, 1, 5], 2, [range(2, 4), range(4, 5)], [-1, -1, 0, 0, 1, -1]),
+        ([0, 1, 2, 5], 9, [range(3, 5)], [-1, -1, -1, 0, 0, -1]),
+        ([1, 4], 2, [(0, 2), (3, 5)], [0, -1, 0, 1, -1, 1]),
+        ([0, 1, 2, 3, 4, 5], 2, [], [-1] * 6),
+    ],
+)
+def test_config_routing_groups_divide_the_layers_that_are_not_dense(
+    dense: list[int], size: int, spans: list[Any], groups: list[int]
+) -> None:
+    shape: dict[str, Any] = {"num_hidden_layers": 6, "intermediate_size": 8, "hidden_act": "silu"}
+    config = MonetConfig(**shape, moe_groups=size, dense_layers=dense)
+    assert config.routing_groups == spans
+    assert config.layer_groups == groups
+
+
+def test_config_names_dense_layers_only_where_there_are_any(tmp_path: Path) -> None:
+    """Checkpoints without any are what they were, and older versions read them."""
+    for number, dense in enumerate(([], [0, 3])):
+        fields: dict[str, Any] = {"intermediate_size": 8, "hidden_act": "silu"} if dense else {}
+        folder = tmp_path / str(number)
+        MonetConfig(**fields, dense_layers=dense, num_hidden_layers=4).save_pretrained(folder)
+        assert json.loads((folder / "config.json").read_text()).get("dense_layers", []) == dense
+        assert MonetConfig.from_pretrained(folder).dense_layers == dense
+    assert "dense_layers" not in (tmp_path / "0" / "config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"dense_layers": [32]}, "dense_layers must be layers of the model, 0 .. 31"),
+        ({"dense_layers": [-1]}, "dense_layers must be layers"),
+        ({"dense_layers": [1, 0]}, "ascending"),
+        ({"dense_layers": [1, 1]}, "each once"),
+        ({"dense_layers": [0], "intermediate_size": None}, "intermediate_size"),
+        ({"dense_layers": [0], "hidden_act": "nothing"}, "hidden_act 'nothing'"),
+        ({"dense_layers": [0], "edited_layers": [0]}, "edited_layers"),
+    ],
+)
+def test_config_refuses_dense_layers_that_cannot_be_built(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(Exception, match="validation error") as caught:
+        MonetConfig(**{"num_hidden_layers": 32, "intermediate_size": 8, "hidden_act": "silu"} | fields)
+    assert named in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
     ("fields", "named"),
     [
         ({"moe_dim": 0}, "moe_dim"),

@@ -75,7 +75,7 @@ def test_lens_logits_equal_the_models(pair: Pair, error: Any) -> None:
 
 def test_lens_config_has_the_moe_fields(pair: Pair) -> None:
     config = pair.model.config
-    for name in ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose"):
+    for name in ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose", "dense_layers"):
         assert getattr(pair.lens.cfg, name) == getattr(config, name)
     assert pair.lens.cfg.d_mlp == config.moe_dim * config.moe_experts
     assert pair.lens.cfg.eps == config.rms_norm_eps
@@ -391,6 +391,71 @@ def test_lens_takes_other_model_shapes(make_model: Any, error: Any, tmp_path: Pa
         assert error(lens(ids), model(ids).logits) < TOLERANCE
         lens.enable_compatibility_mode()
         assert error(lens(ids).log_softmax(-1), model(ids).logits.log_softmax(-1)) < TOLERANCE
+
+
+@torch.no_grad()
+def test_lens_of_a_mixed_model(mixed_model: Any, error: Any, tmp_path: Path) -> None:
+    """A dense layer has the hooks of TransformerLens' gated MLPs, a layer with experts those of Monet."""
+    mixed_model.save_pretrained(tmp_path)
+    lens, ids = load_lens(tmp_path), torch.tensor([[5, 9, 2, 40, 33]])
+    expected = mixed_model(ids).logits
+    logits, cache = lens.run_with_cache(ids)
+    assert error(logits, expected) < TOLERANCE
+    assert lens.cfg.dense_layers == mixed_model.config.dense_layers
+    for layer, group in enumerate(mixed_model.config.layer_groups):
+        at, block = f"blocks.{layer}.mlp", mixed_model.model.layers[layer]
+        after = cache[f"blocks.{layer}.hook_resid_mid"] + cache[f"{at}.hook_out"]
+        assert error(after, cache[f"blocks.{layer}.hook_resid_post"]) < TOLERANCE
+        assert (f"{at}.hook_g1" in cache) == (group >= 0)
+        assert (f"{at}.hook_pre" in cache) == (group < 0)
+        if group < 0:
+            x = cache[f"{at}.hook_in"]
+            assert error(x, block.post_attention_layernorm(cache[f"blocks.{layer}.hook_resid_mid"])) < TOLERANCE
+            assert error(cache["post", layer], block.mlp.neurons(x)) < TOLERANCE
+            pre, linear = cache[f"{at}.hook_pre"], cache[f"{at}.hook_pre_linear"]
+            assert error(torch.nn.functional.silu(pre) * linear, cache["post", layer]) < TOLERANCE
+    unfired = [name for name in lens.hook_dict if name not in cache and (".mlp." in name or ".router." in name)]
+    assert not unfired
+
+
+@torch.no_grad()
+def test_lens_sets_values_of_a_mixed_model(mixed_model: Any, error: Any, tmp_path: Path) -> None:
+    mixed_model.save_pretrained(tmp_path)
+    lens, ids = load_lens(tmp_path), torch.tensor([[5, 9, 2, 40, 33]])
+    plain, dense = lens(ids), mixed_model.config.dense_layers[0]
+    for name in ("hook_in", "hook_pre", "hook_pre_linear", "hook_post", "hook_out"):
+        hooked = lens.run_with_hooks(ids, fwd_hooks=[(f"blocks.{dense}.mlp.{name}", setter(lambda value: value * 3))])
+        assert error(hooked, plain) > 1e-3, name
+    edits = {mixed_model.config.routing_groups[0][0]: torch.rand(8, 8) * 2}
+    with mixed_model.edit_experts(edits), lens.original_model.edit_experts(edits):
+        assert error(lens(ids), mixed_model(ids).logits) < TOLERANCE
+
+
+@pytest.mark.parametrize("act", ["silu", "mish"])  # TransformerLens knows no mish
+@torch.no_grad()
+def test_lens_folds_the_norms_of_a_mixed_model(make_model: Any, error: Any, tmp_path: Path, act: str) -> None:
+    model = make_model(dense_layers=[0, 2], intermediate_size=20, hidden_act=act)
+    model.save_pretrained(tmp_path)
+    lens, ids = load_lens(tmp_path), torch.tensor([[5, 9, 2, 40, 33]])
+    lens.enable_compatibility_mode()
+    logits, cache = lens.run_with_cache(ids)
+    assert error(logits.log_softmax(-1), model(ids).logits.log_softmax(-1)) < TOLERANCE
+    assert all((block.ln2.weight == 1).all() for block in lens.blocks)
+    assert cache["blocks.0.mlp.hook_post"].shape == (1, 5, 20)
+
+
+@torch.no_grad()
+def test_lens_starts_a_mixed_model_where_no_routing_is_missing(make_model: Any, error: Any, tmp_path: Path) -> None:
+    """Layers 1 and 3 share a router, so the dense layer between them is no place to start."""
+    model = make_model(num_hidden_layers=6, dense_layers=[0, 2, 4, 5], intermediate_size=20, hidden_act="silu")
+    model.save_pretrained(tmp_path)
+    lens, ids = load_lens(tmp_path), torch.tensor([[5, 9, 2, 40, 33]])
+    logits, cache = lens.run_with_cache(ids)
+    for layer in (1, 4, 5):
+        assert error(lens(cache[f"blocks.{layer}.hook_resid_pre"], start_at_layer=layer), logits) < TOLERANCE
+    for layer in (2, 3):
+        with pytest.raises(ValueError, match=f"start_at_layer={layer}.*owns a router"):
+            lens(cache[f"blocks.{layer}.hook_resid_pre"], start_at_layer=layer)
 
 
 def test_lens_text_tools_use_the_tokenizer(spoken: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,3 +125,6 @@ if "MONET_PEERS" in os.environ:  # as `make peers` sets it: one class takes a mi
 
     class TestHorizontalInGroups(Common, unittest.TestCase):
         fields = {"moe_decompose": "horizontal", "moe_groups": 2}
+
+    class TestMixed(Common, unittest.TestCase):
+        fields = {"dense_layers": [1], "intermediate_size": 37, "hidden_act": "silu", "num_key_value_heads": 2}

@@ -22,6 +22,9 @@ from .attribution.gradient import (
 from .attribution.gradient import (
     compare_with_ablation as compare_with_ablation,
 )
+from .attribution.neurons import (
+    attribute_neurons as attribute_neurons,
+)
 from .attribution.prompt import (
     Prompt as Prompt,
 )
@@ -45,6 +48,9 @@ from .circuits.intervene import (
 )
 from .circuits.intervene import (
     react as react,
+)
+from .circuits.neurons import (
+    open_mlp as open_mlp,
 )
 from .circuits.supernodes import (
     Supernodes as Supernodes,

@@ -45,7 +45,7 @@ def check_same_model(run: Run, model: MonetForCausalLM) -> None:
 
 def _check_shape(run: Run, model: MonetForCausalLM) -> None:
     config = model.config
-    shape = config.moe_experts, config.moe_heads, [group.start for group in config.routing_groups]
+    shape = config.moe_experts, config.moe_heads, [group[0] for group in config.routing_groups]
     expected = run.num_keys, run.heads, run.group_layers
     if shape != expected:
         raise UnsupportedError(

@@ -33,7 +33,7 @@ class CircuitNode(Answer):
     """A node; ``layer``, ``position`` and ``expert`` are -1 where it has none, ``score`` and ``margin`` null."""
 
     node: int
-    kind: Literal["embed", "bias", "expert", "rest", "logit"]
+    kind: Literal["embed", "bias", "expert", "rest", "mlp", "logit"]
     layer: int
     group: int
     position: int

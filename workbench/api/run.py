@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
+from pydantic import Field
 
 from .models import Answer, reply
 from .source import Source
@@ -17,6 +18,7 @@ class RunAnswer(Answer):
     name: str
     groups: list[int]
     group_layers: list[int]
+    layers: list[list[int]] = Field(description="of each group")
     keys: int
     heads: int
     experts: int
@@ -42,6 +44,7 @@ def register(api: APIBlueprint, source: Source) -> None:
                 name=source.name,
                 groups=run.groups,
                 group_layers=run.group_layers,
+                layers=[run.layers_of(group) for group in run.groups],
                 keys=run.num_keys,
                 heads=run.heads,
                 experts=run.num_keys**2,

@@ -99,14 +99,17 @@ def attribute_corpus(
 
 def _print_direct(attribution: Attribution, name: str, top: int) -> None:
     """The top experts, all other components, and the sum."""
+    from ..analysis.attribution.direct import MLP
+
     rows = [
         [f"{row.layer}", f"{row.expert}", f"{row.contribution:+.4f}"]
         for row in attribution.top(top).itertuples(index=False)
     ]
     print_table(f"Direct logit attribution for {name}", ["layer", "expert", "contribution"], rows)
+    dense = ", dense layers" if attribution.rest["component"].str.endswith(MLP).any() else ""
     others = attribution.rest.sort_values("contribution", key=abs, ascending=False).itertuples(index=False)
     rows = [[part.component, f"{part.contribution:+.4f}"] for part in others]
-    print_table("Attention and embedding", ["component", "contribution"], rows)
+    print_table(f"Attention{dense} and embedding", ["component", "contribution"], rows)
     out_console.print(
         f"logit {attribution.logit:.4f}, sum of all contributions {attribution.total:.4f}, "
         f"difference {attribution.completeness:.1e}"

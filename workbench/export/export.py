@@ -106,8 +106,9 @@ def export_run(
         BadInputError: a setting is out of range, the folder is not free or holds a run of other inputs or settings, the
             corpus has no tokens, or text that no tokenizer can read.
         DamagedError: the model's files are incomplete or hold NaN, or a run to resume has changed.
-        UnsupportedError: another export is writing to the folder, the statistics need more memory than there is, the
-            disk is full, or Ray is missing. If no part was finished, nothing is left in the folder.
+        UnsupportedError: another export is writing to the folder, every layer of the model is dense, the statistics
+            need more memory than there is, the disk is full, or Ray is missing. If no part was finished, nothing is
+            left in the folder.
 
     Examples:
         >>> from workbench import export_run, open_run
@@ -135,6 +136,8 @@ def export_run(
         )
     keep_heap()
     loaded = load_model(model, device=device, dtype=dtype)
+    if not loaded.config.routing_groups:
+        raise UnsupportedError(f"every layer of the model {model} is dense: it has no experts that a run could hold.")
     positions = loaded.config.max_position_embeddings
     if context is not None and context > positions:
         raise BadInputError(f"context {context} is more than the model's {positions} positions.")

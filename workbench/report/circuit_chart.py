@@ -152,6 +152,8 @@ def shape(kind: str, mark: Mark) -> dict[str, Any]:
         return {"element": "circle", "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": f"{r:.1f}"}
     if kind == "rest":
         return {"element": "path", "d": f"M{x:.1f} {y - r:.1f}l{r:.1f} {r:.1f} {-r:.1f} {r:.1f} {-r:.1f} {-r:.1f}z"}
+    if kind == "mlp":
+        return {"element": "path", "d": f"M{x - r:.1f} {y - r:.1f}h{2 * r:.1f}l{-r:.1f} {2 * r:.1f}z"}
     if kind == "bias":
         return {"element": "path", "d": f"M{x:.1f} {y - r:.1f}l{r:.1f} {2 * r:.1f}h{-2 * r:.1f}z"}
     side = 2 * r * 0.9

@@ -42,13 +42,9 @@ def circuit_texts(run: Run, circuit: Circuit, tokens: dict[int, str]) -> NodeTex
 
 
 def layer_groups(run: Run, layers: int) -> Sequence[int]:
-    """The layer group of each layer of a run's model: it routes with the last router at or below it."""
-    starts = dict(zip(run.group_layers, run.groups, strict=True))
-    found, group = [], run.groups[0]
-    for layer in range(layers):
-        group = starts.get(layer, group)
-        found.append(group)
-    return found
+    """The layer group of each layer of a run's model; -1 for a dense layer."""
+    of_layer = {layer: group for group in run.groups for layer in run.layers_of(group)}
+    return [of_layer.get(layer, -1) for layer in range(layers)]
 
 
 def _explanations(run: Run) -> dict[tuple[int, int], str]:

@@ -133,6 +133,8 @@ def _content(run: Run, expert: Expert) -> dict[str, Any]:
         "expert": {
             "group": group,
             "router_layer": run.group_layers[run.groups.index(group)],
+            "layers": run.layers_of(group),
+            "layers_text": run.layers_text(group),
             "expert": number,
             "i": i,
             "j": j,

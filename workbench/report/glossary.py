@@ -8,6 +8,12 @@ MODEL = {
     "expert": "One of the E × E small feed-forward units of a layer group, written group:id. Its id is i × E + j for "
     "the pair of keys (i, j).",
     "group": "A layer group: the layers that share one router, and therefore one set of experts.",
+    "mixed model": "A model in which some layers have experts and the others are dense layers, as a dense model that "
+    "was given experts has.",
+    "dense layer": "A layer with an ordinary MLP in place of experts. It belongs to no group, and is read by "
+    "attribution and circuits alone.",
+    "neuron": "A hidden unit of a dense layer's MLP: its gate, after the activation, times what it reads, written "
+    "along a vector of its own.",
     "head": "A routing head. Each head of a token chooses its own keys in both sets; an expert's score is the sum over "
     "heads.",
     "key": "One of the E router units in a key set. Every expert is a pair of keys, one from each set.",
@@ -113,9 +119,10 @@ ATTRIBUTION = {
     "suppresses, averaged over its best tokens.",
 }
 CIRCUIT = {
-    "circuit": "A graph of what made a token: embeddings, experts at positions, biases and targets, and what each "
-    "adds to the others. Attention patterns, norm scales, routing and one factor of each squared rectifier are held "
-    "at their values, so that every output is affine in the stream in front of it and nothing is left over.",
+    "circuit": "A graph of what made a token: embeddings, experts at positions, MLPs of dense layers, biases and "
+    "targets, and what each adds to the others. Attention patterns, norm scales, routing, one factor of each squared "
+    "rectifier and the activated gates of dense layers are held at their values, so that every output is affine in the "
+    "stream in front of it and nothing is left over.",
     "target": "What a circuit explains: the logit of a next token, or the difference of two, at a position.",
     "value": "What a node of a circuit adds to the target along all paths, in logits. Its incoming value edges sum "
     "to it, and so do its outgoing ones.",

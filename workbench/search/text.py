@@ -103,7 +103,7 @@ def experts_of_text(
 
 def _of_group(run: Run, reading: PromptReading, group: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The active experts of a group, and every pair of a token and an expert that is active there."""
-    layer = reading.forward.model.config.routing_groups[group].start
+    layer = reading.forward.model.config.routing_groups[group][0]
     routing = reading.forward.record.layers[layer].routing[int(reading.prompt.bos) :]
     columns = zip(("token", "expert", "score"), routing.pairs(), strict=True)
     pairs = pd.DataFrame(

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..errors import BadInputError, NotFoundError
+from .group_layers import layers_of_groups, layers_text
 from .remote import Place, Remote, in_ranges
 from .routing import Side, from_arrow
 from .rowfile import GroupCache, RowFile
@@ -113,6 +114,32 @@ class RunFiles:
         if group not in self.groups:
             raise NotFoundError(f"{self.path} has no group {group}; it has {', '.join(map(str, self.groups))}.")
         return int(group)
+
+    def layers_of(self, group: int) -> list[int]:
+        """Return the layers of a group, which share its router, ascending.
+
+        Raises:
+            NotFoundError: the run has no such group.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").layers_of(1)
+            [2, 3]
+        """
+        return layers_of_groups(self.manifest["model"])[self.check_group(group)]
+
+    def layers_text(self, group: int) -> str:
+        """Return the layers of a group as people read them.
+
+        Raises:
+            NotFoundError: the run has no such group.
+
+        Examples:
+            >>> from workbench import open_run
+            >>> open_run("runs/demo").layers_text(1)
+            'layers 2 to 3'
+        """
+        return layers_text(self.layers_of(group))
 
     def check_label(self, label: str) -> int:
         """Return the number of a label: its place in ``labels``.

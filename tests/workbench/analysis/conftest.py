@@ -34,6 +34,11 @@ TINY: dict[str, Any] = {
     "eos_token_id": None,
 }
 
+DENSE: dict[str, Any] = {"intermediate_size": 20, "hidden_act": "silu"}  # what every mixed model has
+MIXED: dict[str, dict[str, Any]] = {
+    "dense-around-and-between": DENSE | {"num_hidden_layers": 6, "dense_layers": [0, 2, 5], "moe_groups": 1},
+    "dense-within-a-group": DENSE | {"num_hidden_layers": 5, "dense_layers": [1, 2], "mlp_bias": True},
+}
 SHAPES = {
     "one-group-a-layer": {"moe_groups": 1},
     "one-group": {"moe_groups": 4},
@@ -44,6 +49,7 @@ SHAPES = {
     "wide-heads": {"head_dim": 10},
     "one-head-many-units": {"moe_heads": 1, "moe_dim": 12, "moe_experts": 13},
     "many-keys": {"moe_experts": 40, "moe_topk": 9, "moe_heads": 4},
+    **MIXED,
 }
 
 torch.set_num_threads(1)
@@ -60,6 +66,12 @@ def shape(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Each shape in turn: fields of a configuration that take a path of their own somewhere."""
     fields: dict[str, Any] = request.param
     return fields
+
+
+@pytest.fixture(params=MIXED.values(), ids=MIXED)
+def mixed(request: pytest.FixtureRequest, make_model: Callable[..., MonetForCausalLM]) -> MonetForCausalLM:
+    """A random mixed model: dense layers below, between, within and above the groups of layers with experts."""
+    return make_model(moe_decompose="horizontal", **request.param)
 
 
 @pytest.fixture(scope="session")

@@ -170,7 +170,7 @@ def _add(sums: _Sums, model: MonetForCausalLM, batch: Batch, linear: LinearTarge
     direction = linear.direction(model, record.final[where])
     sums.occurrences += len(direction)
     sums.logit += float(out.logits[where][:, linear.target].double().sum())
-    for layer, (_, expert, contribution) in enumerate(expert_parts(model, record, where, direction)):
+    for layer, _, expert, contribution in expert_parts(model, record, where, direction):
         sums.contribution[layer] += np.bincount(expert, contribution, sums.contribution.shape[1])
         sums.active[layer] += np.bincount(expert, minlength=sums.active.shape[1])
     sums.components, values = rest_parts(model, record, where, direction)

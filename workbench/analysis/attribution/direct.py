@@ -5,7 +5,7 @@
    unembedding, times the final norm's weight and its scale there, held at its value.
 3. Project what each part of the model wrote on that direction. An active expert (i, j) contributes
    ``S[i, j] G[i, j] (direction . E_ij(x))``, where G is its routing score and S its factor under an edit; each
-   attention head and the embedding contribute likewise.
+   attention head, the MLP of each dense layer and the embedding contribute likewise.
 4. All contributions sum to the logit, up to rounding: ``Attribution.completeness`` is what is left.
 
 Experts: Park et al. 2024, "Monet", section 3 (https://arxiv.org/abs/2412.04139). Direct logit attribution: Elhage et
@@ -35,6 +35,7 @@ from .target import LinearTarget, Target, check_ids
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
+MLP = "mlp"  # what the name of a dense layer's component ends with
 Places = tuple[Tensor, Tensor]  # windows of a batch (n,) and positions in them (n,)
 
 
@@ -55,7 +56,7 @@ class Attribution:
         rest: one row per component other than experts:
 
             - component: ``embed``; ``L{layer}H{head}`` for each attention head; ``L{layer}bias`` where the attention's
-              output projection has a bias.
+              output projection has a bias; ``L{layer}mlp`` for the MLP of each dense layer.
             - contribution: what it adds to ``logit``.
 
     Examples:
@@ -94,19 +95,20 @@ class Attribution:
         return self.experts.loc[order[:n]].reset_index(drop=True)
 
     def summary(self) -> pd.DataFrame:
-        """The contributions in three rows: all experts, attention and embedding.
+        """The contributions in three rows: all experts, attention and embedding; four where layers are dense.
 
         Returns:
-            - component: ``all experts``, ``attention`` (heads and biases of all layers) or ``embedding``.
+            - component: ``all experts``, ``dense layers`` (their MLPs), ``attention`` (heads and biases of all layers)
+              or ``embedding``.
             - contribution: their sum.
         """
         rest = self.rest.set_index("component")["contribution"]
-        return pd.DataFrame(
-            {
-                "component": ["all experts", "attention", "embedding"],
-                "contribution": [self.experts["contribution"].sum(), rest.drop("embed").sum(), rest["embed"]],
-            }
-        )
+        mlp = rest[rest.index.str.endswith(MLP)]
+        sums = {"all experts": self.experts["contribution"].sum()}
+        if len(mlp):
+            sums["dense layers"] = mlp.sum()
+        sums |= {"attention": rest.drop(["embed", *mlp.index]).sum(), "embedding": rest["embed"]}
+        return pd.DataFrame({"component": list(sums), "contribution": list(sums.values())})
 
     def to_json(self, n: int = 50) -> dict[str, Any]:
         """Target, logit, total and completeness, the top ``n`` experts and all other components, ready for JSON."""
@@ -173,15 +175,16 @@ class ForwardPass:
         position = self.ids.shape[1] - 1
         last = torch.tensor([0]), torch.tensor([position])
         direction = linear.direction(self.model, self.record.final[last])
-        layers = [
-            {"layer": layer, "position": position, "expert": expert, "contribution": contribution}
-            for layer, (_, expert, contribution) in enumerate(expert_parts(self.model, self.record, last, direction))
+        columns = ["layer", "position", "expert", "contribution"]
+        tables = [
+            pd.DataFrame(dict(zip(columns, (layer, position, expert, contribution), strict=True)))
+            for layer, _, expert, contribution in expert_parts(self.model, self.record, last, direction)
         ]
         names, values = rest_parts(self.model, self.record, last, direction)
         return Attribution(
             target=linear.target,
             logit=float(linear.value(self.logits)),
-            experts=pd.concat(map(pd.DataFrame, layers), ignore_index=True),
+            experts=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns),
             rest=pd.DataFrame({"component": names, "contribution": values[0].numpy(force=True)}),
         )
 
@@ -190,7 +193,8 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
     """Return the exact direct logit attribution of a target: what every expert, attention head and the embedding add.
 
     The logits at the last position are linear in the residual stream there, once the final norm's scale is held at its
-    value. So the contributions of all active experts, all attention heads and the embedding sum to the logit. What an
+    value. So the contributions of all active experts, all attention heads and the embedding sum to the logit, with the
+    MLPs of dense layers where there are any, which ``attribute_neurons`` takes apart. What an
     expert does to later layers, or from earlier positions through attention, counts as part of those;
     ``attribute_gradient`` follows it through the whole model. Edits of experts in force count.
 
@@ -236,8 +240,8 @@ def attribute(model: MonetForCausalLM, input_ids: Tensor, target: Target | None 
 
 def expert_parts(
     model: MonetForCausalLM, record: Record, where: Places, direction: Tensor
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """Yield, for each layer, what its active experts add along a direction at n places of a forward pass.
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield, for each layer with experts, what the active ones add along a direction at n places of a forward pass.
 
     Args:
         model: the model.
@@ -246,13 +250,16 @@ def expert_parts(
         direction: (n, hidden) float64, one at each place.
 
     Yields:
-        Number of the place, flat expert id and contribution, each (rows,), sorted by place, then expert.
+        The layer; then number of the place, flat expert id and contribution, each (rows,), sorted by place, then
+        expert.
     """
-    for layer, seen in zip(model.model.layers, record.layers, strict=True):
+    for number, (layer, seen) in enumerate(zip(model.model.layers, record.layers, strict=True)):
+        if seen.dense:
+            continue
         routing, factors = seen.routing_at(where), seen.factors_at(where)
         parts = expert_contributions(layer.moe, seen.x[where], routing, direction, factors)
         place, expert, contribution = (values.numpy(force=True) for values in parts)
-        yield place, expert, contribution
+        yield number, place, expert, contribution
 
 
 def rest_parts(model: MonetForCausalLM, record: Record, where: Places, direction: Tensor) -> tuple[list[str], Tensor]:
@@ -274,4 +281,7 @@ def rest_parts(model: MonetForCausalLM, record: Record, where: Places, direction
         if projection.bias is not None:
             names.append(f"L{number}bias")
             values.append((direction @ projection.bias.double())[:, None])
+        if seen.dense:
+            names.append(f"L{number}{MLP}")
+            values.append((seen.output[where].double() * direction).sum(-1, keepdim=True))
     return names, torch.cat(values, -1)

@@ -50,7 +50,7 @@ def attribute_gradient(
         input_ids: (1, tokens) integer token ids, at most the model's context.
         target: a token id; a pair (a, b) for the difference of their logits; or a differentiable function from the
             last position's logits (vocabulary,) to a scalar, which is differentiated as it is.
-        layers: the layers wanted. Default: all.
+        layers: the layers wanted. Default: all that have experts.
 
     Returns:
         One row per active expert of a layer at a position, sorted by these:
@@ -62,7 +62,7 @@ def attribute_gradient(
 
     Raises:
         BadInputError: as ``attribute``.
-        NotFoundError: the model has no such layer.
+        NotFoundError: the model has no such layer, or it has no experts.
 
     Source: Syed et al. 2023, arXiv 2310.10348, with zero-ablation as the patch.
 
@@ -81,22 +81,51 @@ def attribute_gradient(
         >>> bool((rows.loc[~last & (rows["layer"] == 3), "contribution"] == 0).all())
         True
     """
+    chosen = _layers_with_experts(model, layers)
+    record, gradients = layer_gradients(model, input_ids, target, chosen)
+    return pd.concat(
+        [_layer_table(model, record, layer, gradient) for layer, gradient in zip(chosen, gradients, strict=True)],
+        ignore_index=True,
+    )
+
+
+def layer_gradients(
+    model: MonetForCausalLM, input_ids: Tensor, target: Target, layers: list[int]
+) -> tuple[Record, tuple[Tensor, ...]]:
+    """Return the record of a prompt, and the target's derivative by the output of some layers' experts or MLP.
+
+    Args:
+        model, input_ids, target: as of ``attribute_gradient``.
+        layers: the layers.
+
+    Returns:
+        The record, and for each layer (1, tokens, hidden).
+
+    Raises:
+        BadInputError: as ``attribute``.
+    """
     ids = check_ids(model, input_ids)
-    count = model.config.num_hidden_layers
-    chosen = list(range(count)) if layers is None else sorted(set(layers))
-    if wrong := [layer for layer in chosen if not 0 <= layer < count]:
-        raise NotFoundError(f"there is no layer {wrong[0]}; the model has the layers 0 to {count - 1}.")
     # Inputs that ask for a gradient give a graph even to a model whose parameters are frozen.
     embedded = model.model.embed_tokens(ids).detach().requires_grad_()
     with torch.enable_grad():
         record, out = record_pass(model, lambda: model(inputs_embeds=embedded, logits_to_keep=1, use_cache=False))
         logits = out.logits[0, -1]
         value = LinearTarget.at(target, logits).value(logits)
-        gradients = torch.autograd.grad(value, [record.layers[layer].output for layer in chosen])
-    return pd.concat(
-        [_layer_table(model, record, layer, gradient) for layer, gradient in zip(chosen, gradients, strict=True)],
-        ignore_index=True,
-    )
+        return record, torch.autograd.grad(value, [record.layers[layer].output for layer in layers])
+
+
+def _layers_with_experts(model: MonetForCausalLM, layers: Iterable[int] | None) -> list[int]:
+    """The layers asked for, ascending; by default all with experts."""
+    groups, count = model.config.layer_groups, model.config.num_hidden_layers
+    if layers is None:
+        return [layer for layer, group in enumerate(groups) if group >= 0]
+    chosen = sorted(set(layers))
+    for layer in chosen:
+        if not 0 <= layer < count:
+            raise NotFoundError(f"there is no layer {layer}; the model has the layers 0 to {count - 1}.")
+        if groups[layer] < 0:
+            raise NotFoundError(f"layer {layer} is dense and has no experts; attribute_neurons takes it apart.")
+    return chosen
 
 
 @torch.no_grad()
@@ -233,11 +262,10 @@ def rank_against_ablation(
 ) -> Faithfulness:
     """As ``compare_with_ablation``, of attributions that are known: rows of ``Attribution.experts``, and of
     ``attribute_gradient``."""
-    groups = model.config.routing_groups
-    owners = np.array([groups[group].start for group in model.config.layer_groups])
+    owners = {layer: group[0] for group in model.config.routing_groups for layer in group}
 
     def removal(rows: pd.DataFrame) -> pd.Series:
-        return -rows.assign(layer=owners[rows["layer"]]).groupby(["layer", "expert"])["contribution"].sum()
+        return -rows.assign(layer=rows["layer"].map(owners)).groupby(["layer", "expert"])["contribution"].sum()
 
     by_direct, by_gradient = removal(direct), removal(gradient)
     chosen = by_gradient.index[np.argsort(-by_gradient.abs().to_numpy(), kind="stable")[:n]]

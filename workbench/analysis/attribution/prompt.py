@@ -202,7 +202,7 @@ class PromptReading:
         tokens = slice(first, None) if position is None else slice(first + position, first + position + 1)
         tables = []
         for group, layers in enumerate(self.forward.model.config.routing_groups):
-            routing = self.forward.record.layers[layers.start].routing[tokens]
+            routing = self.forward.record.layers[layers[0]].routing[tokens]
             _, experts, scores = routing.pairs()
             listed, at = experts.unique(return_inverse=True)
             sums = torch.zeros(len(listed), dtype=torch.float64, device=listed.device)
@@ -229,7 +229,7 @@ class PromptReading:
         """
         tables = []
         for group, layers in enumerate(self.forward.model.config.routing_groups):
-            seen = self.forward.record.layers[layers.start]
+            seen = self.forward.record.layers[layers[0]]
             scores, experts = seen.routing[int(self.prompt.bos) :].top_experts(n)
             position, rank = (experts >= 0).nonzero(as_tuple=True)
             expert = experts[position, rank]
@@ -261,7 +261,7 @@ class PromptReading:
             >>> bool(reading.expert_scores(0, int(best["expert"]))[0] == best["score"])
             True
         """
-        first = self.forward.model.config.routing_groups[group].start
+        first = self.forward.model.config.routing_groups[group][0]
         routing = self.forward.record.layers[first].routing[int(self.prompt.bos) :]
         i, j = divmod(expert, routing.num_keys)
         p = routing.probs1.where(routing.indices1 == i, 0).sum(-1)  # (tokens, heads); padding has probability 0

@@ -54,7 +54,8 @@ class Circuit:
 
             - node: number of the node, equal to the row.
             - kind: ``embed`` (a token's embedding), ``bias`` (all biases of a layer), ``expert``, ``rest`` (the other
-              active experts of a layer at a position, together) or ``logit`` (a target).
+              active experts of a layer at a position, together), ``mlp`` (the MLP of a dense layer at a position) or
+              ``logit`` (a target).
             - layer: the layer; -1 for embeddings and targets.
             - position: token position in the prompt; -1 for biases, which act at every position.
             - expert: flat expert id; -1 for other kinds.
@@ -102,7 +103,7 @@ class Circuit:
         """
         tables = []
         for kind, column in ((VALUE, "value"), (ROUTING, "margin")):
-            inner = self.nodes["kind"].isin(["expert"] if kind == ROUTING else ["expert", "rest", "logit"])
+            inner = self.nodes["kind"].isin(["expert"] if kind == ROUTING else ["expert", "rest", "mlp", "logit"])
             wanted = self.nodes.loc[inner, column].to_numpy()
             edges = self.edges[self.edges["kind"] == kind]
             total, absolute = (
@@ -116,7 +117,7 @@ class Circuit:
 
     @property
     def completeness(self) -> float:
-        """The largest relative error in ``check``, over experts and targets: rounding alone unless pruned."""
+        """The largest relative error in ``check``, over experts, MLPs and targets: rounding alone unless pruned."""
         table = self.check()
         kinds = self.nodes["kind"].to_numpy()[table["node"]]
         return float(table.loc[kinds != "rest", "error"].max())

@@ -33,9 +33,16 @@ if TYPE_CHECKING:
 FORMAT = 1  # of what stands under ``monet``
 # ``feature`` is the expert's own id; from version 1 on, readers take it for a pairing of layer and id.
 SCHEMA_VERSION = 0
-TYPES = {"embed": "embedding", "bias": "bias", "expert": "expert", "rest": "other experts", "logit": "logit"}
+TYPES = {
+    "embed": "embedding",
+    "bias": "bias",
+    "expert": "expert",
+    "rest": "other experts",
+    "mlp": "MLP",
+    "logit": "logit",
+}
 OF_TYPE = {name: kind for kind, name in TYPES.items()}
-REST, BIAS = -1, -2  # ``feature`` of nodes that are no experts
+NO_EXPERT = {"rest": -1, "bias": -2, "mlp": -3}  # ``feature`` of nodes that are no experts
 OWN = ["value", "influence", "score", "head", "margin"]  # columns that stand under a node's ``monet``
 
 
@@ -212,7 +219,7 @@ def _goal_features(circuit: Circuit) -> list[int]:
 
 
 def _feature(kind: str, expert: int) -> int:
-    return {"rest": REST, "bias": BIAS}.get(kind, expert)
+    return NO_EXPERT.get(kind, expert)
 
 
 def _node(

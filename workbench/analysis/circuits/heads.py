@@ -16,7 +16,7 @@ from .kinds import ROUTING, VALUE
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
-    from .frozen import FrozenLayer
+    from .frozen_experts import FrozenExperts
 
 
 @torch.no_grad()
@@ -28,8 +28,8 @@ def open_edge(
     Args:
         model: the model that the circuit was traced in, under the same edits.
         circuit: the circuit, pruned or not.
-        source: number of an embedding's or expert's node.
-        target: number of an expert's node, or of a target.
+        source: number of an embedding's, expert's or MLP's node.
+        target: number of an expert's or MLP's node, or of a target.
         kind: ``value`` or ``routing``.
 
     Returns:
@@ -57,13 +57,15 @@ def open_edge(
     """
     if kind not in (VALUE, ROUTING):
         raise BadInputError(f"an edge is of kind {VALUE!r} or {ROUTING!r}, got {kind!r}.")
-    start, end = _row(circuit, source, ("embed", "expert")), _row(circuit, target, ("expert", "logit"))
+    start = row_of(circuit, source, ("embed", "expert", "mlp"))
+    end = row_of(circuit, target, ("expert", "mlp", "logit"))
     if kind == ROUTING and end["kind"] != "expert":
-        raise BadInputError("a target is not routed: its edges are of kind 'value'.")
+        what = "a target" if end["kind"] == "logit" else "an MLP"
+        raise BadInputError(f"{what} is not routed: its edges are of kind 'value'.")
     held = HeldCircuit(model, circuit)
     layers = held.frozen.layers
     below, position = int(start["layer"]), int(start["position"])
-    written = held.frozen.embedded[position][None] if below < 0 else _written(layers[below], start)
+    written = held.frozen.embedded[position][None] if below < 0 else _written(held, start)
     top, read = _read(held, end, kind)
     g = torch.zeros_like(held.frozen.final)[:, None]
     g[int(end["position"]), 0] = read
@@ -80,23 +82,32 @@ def open_edge(
     return table.loc[table["weight"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
 
 
-def _row(circuit: Circuit, node: int, kinds: tuple[str, ...]) -> pd.Series:
+def row_of(circuit: Circuit, node: int, kinds: tuple[str, ...]) -> pd.Series:
+    """The row of a node, which must be of one of some kinds.
+
+    Raises:
+        BadInputError: there is no such node, or it is of another kind.
+    """
     if not 0 <= node < len(circuit.nodes):
         raise BadInputError(f"the circuit has no node {node}; its nodes are 0 to {len(circuit.nodes) - 1}.")
     row = circuit.nodes.iloc[node]
     if row["kind"] not in kinds:
-        raise BadInputError(f"node {node} is of kind {row['kind']}; this end of an edge to open is one of {kinds}.")
+        raise BadInputError(f"node {node} is of kind {row['kind']}; what is asked for goes with {' or '.join(kinds)}.")
     return row
 
 
-def _expert(layer: FrozenLayer, row: pd.Series) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+def _expert(layer: FrozenExperts, row: pd.Series) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
     """Position, keys and score by head of an expert's node, (1,) each."""
     position, expert = (torch.tensor([int(row[name])], device=layer.x.device) for name in ("position", "expert"))
     pairs = (expert // layer.experts.keys, expert % layer.experts.keys)
     return position, pairs, layer.scores(position, pairs)
 
 
-def _written(layer: FrozenLayer, row: pd.Series) -> Tensor:
+def _written(held: HeldCircuit, row: pd.Series) -> Tensor:
+    """What an expert's or MLP's node writes, (1, hidden)."""
+    if row["kind"] == "mlp":
+        return held.frozen.layers[int(row["layer"])].written[int(row["position"])][None]
+    layer = held.frozen.experts[int(row["layer"])]
     position, pairs, score = _expert(layer, row)
     return layer.outputs(position, pairs, score.sum(-1))
 
@@ -107,9 +118,12 @@ def _read(held: HeldCircuit, row: pd.Series, kind: str) -> tuple[int, Tensor]:
     if row["kind"] == "logit":
         logits = held.circuit.nodes["node"][held.circuit.nodes["kind"] == "logit"]
         return len(layers), held.directions[int(row["node"] - logits.iloc[0])]
-    layer = layers[int(row["layer"])]
+    index = int(row["layer"])
+    if row["kind"] == "mlp":
+        return index, layers[index].mlp_back(held.gradients()[index])[0][int(row["position"])]
+    layer = held.frozen.experts[index]
     position, pairs, score = _expert(layer, row)
     if kind == ROUTING:
-        owner = layers[layer.owner]
+        owner = held.frozen.experts[layer.owner]
         return owner.index, owner.choice(position, pairs, score.abs().argmax(-1)).vectors[0]
     return layer.index, layer.reads(position, pairs, score.sum(-1), held.gradients()[layer.index])[0][0]

@@ -17,18 +17,22 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from monet_model.dense import DenseMLP
 from monet_model.record import Record, record_pass
 
 from ...errors import BadInputError
 from ...progress import Progress, silent
 from .circuit_result import Circuit
-from .frozen import attention_pattern, rotary_of, routing_scores
+from .frozen import rotary_of
+from .frozen_experts import FrozenExperts, routing_scores
+from .frozen_layer import attention_pattern
 from .held import HeldCircuit
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
     from monet_model.experts import ExpertLayer
 
+SCALED = ("expert", "mlp")  # kinds of nodes that can be
 BATCH = 16  # interventions that one forward pass takes
 NEXT_TOKENS = 8
 
@@ -39,7 +43,7 @@ class Reaction:
 
     Attributes:
         before, predicted, after: the targets' sum as it was, as the circuit predicts it, and as the model computes it.
-        nodes: one row per expert of the circuit:
+        nodes: one row per expert of the circuit, and per MLP of a dense layer:
 
             - node: its number in the circuit.
             - before: its value.
@@ -72,14 +76,14 @@ def intervene(
 ) -> pd.DataFrame:
     """Scale nodes of a circuit in the real model, one group after the other, beside what the graph predicts.
 
-    Each expert is scaled at its own layer and position only, and everything behind it is recomputed: routing,
+    Each expert or MLP is scaled at its own layer and position only, and everything behind it is recomputed: routing,
     attention, norms. The prediction moves the affine model instead; of a single node it is ``(factor - 1) * value``.
     Groups are run many to a forward pass.
 
     Args:
         model: the model that the circuit was traced in, under the same edits.
         circuit: the circuit, pruned or not.
-        groups: numbers of the expert nodes to scale together.
+        groups: numbers of the nodes to scale together: experts, and MLPs of dense layers.
         factor: what their outputs are multiplied with; 0 ablates.
         progress: counts groups.
 
@@ -93,8 +97,8 @@ def intervene(
         - attention_moved: mean total variation between attention patterns before and after.
 
     Raises:
-        BadInputError: a node is no expert; the circuit is of a function of the logits; or the model computes another
-            logit than the circuit says, as under another edit.
+        BadInputError: a node is neither expert nor MLP; the circuit is of a function of the logits; or the model
+            computes another logit than the circuit says, as under another edit.
 
     Examples:
         >>> from monet_model import MonetForCausalLM
@@ -133,7 +137,7 @@ def react(model: MonetForCausalLM, circuit: Circuit, factors: Mapping[int, float
     Args:
         model: the model that the circuit was traced in, under the same edits.
         circuit: the circuit, pruned or not.
-        factors: number of an expert node -> what its output is multiplied with; 0 ablates.
+        factors: number of an expert's or MLP's node -> what its output is multiplied with; 0 ablates.
 
     Raises:
         BadInputError: as ``intervene``.
@@ -166,7 +170,10 @@ def react(model: MonetForCausalLM, circuit: Circuit, factors: Mapping[int, float
 
 @dataclass(frozen=True)
 class _Change:
-    """Experts scaled at their layers and positions, (n,) each: node, layer, position, keys i and j, factor."""
+    """Nodes scaled at their layers and positions, (n,) each: node, layer, position, keys i and j, factor.
+
+    Keys mean nothing in a dense layer, whose MLP is scaled.
+    """
 
     node: Tensor
     layer: Tensor
@@ -195,8 +202,11 @@ class _Free(HeldCircuit):
     def change(self, factors: Mapping[int, float]) -> _Change:
         table = self.circuit.nodes
         nodes = list(factors)
-        if wrong := [node for node in nodes if not 0 <= node < len(table) or table["kind"].iloc[node] != "expert"]:
-            raise BadInputError(f"node {wrong[0]} of the circuit is no expert; experts alone can be scaled.")
+        scaled = np.flatnonzero(table["kind"].isin(SCALED))
+        if wrong := [node for node in nodes if node not in scaled]:
+            raise BadInputError(
+                f"node {wrong[0]} of the circuit is no expert; experts alone can be scaled, and MLPs of dense layers."
+            )
         rows, device = table.iloc[nodes], self.model.device
         node, layer, position, expert = (
             torch.tensor(rows[name].to_numpy(np.int64), device=device)
@@ -225,29 +235,35 @@ class _Free(HeldCircuit):
             if moved.any():
                 moved = moved + layer.attention_forward(moved)
             mine = change.of_layer(layer.index)
-            pairs = (mine.i, mine.j)
-            score = layer.scores(mine.position, pairs).sum(-1) * (mine.factor - 1)
-            more = layer.moved_outputs(mine.position, pairs, score, moved)
+            if isinstance(layer, FrozenExperts):
+                pairs = (mine.i, mine.j)
+                score = layer.scores(mine.position, pairs).sum(-1) * (mine.factor - 1)
+                more = layer.moved_outputs(mine.position, pairs, score, moved)
+            else:
+                more = (layer.written + layer.mlp_forward(moved))[mine.position] * (mine.factor - 1)[:, None]
             if moved.any():
-                moved = moved + layer.experts_forward(moved)
+                moved = moved + layer.mlp_forward(moved)
             moved = moved.index_add(0, mine.position, more)
         return float((moved * self.direction).sum())
 
     @torch.no_grad()
     def nodes_after(self, change: _Change, moved: _Moved) -> pd.DataFrame:
-        """What every expert of the circuit writes after a change, along the paths that it had."""
+        """What every expert and MLP of the circuit writes after a change, along the paths that it had."""
         table = self.circuit.nodes
         factor = torch.ones(len(table), dtype=torch.float64, device=self.model.device)
         factor[change.node] = change.factor
         tables = []
         for layer, g in zip(self.frozen.layers, self.gradients(), strict=True):
-            rows = table[(table["layer"] == layer.index) & (table["kind"] == "expert")]
+            rows = table[(table["layer"] == layer.index) & table["kind"].isin(SCALED)]
             numbers = (rows[name].to_numpy(np.int64) for name in ("node", "position", "expert"))
             node, position, expert = (torch.tensor(one, device=g.device) for one in numbers)
-            pairs = (expert // self.circuit.keys, expert % self.circuit.keys)
             then = moved.record.layers[layer.index]
-            score = routing_scores(then.routing, then.factors, position, pairs).sum(-1) * factor[node]
-            written = layer.experts.single(then.x[0, position].to(g), pairs) * score[:, None]
+            if isinstance(layer, FrozenExperts):
+                pairs = (expert // self.circuit.keys, expert % self.circuit.keys)
+                score = routing_scores(then.routing, then.factors, position, pairs).sum(-1) * factor[node]
+                written = layer.experts.single(then.x[0, position].to(g), pairs) * score[:, None]
+            else:
+                written = then.output[0, position].to(g)  # scaled already
             after = (written * g[position]).sum(-1).numpy(force=True)
             tables.append(pd.DataFrame({"node": rows["node"], "before": rows["value"], "after": after}))
         return pd.concat(tables, ignore_index=True)
@@ -255,7 +271,7 @@ class _Free(HeldCircuit):
     def routing_changed(self, moved: _Moved) -> float:
         """Fraction of the keys active before or after that are not active both times."""
         differ = either = 0
-        for layer in self.frozen.layers:
+        for layer in self.frozen.experts.values():
             if layer.router is not None:
                 before, after = layer.routing.dense(), moved.record.layers[layer.index].routing.dense()
                 for one, other in zip(before, after, strict=True):
@@ -277,7 +293,7 @@ class _Free(HeldCircuit):
 
 @contextmanager
 def _scaled(model: MonetForCausalLM, changes: Sequence[_Change], tokens: int) -> Iterator[None]:
-    """Inside this context, every row of a batch has the experts of its change scaled, in this thread alone."""
+    """Inside this context, every row of a batch has the nodes of its change scaled, in this thread alone."""
     thread = threading.get_ident()
 
     def scaling(layer: int) -> Callable[..., Tensor | None]:
@@ -287,18 +303,22 @@ def _scaled(model: MonetForCausalLM, changes: Sequence[_Change], tokens: int) ->
             torch.cat([getattr(part, name) for part in parts]) for name in ("position", "i", "j", "factor")
         )
 
-        def hook(experts: ExpertLayer, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        def hook(mlp: ExpertLayer | DenseMLP, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
             if threading.get_ident() != thread or not len(row):
                 return None
-            x, routing, factors = args
-            score = routing_scores(routing, factors, row * tokens + position, (i, j)).sum(-1) * (factor - 1)
-            more = experts.single(x[row, position], (i, j)) * score[:, None].to(x)
+            x, *chosen = args
+            if isinstance(mlp, DenseMLP):
+                more = output[row, position] * (factor - 1)[:, None].to(x)
+            else:
+                routing, factors = chosen
+                score = routing_scores(routing, factors, row * tokens + position, (i, j)).sum(-1) * (factor - 1)
+                more = mlp.single(x[row, position], (i, j)) * score[:, None].to(x)
             return output.index_put((row, position), more, accumulate=True)
 
         return hook
 
     layers = model.model.layers
-    handles = [layer.moe.register_forward_hook(scaling(index)) for index, layer in enumerate(layers)]
+    handles = [(layer.moe or layer.mlp).register_forward_hook(scaling(index)) for index, layer in enumerate(layers)]
     try:
         yield
     finally:

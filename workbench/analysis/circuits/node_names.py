@@ -41,6 +41,8 @@ def node_name(circuit: Circuit, node: int) -> str:
         return "target" if len(circuit.targets) == 1 else f"target {number}"
     if kind == "bias":
         return f"biases of layer {layer}"
+    if kind == "mlp":
+        return f"MLP of layer {layer} at {position}"
     what = f"expert {row['expert']}" if kind == "expert" else "other experts"
     return f"{what} in layer {layer} at {position}"
 

@@ -3,6 +3,7 @@
 1. Run the model once over the prompt, and hold what is held: ``FrozenModel``.
 2. Send the targets' gradient backward through it. At every layer, all active experts' values come from the product of
    their keys (``cuda_ext.contributions``); the largest stay as nodes, the others are one node per layer and position.
+   The MLP of a dense layer is one node per position.
 3. For each node, send what it reads backward through attention alone: its product with what every earlier node writes
    is the weight of an edge. What the node's two keys read gives the routing edges likewise.
 4. Incoming value edges sum to the node's value, incoming routing edges to its margin: ``Circuit.check``.
@@ -56,11 +57,13 @@ def trace_circuit(
     """Trace the circuit behind a token: a graph over experts, complete, with no replacement model and no error node.
 
     With attention patterns, norm scales, routing scores and one factor of each squared rectifier held at their values,
-    every expert's output is affine in the residual stream in front of it. So what an expert adds to the target is the
-    sum of what embeddings, earlier experts and biases add to it: the ``value`` edges. Raw router logits are linear in
-    the stream as well (norm scale held), so by how much an expert exceeded its thresholds is a sum of the same kind:
-    the ``routing`` edges. The ``nodes`` experts of largest absolute value are nodes of their own; the other active
-    experts of a layer are one node per position, so that nothing is missing. Edits of experts in force count.
+    every expert's output is affine in the residual stream in front of it. In the dense layers of a mixed model the
+    activated gates are held, and the MLP at a position is a node, which ``open_mlp`` takes apart into neurons. So what
+    an expert adds to the target is the sum of what embeddings, earlier nodes and biases add to it: the ``value`` edges.
+    Raw router logits are linear in the stream as well (norm scale held), so by how much an expert exceeded its
+    thresholds is a sum of the same kind: the ``routing`` edges. The ``nodes`` experts of largest absolute value are
+    nodes of their own; the other active experts of a layer are one node per position, so that nothing is missing. Edits
+    of experts in force count.
 
     Args:
         model: a Monet model in evaluation mode.
@@ -144,14 +147,16 @@ def circuit_memory(model: MonetForCausalLM, tokens: int, nodes: int, dtype: torc
     """
     config = model.config
     layers, hidden, keys = config.num_hidden_layers, config.hidden_size, config.moe_experts
+    dense, width = len(config.dense_layers), (config.intermediate_size or 0) if config.dense_layers else 0
     rest = layers * tokens
     sources, readers = nodes + rest + tokens, 2 * nodes + rest
     vectors = (sources + readers) * hidden + 8 * layers * tokens * hidden
     patterns = layers * config.num_attention_heads * tokens**2
-    units = 8 * tokens * keys * config.moe_dim + 2 * nodes * hidden * config.moe_dim
+    units = 8 * tokens * max(keys * config.moe_dim, width) + 2 * nodes * hidden * config.moe_dim
     copied = 0
     if model.dtype != dtype:
-        copied = layers * (3 * keys * config.moe_dim + 4 * hidden + 2 * config.moe_heads * keys) * hidden
+        of_experts = 3 * keys * config.moe_dim + 2 * config.moe_heads * keys
+        copied = ((layers - dense) * of_experts + dense * 3 * width + layers * 4 * hidden) * hidden
     # An earlier node may reach every later one: half of all pairs have an edge.
     return dtype.itemsize * (vectors + patterns + units + copied) + EDGE_BYTES * readers * sources / 2
 
@@ -198,14 +203,17 @@ def _graph(
     every = torch.arange(len(frozen.embedded), device=directions.device)
     embeddings = Sources(first.of("embed"), every, frozen.embedded)
     biases = first.of("bias")
-    found: dict[str, list[Edges]] = {VALUE: [], ROUTING: []}
+    none = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    found: dict[str, list[Edges]] = {VALUE: [none], ROUTING: [none]}  # of dense layers alone there is no routing
     groups = [(VALUE, Readers(len(layers), first.of("logit"), at, directions))]
     for index, layer in enumerate(layers):
-        experts, rest = first.of("expert", index), first.of("rest", index)
+        experts, rest = first.of("expert", index), first.of(layer.rest_kind, index)
         for node, parts in ((experts, layer.experts), (rest, layer.rest)):
             groups.append((VALUE, Readers(index, node, parts.position, parts.read)))
             found[VALUE].append(_constants(biases[index], node, parts.constant))
-        owner = frozen.layers[frozen.layers[index].owner]
+        if index not in frozen.experts:
+            continue
+        owner = frozen.experts[frozen.experts[index].owner]
         chosen = owner.choice(layer.experts.position, layer.pairs, layer.head)
         groups.append((ROUTING, Readers(owner.index, experts, layer.experts.position, chosen.vectors)))
         found[ROUTING].append(_constants(biases[owner.index], experts, -chosen.threshold))
@@ -244,8 +252,9 @@ def _node_table(
         return pd.DataFrame(columns | {"score": np.nan, "head": -1, "margin": np.nan} | more)
 
     tables = [rows("embed", range(len(embedded)), embedded.numpy(force=True))]
+    keys = next((layer.experts.keys for layer in frozen.experts.values()), 0)
     for index, layer in enumerate(layers):
-        experts, rest, keys = layer.experts, layer.rest, frozen.layers[index].experts.keys
+        experts, rest = layer.experts, layer.rest
         told = {
             "expert": (layer.pairs[0] * keys + layer.pairs[1]).numpy(force=True),
             "score": layer.score.numpy(force=True),
@@ -255,7 +264,7 @@ def _node_table(
         tables.append(
             rows("expert", experts.position.numpy(force=True), experts.value.numpy(force=True), index, **told)
         )
-        tables.append(rows("rest", rest.position.numpy(force=True), rest.value.numpy(force=True), index))
+        tables.append(rows(layer.rest_kind, rest.position.numpy(force=True), rest.value.numpy(force=True), index))
     logits = (directions * frozen.final[places]).sum(-1)
     tables.append(rows("logit", places, logits.numpy(force=True)))
     table = pd.concat(tables, ignore_index=True)
@@ -266,7 +275,7 @@ def _node_table(
 
 def _sources(layer: LayerNodes, numbers: _Numbers, index: int) -> Sources:
     return Sources(
-        torch.cat([numbers.of("expert", index), numbers.of("rest", index)]),
+        torch.cat([numbers.of("expert", index), numbers.of(layer.rest_kind, index)]),
         torch.cat([layer.experts.position, layer.rest.position]),
         torch.cat([layer.experts.written, layer.rest.written]),
     )

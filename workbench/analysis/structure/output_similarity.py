@@ -116,7 +116,7 @@ def output_directions(
     check_same_model(run, model)
     drawn = run.documents[run.documents["tokens"] > 0].sample(frac=1, random_state=seed)
     drawn = drawn[drawn["tokens"].cumsum() - drawn["tokens"] < SAMPLED_TOKENS]
-    layers = range(first, min(first + model.config.moe_groups, model.config.num_hidden_layers))
+    layers = run.layers_of(group)
     keys = run.num_keys
     totals: dict[tuple[int, int], Tensor] = {}  # sums of a layer's activations at the keys of a set
     weights = torch.zeros(2, keys, dtype=torch.float64)

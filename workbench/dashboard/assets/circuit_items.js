@@ -2,7 +2,7 @@
 // added up; and the edges that lead along any path to or from what is pinned.
 
 (() => {
-  const OTHERS = { embed: "#868e96", bias: "#868e96", rest: "#ced4da", logit: "#343a40" }; // colours of what is no expert
+  const OTHERS = { embed: "#868e96", bias: "#868e96", rest: "#ced4da", mlp: "#adb5bd", logit: "#343a40" }; // colours of what is no expert
 
   // What a node is folded into by the choice of the page: its label, its row or its column; "" for nothing.
   function groupOf({ kind, group, expert, label }, by, keys) {

@@ -163,7 +163,7 @@ def _table(
 
 def _opens(traced: Traced, source: int, target: int) -> bool:
     kinds = traced.nodes[source].kind, traced.nodes[target].kind
-    return kinds[0] in ("embed", "expert") and kinds[1] in ("expert", "logit")
+    return kinds[0] in ("embed", "expert", "mlp") and kinds[1] in ("expert", "mlp", "logit")
 
 
 def heads_part(traced: Traced, source: str, target: str, kind: str, found: pd.DataFrame) -> list[Any]:

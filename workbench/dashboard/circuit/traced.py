@@ -40,7 +40,7 @@ class Traced:
         bos: whether the first is a start-of-text token.
         likeliest: the likeliest next tokens: token, text and probability.
         target, minus: text of the tokens it explains; "" for no difference.
-        layers: number of layers of a group, which share their experts.
+        groups: number of the group of each layer; -1 for a dense layer.
     """
 
     circuit: Circuit
@@ -49,7 +49,7 @@ class Traced:
     likeliest: list[tuple[int, str, float]]
     target: str
     minus: str
-    layers: int
+    groups: list[int]
 
     @cached_property
     def nodes(self) -> list[Any]:
@@ -58,12 +58,16 @@ class Traced:
 
     @cached_property
     def names(self) -> list[str]:
-        """The name of every node in addresses: ``embed.3``, ``bias.0``, ``rest.1.3``, ``1.3.4711``, ``logit``."""
+        """The name of every node in addresses.
+
+        They are ``embed.3``, ``bias.0``, ``rest.1.3``, ``mlp.2.3``, ``1.3.4711`` of an expert, and ``logit``.
+        """
         return [
             {
                 "embed": f"embed.{row.position}",
                 "bias": f"bias.{row.layer}",
                 "rest": f"rest.{row.layer}.{row.position}",
+                "mlp": f"mlp.{row.layer}.{row.position}",
                 "expert": f"{row.layer}.{row.position}.{row.expert}",
                 "logit": "logit",
             }[row.kind]
@@ -93,7 +97,7 @@ class Traced:
     def expert(self, node: int) -> Expert | None:
         """The expert of a node; None of another kind."""
         row = self.nodes[node]
-        return Expert(int(row.layer) // self.layers, int(row.expert)) if row.kind == "expert" else None
+        return Expert(self.groups[row.layer], int(row.expert)) if row.kind == "expert" else None
 
     def token(self, position: int) -> str:
         """The token at a position, as the page numbers and shows it."""
@@ -108,7 +112,11 @@ class Traced:
             return f"biases of layer {row.layer}"
         if row.kind == "logit":
             return f"logit of {visible(self.target)}" + (f" minus {visible(self.minus)}" if self.minus else "")
-        what = {"embed": "embedding", "rest": f"other experts of layer {row.layer}"}.get(row.kind)
+        what = {
+            "embed": "embedding",
+            "rest": f"other experts of layer {row.layer}",
+            "mlp": f"MLP of layer {row.layer}",
+        }.get(row.kind)
         return f"{what or f'expert {self.expert(node)}, layer {row.layer}'}, {self.token(row.position)}"
 
 
@@ -157,7 +165,7 @@ def trace(ctx: Context, asked: Asked, report: Report) -> Traced:
     prompt, text = asked.prompt, asked.whole.token_text
     minus = "" if asked.minus is None else text(asked.minus)
     likeliest = [(int(row.token), text(row.token), float(row.probability)) for row in tokens.itertuples(index=False)]
-    return Traced(circuit, prompt.pieces, prompt.bos, likeliest, text(target), minus, config.moe_groups)
+    return Traced(circuit, prompt.pieces, prompt.bos, likeliest, text(target), minus, config.layer_groups)
 
 
 def reaction(ctx: Context, asked: Asked, factors: Mapping[str, float]) -> Reaction:

@@ -65,7 +65,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     note = [
         "Every node is an expert at one layer and token; its size is its ",
         term("influence"),
-        ". Squares are embeddings, biases and the other experts of a layer together. ",
+        ". Squares are embeddings, biases, the other experts of a layer together, and MLPs of dense layers. ",
         html.Span(HELP, id="circuit-help"),
     ]
     return [

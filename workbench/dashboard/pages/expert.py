@@ -96,7 +96,8 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     expert = _read(ctx, address)
     rank, above, below = neighbours(ctx, expert)
     i, j = divmod(expert.id, ctx.run.num_keys)
-    keys = html.Small(f"layer group {expert.group}, key {i} of set 1, key {j} of set 2")
+    group = f"layer group {expert.group} ({ctx.run.layers_text(expert.group)})"
+    keys = html.Small(f"{group}, key {i} of set 1, key {j} of set 2")
     title = html.H1([f"Expert {expert}", keys])
     if rank is None:
         return [

@@ -37,11 +37,13 @@ from ..parts import (
 from ..replicates import percent, plain_rule, replicates_panel
 from ..running import unanalysed
 
+GROUPS_TOLD = 4  # whose layers are all named
+
 
 def _model_facts(ctx: Context) -> Element:
     model = ctx.run.manifest["model"]
     items = [
-        fact(term("group", "layer groups"), f"{len(ctx.run.groups)}"),
+        fact(term("group", "layer groups"), f"{len(ctx.run.groups)}", _layers(ctx)),
         fact(
             term("expert", "experts per group"),
             f"{ctx.run.num_keys**2:,}",
@@ -56,6 +58,12 @@ def _model_facts(ctx: Context) -> Element:
         ),
     ]
     return facts(items)
+
+
+def _layers(ctx: Context) -> str:
+    """The layers of each group, as far as they are few."""
+    spans = [ctx.run.layers_text(group) for group in ctx.run.groups]
+    return "; ".join(spans) if len(spans) <= GROUPS_TOLD else f"{spans[0]} … {spans[-1]}"
 
 
 def _label_table(ctx: Context) -> Element:

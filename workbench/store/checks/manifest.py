@@ -12,6 +12,7 @@ from ..routing import MAX_FLAT_KEYS
 from ..schema import group_name, histogram_edges, index_name, part_name, routing_name
 from .problem import expect
 
+DENSE = "dense_layers"  # of a mixed model
 MOST = 2**48  # more than any number in a manifest
 
 
@@ -106,6 +107,9 @@ def check_shape(manifest: dict[str, Any]) -> None:
         kinds = kinds | {MIGRATED_FROM: _POSITIVE}
     if manifest.get("tokenizer", "") is None:  # the corpus gave ids
         kinds = kinds | {"tokenizer": _Kind("null", lambda value: value is None)}
+    model = manifest.get("model")
+    if isinstance(model, dict) and DENSE in model:  # those of models without dense layers have none
+        kinds = kinds | {"model": kinds["model"] | {DENSE: [_COUNT]}}
     _check("", manifest, kinds)
 
 
@@ -131,9 +135,7 @@ def _check(name: str, value: Any, kind: Any) -> None:
 def check_sense(manifest: dict[str, Any]) -> None:
     """Raises Wrong unless the values of a complete run's manifest are consistent."""
     model, labels = manifest["model"], manifest["labels"]
-    groups = model["groups"]
-    expect(groups[:1] == [0] and groups == sorted(set(groups)), "model.groups are not ascending layers from 0")
-    expect(groups[-1] < model["layers"], "model.groups has layers beyond model.layers")
+    _check_layers(model["groups"], model.get(DENSE, []), model["layers"])
     expect(model["heads"] * model["keys"] <= MAX_FLAT_KEYS, "model.heads and model.keys are more than a run can store")
     expect(model["topk"] <= model["keys"], "model.topk is more than model.keys")
     expect("config.json" in model["hash"] and len(model["hash"]) > 1, "model.hash lacks config.json or weights")
@@ -141,6 +143,17 @@ def check_sense(manifest: dict[str, Any]) -> None:
     expect(labels and labels == sorted(set(labels)), "labels are not sorted and unique")
     _check_parts(manifest)
     _check_listed(manifest)
+
+
+def _check_layers(groups: list[int], dense: list[int], layers: int) -> None:
+    expect(dense == sorted({*dense} & {*range(layers)}), f"model.{DENSE} are not ascending layers of the model")
+    first = min({*range(layers)} - {*dense}, default=None)  # which owns the first router
+    expect(
+        groups[:1] == [first] and groups == sorted(set(groups)),
+        f"model.groups are not ascending layers from {0 if first is None else first}",
+    )
+    expect(groups[-1] < layers, "model.groups has layers beyond model.layers")
+    expect(not {*groups} & {*dense}, f"model.groups has layers of model.{DENSE}")
 
 
 def _check_parts(manifest: dict[str, Any]) -> None:

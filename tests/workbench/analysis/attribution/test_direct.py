@@ -23,17 +23,30 @@ IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5]])
 DECOMPOSITIONS = pytest.mark.parametrize("decompose", ["vertical", "horizontal"])
 
 
-def expand(model: MonetForCausalLM, ids: Tensor, unembedding: Tensor) -> tuple[list[np.ndarray], np.ndarray]:
-    """Contributions by brute force: every expert of every layer as its own routing, and every attention head.
+def expand(
+    model: MonetForCausalLM, ids: Tensor, unembedding: Tensor
+) -> tuple[dict[int, np.ndarray], np.ndarray, dict[int, float]]:
+    """Contributions by brute force: every expert of every layer as its own routing, every attention head, every MLP.
 
-    Returns (keys, keys) per layer, exactly 0 where inactive, and (layers, heads).
+    Returns layer -> (keys, keys), exactly 0 where inactive; (layers, heads); and dense layer -> that of its MLP.
     """
-    seen: list[Any] = []
+    seen: dict[int, Any] = {}
+    dense: dict[int, Tensor] = {}
     heads: list[Tensor] = []
     final: list[Tensor] = []
     hooks = [model.model.norm.register_forward_pre_hook(lambda module, args: final.append(args[0][0, -1]))]
-    for layer in model.model.layers:
-        hooks.append(layer.moe.register_forward_hook(lambda module, args, out: seen.append((module, *args[:2]))))
+    for index, layer in enumerate(model.model.layers):
+
+        def keep(module: Any, args: Any, out: Tensor, index: int = index) -> None:
+            seen[index] = module, *args[:2]
+
+        def keep_dense(module: Any, args: Any, out: Tensor, index: int = index) -> None:
+            dense[index] = out[0, -1]
+
+        if layer.moe is None:
+            hooks.append(layer.mlp.register_forward_hook(keep_dense))
+        else:
+            hooks.append(layer.moe.register_forward_hook(keep))
         hooks.append(layer.self_attn.o_proj.register_forward_pre_hook(lambda _, args: heads.append(args[0][0, -1])))
     with torch.no_grad():
         model(ids)
@@ -44,19 +57,19 @@ def expand(model: MonetForCausalLM, ids: Tensor, unembedding: Tensor) -> tuple[l
         keys = model.config.moe_experts
         one = torch.eye(keys)
         i, j = one[:, None].expand(keys, keys, keys), one[None].expand(keys, keys, keys)
-        tables = []
-        for module, x, routing in seen:
+        tables = {}
+        for index, (module, x, routing) in seen.items():
             alone = Routing.from_dense(i[..., None, :], j[..., None, :])
             each = module(x[0, -1].expand(keys, keys, -1), alone)  # E_ij(x)
             g1, g2 = routing.dense()
             score = torch.einsum("hi,hj->ij", g1[-1].double(), g2[-1].double())
-            tables.append((score * (each.double() @ direction)).numpy())
+            tables[index] = (score * (each.double() @ direction)).numpy()
         by_head = []
         for layer, z in zip(model.model.layers, heads, strict=True):
             weight = layer.self_attn.o_proj.weight.double().unflatten(-1, (model.config.num_attention_heads, -1))
             parts = torch.einsum("dhw,hw->hd", weight, z.double().unflatten(-1, (weight.shape[1], -1)))
             by_head.append((parts @ direction).numpy())
-    return tables, np.stack(by_head)
+    return tables, np.stack(by_head), {index: float(out.double() @ direction) for index, out in dense.items()}
 
 
 def grid(experts: pd.DataFrame, layer: int, keys: int) -> np.ndarray:
@@ -72,14 +85,20 @@ def grid(experts: pd.DataFrame, layer: int, keys: int) -> np.ndarray:
 def check_against_expansion(model: MonetForCausalLM, ids: Tensor, target: int) -> None:
     """Experts and heads, one by one; an expert has a row exactly where it is active."""
     found = attribute(model, ids, target)
-    tables, heads = expand(model, ids, model.lm_head.weight[target])
-    scale = max(np.abs(table).max() for table in tables)
-    for layer, table in enumerate(tables):
+    tables, heads, dense = expand(model, ids, model.lm_head.weight[target])
+    scale = max(np.abs(table).max() for table in tables.values())
+    for layer, table in tables.items():
         assert np.abs(grid(found.experts, layer, len(table)) - table).max() < 1e-5 * scale
         assert (found.experts["layer"] == layer).sum() == np.count_nonzero(table)
     values = found.rest.set_index("component")["contribution"]
     for (layer, head), value in np.ndenumerate(heads):
         assert values[f"L{layer}H{head}"] == pytest.approx(value, abs=1e-5 * scale)
+    assert [name for name in values.index if name.endswith("mlp")] == [f"L{layer}mlp" for layer in dense]
+    for layer, value in dense.items():
+        assert values[f"L{layer}mlp"] == pytest.approx(value, abs=1e-5 * scale)
+    summary = found.summary().set_index("component")["contribution"]
+    assert summary.sum() == pytest.approx(found.total)
+    assert summary.get("dense layers", 0.0) == pytest.approx(sum(dense.values()), abs=1e-5)
     assert (found.experts["position"] == ids.shape[1] - 1).all()
     assert found.completeness <= 1e-4
 
@@ -111,11 +130,11 @@ def test_attribute_equals_explicit_expansion_under_built_in_edits(
     for passing in ({}, {2: factors[0]}):
         with loaded.edit_experts(passing):
             found = attribute(loaded, IDS, 7)
-            tables, _ = expand(loaded, IDS, loaded.lm_head.weight[7])
+            tables, _, _ = expand(loaded, IDS, loaded.lm_head.weight[7])
         assert found.logit != pytest.approx(plain.logit)
         assert found.completeness <= 1e-4
-        scale = max(np.abs(table).max() for table in tables)
-        for layer, table in enumerate(tables):
+        scale = max(np.abs(table).max() for table in tables.values())
+        for layer, table in tables.items():
             together = factors[layer // 2] * (passing[2] if passing and layer > 1 else 1)
             expected = table * together.numpy()
             assert np.abs(grid(found.experts, layer, 8) - expected).max() < 1e-5 * scale

@@ -54,6 +54,18 @@ def test_a_file_is_read_back_whole(circuit: Circuit) -> None:
         assert_same(Circuit.from_json(content), wanted)
 
 
+def test_mlps_of_dense_layers_go_out_and_come_back(mixed: MonetForCausalLM) -> None:
+    wanted = trace_circuit(mixed, IDS % 61, 5, nodes=24)
+    content = through_a_file(wanted.to_json())
+    SCHEMA.validate(content)
+    assert_same(Circuit.from_json(content), wanted)
+    mlps = [node for node in content["nodes"] if node["feature_type"] == "MLP"]
+    assert [node["node_id"] for node in mlps] == [
+        f"{layer}_-3_{position}" for layer in mixed.config.dense_layers for position in range(5)
+    ]
+    assert mlps[6]["clerp"] == f"MLP of layer {mixed.config.dense_layers[1]} at 1"
+
+
 def test_several_targets_differences_and_functions(model: MonetForCausalLM) -> None:
     goals: list[Any] = [5, (5, 6), 5, lambda logits: logits.logsumexp(0)]
     several = trace_circuit(model, IDS, goals, nodes=8, position=[4, 4, 2, 3])

@@ -13,6 +13,7 @@ from workbench.analysis import Circuit, intervene, react, trace_circuit
 from workbench.errors import BadInputError
 
 IDS = torch.tensor([[5, 9, 77, 31, 8]])
+FEW = IDS % 61  # in the vocabulary of the random models
 
 
 def strongest(circuit: Circuit, n: int) -> list[int]:
@@ -103,6 +104,48 @@ def test_reactions_of_the_other_nodes(golden: MonetForCausalLM) -> None:
     assert (after - circuit.nodes["value"]).abs().max() > 1e-4
     assert reaction.after == pytest.approx(by_hand(golden, circuit, {int(early): 0.0}, 7), abs=1e-5)
     assert reaction.next_tokens["token"].is_unique
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_mlps_of_dense_layers_are_scaled_like_experts(mixed: MonetForCausalLM, factor: float) -> None:
+    circuit = trace_circuit(mixed, FEW, 7, nodes=60)
+    nodes = [int(node) for node in circuit.nodes.query("kind == 'mlp' and position in [1, 4]")["node"]]
+    table = intervene(mixed, circuit, [[node] for node in nodes], factor=factor)
+    for node, row in zip(nodes, table.itertuples(), strict=True):
+        layer, position = int(circuit.nodes["layer"][node]), int(circuit.nodes["position"][node])
+
+        def scale(module: Any, args: Any, output: torch.Tensor, position: int = position) -> torch.Tensor:
+            return output.index_put((torch.tensor([0]), torch.tensor([position])), output[:, position] * factor)
+
+        hook = mixed.model.layers[layer].mlp.register_forward_hook(scale)
+        with torch.no_grad():
+            wanted = float(mixed(FEW).logits[0, -1, 7]) - circuit.targets[0].logit
+        hook.remove()
+        assert row.actual == pytest.approx(wanted, abs=1e-5)
+        assert row.predicted == pytest.approx((factor - 1) * circuit.nodes["value"][node], abs=1e-9)
+    early = nodes[0]
+    reaction = react(mixed, circuit, {early: factor})
+    after = reaction.nodes.set_index("node")["after"]
+    assert after[early] == pytest.approx(factor * circuit.nodes["value"][early], abs=1e-5)
+    assert set(circuit.nodes["node"][circuit.nodes["kind"].isin(["expert", "mlp"])]) == set(after.index)
+    unchanged = react(mixed, circuit, {early: 1.0})
+    np.testing.assert_allclose(unchanged.nodes["after"], unchanged.nodes["before"], atol=1e-5)
+
+
+def test_a_group_of_mlp_and_expert_is_predicted_by_the_affine_model(mixed: MonetForCausalLM) -> None:
+    """As of two experts: what one passes to the other is removed once."""
+    circuit = trace_circuit(mixed, FEW, 7, nodes=300)
+    edges = circuit.edges[circuit.edges["kind"] == "value"]
+    kinds, layers = circuit.nodes["kind"].astype(str), circuit.nodes["layer"]
+    ends = edges["source"].map(kinds), edges["target"].map(kinds)
+    apart = edges["target"].map(layers) - edges["source"].map(layers) == 1
+    for first, second in (("mlp", "expert"), ("expert", "mlp")):
+        both = edges[ends[0].eq(first) & ends[1].eq(second) & apart]
+        edge = both.loc[both["weight"].abs().idxmax()]
+        pair = [int(edge["source"]), int(edge["target"])]
+        predicted = intervene(mixed, circuit, [pair])["predicted"][0]
+        values = circuit.nodes["value"].to_numpy()
+        assert predicted == pytest.approx(-(values[pair].sum() - edge["weight"]), abs=1e-6)
 
 
 def test_wrong_nodes_and_another_model_are_refused(golden: MonetForCausalLM, make_model: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monet_model import MonetForCausalLM
 from monet_model.record import record_pass
-from workbench.analysis import Circuit, attribute, circuit_memory, open_edge, trace_circuit
+from workbench.analysis import Circuit, attribute, circuit_memory, open_edge, open_mlp, trace_circuit
 from workbench.errors import BadInputError, NotFoundError
 
 IDS = torch.tensor([[3, 17, 8, 44, 59, 21, 5]])
@@ -95,6 +95,12 @@ def held_logits(model: MonetForCausalLM, ids: Tensor, extra: dict[int, Tensor]) 
         stream = stream + moved @ attention.o_proj.weight.double().T
         scale = (stream.square().mean(-1, keepdim=True) + eps).rsqrt().detach()
         x = stream * scale * layer.post_attention_layernorm.weight.double()
+        if seen.dense:
+            mlp = layer.mlp
+            gates = torch.nn.functional.silu(x @ mlp.gate_proj.weight.double().T).detach()
+            neurons = gates * (x @ mlp.up_proj.weight.double().T)
+            stream = stream + neurons @ mlp.down_proj.weight.double().T + extra.get(index, torch.zeros_like(stream))
+            continue
         g1, g2 = seen.routing.dense()
         chosen = torch.einsum("thi,thj->tij", g1.double(), g2.double())
         moe = layer.moe
@@ -129,6 +135,56 @@ def test_values_are_those_of_autograd_through_a_held_model(make_model: Any) -> N
         score = float((g1[row.position, :, i] * g2[row.position, :, j]).sum())
         assert score == pytest.approx(row.score, abs=1e-6)
         assert float(gradients[row.layer][row.position] @ output) * score == pytest.approx(row.value, abs=1e-5)
+
+
+def test_values_of_mlps_are_those_of_autograd_through_a_held_model(make_model: Any) -> None:
+    """Gates held: an MLP's value is its output's gradient, its incoming edge from an embedding the path in between."""
+    fields: dict[str, Any] = {"num_hidden_layers": 4, "moe_groups": 1, "dense_layers": [0, 2], "hidden_act": "silu"}
+    model = make_model(moe_decompose="horizontal", intermediate_size=20, **fields)
+    model.set_attn_implementation("eager")
+    circuit = trace_circuit(model, IDS, 7, nodes=3000)
+    more = {layer: torch.zeros(7, 24, dtype=torch.float64, requires_grad=True) for layer in (0, 2)}
+    logits = held_logits(model, IDS, more)
+    torch.testing.assert_close(logits[-1, 7].float(), model(IDS).logits[0, -1, 7], atol=1e-5, rtol=1e-5)
+    gradients = dict(zip(more, torch.autograd.grad(logits[-1, 7], list(more.values())), strict=True))
+    record, _ = record_pass(model, lambda: model(IDS))
+    rows = circuit.nodes[circuit.nodes["kind"] == "mlp"]
+    assert rows[["layer", "position"]].values.tolist() == [[layer, at] for layer in (0, 2) for at in range(7)]
+    for row in rows.itertuples():
+        output = record.layers[row.layer].output[0, row.position].double()
+        assert float(gradients[row.layer][row.position] @ output) == pytest.approx(row.value, abs=1e-5)
+
+
+def test_mlps_open_into_heads_and_neurons(mixed: MonetForCausalLM) -> None:
+    circuit = trace_circuit(mixed, IDS, nodes=60)
+    kinds = circuit.nodes["kind"].astype(str)
+    ends = circuit.edges["source"].map(kinds), circuit.edges["target"].map(kinds)
+    inner = ["embed", "expert", "mlp"]
+    mine = circuit.edges[(ends[0].eq("mlp") & ends[1].ne("rest")) | (ends[1].eq("mlp") & ends[0].isin(inner))]
+    assert {"value", "routing"} == set(mine["kind"])
+    for edge in mine.sample(24, random_state=1).itertuples():
+        heads = open_edge(mixed, circuit, edge.source, edge.target, kind=edge.kind)
+        assert heads["weight"].sum() == pytest.approx(edge.weight, rel=1e-9, abs=1e-12)
+    for row in circuit.nodes[kinds == "mlp"].itertuples():
+        neurons = open_mlp(mixed, circuit, row.node)
+        bias = mixed.model.layers[row.layer].mlp.down_proj.bias
+        assert sorted(neurons["neuron"]) == list(range(20))
+        if bias is None:
+            assert neurons["value"].sum() == pytest.approx(row.value, rel=1e-9, abs=1e-12)
+        assert neurons["value"].abs().is_monotonic_decreasing
+    mlp, logit = int(circuit.nodes["node"][kinds == "mlp"].iloc[0]), len(circuit.nodes) - 1
+    with pytest.raises(BadInputError, match="an MLP is not routed"):
+        open_edge(mixed, circuit, 0, mlp, kind="routing")
+    with pytest.raises(BadInputError, match=f"node {logit} is of kind logit"):
+        open_mlp(mixed, circuit, logit)
+
+
+def test_a_model_of_dense_layers_alone_has_a_circuit_too(make_model: Any) -> None:
+    model = make_model(dense_layers=[0, 1, 2, 3], intermediate_size=20, hidden_act="silu", attention_bias=True)
+    circuit = trace_circuit(model, IDS, 7)
+    assert set(circuit.nodes["kind"]) == {"embed", "bias", "mlp", "logit"}
+    assert circuit.completeness < 1e-9
+    assert attribute(model, IDS, 7).completeness < 1e-4
 
 
 def test_direct_edges_of_the_last_layer_are_direct_logit_attribution(golden: MonetForCausalLM) -> None:
