@@ -81,8 +81,9 @@ class MonetConfig(LlamaConfig):
     def to_diff_dict(self) -> dict[str, Any]:
         """What `config.json` holds: transformers' fields, and those that versions before 5 read in their place.
 
-        These know nothing of ``rope_parameters`` and ``dtype``; they would rotate positions by a base of 10,000, unscaled,
-        without a word. A model without dense layers names none, so that older versions of this package read it.
+        These know nothing of ``rope_parameters`` and ``dtype``; they would rotate positions by a base of 10,000,
+        unscaled, without a word. A model without dense layers names none, so that older versions of this package read
+        it.
         """
         fields = super().to_diff_dict()
         if not self.dense_layers:

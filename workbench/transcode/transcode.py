@@ -1,0 +1,201 @@
+"""`monet transcode`: a dense model's MLPs, distilled into experts, from its text to a mixed model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..device import read_device
+from ..errors import BadInputError
+from ..memory import keep_heap
+from ..store.files import write_json
+from .assemble import assemble, stray_keys
+from .bank import Bank, active_parameters
+from .cache import InputCache
+from .held_out import HeldOut
+from .imitate import Lesson, bank_inputs, imitate, make_assistant, teach_assistant, together
+from .phases import run_phase
+from .predict import predict
+from .scales import Scales
+from .sequences import Sequences, read_sequences
+from .settings import TranscodeSettings
+from .teacher import Teacher, load_teacher
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from monet_model import MonetForCausalLM
+
+SCALE_SEQUENCES = 64  # that sizes of inputs and outputs are measured on
+RESULT, WORK = "transcode.json", "work"
+
+
+@dataclass(frozen=True)
+class Transcoding:
+    """A transcoded model, and how well it stands for its teacher.
+
+    Attributes:
+        model: the mixed model.
+        figures: what ``transcode.json`` holds: settings, teacher, and held-out figures.
+        lesson: the teacher and its text, for further measurements.
+        banks: the experts in training.
+    """
+
+    model: MonetForCausalLM
+    figures: dict[str, Any]
+    lesson: Lesson
+    banks: list[Bank]
+
+
+def transcode(
+    teacher: Teacher | str | Path,
+    corpus: str | Path | Dataset,
+    out: str | Path,
+    settings: TranscodeSettings,
+    *,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    cache_gb: float = 20.0,
+    device: str | torch.device = "auto",
+) -> Transcoding:
+    """Distil MLPs of a dense model into product-key experts, and save the mixed model with its figures.
+
+    ``out`` then holds the model with its tokenizer, ``transcode.json``, ``log.jsonl`` with held-out figures, and
+    ``work`` with the cache and the states to resume from, which may be deleted. A transcoding that is interrupted and resumed
+    gives the same weights, bit for bit, as an uninterrupted one on the same kind of machine and number of threads.
+
+    Args:
+        teacher: a dense model of LLaMA's shape: a folder, a name on a hub, or a loaded ``Teacher``.
+        corpus: text that it is transcoded on, as for ``workbench.corpus.read_corpus``.
+        out: folder for the result; with ``resume`` it may hold an interrupted transcoding, which then continues.
+        settings: layers, shape of the experts, and training.
+        resume: continue from the last state.
+        cache: folder for what the teacher's MLPs read, by default in ``out``; several transcodings of the same layers
+            and corpus can share one.
+        cache_gb: 1e9 bytes that it may take; what does not fit is computed again whenever it is read.
+        device: as for ``workbench.device.read_device``; that of a loaded teacher is kept.
+
+    Returns:
+        The model and its figures:
+
+        - teacher, identity, settings: what was transcoded, and how.
+        - original, zero_ablated, mean_ablated: held-out loss by label of the teacher, and of the teacher without the
+          MLPs' outputs or with their mean, in nats per token.
+        - loss, rise, recovered, loss_by_label: of the saved model, as ``HeldOut.recovered`` returns them.
+        - unexplained, unexplained_plain: per layer, as ``HeldOut.unexplained`` returns them.
+        - active_parameters, routing_parameters, parameters: per layer, those of the keys active at a token (mean), of
+          the router, which the layers of a group share, and of all experts.
+        - mlp_parameters: those of the MLP that the experts stand for, all of which are active at every token.
+        - stray_keys: how often a head of one bank chose a key of the other; 0 means that banks add exactly.
+
+    Raises:
+        NotFoundError: there is no such teacher or corpus.
+        BadInputError: the teacher has no such layers, the corpus is too small, ``out`` is not empty or belongs to
+            another transcoding, or the loss stopped being finite.
+        UnsupportedError: the teacher is not of LLaMA's shape, or the cache does not fit the disk.
+        DamagedError: a file cannot be read.
+    """
+    out = Path(out)
+    if not resume and out.exists() and any(out.iterdir()):
+        raise BadInputError(f"{out} is not empty; resume the transcoding in it (--resume), or choose another folder.")
+    if not isinstance(teacher, Teacher):
+        teacher = load_teacher(teacher, device=read_device(device))
+    teacher.check_layers(settings.layers)
+    keep_heap()
+    lesson = prepare(teacher, corpus, settings, Path(cache) if cache is not None else out / WORK / "cache", cache_gb)
+    torch.manual_seed(settings.seed)
+    try:
+        banks, assistant = _make_banks(lesson)
+    except ValueError as error:
+        raise BadInputError(str(error)) from error
+    identity = _identity(teacher, settings, lesson.cache.sequences)
+    out.mkdir(parents=True, exist_ok=True)
+    phases = [] if assistant is None else [teach_assistant(lesson, assistant)]
+    phases.append(imitate(lesson, banks, assistant))
+    if settings.kl_tokens:
+        phases.append(predict(lesson, banks))
+    steps = 0
+    for phase in phases:
+        steps = run_phase(phase, out / WORK / phase.name, out, f"{identity}-{phase.name}", steps)
+    model = assemble(teacher, settings, banks, lesson.sample()[0])
+    figures = {"teacher": teacher.name, "identity": teacher.identity, "settings": settings.to_json()}
+    figures |= measure(lesson, banks, model)
+    model.save_pretrained(out)
+    if teacher.tokenizer is not None:
+        teacher.tokenizer.save_pretrained(out)
+    write_json(out / RESULT, figures)
+    return Transcoding(model, figures, lesson, banks)
+
+
+def prepare(
+    teacher: Teacher, corpus: str | Path | Dataset, settings: TranscodeSettings, folder: Path, gigabytes: float
+) -> Lesson:
+    """Read the corpus, fill the cache, and measure the teacher."""
+    wanted = max(-(-tokens // settings.sequence) for tokens in (settings.tokens, settings.kl_tokens))
+    sequences = read_sequences(
+        corpus, teacher, settings.sequence, max(wanted, settings.batch), settings.heldout_sequences, settings.seed
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = InputCache(teacher, settings.layers, sequences, folder, gigabytes)
+    cache.fill()
+    sample = sequences.rows(0, min(SCALE_SEQUENCES, len(sequences.train)))
+    scales = Scales.of(teacher, settings.layers, cache.read(sample))
+    return Lesson(teacher, settings, cache, scales, HeldOut(teacher, settings.layers, sequences.heldout, scales))
+
+
+def _make_banks(lesson: Lesson) -> tuple[list[Bank], Bank | None]:
+    """The student's untrained banks, and the assistant if there is one."""
+    from monet_model import MonetConfig
+
+    settings, device = lesson.settings, lesson.teacher.device
+
+    def config(shape: dict[str, Any]) -> MonetConfig:
+        return MonetConfig(hidden_size=lesson.teacher.hidden, num_attention_heads=1, **shape)
+
+    banks = [Bank(config(settings.shape()), lesson.places, lesson.scales)]
+    if settings.residual_experts:
+        banks.append(Bank(config(settings.residual_shape()), lesson.places, lesson.scales, centred=True))
+    assistant = make_assistant(lesson, banks[0].config).to(device) if settings.teaches else None
+    return [bank.to(device) for bank in banks], assistant
+
+
+@torch.no_grad()
+def measure(lesson: Lesson, banks: list[Bank], model: MonetForCausalLM) -> dict[str, Any]:
+    """Held-out figures of a transcoded model, measured on the model as it is saved; see ``transcode``."""
+    from .splice import mean_losses
+
+    held, settings = lesson.heldout, lesson.settings
+    x = held.inputs[:, : settings.batch].float().flatten(1, 2).to(lesson.teacher.device)
+    active = sum(
+        active_parameters(bank, [bank.route(n, seen) for n, seen in enumerate(bank_inputs(bank, x))]) for bank in banks
+    )
+    one = lesson.teacher.mlp(settings.layers[0])
+    return {
+        "original": held.original,
+        "zero_ablated": held.zero_ablated,
+        "mean_ablated": held.mean_ablated,
+        **held.recovered(mean_losses(model, held.sequences)),
+        **held.unexplained(lambda x: together(banks, x)),
+        "active_parameters": active.tolist(),
+        "routing_parameters": [
+            sum(p.numel() for bank in banks for p in bank.routers[n].parameters()) / len(group)
+            for n, group in enumerate(lesson.places)
+            for _ in group
+        ],
+        "parameters": [
+            sum(p.numel() for bank in banks for p in bank.experts[n].parameters()) for n in range(len(settings.layers))
+        ],
+        "mlp_parameters": sum(p.numel() for p in one.parameters()),
+        "stray_keys": stray_keys(model, settings, x) if len(banks) > 1 else 0,
+    }
+
+
+def _identity(teacher: Teacher, settings: TranscodeSettings, sequences: Sequences) -> str:
+    """Hash of everything that determines the weights."""
+    known = [teacher.identity, settings.to_json(), sequences.identity]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
