@@ -147,13 +147,14 @@ class TranscodeSettings:
 
     def imitating(self) -> TrainingConfig:
         """The training against outputs."""
-        return self._training(self.tokens, self.batch, self.lr, self.weight_decay, self.revive_every)
+        return self.training(self.tokens, self.batch, self.lr, self.weight_decay, self.revive_every)
 
     def predicting(self) -> TrainingConfig:
         """The training against next-token distributions."""
-        return self._training(max(self.kl_tokens, 1), self.kl_batch, self.kl_lr, 0.0, 0)
+        return self.training(max(self.kl_tokens, 1), self.kl_batch, self.kl_lr, 0.0, 0)
 
-    def _training(self, tokens: int, batch: int, lr: float, decay: float, revive_every: int) -> TrainingConfig:
+    def training(self, tokens: int, batch: int, lr: float, decay: float, revive_every: int) -> TrainingConfig:
+        """A training with these settings, of so many tokens in batches of ``batch`` sequences."""
         from monet_model.training import TrainingConfig
 
         steps = max(1, tokens // (batch * self.sequence))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from .teacher import Teacher, load_teacher
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from monet_model import MonetForCausalLM
+    from monet_model import MonetConfig, MonetForCausalLM
 
 SCALE_SEQUENCES = 64  # that sizes of inputs and outputs are measured on
 RESULT, WORK = "transcode.json", "work"
@@ -66,8 +67,9 @@ def transcode(
     """Distil MLPs of a dense model into product-key experts, and save the mixed model with its figures.
 
     ``out`` then holds the model with its tokenizer, ``transcode.json``, ``log.jsonl`` with held-out figures, and
-    ``work`` with the cache and the states to resume from, which may be deleted. A transcoding that is interrupted and resumed
-    gives the same weights, bit for bit, as an uninterrupted one on the same kind of machine and number of threads.
+    ``work`` with the cache and the states to resume from, which may be deleted. A transcoding that is interrupted and
+    resumed gives the same weights, bit for bit, as an uninterrupted one on the same kind of machine and number of
+    threads.
 
     Args:
         teacher: a dense model of LLaMA's shape: a folder, a name on a hub, or a loaded ``Teacher``.
@@ -83,7 +85,7 @@ def transcode(
     Returns:
         The model and its figures:
 
-        - teacher, identity, settings: what was transcoded, and how.
+        - teacher, settings: what was transcoded, and how; run: hash of both and of the corpus.
         - original, zero_ablated, mean_ablated: held-out loss by label of the teacher, and of the teacher without the
           MLPs' outputs or with their mean, in nats per token.
         - loss, rise, recovered, loss_by_label: of the saved model, as ``HeldOut.recovered`` returns them.
@@ -106,13 +108,11 @@ def transcode(
     if not isinstance(teacher, Teacher):
         teacher = load_teacher(teacher, device=read_device(device))
     teacher.check_layers(settings.layers)
+    shapes = bank_shapes(teacher, settings)
     keep_heap()
     lesson = prepare(teacher, corpus, settings, Path(cache) if cache is not None else out / WORK / "cache", cache_gb)
     torch.manual_seed(settings.seed)
-    try:
-        banks, assistant = _make_banks(lesson)
-    except ValueError as error:
-        raise BadInputError(str(error)) from error
+    banks, assistant = make_banks(lesson, shapes)
     identity = _identity(teacher, settings, lesson.cache.sequences)
     out.mkdir(parents=True, exist_ok=True)
     phases = [] if assistant is None else [teach_assistant(lesson, assistant)]
@@ -123,7 +123,7 @@ def transcode(
     for phase in phases:
         steps = run_phase(phase, out / WORK / phase.name, out, f"{identity}-{phase.name}", steps)
     model = assemble(teacher, settings, banks, lesson.sample()[0])
-    figures = {"teacher": teacher.name, "identity": teacher.identity, "settings": settings.to_json()}
+    figures = {"teacher": teacher.name, "run": identity, "settings": settings.to_json()}
     figures |= measure(lesson, banks, model)
     model.save_pretrained(out)
     if teacher.tokenizer is not None:
@@ -148,20 +148,36 @@ def prepare(
     return Lesson(teacher, settings, cache, scales, HeldOut(teacher, settings.layers, sequences.heldout, scales))
 
 
-def _make_banks(lesson: Lesson) -> tuple[list[Bank], Bank | None]:
-    """The student's untrained banks, and the assistant if there is one."""
+def bank_shapes(teacher: Teacher, settings: TranscodeSettings) -> list[MonetConfig]:
+    """What the student's banks are made from.
+
+    Raises:
+        BadInputError: a size is out of range.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
     from monet_model import MonetConfig
 
-    settings, device = lesson.settings, lesson.teacher.device
+    fields = [settings.shape(), *([settings.residual_shape()] if settings.residual_experts else [])]
+    try:
+        return [MonetConfig(hidden_size=teacher.hidden, num_attention_heads=1, **shape) for shape in fields]
+    except (StrictDataclassError, ValueError) as error:
+        raise BadInputError(str(error.__cause__ or error)) from error
 
-    def config(shape: dict[str, Any]) -> MonetConfig:
-        return MonetConfig(hidden_size=lesson.teacher.hidden, num_attention_heads=1, **shape)
 
-    banks = [Bank(config(settings.shape()), lesson.places, lesson.scales)]
-    if settings.residual_experts:
-        banks.append(Bank(config(settings.residual_shape()), lesson.places, lesson.scales, centred=True))
-    assistant = make_assistant(lesson, banks[0].config).to(device) if settings.teaches else None
-    return [bank.to(device) for bank in banks], assistant
+def make_banks(lesson: Lesson, shapes: Sequence[MonetConfig]) -> tuple[list[Bank], Bank | None]:
+    """The student's untrained banks, and the assistant if there is one.
+
+    Args:
+        lesson: what they learn from.
+        shapes: whose fields shape the banks.
+    """
+    device = lesson.teacher.device
+    banks = [
+        Bank(shape, lesson.places, lesson.scales, centred=number > 0).to(device) for number, shape in enumerate(shapes)
+    ]
+    assistant = make_assistant(lesson, shapes[0]).to(device) if lesson.settings.teaches else None
+    return banks, assistant
 
 
 @torch.no_grad()
