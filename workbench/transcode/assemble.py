@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from monet_model.mixed import mixed_from_llama
 from monet_model.router import HeadNorm, MonetRouter
@@ -47,7 +47,7 @@ def assemble(teacher: Teacher, settings: TranscodeSettings, banks: Sequence[Bank
     model = mixed_from_llama(teacher.model, settings.layers, **shape).requires_grad_(True)
     for place, layer in enumerate(settings.layers):
         into = model.model.layers[layer]
-        _fill_experts(into.moe, [bank.experts[place] for bank in banks], banks, place)
+        _fill_experts(into.moe, [bank.layer(place) for bank in banks], banks, place)
     for number, group in enumerate(settings.groups):
         _fill_router(model.model.layers[group[0]].router, banks, number, x[settings.layers.index(group[0])])
     return model.eval()
@@ -55,27 +55,31 @@ def assemble(teacher: Teacher, settings: TranscodeSettings, banks: Sequence[Bank
 
 def _fill_experts(target: ExpertLayer, sources: Sequence[ExpertLayer], banks: Sequence[Bank], place: int) -> None:
     """Copy expert layers side by side, in the units of the model."""
-    readers = {id(projection) for projection in target.inputs()}
+    readers = list(target.inputs())
     for name, child in target.named_children():
-        own = [getattr(source, name) for source in sources]
-        if id(child) in readers:
-            child.weight.copy_(
-                torch.cat([one.weight / bank.x_scale[place] for one, bank in zip(own, banks, strict=True)])
-            )
-            if child.bias is not None:
-                child.bias.copy_(torch.cat([one.bias for one in own]))
-        else:
-            child.weight.copy_(
-                torch.cat([one.weight * bank.y_scale[place] for one, bank in zip(own, banks, strict=True)], 1)
-            )
+        if not isinstance(child, nn.Linear):
+            continue
+        reads = child in readers
+        parts = [
+            own.weight / bank.x_scale[place] if reads else own.weight * bank.y_scale[place]
+            for own, bank in zip(_children(sources, name), banks, strict=True)
+        ]
+        child.weight.copy_(torch.cat(parts, 0 if reads else 1))
+        if child.bias is not None:
+            child.bias.copy_(torch.cat([own.bias for own in _children(sources, name)]))
     for name, bias in target.named_parameters(recurse=False):
-        parts = [getattr(source, name) * bank.y_scale[place] for source, bank in zip(sources, banks, strict=True)]
-        bias.copy_(torch.cat(parts))
+        owns = [source.get_parameter(name) * bank.y_scale[place] for source, bank in zip(sources, banks, strict=True)]
+        bias.copy_(torch.cat(owns))
+
+
+def _children(sources: Sequence[ExpertLayer], name: str) -> list[nn.Linear]:
+    """The projections of that name."""
+    return [cast(nn.Linear, source.get_submodule(name)) for source in sources]
 
 
 def _fill_router(target: MonetRouter, banks: Sequence[Bank], group: int, x: Tensor) -> None:
     """Copy routers head by head, each over the keys of its bank."""
-    sources = [bank.routers[group] for bank in banks]
+    sources = [bank.router(group) for bank in banks]
     for side, norm_name in (("w1", "norm1"), ("w2", "norm2")):
         rows, first = [], 0
         for source, bank in zip(sources, banks, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ class Bank(nn.Module):
 
     x_scale: Tensor
     y_scale: Tensor
+    seen_scale: Tensor
 
     def __init__(
         self,
@@ -58,21 +59,30 @@ class Bank(nn.Module):
         self.register_buffer("seen_scale", torch.stack([size for _, size in widths]))
         self.routers = nn.ModuleList(MonetRouter(_with_width(config, width)) for width, _ in widths)
         self.experts = nn.ModuleList(make_experts(config) for group in groups for _ in group)
-        for router in self.routers:
-            for projection in (router.w1, router.w2):
+        for number in range(len(widths)):
+            for projection in (self.router(number).w1, self.router(number).w2):
                 nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
         mean = torch.zeros_like(scales.mean) if centred else scales.mean / scales.y[:, None]
-        for layer, own in zip(self.experts, mean, strict=True):
-            _start(layer, own / config.moe_heads)
+        for place, own in enumerate(mean):
+            _start(self.layer(place), own / config.moe_heads)
+
+    def router(self, group: int) -> MonetRouter:
+        """The router of a group."""
+        return cast(MonetRouter, self.routers[group])
+
+    def layer(self, place: int) -> ExpertLayer:
+        """The experts of a chosen layer."""
+        return cast(ExpertLayer, self.experts[place])
 
     def route(self, group: int, seen: Tensor) -> Routing:
         """The routing of a group for what its router sees, (tokens, width)."""
-        routing: Routing = self.routers[group](seen / self.seen_scale[group])
+        routing: Routing = self.router(group)(seen / self.seen_scale[group])
         return routing
 
     def write(self, place: int, x: Tensor, routing: Routing) -> Tensor:
         """What the experts of a chosen layer write: (tokens, hidden) for its input of that shape."""
-        return self.experts[place](x / self.x_scale[place], routing) * self.y_scale[place]
+        written: Tensor = self.layer(place)(x / self.x_scale[place], routing)
+        return written * self.y_scale[place]
 
     def forward(self, x: Tensor, seen: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Routing]]:
         """Outputs (layers, tokens, hidden) for inputs of that shape, and the routing of each group.
@@ -99,7 +109,8 @@ class Bank(nn.Module):
         Args:
             seen: batches; each per group, what its router reads, (tokens, width).
         """
-        for number, router in enumerate(self.routers):
+        for number in range(len(self.groups)):
+            router = self.router(number)
             sums = [torch.zeros(3, router.heads, dtype=torch.float64, device=self.x_scale.device) for _ in range(2)]
             for batch in seen:
                 for total, z in zip(sums, router.logits(batch[number] / self.seen_scale[number]), strict=True):
@@ -108,8 +119,8 @@ class Bank(nn.Module):
                     total += torch.stack([count, wide.sum((0, 2)), wide.square().sum((0, 2))])
             for norm, (count, first, second) in zip((router.norm1, router.norm2), sums, strict=True):
                 mean = first / count
-                norm.running_mean.copy_(mean)
-                norm.running_var.copy_((second / count - mean.square()) * count / (count - 1))
+                norm.get_buffer("running_mean").copy_(mean)
+                norm.get_buffer("running_var").copy_((second / count - mean.square()) * count / (count - 1))
 
 
 class KeyCount:
@@ -128,8 +139,8 @@ class KeyCount:
         """Replace dead keys as ``monet_model.revive`` does, and count anew; returns how many were replaced."""
         generator = torch.Generator().manual_seed(seed)
         revived = 0
-        for router, count in zip(self.bank.routers, self.counts, strict=True):
-            revived += revive_router(router, optimizer, count, generator)
+        for number, count in enumerate(self.counts):
+            revived += revive_router(self.bank.router(number), optimizer, count, generator)
             count.zero_()
         return revived
 
@@ -149,7 +160,7 @@ def active_parameters(bank: Bank, routings: Sequence[Routing]) -> Tensor:
     for group, routing in zip(bank.groups, routings, strict=True):
         keys = [float((g.sum(1) > 0).sum(1).double().mean()) for g in routing.dense()]
         for place in group:
-            sizes = key_parameters(bank.experts[place])
+            sizes = key_parameters(bank.layer(place))
             active.append(sum(count * size for count, size in zip(keys, sizes, strict=True)))
     return torch.tensor(active, dtype=torch.float64)
 
@@ -179,7 +190,7 @@ def _start(layer: ExpertLayer, mean: Tensor) -> None:
         if projection.bias is not None:
             nn.init.zeros_(projection.bias)
     for child in layer.children():
-        if child not in readers:
+        if isinstance(child, nn.Linear) and child not in readers:
             nn.init.normal_(child.weight, std=OUTPUT_START)
     halves = mean.chunk(2) if not isinstance(layer, HorizontalExperts) else (mean,)
     for bias, value in zip(layer.parameters(recurse=False), halves, strict=True):

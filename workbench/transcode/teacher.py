@@ -134,7 +134,7 @@ def load_teacher(name: str | Path, *, gguf_file: str | None = None, device: str 
         require("gguf", "smollm", "gguf, which reads GGUF files,")
         options["gguf_file"], known = gguf_file, sha256(folder / gguf_file)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise DamagedError(f"the model {name} cannot be loaded: {error}") from error
     if gguf_file is not None:

@@ -187,9 +187,9 @@ def measure(lesson: Lesson, banks: list[Bank], model: MonetForCausalLM) -> dict[
 
     held, settings = lesson.heldout, lesson.settings
     x = held.inputs[:, : settings.batch].float().flatten(1, 2).to(lesson.teacher.device)
-    active = sum(
+    actives = [
         active_parameters(bank, [bank.route(n, seen) for n, seen in enumerate(bank_inputs(bank, x))]) for bank in banks
-    )
+    ]
     one = lesson.teacher.mlp(settings.layers[0])
     return {
         "original": held.original,
@@ -197,14 +197,14 @@ def measure(lesson: Lesson, banks: list[Bank], model: MonetForCausalLM) -> dict[
         "mean_ablated": held.mean_ablated,
         **held.recovered(mean_losses(model, held.sequences)),
         **held.unexplained(lambda x: together(banks, x)),
-        "active_parameters": active.tolist(),
+        "active_parameters": torch.stack(actives).sum(0).tolist(),
         "routing_parameters": [
-            sum(p.numel() for bank in banks for p in bank.routers[n].parameters()) / len(group)
+            sum(p.numel() for bank in banks for p in bank.router(n).parameters()) / len(group)
             for n, group in enumerate(lesson.places)
             for _ in group
         ],
         "parameters": [
-            sum(p.numel() for bank in banks for p in bank.experts[n].parameters()) for n in range(len(settings.layers))
+            sum(p.numel() for bank in banks for p in bank.layer(n).parameters()) for n in range(len(settings.layers))
         ],
         "mlp_parameters": sum(p.numel() for p in one.parameters()),
         "stray_keys": stray_keys(model, settings, x) if len(banks) > 1 else 0,

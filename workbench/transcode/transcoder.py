@@ -84,8 +84,9 @@ def teach_transcoders(lesson: Lesson, transcoders: nn.ModuleList, name: str) -> 
         return torch.stack([one(own) for one, own in zip(transcoders, x, strict=True)])
 
     def step(number: int) -> dict[str, float]:
-        for one in transcoders:
-            one.normalise()
+        for one in transcoders.children():
+            if isinstance(one, TopKTranscoder):
+                one.normalise()
         x = lesson.inputs(number)
         unexplained = lesson.scales.unexplained(apply(x), lesson.teacher.outputs(x, lesson.layers)).mean()
         unexplained.backward()
