@@ -265,7 +265,7 @@ class Routing:
         """Routing scores of the given experts at every token.
 
         Args:
-            experts: (n,) flat ids.
+            experts: (n,) flat ids, on the routing's device or on the processor, where checking them waits for no GPU.
 
         Returns:
             (tokens, n) scores; 0 where an expert is not active.
@@ -283,6 +283,7 @@ class Routing:
         """
         if experts.numel() and not (int(experts.min()) >= 0 and int(experts.max()) < self.num_keys**2):
             raise IndexError(f"expert ids must lie in 0 .. {self.num_keys**2 - 1}.")
+        experts = experts.to(self.probs1.device, non_blocking=True)
         g1, g2 = self.dense()
         return torch.einsum("the,the->te", g1[..., experts // self.num_keys], g2[..., experts % self.num_keys])
 

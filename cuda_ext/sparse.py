@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -110,10 +111,21 @@ def sides(routing: SparseRouting, dtype: torch.dtype, device: torch.device, toke
 
 def check_values(indices1: Tensor, counts1: Tensor, indices2: Tensor, counts2: Tensor, keys: int) -> None:
     """Raise IndexError, naming the array, unless all indices are keys and all counts fit. Reads the data."""
-    for n, indices, counts in (("1", indices1, counts1), ("2", indices2, counts2)):
-        for name, values, last in (("indices", indices, keys - 1), ("counts", counts, indices.shape[-1])):
-            if values.numel() == 0:
-                continue
-            low, high = (int(value) for value in values.aminmax())
-            if low < 0 or high > last:
-                raise IndexError(f"routing.{name}{n} must lie in 0 .. {last}; got {low} .. {high}.")
+    checked = [
+        (f"{name}{n}", values, last)
+        for n, indices, counts in (("1", indices1, counts1), ("2", indices2, counts2))
+        for name, values, last in (("indices", indices, keys - 1), ("counts", counts, indices.shape[-1]))
+        if values.numel()
+    ]
+    ends = read_numbers([end for _, values, _ in checked for end in values.aminmax()])
+    for (name, _, last), low, high in zip(checked, ends[::2], ends[1::2], strict=True):
+        if low < 0 or high > last:
+            raise IndexError(f"routing.{name} must lie in 0 .. {last}; got {low} .. {high}.")
+
+
+def read_numbers(numbers: Sequence[Tensor]) -> list[int]:
+    """Return whole numbers or truth values, tensors of one element each on one device; a GPU is waited for once."""
+    if not numbers or numbers[0].device.type == "cpu":
+        return [int(number) for number in numbers]
+    read: list[int] = torch.stack([number.long() for number in numbers]).tolist()
+    return read

@@ -86,13 +86,18 @@ def check_edits(edits: Edits, config: MonetConfig) -> None:
 
 
 @contextmanager
-def apply_edits(owner: object, edits: Edits, config: MonetConfig, positions: Positions | None = None) -> Iterator[None]:
+def apply_edits(
+    owner: nn.Module, edits: Edits, config: MonetConfig, positions: Positions | None = None
+) -> Iterator[None]:
     """Scale experts while the context lasts, everywhere or at some positions; nested contexts multiply."""
     check_edits(edits, config)
     spans = None if positions is None else read_spans(positions)
     outer, before = active_edits(owner), _active.edits
     merged = {**outer}
-    for layer, factors in edits.items():
+    device = next(owner.parameters()).device
+    for layer, given in edits.items():
+        # Moved once, not in every pass. Weights that are kept elsewhere until they are used are on no device.
+        factors = given if device.type == "meta" else given.to(device)
         known = outer.get(layer)
         if spans is None and not isinstance(known, PositionFactors):
             merged[layer] = factors if known is None else known * factors
@@ -107,7 +112,7 @@ def apply_edits(owner: object, edits: Edits, config: MonetConfig, positions: Pos
 
 
 @contextmanager
-def apply_positioned(owner: object, edit: PositionedEdit, config: MonetConfig) -> Iterator[None]:
+def apply_positioned(owner: nn.Module, edit: PositionedEdit, config: MonetConfig) -> Iterator[None]:
     """Scale experts while the context lasts, each where its edit holds."""
     with ExitStack() as stack:
         for part, positions in edit.parts:

@@ -34,6 +34,7 @@ is dense, ``get_full_resid_decomposition`` wants ``expand_neurons=False``.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -171,6 +172,12 @@ class MonetBlockBridge(BlockBridge):
         if cast(MonetDecoderLayer, original_component).moe is None:
             self.submodules |= self._dense
 
+    def of_dense_layers(self) -> MonetBlockBridge:
+        """This template of a block, as it is for dense layers."""
+        template = copy.copy(self)
+        template.submodules = self.submodules | self._dense
+        return template
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the layer with its hooks.
 
@@ -217,6 +224,12 @@ class MonetArchitectureAdapter(ArchitectureAdapter):
             "ln_final": RMSNormalizationBridge(name="model.norm", config=self.cfg),
             "unembed": UnembeddingBridge(name="lm_head", config=self.cfg),
         }
+
+    def get_component_from_list_module(self, list_module: Any, bridge_component: Any, parts: list[str]) -> Any:
+        """Find a part of a layer in a model; what its MLP is called there depends on the layer."""
+        if len(parts) > 2 and int(parts[1]) in getattr(self.cfg, "dense_layers", []):  # noqa: PLR2004 (blocks, layer, part)
+            bridge_component = bridge_component.of_dense_layers()
+        return super().get_component_from_list_module(list_module, bridge_component, parts)
 
     def prepare_model(self, hf_model: Any) -> None:
         """Copy the config fields that TransformerLens does not know."""

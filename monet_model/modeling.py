@@ -256,7 +256,7 @@ class MonetModel(MonetPreTrainedModel):
             inputs_embeds = self.embed_tokens(input_ids)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
-        positions = position_ids  # those that edits speak of
+        given = positions = position_ids  # `positions` are those that edits speak of
         if position_ids is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = (torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + seen).unsqueeze(0)
@@ -266,7 +266,7 @@ class MonetModel(MonetPreTrainedModel):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
-            position_ids=position_ids,
+            position_ids=given,  # only the caller's can pack several sequences in one, which is asked of their values
         )
         position_embeddings = self.rotary_emb(inputs_embeds, position_ids=position_ids)
         hidden, routing = inputs_embeds, None

@@ -81,13 +81,16 @@ class PositionFactors:
 
     def of(self, positions: Tensor) -> Factors | None:
         """The factors at the positions of tokens, in any shape: one matrix where all have the same, None for ones."""
-        span = torch.searchsorted(self.starts.to(positions.device), positions.contiguous(), right=True) - 1
-        which = self.which.to(positions.device)[span.clamp(min=0)].flatten()
+        starts, places = (one.to(positions.device, non_blocking=True) for one in (self.starts, self.which))
+        span = torch.searchsorted(starts, positions.contiguous(), right=True) - 1
+        which = places[span.clamp(min=0)].flatten()
         if torch.compiler.is_compiling() or transformed():  # values cannot be asked for
             return TokenFactors(self.matrices, which)
-        present, places = which.unique(return_inverse=True)
-        matrices = tuple(self.matrices[place] for place in present.tolist())
-        return matrices[0] if len(matrices) == 1 else TokenFactors(matrices, places)
+        if len(self.matrices) == 1:
+            return self.matrices[0]
+        occurs = (which == torch.arange(len(self.matrices), device=which.device)[:, None]).any(1)
+        matrices = tuple(matrix for matrix, there in zip(self.matrices, occurs.tolist(), strict=True) if there)
+        return matrices[0] if len(matrices) == 1 else TokenFactors(matrices, (occurs.cumsum(0) - 1)[which])
 
 
 def _product(matrices: list[Tensor]) -> Tensor | None:

@@ -58,7 +58,7 @@ class TokenFactors:
         for place, matrix in enumerate(self.matrices):
             if matrix is not None:
                 here = self.which.to(token.device)[token] == place
-                found[here] = matrix.to(expert.device).flatten()[expert[here]].to(found.dtype)
+                found = torch.where(here, matrix.to(expert.device).flatten()[expert].to(found.dtype), found)
         return found
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from .stand_in import gpu as stand_in
+from .stand_in import kernels
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {
@@ -148,3 +153,27 @@ class Largest(TorchDispatchMode):
 def largest() -> Largest:
     """A fresh ``Largest``."""
     return Largest()
+
+
+@pytest.fixture
+def no_gpu() -> None:
+    """What stands in for a GPU is possible; a test is skipped where there is a GPU."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: the tests of make gpu-check run on it")
+    if shutil.which("g++") is None and not torch.backends.cuda.is_built():
+        pytest.skip("what stands in for a GPU needs g++ where torch was built without CUDA")
+    stand_in.ensure_guard()
+
+
+@pytest.fixture
+def gpu(no_gpu: None, monkeypatch: pytest.MonkeyPatch) -> stand_in.Gpu:
+    """A GPU that is not there, with kernels: ``with gpu.on():``."""
+    kernels.install(monkeypatch)
+    return stand_in.Gpu()
+
+
+@pytest.fixture
+def fake_gpu(no_gpu: None) -> Iterator[FakeTensorMode]:
+    """Torch's fake tensors, also on a GPU that is not there; none that is not fake may enter."""
+    with FakeTensorMode(allow_non_fake_inputs=False) as mode:
+        yield mode

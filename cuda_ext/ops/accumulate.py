@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..library import has_kernel
 from ..reference.accumulate import MASS_UNIT, accumulate_reference
-from ..sparse import SparseRouting, check_tensor, check_values, sides
+from ..sparse import SparseRouting, check_tensor, check_values, read_numbers, sides
 
 MASS_LIMIT = 2**62  # of one entry of `mass`, in units of 1 / MASS_UNIT
 CARRY_BITS = 32  # low bits of a mass that stay in `mass` when the high bits move to `carried`
@@ -308,7 +308,7 @@ def accumulate(
     most = int(MASS_LIMIT // MASS_UNIT) // (statistics.heads + 1)
     if len(labels) > most:
         raise ValueError(f"accumulate takes at most {most:,} tokens per call; got {len(labels):,}.")
-    _check_accumulated(statistics, arrays, labels, rows, starts, priorities)
+    last = _check_accumulated(statistics, arrays, labels, rows, starts, priorities)
     statistics._reserve_mass(int(len(labels) * (statistics.heads + 1) * MASS_UNIT))
     s = statistics
     _accumulate(
@@ -328,7 +328,7 @@ def accumulate(
         s.top,
         s.per_document,
     )
-    statistics.next_row = int(rows[-1]) + 1
+    statistics.next_row = last + 1
 
 
 def _check_accumulated(
@@ -338,18 +338,21 @@ def _check_accumulated(
     rows: Tensor,
     starts: Tensor,
     priorities: Tensor,
-) -> None:
-    """Check the values, which means reading the data."""
+) -> int:
+    """Check the values, which means reading the data; returns the last row."""
     indices1, probs1, counts1, indices2, probs2, counts2 = arrays
     check_values(indices1, counts1, indices2, counts2, statistics.keys)
-    low, high = (int(value) for value in labels.aminmax())
+    ascend, begin = (rows[1:] > rows[:-1]).all(), ((starts >= -1) & (starts <= rows)).all()
+    low, high, first, last, ascending, begun, least = read_numbers(
+        [*labels.aminmax(), rows[0], rows[-1], ascend, begin, priorities.min()]
+    )
     if low < -1 or high >= statistics.tokens.shape[1]:
         raise IndexError(f"labels must lie in -1 .. {statistics.tokens.shape[1] - 1}; got {low} .. {high}.")
-    if int(rows[0]) < statistics.next_row or not bool((rows[1:] > rows[:-1]).all()):
+    if first < statistics.next_row or not ascending:
         raise ValueError(f"rows must ascend, from {statistics.next_row} on: pass tokens in corpus order.")
-    if not bool(((starts >= -1) & (starts <= rows)).all()):
+    if not begun:
         raise ValueError("starts must lie in -1 .. the token's row.")
-    if int(priorities.min()) < -1:
+    if least < -1:
         raise ValueError("priorities must be at least -1.")
     for name, probs, counts in (("1", probs1, counts1), ("2", probs2, counts2)):
         if not probs.numel() or _are_probabilities(*probs.aminmax()):  # a first pass that includes padding
@@ -357,6 +360,7 @@ def _check_accumulated(
         padding = torch.arange(probs.shape[-1], device=probs.device) >= counts[..., None]
         if not _are_probabilities(*probs.masked_fill(padding, 0).aminmax()):
             raise ValueError(f"routing.probs{name} must lie in 0 .. 1.")
+    return last
 
 
 def _are_probabilities(low: Tensor, high: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..library import CPU, has_kernel
 from ..reference.dense import route_dense
 from ..reference.route import check_rows, inverse_deviation, not_finite, route_reference
-from ..sparse import MAX_KEYS, check_tensor
+from ..sparse import MAX_KEYS, check_tensor, read_numbers
 from ..transforms import transformed
 
 LOGIT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -93,9 +93,19 @@ def _route(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Ten
 
 
 def _check_statistics(mean: Tensor, var: Tensor) -> None:
-    if not bool(mean.isfinite().all()):
+    _refuse_statistics(*read_numbers(_sound_statistics(mean, var)))
+
+
+def _sound_statistics(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether each of them can be used."""
+    return mean.isfinite().all(), ((var >= 0) & var.isfinite()).all()
+
+
+def _refuse_statistics(mean: int, var: int) -> None:
+    """Raise ValueError unless both can be used."""
+    if not mean:
         raise ValueError("mean holds NaN or an infinity; pass a router's running mean.")
-    if not bool(((var >= 0) & var.isfinite()).all()):
+    if not var:
         raise ValueError("var holds a negative value, NaN or an infinity; pass a router's running variance.")
 
 
@@ -110,15 +120,17 @@ def _on_cpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Te
 
 def _on_gpu(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Run the kernel with room for the expected number of keys, and once more if that was too little."""
-    _check_statistics(mean, var)
     tokens, heads, keys = logits.shape
     if tokens * heads == 0:
+        _check_statistics(mean, var)
         empty = logits.new_empty(tokens, heads, 0, dtype=torch.float32)
         return empty.short(), empty, empty.new_empty(tokens, heads, dtype=torch.int32)
     inputs = (logits.contiguous(), mean.contiguous(), inverse_deviation(var), sigma)
     width = expected_width(keys, sigma)
     indices, probs, counts = torch.ops.monet.route_padded(*inputs, width)
-    fewest, most = (int(n) for n in counts.aminmax())
+    # The kernel writes no more than it has room for, whatever the statistics: one wait for the GPU tells of everything.
+    *sound, fewest, most = read_numbers([*_sound_statistics(mean, var), *counts.aminmax()])
+    _refuse_statistics(*sound)
     if fewest < 0:  # how the kernel marks a row that has no routing
         raise not_finite(int((counts < 0).sum()))
     if most > width:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 Hidden = Tensor | tuple[Tensor, Tensor]
 Pairs = tuple[Tensor, Tensor]  # keys i (n,) and j (n,) of n experts
-CHUNK_TOKENS = 128  # inference reads this many at a time, so that intermediate results stay in the processor's cache
+# Inference reads this many tokens at a time: so few that intermediate results stay in a processor's cache, or so many
+# that a GPU is busy, and its memory bounded.
+CHUNK_TOKENS, GPU_CHUNK_TOKENS = 128, 8192
 
 
 def activate(projection: nn.Linear, x: Tensor, keys: int) -> Tensor:
@@ -186,12 +188,13 @@ class ExpertLayer(nn.Module):
         whole = whole or not all(map(is_plain, self.children()))
         if factors is not None:
             factors = factors.to(x.device)
-        if whole or len(routing) <= CHUNK_TOKENS:
+        size = CHUNK_TOKENS if x.device.type == "cpu" else GPU_CHUNK_TOKENS
+        if whole or len(routing) <= size:
             return self.combine(self.hidden(x), routing, factors)
         layer, tokens = widened(self), x.flatten(0, -2)  # nothing looks on
         out = torch.empty_like(tokens)
-        for start in range(0, len(tokens), CHUNK_TOKENS):
-            chunk = slice(start, start + CHUNK_TOKENS)
+        for start in range(0, len(tokens), size):
+            chunk = slice(start, start + size)
             here = factors[chunk] if isinstance(factors, TokenFactors) else factors
             out[chunk] = layer.combine(layer.hidden(tokens[chunk]), routing[chunk], here)
         return out.view(x.shape)

@@ -141,7 +141,7 @@ def test_dense_layers_hold_half_precision(mixed_model: MonetForCausalLM, tmp_pat
 
 
 def test_mixed_model_trains_with_gradient_checkpointing(make_model: Any) -> None:
-    fields: dict[str, Any] = {"dense_layers": [1, 2], "intermediate_size": 20, "hidden_act": "silu"}
+    fields: dict[str, Any] = {"dense_layers": [0, 2], "intermediate_size": 20, "hidden_act": "silu"}
     losses = []
     for checkpointed in (False, True):
         model = make_model(**fields).train()

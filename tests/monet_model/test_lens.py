@@ -414,6 +414,10 @@ def test_lens_of_a_mixed_model(mixed_model: Any, error: Any, tmp_path: Path) -> 
             assert error(cache["post", layer], block.mlp.neurons(x)) < TOLERANCE
             pre, linear = cache[f"{at}.hook_pre"], cache[f"{at}.hook_pre_linear"]
             assert error(torch.nn.functional.silu(pre) * linear, cache["post", layer]) < TOLERANCE
+        found = lens.adapter.get_component(mixed_model, at)
+        assert found is (block.mlp if group < 0 else block.moe)
+        if group < 0:
+            assert lens.adapter.get_component(mixed_model, f"{at}.out") is block.mlp.down_proj
     unfired = [name for name in lens.hook_dict if name not in cache and (".mlp." in name or ".router." in name)]
     assert not unfired
 

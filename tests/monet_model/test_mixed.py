@@ -89,9 +89,10 @@ def test_mixed_model_with_the_teachers_mlps_back_is_the_teacher(kind: str, dtype
     assert torch.equal(mixed.generate(IDS, **how, pad_token_id=0), teacher.generate(IDS, **how, pad_token_id=0))
 
 
+@pytest.mark.parametrize("kind", ["llama3", "smollm2"])
 @torch.no_grad()
-def test_mixed_model_shares_nothing_with_its_teacher(tmp_path: Path) -> None:
-    teacher = _teacher(TEACHERS["smollm2"])
+def test_mixed_model_shares_nothing_with_its_teacher(kind: str, tmp_path: Path) -> None:
+    teacher = _teacher(TEACHERS[kind])
     mixed = mixed_from_llama(teacher, [2], **EXPERTS)
     before = teacher(IDS).logits
     mine = mixed(IDS).logits
@@ -99,7 +100,7 @@ def test_mixed_model_shares_nothing_with_its_teacher(tmp_path: Path) -> None:
         parameter.zero_()
     assert torch.equal(teacher(IDS).logits, before)
     again = mixed_from_llama(teacher, [2], **EXPERTS)
-    assert again.lm_head.weight is again.model.embed_tokens.weight
+    assert (again.lm_head.weight is again.model.embed_tokens.weight) == teacher.config.tie_word_embeddings
     again.save_pretrained(tmp_path)
     loaded = MonetForCausalLM.from_pretrained(tmp_path).eval()
     assert torch.equal(loaded(IDS).logits, again(IDS).logits)

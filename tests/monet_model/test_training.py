@@ -59,18 +59,24 @@ class _Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop", [1, 10, 17])
-def test_train_resumed_equals_an_uninterrupted_run(tmp_path: Path, tokens: np.ndarray, stop: int) -> None:
+MIXED: dict[str, Any] = {"num_hidden_layers": 3, "dense_layers": [0, 2], "intermediate_size": 24, "hidden_act": "silu"}
+
+
+@pytest.mark.parametrize(("stop", "fields"), [(1, {}), (10, {}), (17, {}), (10, MIXED)])
+def test_train_resumed_equals_an_uninterrupted_run(
+    tmp_path: Path, tokens: np.ndarray, stop: int, fields: dict[str, Any]
+) -> None:
     heldout = {"all": torch.from_numpy(tokens[:64].astype(np.int64)).view(4, 16)}
-    train(MonetConfig(**SHAPE), HOW, tokens, tmp_path / "whole", heldout=heldout)
+    shape = SHAPE | fields
+    train(MonetConfig(**shape), HOW, tokens, tmp_path / "whole", heldout=heldout)
 
     def interrupt(done: int, _loss: float) -> None:
         if done == stop:
             raise _Stop
 
     with pytest.raises(_Stop):
-        train(MonetConfig(**SHAPE), HOW, tokens, tmp_path / "broken", heldout=heldout, report=interrupt)
-    train(MonetConfig(**SHAPE), HOW, tokens, tmp_path / "broken", heldout=heldout, resume=True)
+        train(MonetConfig(**shape), HOW, tokens, tmp_path / "broken", heldout=heldout, report=interrupt)
+    train(MonetConfig(**shape), HOW, tokens, tmp_path / "broken", heldout=heldout, resume=True)
     whole, broken = _weights(tmp_path / "whole"), _weights(tmp_path / "broken")
     assert whole.keys() == broken.keys()
     assert all(torch.equal(whole[name], broken[name]) for name in whole)

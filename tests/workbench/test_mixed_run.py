@@ -24,7 +24,9 @@ from workbench.cli import app
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.circuit.asked import read_asked
 from workbench.dashboard.circuit.graph import graph_answer
-from workbench.dashboard.circuit.traced import Traced, find, heads, reaction, start
+from workbench.dashboard.circuit.pinned import neurons_part, pinned_part
+from workbench.dashboard.circuit.reacting import reaction_part
+from workbench.dashboard.circuit.traced import Traced, find, heads, neurons, reaction, start
 from workbench.dashboard.context import Context
 from workbench.dashboard.pages import PAGES, read_address
 from workbench.errors import UnsupportedError
@@ -183,7 +185,15 @@ def test_the_circuit_page_shows_mlps(run: Run) -> None:
     assert all(node["layer"] in GROUPS[node["group"]] for node in experts)
     last = max(mlps, key=lambda node: (node["layer"], node["position"]))["name"]
     assert len(heads(ctx, asked, last, "logit", "value"))
-    assert reaction(ctx, asked, {experts[0]["name"]: 0.0}).after != reaction(ctx, asked, {last: 0.0}).after
+    pinned = str(pinned_part(ctx, traced, [last], ""))
+    assert "show the neurons of the MLP of layer 6" in pinned
+    assert "Ablate" in pinned
+    found = neurons(ctx, asked, last)
+    assert found["value"].sum() == pytest.approx(traced.nodes[traced.number(last)].value)
+    assert f"neuron {found['neuron'][0]}" in str(neurons_part(traced, last, found))
+    changed = reaction(ctx, asked, {last: 0.0})
+    assert "ablated" in str(reaction_part(traced, asked, {last: 0.0}, changed))
+    assert reaction(ctx, asked, {experts[0]["name"]: 0.0}).after != changed.after
 
 
 def test_the_api_answers_about_it(run: Run) -> None:

@@ -84,10 +84,10 @@ def _check_routing(run: Run, model: MonetForCausalLM) -> None:
     if not len(kept):  # a run without any routing leaves nothing to compare
         return
     batch = read_windows(run, kept).batches[0]
-    counted = batch.row[0] >= 0
+    counted = (batch.row[0] >= 0).nonzero()[:, 0]
     with torch.no_grad():
         probs = model(batch.ids[:1].to(model.device), output_router_probs=True, use_cache=False).router_probs
-    now = [g[0, counted] > 0 for g in probs[run.group_layers[0]]]
+    now = [g[0, counted.to(model.device)] > 0 for g in probs[run.group_layers[0]]]
     then = [g.to(model.device) > 0 for g in run.routing(batch.row[0, counted].numpy(), run.groups[0]).dense()]
     both = sum(int((a & b).sum()) for a, b in zip(now, then, strict=True))
     either = sum(int((a | b).sum()) for a, b in zip(now, then, strict=True))

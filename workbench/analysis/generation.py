@@ -111,7 +111,7 @@ def generate_text(
         True
     """
     _check(max_new_tokens, temperature, top_p, seed)
-    ids = check_ids(model, torch.tensor([prompt.ids]))
+    ids = check_ids(model, prompt.input_ids)
     room = model.config.max_position_embeddings - ids.shape[1]
     if room < 1:
         raise BadInputError(
@@ -144,7 +144,7 @@ def generate_text(
             if token in ends:
                 ended = "end of text"
                 break
-            ids = torch.tensor([[token]], device=ids.device)
+            ids = torch.tensor([[token]]).to(ids.device, non_blocking=True)
     return Generation(
         tokens=tokens,
         texts=whole_characters(token_pieces(prompt.tokenizer, tokens)),

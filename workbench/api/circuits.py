@@ -79,8 +79,6 @@ def register(api: APIBlueprint, source: Source) -> None:
     @api.post("/circuit", responses={200: CircuitAnswer})
     def trace_token(body: CircuitBody) -> Response:
         """The circuit behind a text's next token, pruned: its experts at every layer and token, and their edges."""
-        import torch
-
         from ..analysis.circuits.node_names import target_text
         from ..analysis.circuits.text import read_target
         from ..analysis.circuits.trace import trace_circuit
@@ -93,7 +91,7 @@ def register(api: APIBlueprint, source: Source) -> None:
         with model.edit_experts(model_edit(read, experts_of(source, read, before), model, prompt) if read else {}):
             whole = trace_circuit(
                 model,
-                torch.tensor([prompt.ids]),
+                prompt.input_ids,
                 wanted,
                 nodes=body.nodes,
                 position=-1 if body.position is None else body.position,

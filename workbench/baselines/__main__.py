@@ -63,7 +63,7 @@ def measure(corpus: Path, work: Path, run: Path) -> None:
     )
     write_json(RESULTS / SAE, about | sae_quality(opened, model, autoencoder))
     measures: dict[str, Callable[[], dict[str, Any]]] = {
-        "experts": lambda: measure_experts(opened, load_model(opened.model_path)),
+        "experts": lambda: measure_experts(opened, load_model(opened.model_path, device="cpu")),
         "neurons": lambda: measure_units(opened, "neurons", Neurons(model)),
         "features": lambda: measure_units(opened, "features", Features(model, autoencoder)),
     }

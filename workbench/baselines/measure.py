@@ -17,6 +17,7 @@ from ..analysis.removal.heldout import HeldOut
 from ..analysis.removal.losses import DocumentLosses, document_losses, window_losses
 from ..analysis.sums import LabelSums
 from ..analysis.windows import Windows, read_windows
+from ..errors import UnsupportedError
 from ..progress import job
 from .sae import TopKSae, middle_layer, residual
 from .tpp import Probes, Written, pool, targeted_probe_perturbation, written_by_experts, written_by_units
@@ -52,7 +53,15 @@ class Subject:
 
 
 def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[str, Any]:
-    """Measure the experts of the run's own model; ``workbench.baselines.read_baselines`` describes the result."""
+    """Measure the experts of the run's own model; ``workbench.baselines.read_baselines`` describes the result.
+
+    Raises:
+        UnsupportedError: the model is not on the processor, where the dense models are that it is measured beside.
+    """
+    if model.device.type != "cpu":
+        raise UnsupportedError(
+            f"baselines are measured on the processor, and the model is on {model.device}; load it with device='cpu'."
+        )
     heldout, layer = HeldOut.split(run, seed), middle_layer(model)
 
     def removed(windows: Windows, experts: Sequence[Ids]) -> DocumentLosses:

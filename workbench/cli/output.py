@@ -60,23 +60,39 @@ def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
     """Print a table on standard output; columns of numbers are aligned to the right.
 
     Title, head and cells are plain text, never markup, with nothing in them hidden: see ``visible_label``. Cells wrap
-    between words where the screen is narrow. Numbers are never cut: a table whose words do not fit grows
-    wider than the screen.
+    between words where the screen is narrow. Numbers are never cut: columns that do not fit go on below, beside the
+    first column once more, as pandas has it; one that is too wide by itself grows wider than the screen.
     """
     from ..store.token_text import visible_label
 
-    head, rows = [*map(visible_label, head)], [[*map(visible_label, row)] for row in rows]
-    table = Table(title=Text(title), title_justify="left")
-    needed = 1
-    for at, (name, *cells) in enumerate(zip(head, *rows, strict=True)):
-        longest = max(cell_len(word) for cell in (name, *cells) for word in cell.split() or [""])
-        width = min(longest, LONGEST_WORD)
-        needed += width + 3  # a space at each side, and the border
-        right = at > 0 and all(map(_is_number, cells))
-        table.add_column(Text(name), justify="right" if right else "left", overflow="fold", min_width=width)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console(width=max(needed, out_console.width)).print(table, crop=False)
+    columns = [[visible_label(cell) for cell in column] for column in zip(head, *rows, strict=True)]
+    widths = [_least_width(column) for column in columns]
+    blocks: list[list[int]] = [[0]]
+    for at in range(1, len(columns)):
+        beside = blocks[-1]
+        if len(beside) > 1 and _table_width([widths[n] for n in (*beside, at)]) > out_console.width:
+            blocks.append([0])
+        blocks[-1].append(at)
+    for number, chosen in enumerate(blocks):
+        table = Table(title=Text(f"{title}, continued" if number else title), title_justify="left")
+        for at in chosen:
+            name, *cells = columns[at]
+            right = at > 0 and all(map(_is_number, cells))
+            table.add_column(Text(name), justify="right" if right else "left", overflow="fold", min_width=widths[at])
+        for row in range(len(rows)):
+            table.add_row(*(Text(columns[at][1 + row]) for at in chosen))
+        needed = _table_width([widths[at] for at in chosen])
+        Console(width=max(needed, out_console.width)).print(table, crop=False)
+
+
+def _least_width(column: list[str]) -> int:
+    """The characters that a column needs, so that no word of usual length is broken."""
+    longest = max(cell_len(word) for cell in column for word in cell.split() or [""])
+    return min(longest, LONGEST_WORD)
+
+
+def _table_width(widths: list[int]) -> int:
+    return 1 + sum(width + 3 for width in widths)  # a space at each side, and the border
 
 
 def _is_number(cell: str) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Device, Dtype, Json, RunArgument, out_console, print_json, print_table
+from ..errors import BadInputError
+from .output import Chat, Device, Dtype, Json, RunArgument, out_console, print_json, print_table
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -34,6 +35,7 @@ def find(
         ),
     ] = Kind.firing,
     top: Annotated[int, typer.Option(min=1, help="number of experts or documents shown")] = 20,
+    chat: Chat = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -44,12 +46,14 @@ def find(
     """
     from .. import open_run
 
+    if chat and kind is not Kind.text:
+        raise BadInputError("--chat belongs to --kind text.")
     opened = open_run(run)
     match kind:
         case Kind.firing:
             _firing(opened, text, top, as_json)
         case Kind.text:
-            _text(opened, text, top, device, dtype, as_json)
+            _text(opened, text, top, chat, device, dtype, as_json)
         case Kind.documents:
             _documents(opened, text, top, as_json)
 
@@ -74,11 +78,11 @@ def _firing(run: Run, text: str, top: int, as_json: bool) -> None:
     print_table(f"Experts that fire on {_name(text)}, {len(rows):,} occurrences", head, lines)
 
 
-def _text(run: Run, text: str, top: int, device: str, dtype: str, as_json: bool) -> None:
+def _text(run: Run, text: str, top: int, chat: bool, device: str, dtype: str, as_json: bool) -> None:
     from ..analysis.run_model import load_run_model
     from ..search import experts_of_text
 
-    found = experts_of_text(run, load_run_model(run, device=device, dtype=dtype), text, limit=top)
+    found = experts_of_text(run, load_run_model(run, device=device, dtype=dtype), text, limit=top, chat=chat)
     if as_json:
         experts = [
             row | {"scores": scores.tolist()}

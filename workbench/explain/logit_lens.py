@@ -120,8 +120,9 @@ def mean_logits(
 ) -> NDArray[np.float64]:
     """Return what an expert of some layers adds to every logit, the mean over token rows: (vocabulary,)."""
     written = torch.zeros(model.config.hidden_size, dtype=torch.float64, device=model.device)
-    for ids, window, position in _batches(run, rows):
-        written += _written(model, ids.to(model.device), (window, position), layers, expert).sum(0)
+    for batch in _batches(run, rows):
+        ids, window, position = (one.to(model.device, non_blocking=True) for one in batch)
+        written += _written(model, ids, (window, position), layers, expert).sum(0)
     direction = (model.model.norm.weight.double() * written / len(rows)).to(model.lm_head.weight.dtype)
     logits: NDArray[np.float64] = (model.lm_head.weight @ direction).double().numpy(force=True)
     return logits
@@ -142,18 +143,24 @@ def _written(
     record, _ = record_pass(model, partial(model.model, ids, use_cache=False))
     final = record.final[at].double()
     i, j = divmod(expert, model.config.moe_experts)
-    one = torch.eye(model.config.moe_experts, device=ids.device)
-    alone = Routing.from_dense(*(one[key].expand(len(final), 1, -1) for key in (i, j)))
+    alone = Routing(*_one_key(i, final), *_one_key(j, final), num_keys=model.config.moe_experts)
     total = torch.zeros_like(final)
     for layer in layers:
         seen = record.layers[layer]
-        score = seen.routing_at(at).scores(torch.tensor([expert], device=ids.device)).double()  # (n, 1)
+        score = seen.routing_at(at).scores(torch.tensor([expert])).double()  # (n, 1)
         places, ids_of = torch.arange(len(final), device=ids.device), torch.full(at[0].shape, expert, device=ids.device)
         score = score * factors_of(seen.factors_at(at), places, ids_of)[:, None]
         total += score * model.model.layers[layer].moe(seen.x[at], alone).double()  # E_ij(x)
     scale = (final.square().mean(-1, keepdim=True) + model.model.norm.variance_epsilon).rsqrt()
     written: Tensor = total * scale
     return written
+
+
+def _one_key(key: int, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices, probabilities and counts of a key set of which one head has one active key at each of some places."""
+    shape, device = (len(places), 1), places.device
+    indices = torch.full((*shape, 1), key, dtype=torch.int16, device=device)
+    return indices, torch.ones(*shape, 1, device=device), torch.ones(shape, dtype=torch.int32, device=device)
 
 
 def _batches(run: Run, rows: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

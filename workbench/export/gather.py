@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cuda_ext import accumulate
@@ -104,13 +105,17 @@ class Gatherer:
         # Tokens of copies count, but are listed neither among the best nor among the sampled ones.
         starts, order = (np.where(copied, -1, v) for v in (part.start_of_row[rows], priority(global_rows)))
         fetched = fetch(routing)
-        of_rows = (torch.from_numpy(each).to(self._device) for each in (labels, global_rows, starts, order))
+        of_rows = (self._there(each) for each in (labels, global_rows, starts, order))
         accumulate(self.total.statistics, routing, *of_rows)
         if copied.any():
-            self.total.take_copies(routing[torch.from_numpy(copied).to(self._device)])
+            self.total.take_copies(routing[self._there(np.flatnonzero(copied))])
         kept = fetched()
         one = Side.from_padded(kept.indices1.numpy(), kept.probs1.numpy(), kept.num_keys)
         two = Side.from_padded(kept.indices2.numpy(), kept.probs2.numpy(), kept.num_keys)
         sides = [side.only(part.kept[rows]) for side in (one, two)]
         self.routing.write_table(to_arrow(*sides), row_group_size=ROW_GROUP)
         self.index.add(*sides)
+
+    def _there(self, values: NDArray[np.int64]) -> Tensor:
+        """Values beside the totals; a GPU's work is not waited for."""
+        return torch.from_numpy(values).to(self._device, non_blocking=True)

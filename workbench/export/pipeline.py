@@ -103,8 +103,9 @@ def _read(part: Part, model: MonetForCausalLM, batch_size: int) -> Generator[lis
     def read(batch: list[tuple[NDArray[np.int32], NDArray[np.bool_]]]) -> list[Routing]:
         ids, mask, counted = pad(batch)
         chosen = counted.flatten().nonzero().squeeze(1)
-        ids, mask, chosen = (each.to(device, non_blocking=True) for each in (ids, mask, chosen))
-        return [routing[chosen] for routing in read_routing(ids, mask)]
+        padded = None if mask.all() else mask.to(device, non_blocking=True)  # else transformers would ask the GPU
+        ids, chosen = (each.to(device, non_blocking=True) for each in (ids, chosen))
+        return [routing[chosen] for routing in read_routing(ids, padded)]
 
     device = model.device
     threads, row = torch.get_num_threads() if device.type == "cpu" else 1, 0

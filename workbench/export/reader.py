@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cuda_ext.routing import Routing
     from monet_model import MonetForCausalLM
 
-ReadRouting = Callable[[Tensor, Tensor], "list[Routing]"]
+ReadRouting = Callable[[Tensor, Tensor | None], "list[Routing]"]
 
 
 class _LastRouterReached(Exception):
@@ -25,9 +25,9 @@ class _LastRouterReached(Exception):
 def routing_reader(model: MonetForCausalLM) -> Iterator[ReadRouting]:
     """Yield a function that returns the routing of a batch; threads may share it, and the model.
 
-    Called with ``input_ids`` and ``attention_mask``, each (batch, tokens), it returns the routing of every group, of
-    batch x tokens rows in order; padding is routed too. The layers above the last router, and the head, do not run. It
-    raises ValueError where a hidden state is NaN or infinite.
+    Called with ``input_ids`` and ``attention_mask``, each (batch, tokens), the latter None where nothing is padded, it
+    returns the routing of every group, of batch x tokens rows in order; padding is routed too. The layers above the
+    last router, and the head, do not run. It raises ValueError where a hidden state is NaN or infinite.
 
     Args:
         model: in evaluation mode; other passes of it are left alone.
@@ -42,7 +42,7 @@ def routing_reader(model: MonetForCausalLM) -> Iterator[ReadRouting]:
         if router is routers[-1]:
             raise _LastRouterReached
 
-    def read(input_ids: Tensor, attention_mask: Tensor) -> list[Routing]:
+    def read(input_ids: Tensor, attention_mask: Tensor | None) -> list[Routing]:
         collected: list[Routing] = []
         passing.collected = collected
         try:

@@ -42,7 +42,14 @@ class TextExperts:
 
 
 def experts_of_text(
-    run: Run, model: MonetForCausalLM, text: str, by: By = "sum", density: float = 1.0, limit: int = SHOWN
+    run: Run,
+    model: MonetForCausalLM,
+    text: str,
+    by: By = "sum",
+    density: float = 1.0,
+    limit: int = SHOWN,
+    *,
+    chat: bool = False,
 ) -> TextExperts:
     """Return the experts that are active on a text, ranked over all its tokens.
 
@@ -54,6 +61,7 @@ def experts_of_text(
             which it is active; equals by sum.
         density: leaves out experts active at a larger share of the corpus's tokens.
         limit: number of experts, at most.
+        chat: put the text into the tokenizer's chat template, whose tokens count like the text's.
 
     Returns:
         ``TextExperts``, whose table has the columns
@@ -68,7 +76,7 @@ def experts_of_text(
     Raises:
         BadInputError: the text is empty or longer than the model's context, or ``by``, ``density`` or ``limit`` makes
             no sense.
-        UnsupportedError: the run has no tokenizer.
+        UnsupportedError: the run has no tokenizer, or that has no chat template for ``chat``.
 
     Examples:
         >>> from workbench import open_run
@@ -86,7 +94,7 @@ def experts_of_text(
     if not 0 < density <= 1:
         raise BadInputError(f"a density is a share of the corpus, above 0 and up to 1; got {density}.")
     check_count("limit", limit)
-    prompt = Prompt.tokenise(run_tokenizer(run), text, model.config.max_position_embeddings)
+    prompt = Prompt.tokenise(run_tokenizer(run), text, model.config.max_position_embeddings, chat=chat)
     reading = read_prompt(model, prompt)
     found = [_of_group(run, reading, group) for group in run.groups]
     table = pd.concat([table for table, _ in found], ignore_index=True)

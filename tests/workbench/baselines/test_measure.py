@@ -16,7 +16,10 @@ from workbench.baselines.measure import measure_experts, measure_units, sae_qual
 from workbench.baselines.results import MODELS
 from workbench.baselines.sae import TopKSae
 from workbench.baselines.units import Features, Neurons
+from workbench.errors import UnsupportedError
 from workbench.store import Run
+
+from ...stand_in.gpu import Gpu, moved
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "tiny-vd"
 
@@ -37,6 +40,12 @@ def test_all_three_are_measured_alike(run: Run, dense: LlamaForCausalLM, sae: To
         matrix = np.array(result["rule"]["matrix"])
         assert result["rule"]["target"] == pytest.approx(np.trace(matrix) / 3)
         assert result["rule"]["others"] == pytest.approx((matrix.sum() - np.trace(matrix)) / 6)
+
+
+def test_a_model_that_is_not_beside_the_dense_one_is_refused(gpu: Gpu, run: Run) -> None:
+    there = moved(MonetForCausalLM.from_pretrained(GOLDEN).eval())
+    with gpu.on(), pytest.raises(UnsupportedError, match="on cuda:0; load it with device='cpu'"):
+        measure_experts(run, there)
 
 
 def test_how_well_an_autoencoder_stands_for_the_stream(run: Run, dense: LlamaForCausalLM, sae: TopKSae) -> None:

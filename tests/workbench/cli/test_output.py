@@ -30,6 +30,23 @@ def test_print_table_cuts_no_number_and_no_heading(console: Console, capsys: Any
     assert all(word in shown for name in head for word in name.split())
 
 
+def test_print_table_goes_on_below_where_columns_do_not_fit(console: Console, capsys: Any) -> None:
+    head = ["label", *(f"column{n}" for n in range(30))]
+    rows = [[name, *(f"{name}.{n}" for n in range(30))] for name in ("a", "b")]
+    output.print_table("Many", head, rows)
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= console.width
+    blocks = [line for line in shown if line.startswith("┃")]
+    assert [name for line in blocks for name in line.strip("┃ ").split(" ┃ ")[1:]] == head[1:]
+    assert all("label" in line for line in blocks)
+    titles = [line.strip() for line in shown if line.startswith("Many")]
+    if console.width >= 80:  # a title is wrapped like a cell
+        assert titles == ["Many", *["Many, continued"] * (len(blocks) - 1)]
+    for row in rows:
+        cells = [line.strip("│ ").split(" │ ")[1:] for line in shown if line.startswith(f"│ {row[0]} ")]
+        assert [cell.strip() for line in cells for cell in line] == row[1:]
+
+
 def test_print_table_wraps_text_between_words(console: Console, capsys: Any) -> None:
     words = [f"word{n}" for n in range(40)]
     output.print_table("Explanations", ["expert", "explanation"], [["0:1", " ".join(words)]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from workbench import open_run
 from workbench.cli import app
-from workbench.errors import BadInputError
+from workbench.errors import BadInputError, UnsupportedError
 from workbench.search import documents_matching, experts_firing_on, occurrences
 
 
@@ -38,6 +39,19 @@ def test_experts_of_the_text(run_path: Path) -> None:
     assert f"{found['experts'][0]['group']}:{found['experts'][0]['expert']}" in invoke(
         "find", run_path, "def f", "--kind", "text"
     )
+
+
+def test_experts_of_a_chat(run_path: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run_path, tmp_path / "run"))
+    tokenizer = open_run(run).tokenizer()
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}({{ m['content'] }}){% endfor %}"
+    tokenizer.save_pretrained(run / "tokenizer")
+    found = json.loads(invoke("find", run, "def f", "--kind", "text", "--chat", "--json"))
+    assert found["tokens"] == list("(def f)")
+    with pytest.raises(UnsupportedError, match="chat template"):
+        invoke("find", run_path, "def f", "--kind", "text", "--chat")
+    with pytest.raises(BadInputError, match="--chat belongs to --kind text"):
+        invoke("find", run, "def f", "--chat")
 
 
 def test_documents(run_path: Path) -> None:

@@ -43,7 +43,8 @@ def expert_contributions(
         listed = ids >= 0
         if scale is not None:
             listed &= scale.flatten()[ids] != 0
-        found.append((listed.nonzero()[:, 0], ids[listed], values[listed]))
+        at = listed.nonzero(as_tuple=True)  # the one place where a GPU is waited for
+        found.append((at[0], ids[at], values[at]))
     token, expert, contribution = (torch.cat(column) for column in zip(*found, strict=True))
     order = (token * keys**2 + expert).argsort()
     return token[order], expert[order], contribution[order]

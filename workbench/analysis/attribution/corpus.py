@@ -164,8 +164,9 @@ def _add(sums: _Sums, model: MonetForCausalLM, batch: Batch, linear: LinearTarge
     windows = occurs.any(1)
     if not windows.any():
         return
-    ids, places = batch.ids[windows].to(model.device), occurs[windows].nonzero(as_tuple=True)
-    where = places[0].to(model.device), places[1].to(model.device)
+    ids = batch.ids[windows].to(model.device, non_blocking=True)
+    window, position = (at.to(model.device, non_blocking=True) for at in occurs[windows].nonzero(as_tuple=True))
+    where = window, position
     record, out = record_pass(model, partial(model, ids, use_cache=False))
     direction = linear.direction(model, record.final[where])
     sums.occurrences += len(direction)

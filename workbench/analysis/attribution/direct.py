@@ -173,7 +173,8 @@ class ForwardPass:
         """Direct logit attribution of a target, as ``attribute`` defines it."""
         linear = LinearTarget.at(int(self.logits.argmax()) if target is None else target, self.logits)
         position = self.ids.shape[1] - 1
-        last = torch.tensor([0]), torch.tensor([position])
+        device = self.ids.device
+        last = torch.tensor([0], device=device), torch.tensor([position], device=device)
         direction = linear.direction(self.model, self.record.final[last])
         columns = ["layer", "position", "expert", "contribution"]
         tables = [

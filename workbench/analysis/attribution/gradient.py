@@ -176,20 +176,23 @@ def ablate(
     ids = check_ids(model, input_ids)
     keys = model.config.moe_experts
 
-    def measure() -> float:
-        logits = model(ids, logits_to_keep=1, use_cache=False).logits[0, -1]
-        return float(target(logits) if callable(target) else LinearTarget.at(target, logits).value(logits))
+    def run() -> Tensor:
+        logits: Tensor = model(ids, logits_to_keep=1, use_cache=False).logits[0, -1]
+        return logits
 
-    intact, changes = measure(), []
-    factors = torch.ones(keys, keys, device=model.device)
+    first = run()
+    value = target if callable(target) else LinearTarget.at(target, first).value
+    found = [value(first)]  # fetched from a GPU together
+    factors = torch.ones(keys, keys)
     for layer, expert in experts:
         if not 0 <= expert < keys**2:
             raise BadInputError(f"there is no expert {expert}; ids run from 0 to {keys**2 - 1}.")
         factors.view(-1)[expert] = 0
         with model.edit_experts({layer: factors}):
-            changes.append(measure() - intact)
+            found.append(value(run()))
         factors.view(-1)[expert] = 1
-    return np.asarray(changes, np.float64)
+    values: NDArray[np.float64] = torch.stack([one.double().reshape(()) for one in found]).numpy(force=True)
+    return values[1:] - values[0]
 
 
 @dataclass(frozen=True)

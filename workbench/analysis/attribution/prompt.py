@@ -121,6 +121,11 @@ class Prompt:
         return cls(text, ids, pieces, ids[0] == tokenizer.bos_token_id, tokenizer, chat)
 
     @property
+    def input_ids(self) -> Tensor:
+        """The ids as a model and the analyses take them: (1, tokens) int64, on the processor."""
+        return torch.tensor([self.ids])
+
+    @property
     def shown(self) -> list[str]:
         """The pieces without the start-of-text token: together, the text."""
         return self.pieces[int(self.bos) :]
@@ -179,12 +184,12 @@ class PromptReading:
     def loss(self) -> float:
         """Mean loss of the text's tokens in nats per token; NaN for one token that nothing precedes."""
         ids = self.forward.ids[0]
-        total = 0.0
+        sums = []
         for first in range(0, len(ids) - 1, LOSS_POSITIONS):
             positions = slice(first, min(first + LOSS_POSITIONS, len(ids) - 1))
             logits = self.forward.logits_at(positions).float()
-            total += float(torch.nn.functional.cross_entropy(logits, ids[1:][positions].long(), reduction="sum"))
-        return total / (len(ids) - 1) if len(ids) > 1 else math.nan
+            sums.append(torch.nn.functional.cross_entropy(logits, ids[1:][positions].long(), reduction="sum"))
+        return sum(torch.stack(sums).tolist()) / (len(ids) - 1) if sums else math.nan
 
     def most_active(self, n: int, position: int | None = None) -> pd.DataFrame:
         """Return the ``n`` experts with the largest sum of routing scores over the text's tokens, of all groups.
@@ -287,7 +292,8 @@ class PromptReading:
 
     def probabilities(self, tokens: Sequence[int]) -> list[float]:
         """Return the probability that each of the token ids comes next."""
-        return [float(p) for p in self._probabilities()[list(tokens)]]
+        found: list[float] = self._probabilities()[list(tokens)].tolist()
+        return found
 
     def attribute(self, target: Target | None = None) -> Attribution:
         """Direct logit attribution of a next token, as ``workbench.analysis.attribute``, without a forward pass."""
@@ -345,7 +351,7 @@ def read_prompt(model: MonetForCausalLM, prompt: Prompt) -> PromptReading:
         ...     read_prompt(model, prompt).top_experts(2).iloc[-2]["factor"].item()
         0.0
     """
-    return PromptReading(prompt, ForwardPass.run(model, torch.tensor([prompt.ids])))
+    return PromptReading(prompt, ForwardPass.run(model, prompt.input_ids))
 
 
 def read_token(tokenizer: PreTrainedTokenizerFast, text: str) -> int:

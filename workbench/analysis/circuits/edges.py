@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,13 @@ class Sources:
     node: Tensor
     position: Tensor
     vectors: Tensor
+
+    @cached_property
+    def places(self) -> dict[int, Tensor]:
+        """The places (n,) in these arrays of the nodes at each position that has some."""
+        position = self.position.numpy(force=True)
+        there = ((at, np.flatnonzero(position == at)) for at in np.unique(position).tolist())
+        return {at: torch.from_numpy(found).to(self.node.device, non_blocking=True) for at, found in there}
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,8 @@ def edges_into(
 def _products(g: Tensor, readers: Readers, sources: Sources) -> Edges:
     """Edges from sources to readers whose gradient (tokens, readers, hidden) stands behind the sources."""
     weights = g.new_zeros(g.shape[1], len(sources.node))
-    for position in range(len(g)):
-        at = (sources.position == position).nonzero()[:, 0]
-        if len(at):
+    for position, at in sources.places.items():
+        if position < len(g):
             weights[:, at] = g[position] @ sources.vectors[at].T
     return _listed(weights, readers.node, sources.node)
 

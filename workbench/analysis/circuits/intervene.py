@@ -172,7 +172,8 @@ def react(model: MonetForCausalLM, circuit: Circuit, factors: Mapping[int, float
 class _Change:
     """Nodes scaled at their layers and positions, (n,) each: node, layer, position, keys i and j, factor.
 
-    Keys mean nothing in a dense layer, whose MLP is scaled.
+    On the processor, where nodes are chosen by layer without a wait for a GPU. Keys mean nothing in a dense layer,
+    whose MLP is scaled.
     """
 
     node: Tensor
@@ -185,6 +186,10 @@ class _Change:
     def of_layer(self, layer: int) -> _Change:
         mine = self.layer == layer
         return _Change(*(getattr(self, name)[mine] for name in self.__dataclass_fields__))
+
+    def to(self, device: torch.device) -> _Change:
+        """A copy on a device."""
+        return _Change(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -207,12 +212,11 @@ class _Free(HeldCircuit):
             raise BadInputError(
                 f"node {wrong[0]} of the circuit is no expert; experts alone can be scaled, and MLPs of dense layers."
             )
-        rows, device = table.iloc[nodes], self.model.device
+        rows = table.iloc[nodes]
         node, layer, position, expert = (
-            torch.tensor(rows[name].to_numpy(np.int64), device=device)
-            for name in ("node", "layer", "position", "expert")
+            torch.tensor(rows[name].to_numpy(np.int64)) for name in ("node", "layer", "position", "expert")
         )
-        values = torch.tensor(list(factors.values()), dtype=torch.float64, device=device)
+        values = torch.tensor(list(factors.values()), dtype=torch.float64)
         return _Change(node, layer, position, expert // self.circuit.keys, expert % self.circuit.keys, values)
 
     @torch.no_grad()
@@ -231,17 +235,18 @@ class _Free(HeldCircuit):
     def predict(self, change: _Change) -> float:
         """The change of the targets' sum in the affine model."""
         moved = torch.zeros_like(self.frozen.embedded)
-        for layer in self.frozen.layers:
-            if moved.any():
+        first = int(change.layer.min()) if len(change.layer) else len(self.frozen.layers)
+        for layer in self.frozen.layers[first:]:
+            if layer.index > first:
                 moved = moved + layer.attention_forward(moved)
-            mine = change.of_layer(layer.index)
+            mine = change.of_layer(layer.index).to(moved.device)
             if isinstance(layer, FrozenExperts):
                 pairs = (mine.i, mine.j)
                 score = layer.scores(mine.position, pairs).sum(-1) * (mine.factor - 1)
                 more = layer.moved_outputs(mine.position, pairs, score, moved)
             else:
                 more = (layer.written + layer.mlp_forward(moved))[mine.position] * (mine.factor - 1)[:, None]
-            if moved.any():
+            if layer.index > first:
                 moved = moved + layer.mlp_forward(moved)
             moved = moved.index_add(0, mine.position, more)
         return float((moved * self.direction).sum())
@@ -251,12 +256,13 @@ class _Free(HeldCircuit):
         """What every expert and MLP of the circuit writes after a change, along the paths that it had."""
         table = self.circuit.nodes
         factor = torch.ones(len(table), dtype=torch.float64, device=self.model.device)
-        factor[change.node] = change.factor
+        scaled = change.to(factor.device)
+        factor[scaled.node] = scaled.factor
         tables = []
         for layer, g in zip(self.frozen.layers, self.gradients(), strict=True):
             rows = table[(table["layer"] == layer.index) & table["kind"].isin(SCALED)]
             numbers = (rows[name].to_numpy(np.int64) for name in ("node", "position", "expert"))
-            node, position, expert = (torch.tensor(one, device=g.device) for one in numbers)
+            node, position, expert = (torch.tensor(one).to(g.device, non_blocking=True) for one in numbers)
             then = moved.record.layers[layer.index]
             if isinstance(layer, FrozenExperts):
                 pairs = (expert // self.circuit.keys, expert % self.circuit.keys)
@@ -270,25 +276,26 @@ class _Free(HeldCircuit):
 
     def routing_changed(self, moved: _Moved) -> float:
         """Fraction of the keys active before or after that are not active both times."""
-        differ = either = 0
+        counts = []
         for layer in self.frozen.experts.values():
             if layer.router is not None:
                 before, after = layer.routing.dense(), moved.record.layers[layer.index].routing.dense()
                 for one, other in zip(before, after, strict=True):
-                    differ += int(((one > 0) != (other > 0)).sum())
-                    either += int(((one > 0) | (other > 0)).sum())
-        return differ / either
+                    active, then = one > 0, other > 0
+                    counts.append(torch.stack([(active != then).sum(), (active | then).sum()]))
+        differ, either = torch.stack(counts).sum(0).tolist()
+        return float(differ / either)
 
     @torch.no_grad()
     def attention_moved(self, moved: _Moved) -> float:
         """Mean total variation between the attention patterns before and after."""
-        record, total = moved.record, 0.0
+        record, apart = moved.record, []
         rotary, stream = rotary_of(self.model, record.embedded, record.embedded.dtype), record.embedded[0]
         for module, seen, layer in zip(self.model.model.layers, record.layers, self.frozen.layers, strict=True):
             pattern = attention_pattern(module.self_attn, module.input_layernorm(stream), rotary)
-            total += float((pattern.to(layer.pattern) - layer.pattern).abs().sum(-1).mean()) / 2
+            apart.append((pattern.to(layer.pattern) - layer.pattern).abs().sum(-1).mean())
             stream = stream + module.self_attn.o_proj(seen.heads[0]) + seen.output[0]
-        return total / len(self.frozen.layers)
+        return float(sum(total / 2 for total in torch.stack(apart).tolist()) / len(apart))
 
 
 @contextmanager
@@ -299,9 +306,8 @@ def _scaled(model: MonetForCausalLM, changes: Sequence[_Change], tokens: int) ->
     def scaling(layer: int) -> Callable[..., Tensor | None]:
         parts = [change.of_layer(layer) for change in changes]
         row = torch.cat([torch.full_like(part.node, number) for number, part in enumerate(parts)])
-        position, i, j, factor = (
-            torch.cat([getattr(part, name) for part in parts]) for name in ("position", "i", "j", "factor")
-        )
+        columns = (torch.cat([getattr(part, name) for part in parts]) for name in ("position", "i", "j", "factor"))
+        row, position, i, j, factor = (one.to(model.device, non_blocking=True) for one in (row, *columns))
 
         def hook(mlp: ExpertLayer | DenseMLP, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
             if threading.get_ident() != thread or not len(row):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ...checkpoint import checkpoint_hashes, load_model, model_folder
 from ...errors import BadInputError, UnsupportedError
 from ...progress import job
@@ -99,7 +97,7 @@ def trace_text(
     with _edited(model, edit), job("trace", readers, "nodes", progress) as advance:
         circuit = trace_circuit(
             model,
-            torch.tensor([prompt.ids]),
+            prompt.input_ids,
             wanted,
             nodes=nodes,
             position=position,

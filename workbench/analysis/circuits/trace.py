@@ -241,7 +241,7 @@ class _Numbers:
 
     def of(self, kind: str, layer: int | None = None) -> Tensor:
         rows = (self._table["kind"] == kind) & (True if layer is None else self._table["layer"] == layer)
-        return torch.tensor(np.flatnonzero(rows), device=self._device)
+        return torch.from_numpy(np.flatnonzero(rows)).to(self._device, non_blocking=True)
 
 
 def _node_table(
@@ -283,9 +283,9 @@ def _sources(layer: LayerNodes, numbers: _Numbers, index: int) -> Sources:
 
 def _constants(bias: Tensor, node: Tensor, constant: Tensor) -> Edges:
     """Edges from a layer's biases."""
-    there = constant != 0
-    source, target = bias.expand_as(node)[there], node[there]
-    return source.numpy(force=True), target.numpy(force=True), constant[there].double().numpy(force=True)
+    weight = constant.double().numpy(force=True)
+    there = weight != 0
+    return bias.expand_as(node).numpy(force=True)[there], node.numpy(force=True)[there], weight[there]
 
 
 def _edge_table(kind: str, parts: list[Edges]) -> pd.DataFrame:

@@ -121,17 +121,16 @@ def _measured(
     run: Run, model: MonetForCausalLM, other: MonetForCausalLM, windows: Windows, advance: Progress
 ) -> pd.DataFrame:
     rows: list[NDArray[np.int64]] = []
-    values: list[NDArray[np.float64]] = []
+    values: list[Tensor] = []  # a GPU goes on to the next batch: what it found is fetched when all are read
     for batch in windows.batches:
         counted = batch.predicted
-        ours, theirs = (
-            one(batch.ids.to(one.device), use_cache=False).logits[:, :-1][counted.to(one.device)]
-            for one in (model, other)
-        )
+        at = counted.nonzero(as_tuple=True)
+        ours, theirs = (_logits(one, batch.ids, at) for one in (model, other))
         rows.append(batch.row[:, 1:][counted].numpy())
-        values.append(_divergence(ours, theirs.to(ours.device)).numpy(force=True))
+        values.append(_divergence(ours, theirs.to(ours.device)))
         advance(int(counted.sum()))
-    row, kl = (np.concatenate([np.empty(0, kind), *parts]) for kind, parts in ((np.int64, rows), (float, values)))
+    row = np.concatenate([np.empty(0, np.int64), *rows])
+    kl = np.concatenate([np.empty(0), *(found.numpy(force=True) for found in values)])
     order = np.argsort(row)
     table = run.tokens(row[order])
     named = run.documents["label"].astype(str).to_numpy()[table["doc"].to_numpy()]
@@ -146,13 +145,20 @@ def _measured(
     )
 
 
+def _logits(model: MonetForCausalLM, ids: Tensor, at: tuple[Tensor, ...]) -> Tensor:
+    """(n, vocabulary) logits at n places of windows: their numbers, and positions in them."""
+    logits: Tensor = model(ids.to(model.device, non_blocking=True), use_cache=False).logits
+    window, position = (places.to(logits.device, non_blocking=True) for places in at)
+    return logits[window, position]
+
+
 def _divergence(ours: Tensor, theirs: Tensor) -> Tensor:
     """(n,) divergence of the distributions of (n, vocabulary) logits; rounding below 0 is cut off."""
     found = []
     for first in range(0, len(ours), POSITIONS):
         p, q = (logits[first : first + POSITIONS].double().log_softmax(-1) for logits in (ours, theirs))
         found.append((p.exp() * (p - q)).sum(-1).clamp(min=0))
-    return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
+    return torch.cat(found) if found else ours.new_zeros(0, dtype=torch.float64)
 
 
 def _check_models(run: Run, *models: MonetForCausalLM) -> None:

@@ -60,23 +60,27 @@ def _sums(
     model: PreTrainedModel, windows: Windows, marked: Tensor | None, advance: Progress
 ) -> tuple[DocumentLosses, ...]:
     """Losses of all predictions; with ``marked``, first of those made at marked token rows, then of the others."""
-    sums = torch.zeros(1 if marked is None else 2, 3, windows.documents, dtype=torch.float64)
+    by_window = []  # a GPU goes on to the next batch: what it found is fetched when all are read
     for batch in windows.batches:
-        logits = model(batch.ids.to(model.device), use_cache=False).logits[:, :-1]
-        following = batch.ids[:, 1:].to(model.device)
-        loss = cross_entropy(logits.flatten(0, 1).float(), following.flatten(), reduction="none")
-        loss = loss.view_as(following).cpu()
-        hit = (logits.argmax(-1) == following).cpu()
+        ids = batch.ids.to(model.device, non_blocking=True)
+        logits, following = model(ids, use_cache=False).logits[:, :-1], ids[:, 1:]
+        loss = cross_entropy(logits.flatten(0, 1).float(), following.flatten(), reduction="none").view_as(following)
+        hit = logits.argmax(-1) == following
         counted = batch.predicted
         parts = [counted]
         if marked is not None:
             at = batch.row[:, :-1]
             here = (at >= 0) & marked[at.clamp(min=0)]
             parts = [counted & here, counted & ~here]
-        for part, chosen in zip(sums, parts, strict=True):
-            for row, values in enumerate((loss, hit, counted)):
-                part[row].index_add_(0, batch.document, torch.where(chosen, values.double(), 0.0).sum(1))
+        for chosen in parts:
+            there = chosen.to(model.device, non_blocking=True)
+            found = [torch.where(there, values.double(), 0.0).sum(1) for values in (loss, hit, there)]
+            by_window.append(torch.stack(found))
         advance(int(counted.sum()))
+    kinds = 1 if marked is None else 2
+    sums = torch.zeros(kinds, 3, windows.documents, dtype=torch.float64)
+    for number, fetched in enumerate(map(Tensor.cpu, by_window)):
+        sums[number % kinds].index_add_(1, windows.batches[number // kinds].document, fetched)
     return tuple(DocumentLosses(*(row.numpy() for row in part)) for part in sums)
 
 

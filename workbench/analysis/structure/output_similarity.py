@@ -75,7 +75,7 @@ class OutputDirections:
         dots = torch.stack([part.dots(part.vector(i, j)) for part in self.parts]).sum(0)
         lengths = self.squares.clamp(min=0).sqrt()
         known = self.used & self.used[i, j] & (lengths * lengths[i, j] > 0)
-        return torch.where(known, dots / (lengths * lengths[i, j]), torch.nan).clamp(-1, 1).flatten().numpy()
+        return torch.where(known, dots / (lengths * lengths[i, j]), torch.nan).clamp(-1, 1).flatten().numpy(force=True)
 
     def similar(self, expert: int, n: int) -> pd.DataFrame:
         """The ``n`` experts with the most similar mean outputs, most similar first.
@@ -119,20 +119,22 @@ def output_directions(
     layers = run.layers_of(group)
     keys = run.num_keys
     totals: dict[tuple[int, int], Tensor] = {}  # sums of a layer's activations at the keys of a set
-    weights = torch.zeros(2, keys, dtype=torch.float64)
+    weights = torch.zeros(2, keys, dtype=torch.float64, device=model.device)
     for batch in read_windows(run, drawn).batches:
-        record, _ = record_pass(model, partial(model.model, batch.ids.to(model.device), use_cache=False))
-        counted = batch.row >= 0
+        ids = batch.ids.to(model.device, non_blocking=True)
+        record, _ = record_pass(model, partial(model.model, ids, use_cache=False))
+        window, position = (at.to(model.device, non_blocking=True) for at in (batch.row >= 0).nonzero(as_tuple=True))
+        where = window, position
         for layer in layers:
             seen = record.layers[layer]
-            used = [g.sum(1).double() for g in seen.routing_at(counted).dense()]  # (tokens, keys)
-            hidden = model.model.layers[layer].moe.hidden(seen.x[counted])
+            used = [g.sum(1).double() for g in seen.routing_at(where).dense()]  # (tokens, keys)
+            hidden = model.model.layers[layer].moe.hidden(seen.x[where])
             for side, units in enumerate([hidden] if isinstance(hidden, Tensor) else hidden):
                 sums = torch.einsum("tk,tku->ku", used[side], units.double())
                 totals[layer, side] = totals.get((layer, side), 0) + sums
             if layer == first:
                 weights += torch.stack([g.sum(0) for g in used])
-        advance(int(counted.sum()))
+        advance(len(position))
     parts = []
     for layer in layers:
         moe = model.model.layers[layer].moe

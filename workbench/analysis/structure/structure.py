@@ -81,7 +81,7 @@ def analyze_structure(
 def _outputs(run: Run, model: MonetForCausalLM, group: int, seed: int) -> dict[str, float | int]:
     """A row of ``Structure.outputs``."""
     directions = output_directions(run, model, group, seed)
-    used = np.flatnonzero(directions.used.flatten().numpy())
+    used = np.flatnonzero(directions.used.flatten().numpy(force=True))
     probes = np.random.default_rng(seed).choice(used, min(PROBES, len(used)), replace=False)
     means = []
     for probe in probes:

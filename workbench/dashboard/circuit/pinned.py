@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ..context import Context
 
 LISTED = 6  # sources and readers of each kind
+NEURONS = 12
 MEMBERS = 40  # of a fold that are named
-OPENED = "circuit-open"  # store of the edge that is opened into heads
+OPENED = "circuit-open"  # store of the edge that is opened into heads, or the MLP into neurons
 FACTORS = ((0, "Ablate"), (0.5, "× 0.5"), (2, "× 2"), (1, "Restore"))
 
 
@@ -55,6 +56,9 @@ def pinned_part(ctx: Context, traced: Traced, members: Sequence[str], title: str
 def _alone(ctx: Context, traced: Traced, number: int) -> list[Any]:
     row, expert = traced.nodes[number], traced.expert(number)
     numbers = [_value(row.value, "value"), _share(row.influence)]
+    if row.kind == "mlp":
+        told = f"show the neurons of the {traced.title(number)}"
+        return [facts(numbers), act_button("neurons", OPENED, told, node=traced.names[number])]
     if expert is None:
         return [facts(numbers)]
     numbers += [
@@ -113,11 +117,11 @@ def _share(influence: float) -> Element:
 
 
 def _buttons(traced: Traced, members: Sequence[str], fold: str) -> Element:
-    experts = [name for name in members if traced.expert(traced.number(name)) is not None]
-    names = ",".join(experts)
+    scaled = [name for name in members if traced.nodes[traced.number(name)].kind in ("expert", "mlp")]
+    names = ",".join(scaled)
     scaling = [button("scale", shown, factor=f"{factor}", nodes=names) for factor, shown in FACTORS]
     others = [button("unpin", "Unpin")] + ([button("unfold", "Unfold", fold=fold)] if fold else [])
-    return html.Div([*(scaling if experts else []), *others], className="circuit-buttons")
+    return html.Div([*(scaling if scaled else []), *others], className="circuit-buttons")
 
 
 def _edges(traced: Traced, numbers: list[int], alone: bool) -> list[Any]:
@@ -189,4 +193,29 @@ def heads_part(traced: Traced, source: str, target: str, kind: str, found: pd.Da
         html.H4(title),
         html.P(ends, className="note"),
         table(["first goes through", None, "weight"], rows, title, 2),
+    ]
+
+
+def neurons_part(traced: Traced, node: str, found: pd.DataFrame) -> list[Any]:
+    """The neurons that an MLP's value is made of, the largest first.
+
+    Raises:
+        NotFoundError: the circuit has no such node.
+    """
+    largest = found["value"].abs().max() or 1.0
+    rows = [
+        [
+            f"neuron {int(row.neuron)}",
+            f"{row.activation:+.3f}",
+            bar(abs(row.value) / largest, RAISES if row.value > 0 else LOWERS),
+            f"{row.value:+.4f}",
+        ]
+        for row in found.head(NEURONS).itertuples(index=False)
+    ]
+    title = f"Neurons of the {traced.title(traced.number(node))}"
+    more = len(found) - len(rows)
+    return [
+        html.H4(title),
+        table([term("neuron"), "activation", None, "logits"], rows, title, 3),
+        html.P(f"and {more:,} more, which are weaker", className="note") if more else None,
     ]

@@ -169,16 +169,16 @@ def trace(ctx: Context, asked: Asked, report: Report) -> Traced:
 
 
 def reaction(ctx: Context, asked: Asked, factors: Mapping[str, float]) -> Reaction:
-    """What scaling some experts of a circuit does in the real model, under the edit of the address.
+    """What scaling some experts and MLPs of a circuit does in the real model, under the edit of the address.
 
     Args:
         ctx: the run.
         asked: the circuit.
-        factors: name of a node -> what the expert's output is multiplied with.
+        factors: name of a node -> what its output is multiplied with.
 
     Raises:
         NotFoundError: the circuit has no such node.
-        BadInputError: a node that is no expert.
+        BadInputError: a node that is neither expert nor MLP.
     """
     from ...analysis.circuits.intervene import react
 
@@ -201,6 +201,21 @@ def heads(ctx: Context, asked: Asked, source: str, target: str, kind: str) -> pd
     ends = traced.number(source), traced.number(target)
     with _edited(ctx, asked) as (model, _):
         return open_edge(model, traced.circuit, *ends, kind=kind)
+
+
+def neurons(ctx: Context, asked: Asked, node: str) -> pd.DataFrame:
+    """The MLP of a dense layer, opened into its neurons: see ``open_mlp``.
+
+    Raises:
+        NotFoundError: the circuit has no such node.
+        BadInputError: a node of another kind.
+    """
+    from ...analysis.circuits.neurons import open_mlp
+
+    traced = find(ctx, asked)
+    number = traced.number(node)
+    with _edited(ctx, asked) as (model, _):
+        return open_mlp(model, traced.circuit, number)
 
 
 @contextmanager

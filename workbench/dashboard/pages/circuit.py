@@ -19,9 +19,9 @@ from ..circuit.answers import thresholds
 from ..circuit.asked import FIELDS, read_asked
 from ..circuit.buttons import button
 from ..circuit.listing import nodes_table
-from ..circuit.pinned import OPENED, heads_part, pinned_part
+from ..circuit.pinned import OPENED, heads_part, neurons_part, pinned_part
 from ..circuit.reacting import changes, reaction_part
-from ..circuit.traced import find, heads, reaction, start
+from ..circuit.traced import find, heads, neurons, reaction, start
 from ..context import Context
 from ..elements import Element, html
 from ..freeze import freeze
@@ -221,8 +221,11 @@ def register(app: Dash, ctx: Context) -> None:
         State("circuit-query", "data"),
         prevent_initial_call=True,
     )
-    def opened(edge: dict[str, str], query: dict[str, str]) -> Any:
-        asked, ends = read_asked(ctx, query), (edge["source"], edge["target"], edge["kind"])
+    def opened(said: dict[str, str], query: dict[str, str]) -> Any:
+        asked = read_asked(ctx, query)
+        if "node" in said:
+            return freeze(neurons_part(find(ctx, asked), said["node"], neurons(ctx, asked, said["node"])))
+        ends = said["source"], said["target"], said["kind"]
         return freeze(heads_part(find(ctx, asked), *ends, heads(ctx, asked, *ends)))
 
     @app.callback(
