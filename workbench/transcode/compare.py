@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def compare(done: Transcoding, out: str | Path) -> pd.DataFrame:
         _row("zero", held.recovered(held.zero_ablated), None, 0, 0, 0),
         _row("mean", held.recovered(held.mean_ablated), 1.0, width, 0, width),
     ]
+    settings = json.dumps([lesson.settings.weighing(on_distributions=False), lesson.cache.sequences.identity])
     fits = affine_fit(lesson)
     affine = sum(p.numel() for p in fits[0].parameters())
     rows.append(_row("affine", *_measured(done, fits), affine, 0, affine))
@@ -60,10 +62,10 @@ def compare(done: Transcoding, out: str | Path) -> pd.DataFrame:
         ("topk_equal", equal, False),
         ("topk_equal_skip", equal_skip, True),
     ):
-        transcoders = make_transcoders(lesson, min(k, FEATURES), skip=skip)
+        transcoders = make_transcoders(lesson, k, skip=skip)
         phase = teach_transcoders(lesson, transcoders, name)
-        folder = Path(out) / WORK / name
-        run_phase(phase, folder, folder, f"{figures['run']}-{name}")
+        folder = Path(out) / WORK / f"{name}-{k}"
+        run_phase(phase, folder, folder, f"{lesson.teacher.identity}-{settings}")
         one: Any = transcoders[0]
         assert isinstance(one, TopKTranscoder)
         total = sum(p.numel() for p in one.parameters())

@@ -13,6 +13,8 @@ from .imitate import Lesson, together
 from .phases import Phase
 from .splice import CHUNK, bank_modules, last_hidden, spliced
 
+DISTRIBUTION = "distribution"  # name of the phase
+
 
 class AtRest(nn.ModuleList):
     """Banks that learn while their routers normalise as in evaluation, so that what is trained is what is measured."""
@@ -44,7 +46,7 @@ def predict(lesson: Lesson, banks: Sequence[Bank]) -> Phase:
         losses = lesson.heldout.losses([modules[layer] for layer in lesson.layers])
         return lesson.heldout.recovered(losses) | lesson.heldout.unexplained(lambda x: together(banks, x))
 
-    return Phase("distribution", AtRest(banks), settings.predicting(), step, figures)
+    return Phase(DISTRIBUTION, AtRest(banks), settings.predicting(), step, figures)
 
 
 def divergences(head: nn.Module, wanted: Tensor, hidden: Tensor) -> tuple[float, Tensor]:

@@ -11,6 +11,8 @@ from ..errors import BadInputError
 if TYPE_CHECKING:
     from monet_model.training import TrainingConfig
 
+_OF_FIGURES = ("heldout_sequences", "eval_every", "save_every", "log_every")  # which leave the weights alone
+_OF_DISTRIBUTIONS = ("kl_tokens", "kl_batch", "kl_lr")
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -176,3 +178,8 @@ class TranscodeSettings:
     def to_json(self) -> dict[str, Any]:
         """All settings."""
         return asdict(self) | {"layers": list(self.layers)}
+
+    def weighing(self, on_distributions: bool) -> dict[str, Any]:
+        """The settings that determine the weights after a training: on outputs, or then on distributions."""
+        without = _OF_FIGURES if on_distributions else (*_OF_FIGURES, *_OF_DISTRIBUTIONS)
+        return {name: value for name, value in self.to_json().items() if name not in without}

@@ -21,9 +21,9 @@ from .cache import InputCache
 from .held_out import HeldOut
 from .imitate import Lesson, bank_inputs, imitate, make_assistant, teach_assistant, together
 from .phases import run_phase
-from .predict import predict
+from .predict import DISTRIBUTION, predict
 from .scales import Scales
-from .sequences import Sequences, read_sequences
+from .sequences import read_sequences
 from .settings import TranscodeSettings
 from .teacher import Teacher, load_teacher
 
@@ -69,7 +69,7 @@ def transcode(
     ``out`` then holds the model with its tokenizer, ``transcode.json``, ``log.jsonl`` with held-out figures, and
     ``work`` with the cache and the states to resume from, which may be deleted. A transcoding that is interrupted and
     resumed gives the same weights, bit for bit, as an uninterrupted one on the same kind of machine and number of
-    threads.
+    threads. One that has ended can be resumed with ``kl_tokens``, which then follow.
 
     Args:
         teacher: a dense model of LLaMA's shape: a folder, a name on a hub, or a loaded ``Teacher``.
@@ -85,7 +85,7 @@ def transcode(
     Returns:
         The model and its figures:
 
-        - teacher, settings: what was transcoded, and how; run: hash of both and of the corpus.
+        - teacher, settings: what was transcoded, and how; run: hash of all that determines the weights.
         - original, zero_ablated, mean_ablated: held-out loss by label of the teacher, and of the teacher without the
           MLPs' outputs or with their mean, in nats per token.
         - loss, rise, recovered, loss_by_label: of the saved model, as ``HeldOut.recovered`` returns them.
@@ -113,15 +113,15 @@ def transcode(
     lesson = prepare(teacher, corpus, settings, Path(cache) if cache is not None else out / WORK / "cache", cache_gb)
     torch.manual_seed(settings.seed)
     banks, assistant = make_banks(lesson, shapes)
-    identity = _identity(teacher, settings, lesson.cache.sequences)
     out.mkdir(parents=True, exist_ok=True)
     phases = [] if assistant is None else [teach_assistant(lesson, assistant)]
     phases.append(imitate(lesson, banks, assistant))
     if settings.kl_tokens:
         phases.append(predict(lesson, banks))
-    steps = 0
+    steps, identity = 0, ""
     for phase in phases:
-        steps = run_phase(phase, out / WORK / phase.name, out, f"{identity}-{phase.name}", steps)
+        identity = _identity(phase.name, lesson)
+        steps = run_phase(phase, out / WORK / phase.name, out, identity, steps)
     model = assemble(teacher, settings, banks, lesson.sample()[0])
     figures = {"teacher": teacher.name, "run": identity, "settings": settings.to_json()}
     figures |= measure(lesson, banks, model)
@@ -211,7 +211,8 @@ def measure(lesson: Lesson, banks: list[Bank], model: MonetForCausalLM) -> dict[
     }
 
 
-def _identity(teacher: Teacher, settings: TranscodeSettings, sequences: Sequences) -> str:
-    """Hash of everything that determines the weights."""
-    known = [teacher.identity, settings.to_json(), sequences.identity]
+def _identity(phase: str, lesson: Lesson) -> str:
+    """Hash of everything that determines the weights after a phase."""
+    settings = lesson.settings.weighing(on_distributions=phase == DISTRIBUTION)
+    known = [phase, lesson.teacher.identity, settings, lesson.cache.sequences.identity]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()

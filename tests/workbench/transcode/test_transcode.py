@@ -97,6 +97,17 @@ def test_a_resumed_transcoding_gives_the_same_bits(
     assert _log(tmp_path / "whole") == _log(tmp_path / "parts")
 
 
+def test_a_finished_transcoding_can_go_on_with_distributions(
+    teacher: Teacher, corpus: Dataset, settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"kl_tokens": 16 * 4 * 5}
+    transcode(teacher, corpus, tmp_path / "whole", settings(**more))
+    transcode(teacher, corpus, tmp_path / "parts", settings(heldout_sequences=1))
+    transcode(teacher, corpus, tmp_path / "parts", settings(**more), resume=True)
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 def test_a_folder_in_use_and_another_transcoding_are_refused(
     teacher: Teacher, corpus: Dataset, settings: Make, tmp_path: Path
 ) -> None:
