@@ -20,6 +20,7 @@ from .bank import Bank, active_parameters
 from .cache import InputCache
 from .held_out import HeldOut
 from .imitate import Lesson, bank_inputs, imitate, make_assistant, teach_assistant, together
+from .massive import set_apart
 from .phases import run_phase
 from .predict import DISTRIBUTION, predict
 from .scales import Scales
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from monet_model import MonetConfig, MonetForCausalLM
 
-SCALE_SEQUENCES = 64  # that sizes of inputs and outputs are measured on
+SAMPLE_SEQUENCES = 64  # that sizes of inputs and outputs are measured on, and massive outputs looked for
 RESULT, WORK = "transcode.json", "work"
 
 
@@ -143,7 +144,7 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     cache = InputCache(teacher, settings.layers, sequences, folder, gigabytes)
     cache.fill()
-    sample = sequences.rows(0, min(SCALE_SEQUENCES, len(sequences.train)))
+    sample = sequences.rows(0, min(SAMPLE_SEQUENCES, len(sequences.train)))
     scales = Scales.of(teacher, settings.layers, cache.read(sample))
     return Lesson(teacher, settings, cache, scales, HeldOut(teacher, settings.layers, sequences.heldout, scales))
 
@@ -177,6 +178,11 @@ def make_banks(lesson: Lesson, shapes: Sequence[MonetConfig]) -> tuple[list[Bank
         Bank(shape, lesson.places, lesson.scales, centred=number > 0).to(device) for number, shape in enumerate(shapes)
     ]
     assistant = make_assistant(lesson, shapes[0]).to(device) if lesson.settings.teaches else None
+    x = lesson.cache.read(lesson.cache.sequences.rows(0, min(SAMPLE_SEQUENCES, len(lesson.cache.sequences.train))))
+    y = lesson.teacher.outputs(x, lesson.layers)
+    set_apart(banks[0], lesson.scales, bank_inputs(banks[0], x), x, y)
+    if assistant is not None:
+        set_apart(assistant, lesson.scales, lesson.gates(x), x, y)
     return banks, assistant
 
 
