@@ -1,5 +1,5 @@
+from .pipeline import transcode as transcode
 from .settings import TranscodeSettings as TranscodeSettings
 from .smollm import smollm2 as smollm2
 from .teacher import Teacher as Teacher
 from .teacher import load_teacher as load_teacher
-from .transcode import transcode as transcode

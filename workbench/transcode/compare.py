@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..store.files import write_json
 from .phases import run_phase
-from .transcode import WORK, Transcoding
+from .pipeline import WORK, Transcoding
 from .transcoder import ACTIVE, FEATURES, TopKTranscoder, affine_fit, make_transcoders, teach_transcoders
 
 COMPARISON = "comparison.json"

@@ -81,3 +81,21 @@ def test_bad_requests_end_with_a_sentence(
         main(["transcode", str(teacher), str(corpus), "--out", str(tmp_path / "out"), *SMALL, *changed])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_interruption_says_how_to_go_on(
+    teacher: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.transcode.transcode", interrupted)
+    monkeypatch.setattr("sys.argv", ["monet", "transcode", "T"])
+    with pytest.raises(SystemExit) as ended:
+        main(["transcode", str(teacher), str(corpus), "--layers", "1", "--out", str(tmp_path / "out"), *SMALL])
+    assert ended.value.code == 130
+    assert "Go on with: monet transcode T --resume" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from workbench.transcode import Teacher, TranscodeSettings, load_teacher
 from workbench.transcode.imitate import Lesson
-from workbench.transcode.transcode import prepare
+from workbench.transcode.pipeline import prepare
 
 LABELS = {"low": (3, 30), "high": (20, 64)}
 

@@ -11,8 +11,8 @@ from workbench.transcode import TranscodeSettings
 from workbench.transcode.assemble import assemble, stray_keys
 from workbench.transcode.bank import Bank
 from workbench.transcode.imitate import Lesson, bank_inputs
+from workbench.transcode.pipeline import bank_shapes, make_banks
 from workbench.transcode.splice import bank_modules, spliced
-from workbench.transcode.transcode import bank_shapes, make_banks
 
 IDS = torch.randint(0, 64, (4, 16), generator=torch.Generator().manual_seed(1))
 

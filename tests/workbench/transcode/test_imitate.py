@@ -11,7 +11,7 @@ import torch
 from workbench.transcode import TranscodeSettings
 from workbench.transcode.bank import Bank
 from workbench.transcode.imitate import Lesson, imitate, make_assistant, residual, teach_assistant, together
-from workbench.transcode.transcode import bank_shapes, make_banks
+from workbench.transcode.pipeline import bank_shapes, make_banks
 
 
 def test_small_entries_of_a_residual_are_zero_and_signs_stay() -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from workbench.transcode.imitate import Lesson
+from workbench.transcode.pipeline import bank_shapes, make_banks
 from workbench.transcode.predict import divergences, predict
 from workbench.transcode.splice import bank_modules, spliced
-from workbench.transcode.transcode import bank_shapes, make_banks
 
 
 def test_divergence_and_its_gradient() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from workbench.errors import BadInputError
 from workbench.transcode import Teacher
@@ -57,3 +60,14 @@ def test_a_corpus_that_cannot_be_used_is_refused(teacher: Teacher) -> None:
     texts = Dataset.from_list([{"text": "words", "label": "x"}])
     with pytest.raises(BadInputError, match="has no tokenizer"):
         read_sequences(texts, teacher, 16, 100, 5)
+
+
+def test_texts_are_read_by_the_teachers_tokenizer(teacher: Teacher) -> None:
+    words = Tokenizer(models.WordLevel({f"w{n}": n for n in range(64)}, unk_token="w0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    reader = replace(teacher, tokenizer=PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0"))
+    texts = Dataset.from_list([{"text": f"w{n} " * 16, "label": "x"} for n in range(20)])
+    ids = read_sequences(texts, reader, 16, 100, 5)
+    same = read_sequences(_documents(20, 0), teacher, 16, 100, 5)
+    assert np.array_equal(ids.train, same.train)
+    assert ids.heldout["x"].tolist() == same.heldout["x"].tolist()

@@ -7,8 +7,8 @@ import torch
 
 from workbench.transcode import Teacher
 from workbench.transcode.imitate import Lesson
+from workbench.transcode.pipeline import bank_shapes, make_banks
 from workbench.transcode.splice import Constant, bank_modules, mean_losses, overall, spliced
-from workbench.transcode.transcode import bank_shapes, make_banks
 
 IDS = torch.randint(0, 64, (3, 12), generator=torch.Generator().manual_seed(1))
 
