@@ -64,9 +64,8 @@ def transcode(
     as_json: Json = False,
 ) -> None:
     """Distil MLPs of a dense model into experts, and save the mixed model."""
-    from ..transcode import TranscodeSettings, load_teacher
+    from ..transcode import TranscodeSettings, compare, load_teacher, over_seeds
     from ..transcode import transcode as run
-    from ..transcode.compare import compare, over_seeds
     from ..transcode.settings import parse_layers
 
     if seeds < 1:

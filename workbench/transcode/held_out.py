@@ -47,6 +47,10 @@ class HeldOut:
             self.mean_ablated = self.losses([Constant(mean) for mean in scales.mean])
             advance(len(ids))
 
+    def sample(self, count: int) -> Tensor:
+        """What the MLPs read in the first sequences: (layers, count * tokens, hidden)."""
+        return self.inputs[:, :count].float().flatten(1, 2).to(self.teacher.device)
+
     def losses(self, modules: list[nn.Module]) -> dict[str, float]:
         """Loss by label with modules in place of the MLPs of the layers, in nats per token."""
         with spliced(self.teacher, dict(zip(self.layers, modules, strict=True))):

@@ -11,12 +11,13 @@ from torch.optim import Optimizer
 
 from cuda_ext import Routing
 
-from .bank import Bank, KeyCount, even_use
+from .bank import Bank, KeyCount, active_parameters, even_use
 from .cache import InputCache
 from .held_out import HeldOut
 from .phases import Phase
 from .scales import Scales
 from .settings import TranscodeSettings
+from .splice import bank_modules
 from .teacher import Teacher
 
 STATISTICS_SEQUENCES = 128  # that routers' statistics are computed over after training
@@ -86,7 +87,7 @@ def teach_assistant(lesson: Lesson, assistant: Bank) -> Phase:
     def finish() -> None:
         assistant.set_statistics([lesson.gates(x) for x in lesson.sample()])
 
-    def figures() -> dict[str, Any]:
+    def figures(_last: bool) -> dict[str, Any]:
         return lesson.heldout.unexplained(lambda x: assistant(x, lesson.gates(x))[0])
 
     return Phase("assistant", assistant, lesson.settings.imitating(), step, figures, used.revive, finish)
@@ -115,7 +116,7 @@ def imitate(lesson: Lesson, banks: Sequence[Bank], assistant: Bank | None) -> Ph
             return _backward(scales.unexplained(outs[0], y).mean(), routings, used, settings.aux)
         with torch.no_grad():
             taught = assistant(x, lesson.gates(x))[0]
-        weight = scales.weight(y)
+        weight = scales.stress(y)
         error = outs[0] - taught if settings.assistant else sum(outs) - y
         loss = _share(error, weight, scales)
         if settings.residual_experts:
@@ -129,10 +130,30 @@ def imitate(lesson: Lesson, banks: Sequence[Bank], assistant: Bank | None) -> Ph
     def revive(optimizer: Optimizer, seed: int) -> int:
         return sum(use.revive(optimizer, seed + n) for n, use in enumerate(used))
 
-    def figures() -> dict[str, Any]:
-        return lesson.heldout.unexplained(lambda x: together(banks, x))
+    def figures(last: bool) -> dict[str, Any]:
+        return student_figures(lesson, banks, losses=last)
 
     return Phase("experts", nn.ModuleList(banks), settings.imitating(), step, figures, revive, finish)
+
+
+def student_figures(lesson: Lesson, banks: Sequence[Bank], losses: bool) -> dict[str, Any]:
+    """Held-out figures of banks: variance unexplained, active parameters, and with ``losses`` what splicing costs.
+
+    Returns:
+        What ``HeldOut.unexplained`` returns; ``active_parameters``, per layer the mean over tokens of the parameters of
+        active keys; with ``losses`` what ``HeldOut.recovered`` returns.
+    """
+    held = lesson.heldout
+    x = held.sample(lesson.settings.batch)
+    active = [
+        active_parameters(bank, [bank.route(n, seen) for n, seen in enumerate(bank_inputs(bank, x))]) for bank in banks
+    ]
+    found: dict[str, Any] = held.unexplained(lambda x: together(banks, x))
+    found["active_parameters"] = torch.stack(active).sum(0).tolist()
+    if losses:
+        modules = bank_modules(list(banks), lesson.layers)
+        found |= held.recovered(held.losses([modules[layer] for layer in lesson.layers]))
+    return found
 
 
 def together(banks: Sequence[Bank], x: Tensor) -> Tensor:

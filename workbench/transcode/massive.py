@@ -5,7 +5,8 @@ sequence (Sun et al. 2024, arXiv 2402.17762), and attention relies on them: a mo
 without the MLPs. Where there are such tokens, a bank of vertical experts therefore starts with them routed to key 0 of
 both sets, in all heads, and with one unit of these keys that fires at exactly these tokens and writes their mean
 output. Other tokens may have the key too, as the router reads an earlier layer's input; the unit is silent there. From
-this start everything learns as ever.
+this start everything learns as ever. Layers before the massive one, which prepare it by outputs at the same tokens that
+are only long, start with such a unit too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ ROUNDS = 4  # of adding the others that are hardest to tell apart
 RIDGE = 1e-2  # weight of squared row entries, as a share of the mean squared input
 LOGIT = 12.0  # of massive tokens
 MOST = 0.02  # share of the other tokens that may be routed to the same key
-GAP = 2.0  # by which a unit's reading must tell massive tokens from all others
+GAP = 2.0  # by which a unit's reading must tell massive tokens from nearly all others
+NEARLY = 0.998  # share of the others
+LONG = 0.5  # outputs longer than this times the limit's square root get a unit, where the same tokens are massive later
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class _Reading:
     row: Tensor
     least: float
     others: Tensor
+
+    @property
+    def bound(self) -> float:
+        """From where on a unit fires: nearer to the other tokens, as layers before shift what is read."""
+        most = float(self.others.double().quantile(NEARLY))
+        return most + (self.least - most) / 4
 
 
 @torch.no_grad()
@@ -72,10 +81,10 @@ def _group(bank: Bank, scales: Scales, number: int, seen: Tensor, x: Tensor, y: 
     routed = _tell_apart(seen / bank.seen_scale[number], massive)
     if routed.least < LOGIT / 2 or float((routed.others > router.sigma).float().mean()) > MOST:
         return 0
-    here = [n for n, own in zip(places, length, strict=True) if float((own[massive] > EXCESS).float().mean()) > 0.5]
+    here = [n for n, own in zip(places, length, strict=True) if float(own[massive].mean()) > LONG]
     readings = {place: _tell_apart(x[place] / bank.x_scale[place], massive) for place in here}
-    apart = {place: one for place, one in readings.items() if one.least > float(one.others.max()) + GAP}
-    if longest not in apart:
+    apart = {place: one for place, one in readings.items() if one.least > one.bound + GAP}
+    if longest not in apart or readings[longest].bound < float(readings[longest].others.max()):
         return 0
     for projection in (router.w1, router.w2):
         projection.weight.unflatten(0, (router.heads, router.keys))[:, 0] = routed.row
@@ -88,7 +97,7 @@ def _group(bank: Bank, scales: Scales, number: int, seen: Tensor, x: Tensor, y: 
 
 def _set_unit(layer: VerticalExperts, reading: _Reading, output: Tensor, heads: int) -> None:
     """Let the first unit of key 0 of both sets write ``output`` at massive tokens and be silent at others."""
-    bound = (reading.least + float(reading.others.max())) / 2
+    bound = reading.bound
     size = float(output.norm()) ** (1 / 3)  # reading and writing weights grow alike, so that a step changes both little
     for projection in layer.inputs():
         projection.weight[0] = reading.row * size / (LOGIT - bound)

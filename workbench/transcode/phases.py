@@ -28,7 +28,7 @@ class Phase:
         module: what is trained; its parameters and buffers are all of the state.
         how: steps, learning rates, and how often what happens.
         step: runs forward and backward of a step, leaving gradients; returns losses by name, ``loss`` among them.
-        figures: measures held-out figures.
+        figures: measures held-out figures, given whether they are the last.
         revive: replaces dead keys, given the optimizer and a seed; returns how many.
         finish: what is done after the last step, before the state is saved.
     """
@@ -37,7 +37,7 @@ class Phase:
     module: nn.Module
     how: TrainingConfig
     step: Callable[[int], dict[str, float]]
-    figures: Callable[[], dict[str, Any]]
+    figures: Callable[[bool], dict[str, Any]]
     revive: Callable[[Optimizer, int], int] | None = None
     finish: Callable[[], None] = lambda: None
 
@@ -100,7 +100,7 @@ def _train(phase: Phase, optimizer: Optimizer, done: int, log: Log, folder: Path
                 phase.finish()
             if done % how.eval_every == 0 or last:
                 module.eval()
-                row["heldout"] = phase.figures()
+                row["heldout"] = phase.figures(last)
                 module.train()
             if done % how.log_every == 0 or "heldout" in row or "revived" in row:
                 row["tokens_per_second"] = (done - first) * size / (time.monotonic() - began)

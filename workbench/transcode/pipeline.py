@@ -16,16 +16,17 @@ from ..errors import BadInputError
 from ..memory import keep_heap
 from ..store.files import write_json
 from .assemble import assemble, stray_keys
-from .bank import Bank, active_parameters
+from .bank import Bank
 from .cache import InputCache
 from .held_out import HeldOut
-from .imitate import Lesson, bank_inputs, imitate, make_assistant, teach_assistant, together
+from .imitate import Lesson, bank_inputs, imitate, make_assistant, student_figures, teach_assistant
 from .massive import set_apart
 from .phases import run_phase
 from .predict import DISTRIBUTION, predict
 from .scales import Scales
 from .sequences import read_sequences
 from .settings import TranscodeSettings
+from .splice import mean_losses
 from .teacher import Teacher, load_teacher
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ RESULT, WORK = "transcode.json", "work"
 
 @dataclass(frozen=True)
 class Transcoding:
-    """A transcoded model, and how well it stands for its teacher.
+    """A transcoded model, and how well it stands for its teacher; what ``transcode`` returns.
 
     Attributes:
         model: the mixed model.
@@ -102,6 +103,22 @@ def transcode(
             another transcoding, or the loss stopped being finite.
         UnsupportedError: the teacher is not of LLaMA's shape, or the cache does not fit the disk.
         DamagedError: a file cannot be read.
+
+    Examples:
+        >>> import tempfile
+        >>> from datasets import Dataset
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from workbench.transcode import Teacher, TranscodeSettings, transcode
+        >>> shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
+        >>> dense = LlamaForCausalLM(LlamaConfig(**shape, vocab_size=100)).eval().requires_grad_(False)
+        >>> corpus = Dataset.from_list([{"input_ids": list(range(32)), "label": "numbers"}] * 20)
+        >>> settings = TranscodeSettings(layers=(1, 2), experts=16, heads=2, topk=4, tokens=512, sequence=16, batch=4)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     done = transcode(Teacher(dense, None, "tiny", "tiny"), corpus, out, settings)
+        >>> done.model.config.dense_layers, done.model.config.routing_groups
+        ([0, 3], [range(1, 3)])
+        >>> len(done.figures["unexplained"])
+        2
     """
     out = Path(out)
     if not resume and out.exists() and any(out.iterdir()):
@@ -189,21 +206,15 @@ def make_banks(lesson: Lesson, shapes: Sequence[MonetConfig]) -> tuple[list[Bank
 @torch.no_grad()
 def measure(lesson: Lesson, banks: list[Bank], model: MonetForCausalLM) -> dict[str, Any]:
     """Held-out figures of a transcoded model, measured on the model as it is saved; see ``transcode``."""
-    from .splice import mean_losses
 
     held, settings = lesson.heldout, lesson.settings
-    x = held.inputs[:, : settings.batch].float().flatten(1, 2).to(lesson.teacher.device)
-    actives = [
-        active_parameters(bank, [bank.route(n, seen) for n, seen in enumerate(bank_inputs(bank, x))]) for bank in banks
-    ]
     one = lesson.teacher.mlp(settings.layers[0])
     return {
         "original": held.original,
         "zero_ablated": held.zero_ablated,
         "mean_ablated": held.mean_ablated,
         **held.recovered(mean_losses(model, held.sequences)),
-        **held.unexplained(lambda x: together(banks, x)),
-        "active_parameters": torch.stack(actives).sum(0).tolist(),
+        **student_figures(lesson, banks, losses=False),
         "routing_parameters": [
             sum(p.numel() for bank in banks for p in bank.router(n).parameters()) / len(group)
             for n, group in enumerate(lesson.places)
@@ -213,7 +224,7 @@ def measure(lesson: Lesson, banks: list[Bank], model: MonetForCausalLM) -> dict[
             sum(p.numel() for bank in banks for p in bank.layer(n).parameters()) for n in range(len(settings.layers))
         ],
         "mlp_parameters": sum(p.numel() for p in one.parameters()),
-        "stray_keys": stray_keys(model, settings, x) if len(banks) > 1 else 0,
+        "stray_keys": stray_keys(model, settings, held.sample(settings.batch)) if len(banks) > 1 else 0,
     }
 
 

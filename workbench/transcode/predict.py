@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .bank import Bank
-from .imitate import Lesson, together
+from .imitate import Lesson, student_figures
 from .phases import Phase
 from .splice import CHUNK, bank_modules, last_hidden, spliced
 
@@ -42,9 +42,8 @@ def predict(lesson: Lesson, banks: Sequence[Bank]) -> Phase:
         hidden.backward(gradient.view_as(hidden).to(hidden.dtype))
         return {"loss": divergence, "kl": divergence}
 
-    def figures() -> dict[str, Any]:
-        losses = lesson.heldout.losses([modules[layer] for layer in lesson.layers])
-        return lesson.heldout.recovered(losses) | lesson.heldout.unexplained(lambda x: together(banks, x))
+    def figures(_last: bool) -> dict[str, Any]:
+        return student_figures(lesson, banks, losses=True)
 
     return Phase(DISTRIBUTION, AtRest(banks), settings.predicting(), step, figures)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .teacher import Teacher
 
-OUTLIER = 16.0  # squared outputs above so many times their median count with this much
+OUTLIER = 16.0  # in figures, squared outputs above so many times their median count with this much
+STRESS = 16.0  # in training, with so many times as much
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,19 @@ class Scales:
         return (self.variance / self.mean.shape[1]).sqrt()
 
     def weight(self, y: Tensor) -> Tensor:
-        """(layers, tokens) weight of every token's error, 1 for most, for outputs (layers, tokens, hidden)."""
+        """(layers, tokens) weight of a token's error in figures, 1 for most, for outputs (layers, tokens, hidden)."""
         return _weight(y.square().sum(-1), self.limit)
 
+    def stress(self, y: Tensor) -> Tensor:
+        """(layers, tokens) weight of a token's error in training: extreme ones count for more than in figures.
+
+        The layers behind add up what goes wrong at these few tokens, on which all others rely.
+        """
+        return _weight(y.square().sum(-1), STRESS * self.limit)
+
     def unexplained(self, out: Tensor, y: Tensor) -> Tensor:
-        """Weighted squared error of ``out`` against ``y``, as a share of the variance: (layers,)."""
-        return (self.weight(y) * (out - y).square().sum(-1)).mean(1) / self.variance
+        """Squared error of ``out`` against ``y``, weighted as in training, as a share of the variance: (layers,)."""
+        return (self.stress(y) * (out - y).square().sum(-1)).mean(1) / self.variance
 
 
 def _weight(squared: Tensor, limit: Tensor) -> Tensor:

@@ -62,6 +62,17 @@ class TranscodeSettings:
         eval_every, save_every, log_every: steps between held-out figures, states to resume from, and lines of the log.
         autocast: run matrix products outside the routers in bfloat16.
         seed: of initial weights and order of sequences.
+
+    Raises:
+        BadInputError: a value is out of range.
+
+    Examples:
+        >>> from workbench.transcode import TranscodeSettings
+        >>> settings = TranscodeSettings(layers=(8, 9, 10, 11), group_layers=2)
+        >>> settings.groups
+        [(8, 9), (10, 11)]
+        >>> settings.imitating().steps  # of 8 sequences of 256 tokens
+        488
     """
 
     layers: tuple[int, ...]

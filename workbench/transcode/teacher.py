@@ -117,6 +117,17 @@ def load_teacher(name: str | Path, *, gguf_file: str | None = None, device: str 
         NotFoundError: there is no such model or file.
         DamagedError: its files cannot be read.
         UnsupportedError: it computes something that LLaMA's decoder layers do not, or a package is missing.
+
+    Examples:
+        >>> import tempfile
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from workbench.transcode import load_teacher
+        >>> shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     LlamaForCausalLM(LlamaConfig(**shape, vocab_size=100)).save_pretrained(folder)
+        ...     teacher = load_teacher(folder, device="cpu")
+        >>> teacher.hidden, teacher.tokenizer is None
+        (32, True)
     """
     with importing_transformers():
         from transformers import AutoModelForCausalLM, AutoTokenizer

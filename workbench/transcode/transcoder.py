@@ -92,7 +92,7 @@ def teach_transcoders(lesson: Lesson, transcoders: nn.ModuleList, name: str) -> 
         unexplained.backward()
         return {"loss": float(unexplained.detach())}
 
-    def figures() -> dict[str, Any]:
+    def figures(_last: bool) -> dict[str, Any]:
         return lesson.heldout.unexplained(apply)
 
     how = settings.training(settings.tokens, settings.batch, LEARNING_RATE, 0.0, 0)
@@ -126,7 +126,7 @@ def affine_fit(lesson: Lesson) -> list[nn.Module]:
         for step in range(steps):
             x = lesson.inputs(step)
             y = teacher.outputs(x, lesson.layers)
-            weight = lesson.scales.weight(y)
+            weight = lesson.scales.stress(y)
             for own, inputs, outputs, share in zip(moments, x, y, weight, strict=True):
                 known = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1).double()
                 weighted = known * share[:, None]

@@ -49,7 +49,7 @@ def test_each_switch_has_its_loss(
     scales = replace(lesson.scales)
 
     def error(out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return ((scales.weight(y) * (out - target).square().sum(-1)).mean(1) / scales.variance).mean()
+        return ((scales.stress(y) * (out - target).square().sum(-1)).mean(1) / scales.variance).mean()
 
     outs = [bank(x)[0] for bank in banks]
     wanted = error(sum(outs[1:], outs[0]), y)

@@ -70,7 +70,9 @@ def test_the_saved_model_has_the_figures_it_is_saved_with(
     log = _log(out)
     assert [row["step"] for row in log] == list(range(1, 15))
     assert [row["phase"] for row in log] == ["experts"] * 10 + ["distribution"] * 4
+    assert set(log[4]["heldout"]) == {"unexplained", "unexplained_plain", "active_parameters"}
     assert len(log[4]["heldout"]["unexplained"]) == 2
+    assert "recovered" in log[9]["heldout"]
     assert {"recovered", "loss", "rise", "unexplained"} <= set(log[-1]["heldout"])
 
 

@@ -108,6 +108,14 @@ def over_seeds(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     Returns:
         Index ``method``; for each of loss, rise, recovered and unexplained a column of that name and ``{name}_sd``, and
         ``seeds``, how many there are.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from workbench.transcode import over_seeds
+        >>> row = {"method": "monet", "rise": 0.1, "recovered": 0.9, "unexplained": 0.2}
+        >>> table = over_seeds([pd.DataFrame([row | {"loss": loss}]) for loss in (2.0, 3.0)])
+        >>> table.loc["monet", ["seeds", "loss"]].tolist()
+        [2.0, 2.5]
     """
     whole = pd.concat(list(tables))
     grouped = whole.groupby("method", sort=False)

@@ -13,8 +13,8 @@ from datasets import Dataset
 from torch import nn
 
 from workbench.transcode import Teacher, TranscodeSettings, transcode, transcoder
-from workbench.transcode import compare as module
-from workbench.transcode.compare import compare, over_seeds
+from workbench.transcode import comparison as module
+from workbench.transcode.comparison import compare, over_seeds
 from workbench.transcode.imitate import Lesson
 from workbench.transcode.transcoder import TopKTranscoder, affine_fit, make_transcoders
 
