@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -103,21 +103,24 @@ class Bank(nn.Module):
         return torch.stack(outputs), routings
 
     @torch.no_grad()
-    def set_statistics(self, seen: Sequence[Sequence[Tensor]]) -> None:
+    def set_statistics(self, seen: Iterable[Sequence[Tensor]]) -> None:
         """Set the statistics that routers normalise by in evaluation: mean and variance over all tokens of ``seen``.
 
         Args:
             seen: batches; each per group, what its router reads, (tokens, width).
         """
-        for number in range(len(self.groups)):
-            router = self.router(number)
-            sums = [torch.zeros(3, router.heads, dtype=torch.float64, device=self.x_scale.device) for _ in range(2)]
-            for batch in seen:
-                for total, z in zip(sums, router.logits(batch[number] / self.seen_scale[number]), strict=True):
+        routers = [self.router(number) for number in range(len(self.groups))]
+        shape = 2, 3, self.config.moe_heads  # per key set: count, sum and sum of squares of a head's logits
+        sums = [torch.zeros(shape, dtype=torch.float64, device=self.x_scale.device) for _ in routers]
+        for batch in seen:
+            for number, router in enumerate(routers):
+                sides = router.logits(batch[number] / self.seen_scale[number])
+                for total, z in zip(sums[number], sides, strict=True):
                     wide = z.double()
                     count = torch.full_like(total[0], z.shape[0] * z.shape[2])
                     total += torch.stack([count, wide.sum((0, 2)), wide.square().sum((0, 2))])
-            for norm, (count, first, second) in zip((router.norm1, router.norm2), sums, strict=True):
+        for router, both in zip(routers, sums, strict=True):
+            for norm, (count, first, second) in zip((router.norm1, router.norm2), both, strict=True):
                 mean = first / count
                 norm.get_buffer("running_mean").copy_(mean)
                 norm.get_buffer("running_var").copy_((second / count - mean.square()) * count / (count - 1))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,12 +47,12 @@ class Lesson:
         """What the MLPs read in a step's sequences: (layers, tokens, hidden)."""
         return self.cache.read(self.cache.sequences.rows(step, self.settings.batch))
 
-    def sample(self) -> list[Tensor]:
-        """Inputs that routers' statistics are computed over, in batches."""
+    def sample(self) -> Iterator[Tensor]:
+        """Inputs that routers' statistics are computed over, (layers, tokens, hidden), a batch at a time."""
         count = min(STATISTICS_SEQUENCES, len(self.cache.sequences.train))
         rows = self.cache.sequences.rows(0, count)
         size = self.settings.batch
-        return [self.cache.read(rows[start : start + size]) for start in range(0, count, size)]
+        return (self.cache.read(rows[start : start + size]) for start in range(0, count, size))
 
     def gates(self, x: Tensor) -> list[Tensor]:
         """Per group, the gates of the neurons of all its layers: what privileged routers read, (tokens, neurons)."""
@@ -85,7 +86,7 @@ def teach_assistant(lesson: Lesson, assistant: Bank) -> Phase:
         return _backward(unexplained.mean(), [routings], [used], lesson.settings.aux)
 
     def finish() -> None:
-        assistant.set_statistics([lesson.gates(x) for x in lesson.sample()])
+        assistant.set_statistics(lesson.gates(x) for x in lesson.sample())
 
     def figures(_last: bool) -> dict[str, Any]:
         return lesson.heldout.unexplained(lambda x: assistant(x, lesson.gates(x))[0])
@@ -125,7 +126,7 @@ def imitate(lesson: Lesson, banks: Sequence[Bank], assistant: Bank | None) -> Ph
 
     def finish() -> None:
         for bank in banks:
-            bank.set_statistics([bank_inputs(bank, x) for x in lesson.sample()])
+            bank.set_statistics(map(partial(bank_inputs, bank), lesson.sample()))
 
     def revive(optimizer: Optimizer, seed: int) -> int:
         return sum(use.revive(optimizer, seed + n) for n, use in enumerate(used))

@@ -140,7 +140,7 @@ def transcode(
     for phase in phases:
         identity = _identity(phase.name, lesson)
         steps = run_phase(phase, out / WORK / phase.name, out, identity, steps)
-    model = assemble(teacher, settings, banks, lesson.sample()[0])
+    model = assemble(teacher, settings, banks, next(lesson.sample()))
     figures = {"teacher": teacher.name, "run": identity, "settings": settings.to_json()}
     figures |= measure(lesson, banks, model)
     model.save_pretrained(out)

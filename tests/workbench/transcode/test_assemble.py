@@ -37,7 +37,7 @@ def test_the_model_computes_what_the_spliced_teacher_computes(
     lesson.settings = settings(decompose=decompose, **changed)
     lesson.places = [tuple(lesson.layers.index(n) for n in group) for group in lesson.settings.groups]
     banks = _trained(lesson)
-    x = lesson.sample()[0]
+    x = next(lesson.sample())
     model = assemble(lesson.teacher, lesson.settings, banks, x)
     assert model.config.dense_layers == [0, 3]
     assert [list(group) for group in model.config.routing_groups] == [list(g) for g in lesson.settings.groups]
@@ -55,7 +55,7 @@ def test_the_model_computes_what_the_spliced_teacher_computes(
 def test_stray_keys_are_counted(lesson: Lesson, settings: Callable[..., TranscodeSettings]) -> None:
     lesson.settings = settings(residual_experts=24)
     banks = _trained(lesson)
-    x = lesson.sample()[0]
+    x = next(lesson.sample())
     model = assemble(lesson.teacher, lesson.settings, banks, x)
     router = model.model.layers[1].router
     with torch.no_grad():

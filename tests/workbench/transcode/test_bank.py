@@ -20,13 +20,13 @@ def bank(request: pytest.FixtureRequest, lesson: Lesson) -> Bank:
 
 
 def test_a_bank_starts_near_the_mean_output(bank: Bank, lesson: Lesson) -> None:
-    x = lesson.sample()[0]
+    x = next(lesson.sample())
     unexplained = lesson.scales.unexplained(bank(x)[0], lesson.teacher.outputs(x, lesson.layers))
     torch.testing.assert_close(unexplained, torch.ones(2), rtol=0, atol=0.1)
 
 
 def test_layers_of_a_group_share_the_routing_of_its_first(lesson: Lesson) -> None:
-    x = lesson.sample()[0]
+    x = next(lesson.sample())
     shared = Bank(MonetConfig(**SHAPE), [(0, 1)], lesson.scales)
     assert len(shared.routers) == len(shared(x)[1]) == 1
     changed = x.clone()

@@ -39,7 +39,7 @@ def test_a_transcoder_is_its_formula(skip: bool) -> None:
 
 
 def test_transcoders_start_near_the_mean(lesson: Lesson, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = lesson.sample()[0]
+    x = next(lesson.sample())
     y = lesson.teacher.outputs(x, lesson.layers)
     for k in (2, 8):
         made = make_transcoders(lesson, k, skip=True)

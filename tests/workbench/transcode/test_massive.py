@@ -24,7 +24,7 @@ def bank(lesson: Lesson) -> Bank:
 @pytest.fixture
 def sample(lesson: Lesson) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs; outputs, of which every sixteenth is massive in the second layer; and which are."""
-    x = torch.cat(lesson.sample(), 1)
+    x = torch.cat(list(lesson.sample()), 1)
     y = lesson.teacher.outputs(x, lesson.layers)
     massive = torch.arange(x.shape[1]) % 16 == 0
     generator = torch.Generator().manual_seed(0)
@@ -59,7 +59,7 @@ def test_what_no_reading_tells_apart_is_left_alone(
 
 
 def test_a_teacher_without_massive_outputs_starts_as_ever(bank: Bank, lesson: Lesson) -> None:
-    x = lesson.sample()[0]
+    x = next(lesson.sample())
     scales = Scales.of(lesson.teacher, lesson.layers, x)
     assert set_apart(bank, scales, bank_inputs(bank, x), x, lesson.teacher.outputs(x, lesson.layers)) == [0]
 

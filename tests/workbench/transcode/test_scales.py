@@ -10,7 +10,7 @@ from workbench.transcode.scales import OUTLIER, Scales
 
 
 def test_the_mean_output_explains_nothing_and_the_outputs_everything(lesson: Lesson) -> None:
-    x = lesson.sample()[0]
+    x = next(lesson.sample())
     y = lesson.teacher.outputs(x, lesson.layers)
     scales = Scales.of(lesson.teacher, lesson.layers, x)
     mean = scales.mean[:, None].expand_as(y)
@@ -19,7 +19,7 @@ def test_the_mean_output_explains_nothing_and_the_outputs_everything(lesson: Les
 
 
 def test_extreme_tokens_count_with_the_limit(teacher: Teacher, lesson: Lesson) -> None:
-    x = lesson.sample()[0].clone()
+    x = next(lesson.sample()).clone()
     plain = Scales.of(teacher, lesson.layers, x)
     x[:, 0] *= 1e3
     scales = Scales.of(teacher, lesson.layers, x)
