@@ -48,10 +48,13 @@ class _Reading:
     least: float
     others: Tensor
 
-    @property
-    def bound(self) -> float:
-        """From where on a unit fires: nearer to the other tokens, as layers before shift what is read."""
-        most = float(self.others.double().quantile(NEARLY))
+    def bound(self, strict: bool) -> float:
+        """From where on a unit fires: nearer to the other tokens, as layers before shift what is read.
+
+        Args:
+            strict: whether it may fire at no other token at all, and not only at hardly any.
+        """
+        most = float(self.others.max() if strict else self.others.double().quantile(NEARLY))
         return most + (self.least - most) / 4
 
 
@@ -83,24 +86,24 @@ def _group(bank: Bank, scales: Scales, number: int, seen: Tensor, x: Tensor, y: 
         return 0
     here = [n for n, own in zip(places, length, strict=True) if float(own[massive].mean()) > LONG]
     readings = {place: _tell_apart(x[place] / bank.x_scale[place], massive) for place in here}
-    apart = {place: one for place, one in readings.items() if one.least > one.bound + GAP}
-    if longest not in apart or readings[longest].bound < float(readings[longest].others.max()):
+    bounds = {place: one.bound(strict=place == longest) for place, one in readings.items()}
+    apart = [place for place in here if readings[place].least > bounds[place] + GAP]
+    if longest not in apart:
         return 0
     for projection in (router.w1, router.w2):
         projection.weight.unflatten(0, (router.heads, router.keys))[:, 0] = routed.row
-    for place, reading in apart.items():
+    for place in apart:
         layer = bank.layer(place)
         assert isinstance(layer, VerticalExperts)
-        _set_unit(layer, reading, y[place][massive].mean(0) / scales.y[place], router.heads)
+        _set_unit(layer, readings[place].row, bounds[place], y[place][massive].mean(0) / scales.y[place], router.heads)
     return int(massive.sum())
 
 
-def _set_unit(layer: VerticalExperts, reading: _Reading, output: Tensor, heads: int) -> None:
+def _set_unit(layer: VerticalExperts, row: Tensor, bound: float, output: Tensor, heads: int) -> None:
     """Let the first unit of key 0 of both sets write ``output`` at massive tokens and be silent at others."""
-    bound = reading.bound
     size = float(output.norm()) ** (1 / 3)  # reading and writing weights grow alike, so that a step changes both little
     for projection in layer.inputs():
-        projection.weight[0] = reading.row * size / (LOGIT - bound)
+        projection.weight[0] = row * size / (LOGIT - bound)
         projection.bias[0] = -bound * size / (LOGIT - bound)
     left, right = (output / (heads * size**2)).chunk(2)
     layer.v11.weight[:, 0], layer.v22.weight[:, 0] = left, right

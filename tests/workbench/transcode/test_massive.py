@@ -68,3 +68,15 @@ def test_horizontal_experts_start_as_ever(lesson: Lesson, sample: tuple[Tensor, 
     x, y, _ = sample
     bank = Bank(MonetConfig(**SHAPE, moe_decompose="horizontal"), lesson.places, lesson.scales)
     assert set_apart(bank, lesson.scales, bank_inputs(bank, x), x, y) == [0]
+
+
+def test_the_unit_of_the_massive_layer_is_silent_at_every_other_token(
+    bank: Bank, lesson: Lesson, sample: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    x, y, massive = sample
+    x[:, 1] = 0.4 * x[:, 0] + 0.6 * x[:, 1]  # one token that is rather like them
+    set_apart(bank, lesson.scales, bank_inputs(bank, x), x, y)
+    units = bank.layer(1).hidden(x[1] / bank.x_scale[1])
+    for side in units:
+        assert bool((side[massive, 0, 0] > 0).all())
+        assert not bool(side[~massive, 0, 0].any())
