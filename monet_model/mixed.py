@@ -78,8 +78,11 @@ def mixed_from_llama(teacher: PreTrainedModel, layers: Iterable[int], **experts:
     count, chosen = teacher.config.num_hidden_layers, sorted(set(layers))
     if strays := [layer for layer in chosen if layer not in range(count)]:
         raise ValueError(f"there is no layer {strays[0]}; the dense model has the layers 0 to {count - 1}.")
+    same = copy.deepcopy({name: getattr(teacher.config, name) for name in _SAME})
+    if len(chosen) == count:  # no gate is left that the activation could be of
+        same |= {"hidden_act": "relu2", "intermediate_size": None}
     config = MonetConfig(
-        **copy.deepcopy({name: getattr(teacher.config, name) for name in _SAME}),
+        **same,
         head_dim=teacher.model.layers[0].self_attn.head_dim,
         attention_bias=teacher.model.layers[0].self_attn.q_proj.bias is not None,
         mlp_bias=teacher.model.layers[0].mlp.up_proj.bias is not None,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .modeling import MonetForCausalLM, MonetOutput
+from .router import MonetRouter
 
 RARE_USE = 0.01  # a key used less than this share of the mean use of its head's keys is dead
 NOISE_SCALE = 0.3  # of the noise, as a share of the root mean square of the copied weights
@@ -53,16 +54,35 @@ def revive(model: MonetForCausalLM, optimizer: torch.optim.Optimizer, use: KeyUs
         How many keys were replaced.
     """
     generator = torch.Generator().manual_seed(seed)
+    return sum(
+        revive_router(model.model.layers[layer].router, optimizer, counts, generator)
+        for layer, counts in use.counts.items()
+    )
+
+
+@torch.no_grad()
+def revive_router(
+    router: MonetRouter, optimizer: torch.optim.Optimizer, use: Tensor, generator: torch.Generator
+) -> int:
+    """Replace the dead keys of one router, as ``revive`` does.
+
+    Args:
+        router: the router.
+        optimizer: that of its weights.
+        use: (2, heads, keys) number of tokens at which each key was active.
+        generator: what keys to copy and the noise are drawn from, on the processor.
+
+    Returns:
+        How many keys were replaced.
+    """
     revived = 0
-    for layer, counts in use.counts.items():
-        router = model.model.layers[layer].router
-        for weight, heads in zip((router.w1.weight, router.w2.weight), counts, strict=True):
-            for head, count in enumerate(heads):
-                rare = (count < RARE_USE * count.mean()).nonzero()[:, 0]
-                if len(rare):
-                    drawn = torch.multinomial(count, len(rare), replacement=True, generator=generator)
-                    _copy(weight, optimizer, head * router.keys + rare, head * router.keys + drawn, generator)
-                    revived += len(rare)
+    for weight, heads in zip((router.w1.weight, router.w2.weight), use, strict=True):
+        for head, count in enumerate(heads):
+            rare = (count < RARE_USE * count.mean()).nonzero()[:, 0]
+            if len(rare):
+                drawn = torch.multinomial(count, len(rare), replacement=True, generator=generator)
+                _copy(weight, optimizer, head * router.keys + rare, head * router.keys + drawn, generator)
+                revived += len(rare)
     return revived
 
 
@@ -71,7 +91,7 @@ def _copy(
 ) -> None:
     copied = weight[source]
     scale = NOISE_SCALE * copied.square().mean(-1, keepdim=True).sqrt()
-    weight[rows] = copied + scale * torch.randn(copied.shape, generator=generator)
+    weight[rows] = copied + scale * torch.randn(copied.shape, generator=generator).to(copied.device)
     for moment in optimizer.state[weight].values():
         if moment.shape == weight.shape:
             moment[rows] = 0

@@ -19,7 +19,7 @@ LOG_FILE = "log.jsonl"
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return parameters, buffers and optimizer moments by name; tensors that share memory appear once."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    if getattr(model.config, "tie_word_embeddings", False):
+    if getattr(getattr(model, "config", None), "tie_word_embeddings", False):
         del tensors["model.lm_head.weight"]
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state[parameter].items():

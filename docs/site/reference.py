@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("workbench", "workbench.analysis", "workbench.explain", "workbench.evaluation", "monet_model", "cuda_ext")
+PACKAGES = (
+    *("workbench", "workbench.analysis", "workbench.explain", "workbench.evaluation", "workbench.transcode"),
+    *("monet_model", "cuda_ext"),
+)
 
 
 def public_names(package: str) -> list[str]:

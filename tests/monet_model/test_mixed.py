@@ -115,6 +115,15 @@ def test_mixed_model_takes_groups_and_training_mode() -> None:
     assert mixed_from_llama(_teacher(TEACHERS["llama"]), []).config.routing_groups == []
 
 
+@torch.no_grad()
+def test_every_layer_can_get_experts(tmp_path: Path) -> None:
+    mixed = mixed_from_llama(_teacher(TEACHERS["llama"]), range(4), moe_groups=2, **EXPERTS)
+    assert mixed.config.routing_groups == [range(2), range(2, 4)]
+    assert mixed.config.dense_layers == []
+    mixed.save_pretrained(tmp_path)
+    assert torch.equal(MonetForCausalLM.from_pretrained(tmp_path).eval()(IDS).logits, mixed(IDS).logits)
+
+
 @pytest.mark.parametrize(
     ("config", "named"),
     [

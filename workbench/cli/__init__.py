@@ -20,6 +20,7 @@ from . import (
     scores,
     search,
     structure,
+    transcode,
 )
 from . import report as reading
 from .output import err_console
@@ -37,6 +38,7 @@ corpus_app.command("build")(models.corpus_build)
 corpus_app.command("score")(scores.corpus_score)
 
 app.command()(models.train)
+app.command()(transcode.transcode)
 app.command()(runs.export)
 app.command()(runs.verify)
 app.command()(runs.migrate)

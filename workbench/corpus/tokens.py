@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
-
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
@@ -15,28 +13,25 @@ if TYPE_CHECKING:
 BATCH = 256  # documents tokenised at once
 
 
-def _encode(texts: list[str], tokenizer: Any) -> list[np.ndarray]:
-    """Token ids of each text, with the start-of-text token that the tokenizer prepends; ``<s>`` in a text is text."""
+def encode(texts: list[str], tokenizer: Any) -> list[np.ndarray]:
+    """Token ids of each text, with the start-of-text token that the tokenizer prepends; ``<s>`` in a text is text.
+
+    They are uint16, or uint32 where the vocabulary needs it.
+    """
+    kind = np.uint16 if len(tokenizer) <= np.iinfo(np.uint16).max + 1 else np.uint32
     encoded = tokenizer(texts, verbose=False, split_special_tokens=True)
-    return [np.asarray(ids, np.uint16) for ids in encoded["input_ids"]]
-
-
-def _check(tokenizer: Any) -> None:
-    if len(tokenizer) > np.iinfo(np.uint16).max + 1:
-        raise UnsupportedError(f"the tokenizer has {len(tokenizer):,} tokens; training takes at most 65,536.")
+    return [np.asarray(ids, kind) for ids in encoded["input_ids"]]
 
 
 def token_stream(corpus: Dataset, tokenizer: Any, seed: int = 0) -> np.ndarray:
-    """Return the tokens of all documents, shuffled and concatenated: (n,) uint16, each document starting with `<s>`.
+    """Return the tokens of all documents, shuffled and concatenated: (n,), each document starting with `<s>`.
 
-    Raises:
-        UnsupportedError: the vocabulary does not fit 16 bits.
+    They are uint16, or uint32 where the vocabulary needs it.
     """
-    _check(tokenizer)
     shuffled = corpus.select_columns("text").shuffle(seed=seed)
     parts = []
     for start in range(0, len(shuffled), BATCH):
-        parts += _encode(shuffled[start : start + BATCH]["text"], tokenizer)
+        parts += encode(shuffled[start : start + BATCH]["text"], tokenizer)
     return np.concatenate(parts)
 
 
@@ -48,13 +43,12 @@ def label_sequences(corpus: Dataset, tokenizer: Any, length: int, count: int) ->
     """
     import torch
 
-    _check(tokenizer)
     by_label: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(corpus), BATCH):
         batch = corpus[start : start + BATCH]
         wanted = [n for n, label in enumerate(batch["label"]) if len(by_label.get(label, [])) < count]
         texts = [batch["text"][n][: 16 * length] for n in wanted]
-        for n, ids in zip(wanted, _encode(texts, tokenizer) if texts else [], strict=True):
+        for n, ids in zip(wanted, encode(texts, tokenizer) if texts else [], strict=True):
             sequences = by_label.setdefault(batch["label"][n], [])
             if len(ids) >= length and len(sequences) < count:
                 sequences.append(ids[:length])

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 from workbench.corpus import load_corpus
-from workbench.corpus.tokens import label_sequences, token_stream
+from workbench.corpus.tokens import encode, label_sequences, token_stream
 
 LABELS = ("lua", "prose")
 
@@ -36,3 +36,15 @@ def test_heldout_sequences_open_documents(corpus: Path) -> None:
         assert len(ids) <= 2
         assert bool((ids[:, 0] == tokenizer.bos_token_id).all())
         assert ids.dtype == torch.int64
+
+
+def test_a_vocabulary_beyond_16_bits_is_not_cut() -> None:
+    class Wide:
+        def __len__(self) -> int:
+            return 70_000
+
+        def __call__(self, texts: list[str], **_: object) -> dict[str, list[list[int]]]:
+            return {"input_ids": [[69_999, 1] for _ in texts]}
+
+    (ids,) = encode(["text"], Wide())
+    assert ids.tolist() == [69_999, 1]
