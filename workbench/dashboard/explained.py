@@ -6,6 +6,7 @@ from typing import Any
 
 from ..report.numbers import number
 from ..store.token_text import visible_prose
+from .elements import html
 from .parts import Child, term
 
 NUMERIC = 2  # columns of text before the numbers
@@ -40,4 +41,5 @@ def cells(row: dict[str, Any]) -> list[Child]:
     names = ["detection", "detection:control", "fuzzing", "fuzzing:control"]
     names += ["balanced_accuracy", "average_precision", "average_precision:token"]
     scores = (row[name] for name in names)
-    return [visible_prose(row["text"]), f"{row['author']} ({row['kind']})", *(number(value, 2) for value in scores)]
+    text = html.Div(visible_prose(row["text"]), className="explanation-text")
+    return [text, f"{row['author']} ({row['kind']})", *(number(value, 2) for value in scores)]
