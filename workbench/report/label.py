@@ -112,11 +112,10 @@ def label_document(run: Run, label: str) -> Document:
         "confirmed": {str(group): int(sure.get(group, 0)) for group in run.groups} if tested else None,
         "specialised": {str(group): int(counts.get(group, 0)) for group in run.groups},
         "replicates": None if summary is None else replicates(summary.replication, label),
+        "sample": None if summary is None or summary.drawn is None else str(summary.drawn),
         "mask": None if masked is None else mask_row(masked, label),
         "experts": [row | {"top_tokens": top_tokens(run, row["group"], row["expert"], TOP_TOKENS)} for row in best],
     }
-    if summary is not None and summary.drawn is not None:
-        content["sample"] = str(summary.drawn)
     table.insert(0, "label", label)
     table.insert(0, "run", content["origin"]["run"])
     return Document("label.html.j2", content, table)
