@@ -133,12 +133,11 @@ def _shown_widths(columns: list[list[str]], least: list[int]) -> list[int]:
     rich divides the screen itself, but exceeds it by a character where several columns have a least width.
     """
     widths = [max(map(cell_len, column)) for column in columns]
-    while (too_much := _table_width(widths) - out_console.width) > 0:
-        at = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
-        if widths[at] <= least[at]:
+    while _table_width(widths) > out_console.width:
+        wider = [at for at, width in enumerate(widths) if width > least[at]]
+        if not wider:
             break
-        others = [width for n, width in enumerate(widths) if n != at and width > least[n]]
-        widths[at] -= min(too_much, widths[at] - max([least[at], *others, 0]) or 1)
+        widths[max(wider, key=widths.__getitem__)] -= 1
     return widths
 
 
