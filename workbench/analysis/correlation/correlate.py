@@ -17,7 +17,7 @@ from ..activations import key_edges
 from ..results import group_file, write_result, write_table
 from ..significance import benjamini_hochberg, pooled_p
 from ..specialisation.shares import Floats
-from ..sums import RANGE_PAIRS, RANGES
+from ..sums import RANGE_PAIRS, RANGES, KeyRange
 from ..units import document_units
 from ..work import Arrays, Computing, How, State, computing, opened_again, run_tasks
 from .cells import check_unit, read_cells
@@ -199,21 +199,6 @@ def _strongest(table: pd.DataFrame, fdr: float) -> pd.DataFrame:
     table = table.sort_values(["stronger", "group", "expert"], ascending=[False, True, True])
     positive, negative = table[table["stronger"] > 0].head(STRONGEST), table[table["stronger"] < 0].tail(STRONGEST)
     return pd.concat([positive, negative])[list(STRONGEST_COLUMNS)].reset_index(drop=True)
-
-
-@dataclass(frozen=True)
-class KeyRange:
-    """The experts (i, j) of a group with i in a range of keys of set 1: a task.
-
-    Attributes:
-        group: their group.
-        first: first key, and the one after the last.
-        size: tokens to read.
-    """
-
-    group: int
-    first: tuple[int, int]
-    size: int
 
 
 class Correlating:
