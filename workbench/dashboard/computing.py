@@ -106,13 +106,13 @@ class Computations:
         except Exception as error:  # the page that asks is told, whatever it is
             ended = Computation(running=False, error=error)
         try:
+            for old in sorted(self._folder.glob("*.pickle"), key=_written)[: 1 - KEPT]:
+                old.unlink(missing_ok=True)
+                old.with_suffix(".percent").unlink(missing_ok=True)
             with replacing(path) as file:
                 file.write_bytes(_packed(ended))
         finally:
             lock.release()
-        for old in sorted(self._folder.glob("*.pickle"), key=lambda one: one.stat().st_mtime_ns)[:-KEPT]:
-            old.unlink(missing_ok=True)
-            old.with_suffix(".percent").unlink(missing_ok=True)
 
     def _ended(self, path: Path) -> Computation | None:
         try:
@@ -146,6 +146,14 @@ def _load(path: Path, _stamp: int) -> Computation:
     """What ``Computations`` wrote; the folder is the server's alone."""
     found: Computation = pickle.loads(path.read_bytes())
     return found
+
+
+def _written(path: Path) -> int:
+    """When a file was written, in ns; 0 if it has gone since the folder was listed."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _free(lock: FileLock) -> bool:

@@ -99,3 +99,10 @@ def test_old_computations_are_dropped(tmp_path: Path, monkeypatch: pytest.Monkey
         pool.start(f"{name} is dropped after this", lambda _: 1)
     ended(pool, "c is dropped after this")
     assert [pool.get(name) is None for name in "ab"] == [True, True]
+
+
+def test_a_result_that_another_process_drops_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "dropped.pickle").symlink_to("nowhere")  # listed, and gone when it is looked at
+    pool = Computations(tmp_path)
+    pool.start("a", lambda _: 1)
+    assert ended(pool, "a").result == 1

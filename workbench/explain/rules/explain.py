@@ -53,8 +53,7 @@ def readable_experts(run: Run) -> list[Expert]:
         >>> from workbench import open_run
         >>> from workbench.explain import readable_experts
         >>> run = open_run("runs/demo")
-        >>> first = readable_experts(run)[0]
-        >>> bool(run.expert(*first)["tokens"] >= 20)
+        >>> all(run.expert(*expert)["tokens"] >= 20 for expert in readable_experts(run))
         True
     """
     found = []
@@ -97,9 +96,10 @@ def explain_by_rules(
 
     Examples:
         >>> from workbench import open_run
-        >>> from workbench.explain import explain_by_rules, readable_experts
+        >>> from workbench.explain import explain_by_rules
         >>> run = open_run("runs/demo")
-        >>> explained = explain_by_rules(run, readable_experts(run)[:2])
+        >>> strongest = run.experts(0)["mass"].nlargest(2).index
+        >>> explained = explain_by_rules(run, [(0, expert) for expert in strongest])
         >>> explained.table["kind"].tolist(), explained.table["text"][0].startswith("Fires ")
         (['rule', 'rule'], True)
     """

@@ -33,9 +33,10 @@ def rule_summary(table: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
 
     Examples:
         >>> from workbench import open_run
-        >>> from workbench.explain import explain_by_rules, readable_experts, rule_summary
+        >>> from workbench.explain import explain_by_rules, rule_summary
         >>> run = open_run("runs/demo")
-        >>> (group,) = rule_summary(explain_by_rules(run, readable_experts(run)[:3]).table)
+        >>> strongest = run.experts(0)["mass"].nlargest(3).index
+        >>> (group,) = rule_summary(explain_by_rules(run, [(0, expert) for expert in strongest]).table)
         >>> group["group"], group["experts"]
         (0, 3)
     """
