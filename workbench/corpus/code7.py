@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .licences import debian_rules, match_rule, normalise, npm_licence
+from .licences import FileLicences, normalise, npm_licence
 from .packages import Package, fetch_debian, fetch_npm
 
 
@@ -76,9 +76,9 @@ def _matching(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
 
 def _debian_files(label: str, package: Package, pattern: str, licence: str) -> Iterator[SourceFile]:
     notice = package.root / "usr/share/doc" / package.name / "copyright"
-    rules = debian_rules(notice.read_text(encoding="utf-8", errors="replace")) if notice.exists() else []
+    licences = FileLicences.read(notice.read_text(encoding="utf-8", errors="replace") if notice.exists() else "")
     for name, path in _matching(package.root, pattern):
-        stated = match_rule(rules, name) or licence
+        stated = licences.of(name) or licence
         yield SourceFile(label, f"{package.name} {package.version}: {name}", normalise(stated), path.read_bytes())
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fnmatch import translate
 from pathlib import Path
 
@@ -13,6 +15,7 @@ PERMISSIVE = {
     "MIT", "BSD-3-Clause", "BSD-2-Clause", "Apache-2.0", "BSL-1.0", "PSF-2.0", "ISC", "Zlib", "zlib", "CC0", "CC0-1.0",
     "public-domain", "Unlicense", "WTFPL",
 }  # fmt: skip
+_WILDCARD = re.compile(r"[*?[]")
 
 
 def normalise(name: str) -> str:
@@ -20,17 +23,48 @@ def normalise(name: str) -> str:
     return SPDX.get(name.strip().lower(), name.strip())
 
 
-Rule = tuple[re.Pattern[str] | None, str]
+@dataclass
+class FileLicences:
+    """What a DEP-5 copyright file says of single files: one licence per ``Files:`` glob, of which the last match wins.
+
+    A glob matches a path or any tail of it, since packages install under other roots. Globs without wildcards are
+    looked up: Boost has 38,851 of them for 15,456 files.
+    """
+
+    _every: str | None = None  # of all files: applies only where no other does, wherever it stands
+    _named: dict[str, tuple[int, str]] = field(default_factory=dict)  # path -> its last place in the file, licence
+    _globs: list[tuple[int, re.Pattern[str], str]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, copyright_text: str) -> FileLicences:
+        """Read the ``Files:`` stanzas of a copyright file; one that is not machine-readable names no file."""
+        read = cls()
+        globs = ((glob, licence) for files, licence in _stanzas(copyright_text) for glob in files.split())
+        for place, (glob, licence) in enumerate(globs):
+            path = glob.removeprefix("./")
+            if path == "*":
+                read._every = licence if read._every is None else read._every
+            elif _WILDCARD.search(path):
+                read._globs.append((place, re.compile("(?:.*/)?" + translate(path)), licence))
+            else:
+                read._named[path] = place, licence
+        return read
+
+    def of(self, path: str) -> str | None:
+        """Return the licence of a file, in its SPDX spelling; None if the copyright file says nothing of it."""
+        parts = path.split("/")
+        tails = ("/".join(parts[first:]) for first in range(len(parts)))
+        place, licence = max((self._named[tail] for tail in tails if tail in self._named), default=(-1, self._every))
+        for later, pattern, its in reversed(self._globs):
+            if later < place:
+                break
+            if pattern.match(path):
+                return its
+        return licence
 
 
-def _path_pattern(glob: str) -> re.Pattern[str] | None:
-    """Compile a glob to match a path or any tail of it, since packages install under other roots; None for `*`."""
-    return None if glob == "*" else re.compile("(?:.*/)?" + translate(glob.removeprefix("./")))
-
-
-def debian_rules(copyright_text: str) -> list[Rule]:
-    """Return (path pattern, licence) per `Files:` stanza of a DEP-5 copyright file, in order; the last match wins."""
-    rules: list[Rule] = []
+def _stanzas(copyright_text: str) -> Iterator[tuple[str, str]]:
+    """The globs and the licence of each ``Files:`` stanza."""
     for stanza in re.split(r"\n\s*\n", copyright_text):
         fields: dict[str, str] = {}
         key = ""
@@ -41,16 +75,7 @@ def debian_rules(copyright_text: str) -> list[Rule]:
             elif key != "License":  # after a licence's short name comes its text
                 fields[key] = fields.get(key, "") + " " + line.strip()
         if "Files" in fields and fields.get("License"):
-            rules += [(_path_pattern(glob), normalise(fields["License"])) for glob in fields["Files"].split()]
-    return rules
-
-
-def match_rule(rules: list[Rule], path: str) -> str | None:
-    """Return the licence of the last rule that matches ``path``; rules for all files apply only where no other does."""
-    for pattern, licence in reversed(rules):
-        if pattern is not None and pattern.match(path):
-            return licence
-    return next((licence for pattern, licence in rules if pattern is None), None)
+            yield fields["Files"], normalise(fields["License"])
 
 
 def npm_licence(root: Path) -> str | None:
