@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from .config import MonetConfig
 from .modeling import MonetForCausalLM
+from .precision import bfloat16_products
 from .revive import KeyUse, revive
 from .train_state import Log, load_state, save_state
 
@@ -44,7 +45,7 @@ class TrainingConfig:
         weight_decay: weight decay of matrices; norms and biases are not decayed.
         beta2: second-moment decay of AdamW; the first is 0.9.
         clip: norm that gradients are clipped to.
-        autocast: run matrix products outside the routers in bfloat16.
+        autocast: run matrix products outside the routers in bfloat16, on devices that have them.
         revive_every: steps between revivals of dead keys (``monet_model.revive``) in the first half of training; 0
             for none.
         seed: seed of the initial weights and of the order of sequences.
@@ -174,7 +175,7 @@ class _Replicas:
         self.pool = ThreadPoolExecutor(count)
 
     def _run(self, replica: MonetForCausalLM, use: KeyUse, ids: Tensor) -> dict[str, float]:
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.autocast):
+        with bfloat16_products(ids.device, self.autocast):
             out = replica(input_ids=ids, labels=ids, use_cache=False, output_router_probs=True)
         out.loss.backward()
         use.add(out)

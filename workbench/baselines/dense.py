@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from monet_model.precision import bfloat16_products
 from monet_model.train_state import Log, load_state, save_state
 from monet_model.training import Sequences, TrainingConfig, heldout_loss, learning_rate, make_optimizer, read_config
 
@@ -128,7 +129,7 @@ class _Threads:
         self.pool = ThreadPoolExecutor(count)
 
     def _run(self, model: LlamaForCausalLM, ids: Tensor) -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with bfloat16_products(ids.device, self.autocast):
             loss = model(input_ids=ids, labels=ids, use_cache=False).loss
         loss.backward()
         return float(loss.detach())

@@ -47,7 +47,7 @@ def transcode(
     lr: Annotated[float, typer.Option(help="peak learning rate")] = 2e-3,
     kl_lr: Annotated[float, typer.Option(help="peak learning rate of the training on distributions")] = 2e-4,
     autocast: Annotated[
-        bool, typer.Option("--autocast", help="matrix products outside the routers in bfloat16")
+        bool, typer.Option("--autocast", help="matrix products outside the routers in bfloat16, where there are any")
     ] = False,
     cache: Annotated[
         Path | None,

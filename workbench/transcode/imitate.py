@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cuda_ext import Routing
+from monet_model.precision import bfloat16_products
 
 from .bank import Bank, KeyCount, active_parameters, even_use
 from .cache import InputCache
@@ -59,8 +60,8 @@ class Lesson:
         return [self.teacher.gates(x[list(group)], [self.layers[n] for n in group]) for group in self.places]
 
     def autocast(self) -> torch.autocast:
-        """Runs matrix products in bfloat16 if the settings say so."""
-        return torch.autocast(self.teacher.device.type, torch.bfloat16, enabled=self.settings.autocast)
+        """Runs matrix products in bfloat16 if the settings say so and the device has them."""
+        return bfloat16_products(self.teacher.device, self.settings.autocast)
 
 
 def make_assistant(lesson: Lesson, config: Any) -> Bank:

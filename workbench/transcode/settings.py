@@ -60,7 +60,7 @@ class TranscodeSettings:
         revive_every: steps between revivals of dead keys in the first half; 0 for none.
         heldout_sequences: sequences per label, at most, that figures are measured on.
         eval_every, save_every, log_every: steps between held-out figures, states to resume from, and lines of the log.
-        autocast: run matrix products outside the routers in bfloat16.
+        autocast: run matrix products outside the routers in bfloat16, on devices that have them.
         seed: of initial weights and order of sequences.
 
     Raises:
