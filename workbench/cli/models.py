@@ -14,7 +14,7 @@ from .output import Device, Dtype, ModelArgument, RunArgument, out_console, prin
 
 
 def corpus_build(
-    name: Annotated[str, typer.Argument(help="which corpus: code7")],
+    name: Annotated[str, typer.Argument(help="which corpus: code7 or code9")],
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist yet")],
     downloads: Annotated[Path | None, typer.Option(help="folder where package archives are cached")] = None,
 ) -> None:

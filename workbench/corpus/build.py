@@ -6,24 +6,26 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
 
 from ..errors import BadInputError, NotFoundError, UnsupportedError
-from . import clean, code7
-from .code7 import SourceFile
-from .tokenizer import train_tokenizer
+from . import clean, code7, code9
+from .sources import SourceFile
+from .tokenizer import count_tokens, train_tokenizer
 
 Sources = Callable[[Path], Iterable[tuple[str, Iterator[SourceFile]]]]
-BUILDERS: dict[str, Sources] = {"code7": code7.source_files}
+BUILDERS: dict[str, Sources] = {"code7": code7.source_files, "code9": code9.source_files}
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("text", "label", "source", "licence", "copyright")])
 CHARS_PER_LABEL = {"train": 7_000_000, "heldout": 700_000}
+LARGEST_SHARE = {"code9": 0.5}  # of a label's characters that one project may have; of other corpora all of them
 
 
 def _rank(source: str) -> int:
@@ -38,7 +40,7 @@ def _rows(files: Iterable[SourceFile], duplicates: clean.NearDuplicates) -> Iter
             continue
         text, notices = clean.strip_header(text)
         text = clean.shorten(text)
-        if len(text) < clean.MIN_CHARS or (file.is_code and clean.is_machine_made(text)) or duplicates.seen(text):
+        if len(text) < clean.MIN_CHARS or (not file.prose and clean.is_machine_made(text)) or duplicates.seen(text):
             continue
         yield {
             "text": text,
@@ -46,27 +48,37 @@ def _rows(files: Iterable[SourceFile], duplicates: clean.NearDuplicates) -> Iter
             "source": file.source,
             "licence": file.licence,
             "copyright": notices,
+            "split": file.split or ("heldout" if _rank(file.source) % 10 == 0 else "train"),
         }
 
 
-def _balance(rows: list[dict[str, str]], split: str) -> list[dict[str, str]]:
-    """Return the rows of a split in hash order, from each package in turn, up to its number of characters per label."""
+def _balance(rows: list[dict[str, str]], characters: int, largest: float) -> list[dict[str, str]]:
+    """Return rows in hash order, from each package in turn, up to a number of characters per label.
+
+    Args:
+        rows: of one split.
+        characters: per label, at most.
+        largest: share of a label's characters that one package may have; what others lack is not made up for.
+    """
     queues: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda r: (_rank(r["source"]), r["source"])):
         queues[row["label"]][row["source"].split(" ")[0]].append(row)
     chosen = []
     for packages in queues.values():
-        room, waiting = CHARS_PER_LABEL[split], [iter(q) for q in packages.values()]
+        sizes = [sum(len(row["text"]) for row in rows) for rows in packages.values()]
+        room = float(characters)
+        if largest < 1:
+            room = min(room, (sum(sizes) - max(sizes)) / (1 - largest))
+        left = [largest * room] * len(sizes)  # room of each package
+        waiting = dict(enumerate(map(deque, packages.values())))
         while waiting and room > 0:
-            for queue in list(waiting):
-                try:
-                    row = next(queue)
-                except StopIteration:
-                    waiting.remove(queue)
-                    continue
-                if room > 0:
-                    chosen.append(row)
-                    room -= len(row["text"])
+            for place, queue in list(waiting.items()):
+                if left[place] <= 0 or not queue:
+                    del waiting[place]
+                elif room > 0:
+                    chosen.append(queue.popleft())
+                    room -= len(chosen[-1]["text"])
+                    left[place] -= len(chosen[-1]["text"])
     return sorted(chosen, key=lambda r: (_rank(r["source"]), r["source"]))
 
 
@@ -74,7 +86,7 @@ def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[st
     """Build a named corpus: ``train/`` and ``heldout/`` Parquet, ``tokenizer/`` and ``corpus.json`` in ``out``.
 
     Args:
-        name: of the corpus: ``code7``.
+        name: of the corpus: ``code7`` or ``code9``.
         out: a folder that does not exist yet or is empty; it appears only when everything has been written.
         downloads: folder where package archives are cached; a temporary one by default.
 
@@ -101,9 +113,13 @@ def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[st
         for package, files in BUILDERS[name](cache):
             rows += _rows(track(files, description=package, transient=True), duplicates)
         done = work / "corpus"
-        counts = {split: _write_split(rows, split, done / split) for split in CHARS_PER_LABEL}
+        kept = {
+            split: _balance([row for row in rows if row["split"] == split], characters, LARGEST_SHARE.get(name, 1))
+            for split, characters in CHARS_PER_LABEL.items()
+        }
+        counts = {split: _write_split(kept[split], split, done / split) for split in kept}
         train_tokenizer(done, done / "tokenizer")
-        (done / "corpus.json").write_text(_summary(name, rows, counts), encoding="utf-8")
+        (done / "corpus.json").write_text(_summary(name, kept, count_tokens(done)), encoding="utf-8")
         if out.exists():
             out.rmdir()
         shutil.move(done, out)
@@ -111,24 +127,27 @@ def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[st
 
 
 def _write_split(rows: list[dict[str, str]], split: str, folder: Path) -> Counter[str]:
-    heldout = [(_rank(r["source"]) % 10 == 0) == (split == "heldout") for r in rows]
-    kept = _balance([r for r, h in zip(rows, heldout, strict=True) if h], split)
-    if not kept:
+    if not rows:
         raise UnsupportedError(f"the {split} part of the corpus is empty: no file survived cleaning.")
     folder.mkdir(parents=True)
-    table = pa.Table.from_pylist(kept, schema=SCHEMA)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
     pq.write_table(table, folder / "part-00000.parquet", compression="zstd", row_group_size=1024)
     counts: Counter[str] = Counter()
-    for row in kept:
+    for row in rows:
         counts[row["label"]] += len(row["text"])
     return counts
 
 
-def _summary(name: str, rows: list[dict[str, str]], counts: dict[str, Counter[str]]) -> str:
-    packages = sorted({row["source"].partition(": ")[0] for row in rows})
-    licences: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        licences[row["label"]][row["licence"]] += 1
-    return json.dumps(
-        {"name": name, "packages": packages, "characters": counts, "licences": licences}, indent=2, sort_keys=True
-    )
+def _summary(name: str, kept: dict[str, list[dict[str, str]]], tokens: dict[str, dict[str, int]]) -> str:
+    """What a corpus is made of: documents, characters and licences per split, label and package; tokens per label."""
+    packages: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    for split, rows in kept.items():
+        labels = packages[split] = defaultdict(dict)
+        for row in rows:
+            package = labels[row["label"]].setdefault(
+                row["source"].partition(": ")[0], {"documents": 0, "characters": 0, "licences": Counter()}
+            )
+            package["documents"] += 1
+            package["characters"] += len(row["text"])
+            package["licences"][row["licence"]] += 1
+    return json.dumps({"name": name, "tokens": tokens, "packages": packages}, indent=2, sort_keys=True)

@@ -55,17 +55,25 @@ def fetch_debian(name: str, downloads: Path) -> Package:
 def fetch_npm(name: str, downloads: Path) -> Package:
     """Download and unpack an npm package, or use the archive already in ``downloads``.
 
+    Args:
+        name: of the package, with its scope if it has one; ``name@version`` for another than the latest, where
+            ``version`` may be the first numbers of one.
+        downloads: folder of archives.
+
     Raises:
         UnsupportedError: npm is not installed, or fails.
     """
-    archive = _archive(downloads, f"{name}-[0-9]*.tgz")
+    bare, _, version = name.removeprefix("@").partition("@")
+    stem = bare.replace("/", "-")  # as npm calls the archive of a package with a scope
+    pattern = f"{stem}-{version}[0-9.]*.tgz" if version else f"{stem}-[0-9]*.tgz"
+    archive = _archive(downloads, pattern)
     if archive is None:
         _run(["npm", "pack", name], downloads, f"downloading the npm package {name}")
-        archive = _archive(downloads, f"{name}-[0-9]*.tgz")
+        archive = _archive(downloads, pattern)
         if archive is None:
             raise UnsupportedError(f"npm left no archive of {name} in {downloads}.")
-    root = downloads / "unpacked" / name
+    root = downloads / "unpacked" / stem
     if not root.exists():
         with tarfile.open(archive) as tar:
             tar.extractall(root, filter="data")
-    return Package(name, archive.stem.removeprefix(f"{name}-"), root)
+    return Package(stem, archive.stem.removeprefix(f"{stem}-"), root)

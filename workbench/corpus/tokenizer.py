@@ -55,3 +55,19 @@ def train_tokenizer(corpus: Path, out: Path, vocab_size: int = 4096, max_length:
         clean_up_tokenization_spaces=False,
     )
     fast.save_pretrained(out)
+
+
+def count_tokens(corpus: Path) -> dict[str, dict[str, int]]:
+    """Return the number of tokens per split and label of a corpus, by its tokenizer, start tokens counted."""
+    from tokenizers import Tokenizer
+
+    bpe = Tokenizer.from_file(str(corpus / "tokenizer" / "tokenizer.json"))
+    counts: dict[str, dict[str, int]] = {}
+    for part in sorted(corpus.glob("*/*.parquet")):
+        labels = counts.setdefault(part.parent.name, {})
+        for batch in pq.ParquetFile(part).iter_batches(256, columns=["text", "label"]):
+            for label, tokens in zip(
+                batch["label"].to_pylist(), bpe.encode_batch(batch["text"].to_pylist()), strict=True
+            ):
+                labels[label] = labels.get(label, 0) + len(tokens)
+    return counts

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from workbench.corpus import build, build_corpus
-from workbench.corpus.code7 import SourceFile
+from workbench.corpus.sources import SourceFile
 
 LABELS = ("lua", "prose")
 
