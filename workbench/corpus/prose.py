@@ -21,7 +21,7 @@ FREQUENT = {
 
 _SPACE_BEFORE = re.compile(r" ([,.;:?!)\]}'%]|n't\b|'')")
 _SPACE_AFTER = re.compile(r"([(\[{$]|``) ")
-_BLOCKS = frozenset(["p", "li", "dd", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"])
+_BLOCKS = frozenset(["p", "li", "dd", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "div"])
 _UNREAD = "script|style|nav|header|footer|pre|table|form"
 
 

@@ -16,10 +16,12 @@ def test_the_running_text_of_a_page_is_read() -> None:
     <h1>Short heading</h1><p>The first paragraph goes on
     over two lines &amp; has <code>code</code> in it.</p>
     <ul><li><p>A paragraph in an item stands once, not once per element.</p></li></ul>
+    <div><div class="para">DocBook has its paragraphs in elements of no meaning of their own.</div></div>
     <pre>int main(void) { return 0; } // no one should read this code</pre></body></html>"""
     assert html_text(page.encode()) == (
         "The first paragraph goes on over two lines & has code in it.\n\n"
-        "A paragraph in an item stands once, not once per element."
+        "A paragraph in an item stands once, not once per element.\n\n"
+        "DocBook has its paragraphs in elements of no meaning of their own."
     )
 
 
