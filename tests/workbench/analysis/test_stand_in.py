@@ -32,13 +32,16 @@ from workbench.analysis import (
     mask_labels,
     open_mlp,
     output_directions,
+    purge_scores,
     react,
     read_prompt,
+    removal_curve,
     token_divergence,
     trace_circuit,
 )
 from workbench.analysis.circuits.heads import open_edge
 from workbench.analysis.correlation.continuations import Sampling, sample_texts
+from workbench.analysis.removal.heldout import HeldOut
 from workbench.analysis.removal.losses import document_losses, split_losses
 from workbench.analysis.windows import Windows, read_windows
 from workbench.store import Run
@@ -215,6 +218,31 @@ def test_masking_waits_for_nothing_else(gpu: Gpu, run: Run, model: MonetForCausa
     np.testing.assert_allclose(found.matrix, expected.matrix, atol=1e-3)
 
 
+def test_a_curve_and_a_purge_wait_for_the_losses_alone(
+    gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM
+) -> None:
+    def curve(model: MonetForCausalLM) -> pd.DataFrame:
+        return removal_curve(run, model, labels=run.labels[:1], thresholds=[1.5], budget=9, min_tokens=2).points
+
+    def purge(model: MonetForCausalLM) -> pd.DataFrame:
+        return purge_scores(run, model, thresholds=[0.1], column="tokens", min_documents=2).points
+
+    passes = {curve: 1 + 3, purge: 1 + 2}
+    batches = {curve: len(HeldOut.split(run, 0).measuring_windows().batches)}
+    for act, count in passes.items():
+        expected = act(model)
+        assert (expected["removed"] > 0).all()
+        with gpu.on():
+            _same(act(there), expected)
+        waits = Counter({name: many for name, many in gpu.waits.items() if "checks.py" not in name})
+        fetched = waits.pop("workbench/analysis/removal/losses.py:_sums to the host")
+        assert fetched == count * batches.get(act, fetched // count)
+        # What the ops read in each batch, and in the look whether the model is the run's; and each edit, once.
+        assert set(waits) == {NUMBERS, "monet_model/edits.py:apply_edits to the GPU"}
+        assert waits[NUMBERS] <= _passes(fetched + 1)[NUMBERS]
+        gpu.waits.clear()
+
+
 def test_the_cost_of_an_ablation(gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM) -> None:
     expert = int(run.top_experts(1, limit=1).index[0])
     expected = ablation_cost(run, model, 1, expert, documents=6)
@@ -362,3 +390,4 @@ def test_continuations_are_drawn(gpu: Gpu, written: tuple[MonetForCausalLM, Prom
     with gpu.on():
         texts = sample_texts(there, prompt.tokenizer, [prompt.ids], {}, sampling)
     assert [len(some) for some in texts] == [2]
+    assert set(gpu.waits) == {}

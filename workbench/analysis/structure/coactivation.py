@@ -34,10 +34,9 @@ def coactive(
     ``c / (a + b - c)``, and the pointwise mutual information ``log(c T / (a b))``, which compares with independence
     (Church & Hanks 1990); c counts common tokens, a and b each expert's own, T all tokens.
 
-    In a sample a, b and T stay those of all documents, which the statistics know, and c is estimated: a, times the share
+    In a sample a, b and T stay those of all documents, which the statistics know, and c is estimated: a times the share
     of the expert's tokens in the sample at which the other one is active too. Its 95 % interval takes documents as the
-    units, near copies as one (linearised ratio estimator with the finite-population correction; Cochran 1977, section
-    6.4).
+    units, near copies as one (ratio estimator with the finite-population correction; Cochran 1977, section 6.4).
 
     Args:
         run: an opened run that holds the routing of all its documents, unless only a sample is read.
@@ -121,9 +120,7 @@ def coactive(
     return best
 
 
-def _active(
-    run: Run, group: int, rows: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _active(run: Run, group: int, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Places among ``rows`` and the experts active there, each pair once, a batch of rows at a time."""
     for start in range(0, len(rows), ROUTING_ROWS):
         for experts, at, _ in active_pairs(run.routing(rows[start : start + ROUTING_ROWS], group)):
