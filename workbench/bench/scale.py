@@ -154,7 +154,6 @@ def _measure_written(routing: Routing, folder: Path) -> dict[str, float]:
             index.flush()
 
     return {
-        "active": float((routing.counts1.long() * routing.counts2).sum()) / len(routing),
         "padded_bytes": sum(array.numel() * array.element_size() for array in arrays) / len(routing),
         "parquet_us": cpu_seconds(write) / len(routing) * 1e6,
         "index_us": cpu_seconds(invert) / len(routing) * 1e6,
@@ -213,7 +212,6 @@ _WORDS = {
     "keep_us": "µs per token and group: statistics, examples, routing, index, compression",
     "parquet_us": "µs of these: writing the routing as Parquet",
     "index_us": "µs of these: inverting it and writing the index",
-    "active": "pairs of active keys per token and group: active experts, counted once per head",
     "padded_bytes": "bytes per token and group: the routing in memory, padded",
     "group_bytes": "bytes per token and group: routing and its inverted index",
     "token_bytes": "bytes per token: tokens and documents without text",
