@@ -281,11 +281,16 @@ def test_a_gradient_attribution_and_true_ablation(gpu: Gpu, model: MonetForCausa
     )
 
 
-def test_an_attribution_over_a_corpus(gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM) -> None:
+def test_an_attribution_over_a_corpus(
+    gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM, windows: Windows
+) -> None:
     expected = attribute_corpus(run, model, 44)
     with gpu.on():
         found = attribute_corpus(run, there, 44)
     assert set(gpu.waits) <= set(ALLOWED)
+    read = sum(bool(((batch.ids[:, 1:] == 44) & batch.predicted).any()) for batch in windows.batches)
+    for what in ("local_scalar_dense", "to the host"):  # once in a batch, and not for each of its windows
+        assert gpu.waits[f"workbench/analysis/attribution/corpus.py:_add {what}"] == read
     assert found.occurrences == expected.occurrences
     _same(found.experts, expected.experts)
     _same(found.rest, expected.rest)
@@ -390,4 +395,3 @@ def test_continuations_are_drawn(gpu: Gpu, written: tuple[MonetForCausalLM, Prom
     with gpu.on():
         texts = sample_texts(there, prompt.tokenizer, [prompt.ids], {}, sampling)
     assert [len(some) for some in texts] == [2]
-    assert set(gpu.waits) == {}

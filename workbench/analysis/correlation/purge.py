@@ -12,12 +12,12 @@ import pandas as pd
 from ...errors import BadInputError, UnsupportedError
 from ...progress import job
 from ..checks import check_same_model
-from ..passes import Passes, digest, kept_passes
 from ..removal.choose import Ids, removal
 from ..removal.losses import document_losses
 from ..results import write_result
 from ..units import document_units, split_documents
 from ..windows import read_windows
+from ..work import Passes, digest, kept_passes
 from .cells import check_unit
 from .continuations import Prompt, Sampling, continuation_scores, sample_texts
 from .correlate import GroupCorrelations, ScoredDocuments, correlate_groups, scored_documents

@@ -13,8 +13,8 @@ from ...errors import BadInputError
 from ...progress import job
 from ..checks import check_same_model
 from ..defaults import BUDGET, MIN_TOKENS, ORDER
-from ..passes import Passes, digest, kept_passes
 from ..results import check_name, write_result
+from ..work import Passes, digest, kept_passes
 from .choose import Ids, Scores, confirmed_experts, equally_active, order_scores, random_experts, removal
 from .curve_result import ACTIVITY_MATCHED, CHOSEN, CONTROLS, RANDOM, RemovalCurve, column
 from .heldout import HeldOut

@@ -11,8 +11,8 @@ import pandas as pd
 from ...progress import job
 from ..checks import check_rule, check_same_model
 from ..defaults import MIN_TOKENS, RATIO
-from ..passes import Passes, digest, kept_passes
 from ..results import check_name, write_result
+from ..work import Passes, digest, kept_passes
 from .choose import Ids, ablated_experts, equally_active, random_experts, removal
 from .heldout import HeldOut
 from .losses import DocumentLosses, document_losses
