@@ -45,7 +45,7 @@ def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 @given(
     seed=st.integers(0, 2**20),
     rows=st.integers(0, 40),
-    keys=st.integers(1, 140) | st.sampled_from([203, 512]),
+    keys=st.integers(1, 140) | st.sampled_from([203, 512, 520, 1100]),
     sigma=st.sampled_from([-100.0, 0.3, 1.5, 50.0]),  # all keys, many, few, the largest alone
     odd=st.sampled_from([0, 3, 400]),
 )

@@ -1,7 +1,8 @@
 """The routing that an analysis reads, in tasks that do not depend on each other: several at once, and resumable.
 
 A task is a block of a group's experts. What an expert did, and how it compares with chance, depends on no other expert,
-so a result is the same to the bit however many threads or workers compute the tasks, and in whatever order.
+so a result is the same to the bit however many threads or workers compute the tasks, and in whatever order. Passes of a
+model over the same documents come one after another, and are kept likewise.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import closing, contextmanager
@@ -28,6 +29,8 @@ from ..store.remote import Remote
 from .results import Result, result_path, source_of
 
 if TYPE_CHECKING:
+    from monet_model import MonetForCausalLM
+
     from ..store import Run
     from ..store.sample import Sample
 
@@ -146,6 +149,75 @@ class State:
         if isinstance(place, Remote):
             place.remove([name for name in place.sizes() if name.startswith(f"{folder.as_posix()}/")])
         shutil.rmtree(self._at(""), ignore_errors=True)
+
+
+def kept_passes(
+    run: Run,
+    cls: type[Result],
+    name: str | None,
+    model: MonetForCausalLM,
+    settings: dict[str, Any],
+    *,
+    stored: bool = True,
+    resume: bool = False,
+) -> State | None:
+    """The state in which the passes of a model are kept.
+
+    Args:
+        run, cls, name: of the result.
+        model: where it runs and in which precision belong to the settings, because both change the last digits.
+        settings: what the passes depend on, in JSON types.
+        stored: whether the result will be.
+        resume: keep what an earlier analysis of the same run and settings has finished.
+
+    Returns:
+        The state; None where no result will be stored beside it.
+
+    Raises:
+        BadInputError: there is something to resume, of other settings, or nothing is ever kept to resume.
+    """
+    if not stored:
+        if resume:
+            raise BadInputError(
+                "a result of some labels that has no name is not stored, and what it was broken off at neither; give "
+                "it a name with --name, or begin anew without --resume."
+            )
+        return None
+    computed = {"device": model.device.type, "dtype": str(model.model.norm.weight.dtype)}
+    return State(run, cls, name, computed | settings, resume)
+
+
+def digest(arrays: Iterable[NDArray[Any]]) -> str:
+    """A short digest of arrays, in their order: which experts an analysis chose, among its settings."""
+    made = hashlib.sha256()
+    for array in arrays:
+        made.update(f"{array.dtype} {array.shape}:".encode() + np.ascontiguousarray(array).tobytes())
+    return made.hexdigest()[:16]
+
+
+class Passes:
+    """Takes the passes of an analysis in their order, which must be the same each time.
+
+    Args:
+        state: what keeps them; None keeps nothing.
+        units: of the progress, in one pass.
+        advance: told of the units of passes that were done before.
+    """
+
+    def __init__(self, state: State | None, units: float, advance: Progress) -> None:
+        self._state, self._units, self._advance, self._number = state, units, advance, -1
+
+    def __call__(self, compute: Callable[[], Arrays]) -> Arrays:
+        """The next pass: as it was kept, or computed and kept."""
+        self._number += 1
+        if self._state is None:
+            return compute()
+        if self._state.has(self._number):
+            self._advance(self._units)
+            return self._state.load(self._number)
+        arrays = compute()
+        self._state.save(self._number, arrays)
+        return arrays
 
 
 def run_tasks(

@@ -14,9 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
+from cuda_ext.routing import Routing
 from monet_model import MonetConfig
 
 from ..export.cluster import on_cluster
@@ -27,7 +29,9 @@ from ..export.pipeline import export_part, pad
 from ..export.reader import routing_reader
 from ..export.state import Totals
 from ..memory import keep_heap
+from ..store.index import IndexWriter
 from ..store.manifest import describe_file
+from ..store.routing import PARQUET, ROUTING, ROW_GROUP, Side, to_arrow
 from .analysis_cost import CORPORA, analysis_tables, compute_analysis, measure_analysis
 from .common import Table, make_parser, print_result
 from .shapes import cpu_seconds, random_model
@@ -60,6 +64,7 @@ def measure(tokens: int, shape: dict[str, Any] = SHAPE, ray: bool = True) -> dic
             "keep_us": (two["all_us"] - two["forward_us"]) / 2,
             "group_bytes": two["group_bytes"] / 2,
             "token_bytes": two["token_bytes"],
+            **two["written"],
         }
         measured["merge_ms"] = cpu_seconds(lambda: gathered[0].merge(gathered[1])) * 1e3
         saved = Path(folder) / "state.npz"
@@ -117,8 +122,9 @@ def _measure_model(config: MonetConfig, tokens: int, folder: Path) -> dict[str, 
     names: list[str] = []
     everything = cpu_seconds(lambda: names.extend(export_part(parts[1], model, folder, batch, totals, lambda *_: None)))
     batches = [pad(windows)[:2] for windows in parts[1].batches(batch)]
+    routings: list[list[Routing]] = []
     with routing_reader(model) as read_routing:
-        forward = cpu_seconds(lambda: [read_routing(*windows) for windows in batches])
+        forward = cpu_seconds(lambda: routings.extend(read_routing(*windows) for windows in batches))
     sizes = {name: (folder / name).stat().st_size / tokens for name in names}
     grouped = sum(size for name, size in sizes.items() if name.startswith(("routing", "index")))
     return {
@@ -127,6 +133,30 @@ def _measure_model(config: MonetConfig, tokens: int, folder: Path) -> dict[str, 
         "group_bytes": grouped,
         "token_bytes": sum(sizes.values()) - grouped,
         "totals": totals,
+        "written": _measure_written(Routing.cat([groups[0] for groups in routings]), folder),
+    }
+
+
+def _measure_written(routing: Routing, folder: Path) -> dict[str, float]:
+    """Measure what routing is before it is written, and what writing it takes of the processor, per token and group."""
+    arrays = [value for value in vars(routing).values() if isinstance(value, torch.Tensor)]
+    sides: list[Side] = []
+
+    def write() -> None:
+        for keys, probs in ((routing.indices1, routing.probs1), (routing.indices2, routing.probs2)):
+            sides.append(Side.from_padded(keys.numpy(), probs.numpy(), routing.num_keys))
+        with pq.ParquetWriter(folder / "bench-routing", ROUTING, **PARQUET) as file:
+            file.write_table(to_arrow(*sides), row_group_size=ROW_GROUP)
+
+    def invert() -> None:
+        with IndexWriter(folder / "bench-index", routing.indices1.shape[1], routing.num_keys) as index:
+            index.add(*sides)
+            index.flush()
+
+    return {
+        "padded_bytes": sum(array.numel() * array.element_size() for array in arrays) / len(routing),
+        "parquet_us": cpu_seconds(write) / len(routing) * 1e6,
+        "index_us": cpu_seconds(invert) / len(routing) * 1e6,
     }
 
 
@@ -180,6 +210,9 @@ _WORDS = {
     "layer_us": "µs per token: a layer without its router, one thread",
     "router_us": "µs per token and group: router, with the attention before the last one",
     "keep_us": "µs per token and group: statistics, examples, routing, index, compression",
+    "parquet_us": "µs of these: writing the routing as Parquet",
+    "index_us": "µs of these: inverting it and writing the index",
+    "padded_bytes": "bytes per token and group: the routing in memory, padded",
     "group_bytes": "bytes per token and group: routing and its inverted index",
     "token_bytes": "bytes per token: tokens and documents without text",
     "merge_ms": "ms per part and group: merging its totals",

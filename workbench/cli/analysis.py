@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from math import isnan
 from typing import TYPE_CHECKING, Annotated, Any
@@ -170,6 +171,7 @@ def mask(
     batch_size: BatchSize = 1,
     sample: Sample = None,
     name: Name = None,
+    resume: Resume = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -187,8 +189,8 @@ def mask(
     if measure is Measure.accuracy:
         from ..evaluation import mask_accuracy
 
-        if sample is not None:
-            raise BadInputError("--sample belongs to --measure loss.")
+        if sample is not None or resume:
+            raise BadInputError("--sample and --resume belong to --measure loss.")
         names = task_names(tasks)
         measured = mask_accuracy(
             opened,
@@ -214,9 +216,18 @@ def mask(
     if tasks or limit is not None or include is not None or num_fewshot is not None:
         raise BadInputError("--tasks, --limit, --include and --num-fewshot belong to --measure accuracy.")
     model = load_model(opened.model_path, device=device, dtype=dtype)
-    result = mask_labels(
-        opened, model, labels=label or None, ratio=ratio, confirmed=confirmed, name=name, sample=sample, progress=True
-    )
+    with _resumable(resume, label, name):
+        result = mask_labels(
+            opened,
+            model,
+            labels=label or None,
+            ratio=ratio,
+            confirmed=confirmed,
+            name=name,
+            sample=sample,
+            progress=True,
+            resume=resume,
+        )
     intervals = bootstrap_mask(result)
     if as_json:
         print_json(result_json(result) | {"intervals": intervals.to_json()})
@@ -246,6 +257,11 @@ def mask(
     ):
         interval = f"{intervals.level:.0%} CI {low:{form}} to {high:{form}}"
         out_console.print(f"{title} {value:{form}} ({interval}, bootstrap over documents)")
+
+
+def _resumable(resume: bool, label: list[str] | None, name: str | None) -> AbstractContextManager[None]:
+    """As ``resumable``, where the result is stored and with it what an interruption leaves."""
+    return nullcontext() if label and name is None else resumable(resume)
 
 
 def _by_label(result: MaskResult, rows: list[str], values: Any) -> list[tuple[str, list[float]]]:
@@ -279,6 +295,7 @@ def curve(
     ] = BUDGET,
     sample: Sample = None,
     name: Name = None,
+    resume: Resume = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -290,17 +307,20 @@ def curve(
     from ..checkpoint import load_model
 
     opened = open_run(run)
-    result = removal_curve(
-        opened,
-        load_model(opened.model_path, device=device, dtype=dtype),
-        labels=label or None,
-        order=order,
-        budget=budget,
-        confirmed=confirmed,
-        name=name,
-        sample=sample,
-        progress=True,
-    )
+    model = load_model(opened.model_path, device=device, dtype=dtype)
+    with _resumable(resume, label, name):
+        result = removal_curve(
+            opened,
+            model,
+            labels=label or None,
+            order=order,
+            budget=budget,
+            confirmed=confirmed,
+            name=name,
+            sample=sample,
+            progress=True,
+            resume=resume,
+        )
     intervals = bootstrap_curve(result)
     if as_json:
         print_json(result_json(result) | {"intervals": intervals.to_json()})

@@ -133,6 +133,7 @@ def purge(
     classifier: With = None,
     sample: Sample = None,
     name: Name = None,
+    resume: Resume = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -144,17 +145,21 @@ def purge(
     from ..corpus import load_scorer
 
     opened = open_run(run)
-    result = purge_scores(
-        opened,
-        load_model(opened.model_path, device=device, dtype=dtype),
-        thresholds=threshold,
-        column=column,
-        unit=unit,
-        scorer=None if classifier is None else load_scorer(classifier),
-        name=name,
-        sample=sample,
-        progress=True,
-    )
+    model = load_model(opened.model_path, device=device, dtype=dtype)
+    scorer = None if classifier is None else load_scorer(classifier)
+    with resumable(resume):
+        result = purge_scores(
+            opened,
+            model,
+            thresholds=threshold,
+            column=column,
+            unit=unit,
+            scorer=scorer,
+            name=name,
+            sample=sample,
+            progress=True,
+            resume=resume,
+        )
     if as_json:
         print_json(result_json(result))
         return

@@ -126,26 +126,35 @@ def coactive_command(
     run: RunArgument,
     expert: Annotated[str, typer.Argument(metavar="EXPERT", help="group:id or group:i,j")],
     n: Annotated[int, typer.Option("-n", min=1, help="experts to show")] = 10,
+    sample: Sample = None,
     as_json: Json = False,
 ) -> None:
-    """List the experts that co-activate most with an expert, counted over all tokens of the run."""
+    """List the experts that co-activate most with an expert, counted over all tokens of the run, or in a sample."""
     from .. import open_run
     from ..analysis import coactive
     from ..store.address import read_expert
 
     opened = open_run(run)
     asked = read_expert(expert, opened.groups, opened.num_keys)
-    table = coactive(opened, *asked, n=n)
+    if sample is not None:
+        opened = opened.sample(sample, by_size=True)
+    table, drawn = coactive(opened, *asked, n=n), opened.drawn
     if as_json:
-        print_json({"group": asked.group, "expert": asked.id, "coactive": table.to_dict("records")})
+        about = {} if drawn is None else {"sample": drawn.to_json()}
+        print_json({"group": asked.group, "expert": asked.id, "coactive": table.to_dict("records")} | about)
         return
     rows = [
-        [f"{asked.group}:{row.expert}", row.shared, f"{row.together:,}", f"{row.tokens:,}"]
-        + [f"{row.jaccard:.3f}", f"{row.pmi:+.2f}"]
+        [f"{asked.group}:{row.expert}", row.shared, f"{row.together:,}", f"{row.tokens:,}", f"{row.jaccard:.3f}"]
+        + ([] if drawn is None else [f"{row.jaccard_low:.3f} to {row.jaccard_high:.3f}"])
+        + [f"{row.pmi:+.2f}"]
         for row in table.itertuples(index=False)
     ]
+    if drawn is not None:
+        out_console.print(f"Read: {drawn}.", markup=False, highlight=False)
     print_table(
         f"Experts that co-activate with {asked}, of {opened.tokens_total:,} tokens",
-        ["expert", "same key", "tokens together", "tokens", "Jaccard", "PMI, nats"],
+        ["expert", "same key", "tokens together" if drawn is None else "together in the sample", "tokens", "Jaccard"]
+        + ([] if drawn is None else ["95 % CI"])
+        + ["PMI, nats"],
         rows,
     )

@@ -45,8 +45,16 @@ class Tally {
         bars_(a.keys),
         entering_(a.keys + 1) {}
 
-  // Begins with key i of set 1, when everything is zero.
+  // Begins with key i of set 1, when everything is zero. The lists of its experts, which the second-level cache holds,
+  // are fetched at once: few scores enter them, far apart, and each would wait for memory.
   void begin(const Accumulate& a, int64_t i) {
+    const float* scores = a.best_scores + i * keys_ * a.best;
+    const int64_t* rows = a.best_rows + i * keys_ * a.best;
+    for (int64_t n = 0; n < keys_ * a.best; n += kLine) {
+      __builtin_prefetch(scores + n);
+      __builtin_prefetch(rows + n);
+      __builtin_prefetch(rows + n + kLine / 2);
+    }
     for (int64_t j = 0; j < keys_; ++j) last_scores_[j] = a.best_scores[(i * keys_ + j + 1) * a.best - 1];
     start_ = -1;
   }
@@ -178,8 +186,8 @@ MONET_INLINE void accumulate_keys(const ByKey& by_key, int64_t begin, int64_t en
       if (e + kListsAhead < last) {  // lists of key set 2 are ordered by token, far apart
         const int64_t list = entries[e + kListsAhead].row * a.two.width;
         __builtin_prefetch(a.two.indices + list);
-        __builtin_prefetch(a.two.probs + list);
-        __builtin_prefetch(a.two.probs + list + kLine - 1);
+        __builtin_prefetch(a.two.indices + list + 2 * kLine);
+        for (int64_t n = 0; n < 3; ++n) __builtin_prefetch(a.two.probs + list + n * kLine);
       }
       const int32_t token = entries[e].token;
       int64_t heads = 1;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #define MONET_INLINE static inline __attribute__((always_inline))
+#define MONET_INLINE_MEMBER inline __attribute__((always_inline))
 
 // The same source is compiled for wider vectors too, so that one binary serves every machine.
 #if defined(__x86_64__)

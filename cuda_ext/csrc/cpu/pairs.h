@@ -28,9 +28,9 @@ struct Scores {
 // Scratch space of one thread.
 template <class T>
 struct Merger {
-  explicit Merger(int64_t keys) : by_key(keys), found(keys), packed(keys) {}
+  explicit Merger(int64_t keys) : by_key(keys), found(keys + 1), packed(keys) {}
   std::vector<T> by_key;  // zero between calls
-  std::vector<int16_t> found;
+  std::vector<int16_t> found;  // room for one more
   std::vector<T> packed;
 };
 
@@ -45,20 +45,26 @@ MONET_INLINE Scores<T> merge(Merger<T>& m, const Entry<T>* entries, int64_t coun
     for (int64_t n = 0; n < active; ++n) packed[n] = prob * probs[n];
     return {two.indices + first, packed, active};
   }
+  T* __restrict by_key = m.by_key.data();
+  int16_t* __restrict list = m.found.data();
   int64_t found = 0;
   for (int64_t e = 0; e < count; ++e) {
     const int64_t first = entries[e].row * two.width, active = two.counts[entries[e].row];
+    const T prob = entries[e].prob;
+    const T* __restrict probs = two.probs + first;
+    const int16_t* __restrict keys = two.indices + first;
     for (int64_t n = 0; n < active; ++n) {
-      const T score = entries[e].prob * two.probs[first + n];
-      if (!(score > 0)) continue;
-      const int16_t j = two.indices[first + n];
-      if (m.by_key[j] == 0) m.found[found++] = j;
-      m.by_key[j] += score;
+      const T product = prob * probs[n], score = product > 0 ? product : 0;
+      const int16_t j = keys[n];
+      const T before = by_key[j];
+      list[found] = j;  // counted if it is new; a branch on the data would cost more
+      found += (before == 0) & (score > 0);
+      by_key[j] = before + score;
     }
   }
   for (int64_t n = 0; n < found; ++n) {
-    m.packed[n] = m.by_key[m.found[n]];
-    m.by_key[m.found[n]] = 0;
+    m.packed[n] = by_key[list[n]];
+    by_key[list[n]] = 0;
   }
   return {m.found.data(), m.packed.data(), found};
 }

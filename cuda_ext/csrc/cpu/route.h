@@ -6,60 +6,13 @@
 
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <new>
-#include <utility>
 
 #include "../arguments.h"
-#include "arena.h"
 #include "levels.h"
+#include "rows.h"
 #include "scan.h"
 
 namespace monet {
-
-// Arguments of `route` on the CPU. Row r belongs to head r % heads.
-struct Logits {
-  const float* logits;  // (rows, keys)
-  const float* mean;    // (heads)
-  const float* scale;   // (heads), 1 / sqrt(variance + eps)
-  const float* least;   // (heads), from `least_active`
-  int64_t heads, keys;
-  int32_t* counts;  // (rows); kNotFinite for a row without a routing
-  float* totals;    // (rows), sum of each list's numbers
-};
-
-// The lists of a span's rows, back to back, with room for what whole vectors write and read past them.
-class Lists {
- public:
-  explicit Lists(int64_t rows)
-      : room_(rows * kBlock + kSlack),
-        indices_(enough(room_ * sizeof(int16_t))),
-        numbers_(enough(room_ * sizeof(float))) {}
-  int16_t* indices() const { return static_cast<int16_t*>(indices_.data()); }
-  float* numbers() const { return static_cast<float*>(numbers_.data()); }
-
-  // Makes room for `used` entries and what is written past them.
-  void reserve(int64_t used) {
-    if (used + kSlack <= room_) return;
-    const int64_t room = 2 * used + kSlack;
-    Held indices = enough(room * sizeof(int16_t)), numbers = enough(room * sizeof(float));
-    std::memcpy(indices.data(), indices_.data(), room_ * sizeof(int16_t));
-    std::memcpy(numbers.data(), numbers_.data(), room_ * sizeof(float));
-    indices_ = std::move(indices), numbers_ = std::move(numbers), room_ = room;
-  }
-
- private:
-  static Held enough(int64_t bytes) {
-    const Block block = Arena::shared().take(bytes);
-    if (!block.data) throw std::bad_alloc();
-    return Held(block);
-  }
-
-  static constexpr int64_t kSlack = 2 * kBlock;
-
-  int64_t room_;
-  Held indices_, numbers_;
-};
 
 // The smallest float z with (z - mean) * scale >= sigma, or infinity if there is none. Rounding is monotone and the
 // scale positive, so comparing a logit with it is the same as comparing its normalised value with sigma.
@@ -115,34 +68,26 @@ MONET_INLINE void exponentials(float* x, int64_t count) {
   }
 }
 
-// Which lanes of a vector that begins `first` entries into a list of `count` belong to it: all bits set.
+// Numbers n, n + 1, ... of a list of `count`, 0 past its end.
 template <class V>
-MONET_INLINE typename V::Ints inside(int32_t first, int32_t count) {
-  typename V::Ints lane;
-  for (int n = 0; n < V::kSize; ++n) lane[n] = n;
-  return lane < (typename V::Ints{} + (count - first));
-}
-
-// The numbers of a list, 0 past its end.
-template <class V>
-MONET_INLINE typename V::Floats load_inside(const float* x, int32_t first, int32_t count) {
+MONET_INLINE typename V::Floats load_inside(const float* x, int32_t n, int32_t count) {
   typename V::Ints bits;
-  std::memcpy(&bits, x + first, sizeof bits);
-  bits &= inside<V>(first, count);
+  std::memcpy(&bits, x + n, sizeof bits);
+  bits &= inside<V>(n, count);
   typename V::Floats v;
   std::memcpy(&v, &bits, sizeof v);
   return v;
 }
 
-// Sum of a list; reads up to 63 past it.
+// Sum of a list; reads up to kAtOnce past it.
 template <class V>
 MONET_INLINE float sum(const float* x, int32_t count) {
   typename V::Floats sums[V::kPieces] = {};
   int32_t i = 0;
-  do {  // four vectors of sixteen at once: most lists are shorter, and a branch on the length is often mispredicted
-    for (int32_t n = 0; n < 64; n += V::kSize)
-      sums[n / V::kSize % V::kPieces] += load_inside<V>(x, i + n, count);
-    i += 64;
+  do {
+    for (int32_t n = 0; n < kAtOnce; n += V::kSize)
+      sums[n / V::kSize % V::kPieces] += load_inside<V>(x + i, n, count - i);
+    i += kAtOnce;
   } while (i < count);
   Vectors<16>::Floats quarters[4];
   std::memcpy(quarters, sums, sizeof sums);
@@ -153,28 +98,20 @@ MONET_INLINE float sum(const float* x, int32_t count) {
 // Rows whose exponentials are computed together.
 constexpr int64_t kRowsAtOnce = 16;
 
-// Routes rows [begin, end) into `lists`.
+// Routes rows [begin, end) into `lists`, in their order.
 template <class L>
 MONET_INLINE void route_rows(const Logits& a, int64_t begin, int64_t end, Lists& lists) {
-  const auto marks = std::make_unique<uint32_t[]>(padded(a.keys) / sizeof(uint32_t));
+  const Order<L> order(begin, end);
+  Finder<L> finder(a, order);
   int64_t used = 0;
-  for (int64_t first = begin; first < end; first += kRowsAtOnce) {
-    const int64_t last = first + kRowsAtOnce < end ? first + kRowsAtOnce : end, before = used;
-    for (int64_t row = first; row < last; ++row) {
-      lists.reserve(used + padded(a.keys));
-      const float* z = a.logits + row * a.keys;
-      const int64_t head = row % a.heads;
-      int16_t* found = lists.indices() + used;
-      float* x = lists.numbers() + used;
-      float best;
-      const int64_t count = survivors<L>(z, a.keys, a.mean[head], a.scale[head], a.least[head], marks.get(), found, best);
-      for (int64_t i = 0; i < count; ++i) x[i] = z[found[i]] - best;
-      a.counts[row] = static_cast<int32_t>(count);
-      used += count;
-    }
-    const float* x = lists.numbers() + before;
+  for (int64_t first = 0; first < order.count(); first += kRowsAtOnce) {
+    const int64_t last = first + kRowsAtOnce < order.count() ? first + kRowsAtOnce : order.count(), before = used;
+    for (int64_t n = first; n < last; n += L::kStreams)
+      used = finder.find(n, n + L::kStreams < last ? n + L::kStreams : last, lists, used);
     exponentials<L>(lists.numbers() + before, used - before);
-    for (int64_t row = first; row < last; ++row) {
+    const float* x = lists.numbers() + before;
+    for (int64_t n = first; n < last; ++n) {
+      const int64_t row = order.row(n);
       const int32_t count = a.counts[row];
       const float total = sum<L>(x, count);
       a.totals[row] = total;
@@ -185,7 +122,7 @@ MONET_INLINE void route_rows(const Logits& a, int64_t begin, int64_t end, Lists&
   }
 }
 
-// Lays out the lists of rows [begin, end) in arrays of `width` slots per row, with zeros after each list.
+// Lays out the lists of rows [begin, end), which are in their order, in arrays of `width` slots per row, with zeros after each list.
 template <class V>
 MONET_INLINE void lay_out(const Logits& a, const Lists& lists, int64_t begin, int64_t end, int32_t width,
                           int16_t* indices, float* probs) {
@@ -194,16 +131,18 @@ MONET_INLINE void lay_out(const Logits& a, const Lists& lists, int64_t begin, in
   const int16_t* found = lists.indices();
   const float* x = lists.numbers();
   const int64_t whole = (width + kLanes - 1) / kLanes * kLanes;
-  for (int64_t row = begin; row < end; ++row) {
+  const Order<V> order(begin, end);
+  for (int64_t n = 0; n < order.count(); ++n) {
+    const int64_t row = order.row(n);
     const int32_t count = a.counts[row];
     const float total = a.totals[row];
     int16_t* to = indices + row * width;
     float* p = probs + row * width;
-    if ((end - row) * width >= whole) {  // whole vectors: the next rows overwrite what they write past the row
+    if ((order.stop(n) - row) * width >= whole) {  // whole vectors: later rows overwrite what they write past the row
       for (int32_t i = 0; i < width; i += kLanes) {
-        for (int32_t n = 0; n < kLanes; n += V::kSize) {
-          const typename V::Floats v = load_inside<V>(x, i + n, count) / total;
-          std::memcpy(p + i + n, &v, sizeof v);
+        for (int32_t lane = 0; lane < kLanes; lane += V::kSize) {
+          const typename V::Floats v = load_inside<V>(x + i, lane, count - i) / total;
+          std::memcpy(p + i + lane, &v, sizeof v);
         }
         Shorts keys;
         std::memcpy(&keys, found + i, sizeof keys);

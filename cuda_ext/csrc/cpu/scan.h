@@ -24,11 +24,14 @@ struct Vectors {
   typedef int32_t Ints __attribute__((vector_size(Bytes)));
   static constexpr int kSize = Bytes / 4;
   static constexpr int kPieces = kLanes / kSize;
+  static constexpr int64_t kStreams = 1;  // places in memory from which rows are read in turn
 };
 
 // What routing is compiled for: vectors, and how active keys are found with them.
 struct Baseline : Vectors<16> {};  // one bit after another
-struct Avx2 : Vectors<32> {};      // a table of the places of the ones in a byte
+struct Avx2 : Vectors<32> {        // a table of the places of the ones in a byte
+  static constexpr int64_t kStreams = 4;
+};
 struct Skylake : Vectors<64> {};   // compression of 32-bit numbers
 struct IceLake : Vectors<64> {};   // compression of bytes
 
@@ -99,67 +102,76 @@ constexpr Places places_of_ones() {
 }
 alignas(64) constexpr Places kPlaces = places_of_ones();
 
-// All bits set for each of eight logits that is not below `least`; NaN counts as not below.
+// One bit for each of 32 logits that is not below `least`; NaN counts as not below.
 template <bool kNormalised>
-MONET_AVX2 MONET_INLINE __m256i not_below_avx2(__m256 v, __m256 mean, __m256 scale, __m256 least) {
-  if (kNormalised) v = _mm256_mul_ps(_mm256_sub_ps(v, mean), scale);
-  return _mm256_castps_si256(_mm256_cmp_ps(v, least, _CMP_NLT_UQ));
+MONET_AVX2 MONET_INLINE uint32_t not_below_avx2(const float* z, __m256 mean, __m256 scale, __m256 least) {
+  const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undoes that packs work in halves
+  __m256i hit[4];
+  for (int n = 0; n < 4; ++n) {
+    __m256 v = _mm256_loadu_ps(z + 8 * n);
+    if (kNormalised) v = _mm256_mul_ps(_mm256_sub_ps(v, mean), scale);
+    hit[n] = _mm256_castps_si256(_mm256_cmp_ps(least, v, _CMP_NGT_UQ));
+  }
+  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(hit[0], hit[1]), _mm256_packs_epi32(hit[2], hit[3]));
+  return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(bytes, in_order)));
 }
 
-// Marks the keys whose logits (kNormalised: normalised logits) are not below `least`, one bit each, in whole words, and
-// returns the largest logit.
+// On AVX2 a row is marked in chunks of kChunk keys, a bit each, with kMarks bytes a chunk. Those past the last key, at
+// least eight, must be 0. Logits may be read up to the end of the last chunk, and eight past it.
+constexpr int64_t kChunk = 512;
+constexpr int64_t kMarks = kChunk / 8 + 8;
+
+// Marks the keys whose logits (kNormalised: normalised logits) are not below `least`.
 template <bool kNormalised>
-MONET_AVX2 static inline float mark_avx2(const float* z, int64_t keys, float mean, float scale, float least,
-                                         uint32_t* marks) {
+MONET_AVX2 static inline void mark_avx2(const float* z, int64_t keys, float mean, float scale, float least,
+                                        uint8_t* marks) {
   constexpr int64_t kStep = 32;
   const __m256 means = _mm256_set1_ps(mean), scales = _mm256_set1_ps(scale), leasts = _mm256_set1_ps(least);
-  const __m256 lowest = _mm256_set1_ps(-__builtin_inff());
-  const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undoes that packs work in halves
-  __m256 top0 = lowest, top1 = lowest, top2 = lowest, top3 = lowest;
-  float tail[kStep];
-  for (int64_t first = 0; first < keys; first += kStep) {
-    const float* from = z + first;
-    uint32_t valid = ~uint32_t{0};
-    if (keys - first < kStep) {
-      valid >>= kStep - (keys - first);
-      for (int64_t n = 0; n < kStep; ++n) tail[n] = n < keys - first ? from[n] : -__builtin_inff();
-      from = tail;
+  for (int64_t first = 0; first < keys; first += kChunk, marks += kMarks) {
+    const int64_t here = keys - first < kChunk ? keys - first : kChunk;
+    int64_t n = 0;
+    for (; n + kStep <= here; n += kStep) {
+      const uint32_t bits = not_below_avx2<kNormalised>(z + first + n, means, scales, leasts);
+      std::memcpy(marks + n / 8, &bits, sizeof bits);
     }
-    const __m256 v0 = _mm256_loadu_ps(from), v1 = _mm256_loadu_ps(from + 8);
-    const __m256 v2 = _mm256_loadu_ps(from + 16), v3 = _mm256_loadu_ps(from + 24);
-    top0 = _mm256_max_ps(v0, top0), top1 = _mm256_max_ps(v1, top1);
-    top2 = _mm256_max_ps(v2, top2), top3 = _mm256_max_ps(v3, top3);
-    const __m256i low = _mm256_packs_epi32(not_below_avx2<kNormalised>(v0, means, scales, leasts),
-                                           not_below_avx2<kNormalised>(v1, means, scales, leasts));
-    const __m256i high = _mm256_packs_epi32(not_below_avx2<kNormalised>(v2, means, scales, leasts),
-                                            not_below_avx2<kNormalised>(v3, means, scales, leasts));
-    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), in_order);
-    marks[first / kStep] = static_cast<uint32_t>(_mm256_movemask_epi8(bytes)) & valid;
+    if (n == here) continue;
+    uint32_t bits = not_below_avx2<kNormalised>(z + first + n, means, scales, leasts);
+    bits &= ~uint32_t{0} >> (kStep - (here - n));
+    std::memcpy(marks + n / 8, &bits, sizeof bits);
   }
-  const __m256 top = _mm256_max_ps(_mm256_max_ps(top0, top1), _mm256_max_ps(top2, top3));
-  __m128 half = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
-  half = _mm_max_ps(half, _mm_movehl_ps(half, half));
-  return _mm_cvtss_f32(_mm_max_ss(half, _mm_shuffle_ps(half, half, 1)));
 }
 
-// Writes the marked keys in order, and up to 8 past the last; returns how many there are. Meanwhile prefetches `next`,
-// the logits of a later row, because this takes longer than reading a row does.
-MONET_AVX2 static inline int64_t find_avx2(const uint32_t* marks, int64_t keys, const float* next, int16_t* found) {
-  const __m128i eight = _mm_set1_epi16(8);
-  __m128i base = _mm_setzero_si128();
+// One bit for each of 32 bytes that is not 0.
+MONET_AVX2 MONET_INLINE uint64_t any_avx2(const uint8_t* marks) {
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(marks));
+  return ~static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, _mm256_setzero_si256())));
+}
+
+// Writes the marked keys in order and their logits, and up to 8 past the last; returns how many there are. Meanwhile
+// prefetches what lies from `ahead` on in four later rows, as many cache lines in all as the row has.
+MONET_AVX2 static inline int64_t find_avx2(const float* z, int64_t keys, const uint8_t* marks,
+                                           const float* const* later, int64_t ahead, int16_t* found, float* logits) {
   int64_t count = 0;
-  for (int64_t first = 0; first < keys; first += 32) {
-    const uint32_t bits = marks[first / 32];
-    __builtin_prefetch(next + first), __builtin_prefetch(next + first + kLanes);
-    // Always eight slots per byte: surplus ones are overwritten later, and a branch on the data would cost more.
-    for (int shift = 0; shift < 32; shift += 8) {
-      const uint32_t byte = bits >> shift & 255;
-      const __m128i places = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kPlaces.of[byte]));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(found + count), _mm_add_epi16(base, _mm_cvtepu8_epi16(places)));
-      base = _mm_add_epi16(base, eight);
-      __asm__("" : "+x"(base));  // or compilers count in general registers and broadcast
-      count += __builtin_popcount(byte);
-    }
+  for (int64_t first = 0; first < keys; first += kChunk, marks += kMarks) {
+    uint64_t left = any_avx2(marks) | any_avx2(marks + 32) << 32;  // bytes with ones, of which there are few
+    // Always a step for two bytes, because a branch on the data would cost more. Once no byte is left, steps see the 0
+    // behind the chunk, and what they write is overwritten.
+    do {
+      for (int64_t line = 0; line < kChunk / kLanes; line += Avx2::kStreams, ahead += kLanes) {
+        for (int64_t row = 0; row < Avx2::kStreams; ++row) {
+          __builtin_prefetch(later[row] + ahead);
+          const auto at = static_cast<int64_t>(_tzcnt_u64(left));
+          left = _blsr_u64(left);
+          const uint8_t ones = marks[at];
+          const __m128i places = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kPlaces.of[ones]));
+          const __m128i key = _mm_set1_epi16(static_cast<int16_t>(first + 8 * at));
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(found + count), _mm_add_epi16(key, _mm_cvtepu8_epi16(places)));
+          const __m256 eight = _mm256_loadu_ps(z + first + 8 * at);
+          _mm256_storeu_ps(logits + count, _mm256_permutevar8x32_ps(eight, _mm256_cvtepu8_epi32(places)));
+          count += __builtin_popcount(ones);
+        }
+      }
+    } while (left);
   }
   return count;
 }
@@ -244,10 +256,10 @@ MONET_VBMI2 static inline int64_t scan_icelake(const float* z, int64_t keys, flo
 }
 #endif
 
-// Finds the active keys of a row and its largest logit; returns how many keys there are. Writes them ascending, and up
-// to 64 past the last one. NaN counts as active. `marks` has a byte for each key, in whole blocks.
+// Finds the active keys of a row and its largest logit, other than on AVX2; returns how many keys there are. Writes them
+// ascending, and up to 64 past the last one. NaN counts as active. `marks` has a byte for each key, in whole blocks.
 template <class L>
-MONET_INLINE int64_t survivors(const float* z, int64_t keys, float mean, float scale, float least, uint32_t* marks,
+MONET_INLINE int64_t survivors(const float* z, int64_t keys, float mean, float scale, float least, uint8_t* marks,
                                int16_t* found, float& best) {
   // If the largest logit does not reach sigma, its own normalised value is the threshold, computed by the same
   // expression as the entries, so that it reaches itself and no row comes out empty.
@@ -262,20 +274,14 @@ MONET_INLINE int64_t survivors(const float* z, int64_t keys, float mean, float s
     if (best >= least) return count;
     return scan_skylake<true>(z, keys, mean, scale, (best - mean) * scale, found, best);
   }
-  if constexpr (std::is_same_v<L, Avx2>) {
-    best = mark_avx2<false>(z, keys, mean, scale, least, marks);
-    if (!(best >= least)) mark_avx2<true>(z, keys, mean, scale, (best - mean) * scale, marks);
-    return find_avx2(marks, keys, z + kAhead, found);
-  }
 #endif
   best = row_max<L>(z, keys);
   const float threshold = (best - mean) * scale;
-  auto* bytes = reinterpret_cast<uint8_t*>(marks);
   if (best >= least)
-    for (int64_t e = 0; e < keys; ++e) bytes[e] = !(z[e] < least);
+    for (int64_t e = 0; e < keys; ++e) marks[e] = !(z[e] < least);
   else
-    for (int64_t e = 0; e < keys; ++e) bytes[e] = !((z[e] - mean) * scale < threshold);
-  return find(bytes, keys, found);
+    for (int64_t e = 0; e < keys; ++e) marks[e] = !((z[e] - mean) * scale < threshold);
+  return find(marks, keys, found);
 }
 
 }  // namespace monet

@@ -32,13 +32,16 @@ from workbench.analysis import (
     mask_labels,
     open_mlp,
     output_directions,
+    purge_scores,
     react,
     read_prompt,
+    removal_curve,
     token_divergence,
     trace_circuit,
 )
 from workbench.analysis.circuits.heads import open_edge
 from workbench.analysis.correlation.continuations import Sampling, sample_texts
+from workbench.analysis.removal.heldout import HeldOut
 from workbench.analysis.removal.losses import document_losses, split_losses
 from workbench.analysis.windows import Windows, read_windows
 from workbench.store import Run
@@ -215,6 +218,31 @@ def test_masking_waits_for_nothing_else(gpu: Gpu, run: Run, model: MonetForCausa
     np.testing.assert_allclose(found.matrix, expected.matrix, atol=1e-3)
 
 
+def test_a_curve_and_a_purge_wait_for_the_losses_alone(
+    gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM
+) -> None:
+    def curve(model: MonetForCausalLM) -> pd.DataFrame:
+        return removal_curve(run, model, labels=run.labels[:1], thresholds=[1.5], budget=9, min_tokens=2).points
+
+    def purge(model: MonetForCausalLM) -> pd.DataFrame:
+        return purge_scores(run, model, thresholds=[0.1], column="tokens", min_documents=2).points
+
+    passes = {curve: 1 + 3, purge: 1 + 2}
+    batches = {curve: len(HeldOut.split(run, 0).measuring_windows().batches)}
+    for act, count in passes.items():
+        expected = act(model)
+        assert (expected["removed"] > 0).all()
+        with gpu.on():
+            _same(act(there), expected)
+        waits = Counter({name: many for name, many in gpu.waits.items() if "checks.py" not in name})
+        fetched = waits.pop("workbench/analysis/removal/losses.py:_sums to the host")
+        assert fetched == count * batches.get(act, fetched // count)
+        # What the ops read in each batch, and in the look whether the model is the run's; and each edit, once.
+        assert set(waits) == {NUMBERS, "monet_model/edits.py:apply_edits to the GPU"}
+        assert waits[NUMBERS] <= _passes(fetched + 1)[NUMBERS]
+        gpu.waits.clear()
+
+
 def test_the_cost_of_an_ablation(gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM) -> None:
     expert = int(run.top_experts(1, limit=1).index[0])
     expected = ablation_cost(run, model, 1, expert, documents=6)
@@ -253,11 +281,16 @@ def test_a_gradient_attribution_and_true_ablation(gpu: Gpu, model: MonetForCausa
     )
 
 
-def test_an_attribution_over_a_corpus(gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM) -> None:
+def test_an_attribution_over_a_corpus(
+    gpu: Gpu, run: Run, model: MonetForCausalLM, there: MonetForCausalLM, windows: Windows
+) -> None:
     expected = attribute_corpus(run, model, 44)
     with gpu.on():
         found = attribute_corpus(run, there, 44)
     assert set(gpu.waits) <= set(ALLOWED)
+    read = sum(bool(((batch.ids[:, 1:] == 44) & batch.predicted).any()) for batch in windows.batches)
+    for what in ("local_scalar_dense", "to the host"):  # once in a batch, and not for each of its windows
+        assert gpu.waits[f"workbench/analysis/attribution/corpus.py:_add {what}"] == read
     assert found.occurrences == expected.occurrences
     _same(found.experts, expected.experts)
     _same(found.rest, expected.rest)

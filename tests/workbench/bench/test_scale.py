@@ -12,7 +12,8 @@ SMALL = {
 }  # fmt: skip
 MEASURED = {
     "layer_us": 20_000.0, "router_us": 5_000.0, "keep_us": 1_000.0, "group_bytes": 500.0, "token_bytes": 4.0,
-    "merge_ms": 800.0, "save_ms": 200.0, "state_bytes": 1e8,
+    "merge_ms": 800.0, "save_ms": 200.0, "state_bytes": 1e8, "padded_bytes": 5_500.0,
+    "parquet_us": 16.0, "index_us": 26.0,
 }  # fmt: skip
 
 
@@ -20,6 +21,7 @@ def test_small_models_are_measured() -> None:
     found = measure(64, SMALL, ray=False)
     assert set(found) == set(MEASURED) | {"tokens"}
     assert 0 < found["token_bytes"] < found["group_bytes"]
+    assert found["padded_bytes"] > 2 * 2 * (4 + 6)  # two key sets, two heads: a count, and an entry at least
     assert found["state_bytes"] > 16**2 * 8 * (2 * 14 + 20)  # counts, masses and histograms alone
 
 

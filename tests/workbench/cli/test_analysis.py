@@ -130,9 +130,10 @@ def test_commands_say_which_documents_a_sample_is_of(run: Path) -> None:
     assert "Read:" not in invoke("analyze", run, "--permutations", "0")
 
 
-def test_a_sample_does_not_go_with_accuracy(run: Path) -> None:
-    done = CliRunner().invoke(app, ["mask", str(run), "--measure", "accuracy", "--sample", "4"])
-    assert "--sample belongs to --measure loss" in str(done.exception)
+@pytest.mark.parametrize("option", [["--sample", "4"], ["--resume"]])
+def test_what_belongs_to_losses_does_not_go_with_accuracy(run: Path, option: list[str]) -> None:
+    done = CliRunner().invoke(app, ["mask", str(run), "--measure", "accuracy", *option])
+    assert "--sample and --resume belong to --measure loss" in str(done.exception)
 
 
 def test_an_interrupted_analysis_says_how_to_go_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,3 +149,19 @@ def test_an_interrupted_analysis_says_how_to_go_on(run: Path, monkeypatch: pytes
     said = " ".join(done.stderr.split("Go on with:")[1].split())
     assert said == f"monet {' '.join(arguments)} --resume"
     assert "All groups" in invoke(*arguments, "--resume")
+
+
+def test_a_mask_that_is_broken_off_says_how_to_go_on_where_it_is_stored(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.analysis.mask_labels", broken)
+    label = open_run(run).labels[0]
+    for options, told in (([], True), (["--label", label], False), (["--label", label, "--name", "one"], True)):
+        arguments = ["mask", str(run), *options]
+        monkeypatch.setattr("sys.argv", ["monet", *arguments])
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code != 0
+        assert ("--resume" in done.stderr) == told

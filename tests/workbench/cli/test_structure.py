@@ -57,3 +57,18 @@ def test_coactive_lists_experts_by_group_and_id_or_keys(run: Path) -> None:
     assert [row["expert"] for row in document["coactive"]] == expected["expert"].tolist()
     shown = invoke("coactive", run, f"1:{expert}", "-n", 4)
     assert all(f"1:{other} " in shown for other in expected["expert"])
+
+
+def test_coactive_says_which_sample_was_read_and_how_precise_it_is(run: Path) -> None:
+    opened = open_run(run)
+    expert = int(opened.experts(0)["tokens"].idxmax())
+    expected = coactive(opened, 0, expert, n=3, sample=2)
+    drawn = opened.sample(2, by_size=True).drawn
+    assert drawn is not None
+    document = json.loads(invoke("coactive", run, f"0:{expert}", "-n", 3, "--sample", 2, "--json"))
+    assert document["sample"] == drawn.to_json()
+    assert [row["jaccard_low"] for row in document["coactive"]] == pytest.approx(expected["jaccard_low"].tolist())
+    shown = invoke("coactive", run, f"0:{expert}", "-n", 3, "--sample", 2)
+    assert str(drawn) in " ".join(shown.split())
+    assert all(f"{low:.3f} to" in shown for low in expected["jaccard_low"])  # a narrow screen wraps what follows
+    assert all(f"{high:.3f}" in shown for high in expected["jaccard_high"])

@@ -17,6 +17,7 @@ from ..removal.losses import document_losses
 from ..results import write_result
 from ..units import document_units, split_documents
 from ..windows import read_windows
+from ..work import Passes, digest, kept_passes
 from .cells import check_unit
 from .continuations import Prompt, Sampling, continuation_scores, sample_texts
 from .correlate import GroupCorrelations, ScoredDocuments, correlate_groups, scored_documents
@@ -48,6 +49,7 @@ def purge_scores(
     name: str | None = None,
     sample: int | None = None,
     progress: bool = False,
+    resume: bool = False,
 ) -> Purge:
     """Remove the experts whose correlation with a score exceeds each threshold, and measure the effect.
 
@@ -56,7 +58,8 @@ def purge_scores(
     documents; on the other part the loss is measured, and its texts of highest score give the prompts that are
     continued. As many random active experts are removed as a control.
 
-    Written to ``RUN/analysis``: ``purge.json``, which ``read_purge`` reads.
+    Written to ``RUN/analysis``: ``purge.json``, which ``read_purge`` reads. Until then, what finished passes measured
+    lies in ``purge.state`` beside it, for ``resume``.
 
     Args:
         run: an opened run.
@@ -74,9 +77,12 @@ def purge_scores(
         sample: read so many documents for each label, drawn at random, and not all; of each label in proportion to its
             documents.
         progress: show progress bars.
+        resume: go on from the passes that an interrupted analysis of the same run and settings has finished. Experts
+            are chosen anew, by the same correlations.
 
     Raises:
-        BadInputError: there are no thresholds, one is out of range, or too few documents have a score to be split.
+        BadInputError: there are no thresholds, one is out of range, or too few documents have a score to be split; what
+            is to be resumed has other settings.
         UnsupportedError: the model is not the run's, or there is a scorer, but the run has no tokenizer.
 
     Examples:
@@ -106,12 +112,23 @@ def purge_scores(
     windows = read_windows(run, measuring.table)
     opening = _openings(run, measuring) if prompts is None else list(prompts)
     drawing = sampling or Sampling(seed=seed)
-    passes = 1 + len(KINDS) * len(steps)
+    chosen_at = [[_above(table, threshold, min_documents) for table in tables] for threshold in steps]
+    scored_by = None if scorer is None else getattr(scorer, "__name__", type(scorer).__name__)
+    settings = {"column": column, "unit": unit, "thresholds": steps, "min_documents": min_documents, "seed": seed}
+    settings |= {"scorer": scored_by, "sampling": asdict(drawing), "prompts": digest(map(np.asarray, opening))}
+    settings["experts"] = digest(ids for chosen in chosen_at for ids in chosen)
+    state = kept_passes(run, Purge, name, model, settings, resume=resume)
+    count = 1 + len(KINDS) * len(steps)
     generated = len(opening) * drawing.continuations * drawing.new_tokens if scorer is not None else 0
     points: list[dict[str, Any]] = []
-    with job("purge", (windows.predicted + generated) * passes, "tokens", progress) as advance:
+    with job("purge", (windows.predicted + generated) * count, "tokens", progress) as advance:
+        passes = Passes(state, windows.predicted + generated, advance)
 
         def measure(experts: list[Ids]) -> dict[str, float]:
+            found = passes(lambda: {name: np.array(value) for name, value in measured(experts).items()})
+            return {name: float(value) for name, value in found.items()}
+
+        def measured(experts: list[Ids]) -> dict[str, float]:
             edits = removal(run.group_layers, experts, run.num_keys)
             losses = document_losses(model, windows, edits, advance)
             result = {"loss": float(losses.loss.sum() / losses.tokens.sum())}
@@ -120,8 +137,7 @@ def purge_scores(
             return result
 
         plain = measure([np.zeros(0, np.int64)] * len(run.groups))
-        for threshold in steps:
-            chosen = [_above(table, threshold, min_documents) for table in tables]
+        for threshold, chosen in zip(steps, chosen_at, strict=True):
             rng = np.random.default_rng([seed, len(points)])
             drawn = [
                 np.sort(rng.choice(table.expert, len(ids), replace=False))
@@ -135,7 +151,7 @@ def purge_scores(
     result = Purge(
         column=column,
         unit=unit,
-        scorer=None if scorer is None else getattr(scorer, "__name__", type(scorer).__name__),
+        scorer=scored_by,
         prompts=len(opening) if scorer is not None else 0,
         sampling=asdict(drawing),
         chosen=len(choosing.table),
@@ -146,6 +162,7 @@ def purge_scores(
         seed=seed,
     )
     write_result(run, result, name)
+    state.remove()
     return result
 
 

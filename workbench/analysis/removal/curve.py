@@ -14,6 +14,7 @@ from ...progress import job
 from ..checks import check_same_model
 from ..defaults import BUDGET, MIN_TOKENS, ORDER
 from ..results import check_name, write_result
+from ..work import Passes, digest, kept_passes
 from .choose import Ids, Scores, confirmed_experts, equally_active, order_scores, random_experts, removal
 from .curve_result import ACTIVITY_MATCHED, CHOSEN, CONTROLS, RANDOM, RemovalCurve, column
 from .heldout import HeldOut
@@ -42,6 +43,7 @@ def removal_curve(
     name: str | None = None,
     sample: int | None = None,
     progress: bool = False,
+    resume: bool = False,
 ) -> RemovalCurve:
     """Return the forget/retain trade-off curve: ablate the experts of each label in order, measuring every label.
 
@@ -65,6 +67,7 @@ def removal_curve(
         name: keep the curve under this name, beside the unnamed one.
         sample: read so many documents of each label, drawn at random, and not all.
         progress: show tokens, rate and time left.
+        resume: go on from the passes that an interrupted analysis of the same run and settings has finished.
 
     Returns:
         The curve. Sets in the run, unless only some labels were asked for and no name was given:
@@ -72,13 +75,14 @@ def removal_curve(
         - ``RUN/analysis/curve.json``, ``curve-points.parquet`` and ``curve-documents.parquet``; ``read_curve``
           reads them.
 
-        With a name, they lie in ``RUN/analysis/NAME``. An earlier curve of the same name is replaced.
+        With a name, they lie in ``RUN/analysis/NAME``. An earlier curve of the same name is replaced. Until then, the
+        losses of finished passes lie in ``curve.state`` beside them, for ``resume``.
 
     Raises:
         NotFoundError: an unknown label.
         NotAnalysedError: confirmed experts are asked for, and the run's have not been tested.
         BadInputError: an unknown order; no thresholds, or one that is not positive, or such a budget; fewer than two
-            labels have two documents, or one asked for has not.
+            labels have two documents, or one asked for has not; what is to be resumed has other settings.
         UnsupportedError: the model is not the one the run was exported from.
 
     Examples:
@@ -107,10 +111,18 @@ def removal_curve(
     if confirmed:
         for score, ids in zip(scores, confirmed_experts(run), strict=True):
             score[:, np.setdiff1d(np.arange(score.shape[1]), ids)] = -np.inf
-    with job("removal curve", windows.predicted * passes(len(rows), thresholds), "tokens", progress) as advance:
+    stored = name is not None or rows == heldout.labels
+    steps = sorted(set(map(float, thresholds)), reverse=True)
+    settings = {"labels": rows, "order": order, "thresholds": steps, "budget": budget, "min_tokens": min_tokens}
+    settings |= {"confirmed": confirmed, "seed": seed, "experts": digest(score[numbers] for score in scores)}
+    state = kept_passes(run, RemovalCurve, name, model, settings, stored=stored, resume=resume)
+    most = windows.predicted * passes(len(rows), thresholds)
+    with job("removal curve", most, "tokens", progress) as advance:
+        kept = Passes(state, windows.predicted, advance)
 
         def measure(experts: Sequence[Ids]) -> DocumentLosses:
-            return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys), advance)
+            edits = removal(run.group_layers, experts, run.num_keys)
+            return DocumentLosses(**kept(lambda: vars(document_losses(model, windows, edits, advance))))
 
         curve = trace_curve(
             heldout,
@@ -125,8 +137,10 @@ def removal_curve(
             seed=seed,
         )
     curve = replace(curve, confirmed=confirmed)
-    if name is not None or rows == heldout.labels:
+    if stored:
         write_result(run, curve, name)
+    if state is not None:
+        state.remove()
     return curve
 
 

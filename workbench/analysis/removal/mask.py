@@ -12,6 +12,7 @@ from ...progress import job
 from ..checks import check_rule, check_same_model
 from ..defaults import MIN_TOKENS, RATIO
 from ..results import check_name, write_result
+from ..work import Passes, digest, kept_passes
 from .choose import Ids, ablated_experts, equally_active, random_experts, removal
 from .heldout import HeldOut
 from .losses import DocumentLosses, document_losses
@@ -37,6 +38,7 @@ def mask_labels(
     name: str | None = None,
     sample: int | None = None,
     progress: bool = False,
+    resume: bool = False,
 ) -> MaskResult:
     """Ablate each label's specialised experts in turn and measure the loss of every label (Monet paper, 5.2 and D.2).
 
@@ -58,17 +60,20 @@ def mask_labels(
         name: keep the result under this name, beside the unnamed one.
         sample: read so many documents of each label, drawn at random, and not all.
         progress: show tokens, rate and time left.
+        resume: go on from the passes that an interrupted analysis of the same run and settings has finished.
 
     Returns:
         The rises in loss. Sets in the run, unless only some labels were asked for and no name was given:
 
         - ``RUN/analysis/mask.json`` and ``RUN/analysis/mask-documents.parquet``; ``read_mask`` reads them.
 
-        With a name, both lie in ``RUN/analysis/NAME``. An earlier result of the same name is replaced.
+        With a name, both lie in ``RUN/analysis/NAME``. An earlier result of the same name is replaced. Until then, the
+        losses of finished passes lie in ``mask.state`` beside them, for ``resume``.
 
     Raises:
         NotFoundError: an unknown label.
-        BadInputError: the rule makes no sense, fewer than two labels have two documents, or one asked for has not.
+        BadInputError: the rule makes no sense, fewer than two labels have two documents, or one asked for has not; what
+            is to be resumed has other settings.
         NotAnalysedError: confirmed experts are asked for, and the run's have not been tested.
         UnsupportedError: the model is not the one the run was exported from.
 
@@ -100,15 +105,20 @@ def mask_labels(
     windows = heldout.measuring_windows()
     sums = [heldout.choosing_sums(group) for group in run.groups]
     chosen = ablated_experts(run, sums, ratio, min_tokens, confirmed)
+    stored = name is not None or rows == heldout.labels
+    settings = {"labels": rows, "ratio": ratio, "min_tokens": min_tokens, "confirmed": confirmed, "seed": seed}
+    settings["experts"] = digest(by_label[number] for by_label in chosen for number in numbers)
+    state = kept_passes(run, MaskResult, name, model, settings, stored=stored, resume=resume)
     losses: dict[str, list[DocumentLosses]] = {kind: [] for kind in KINDS}
     counts = []
     with job("mask", windows.predicted * (1 + len(KINDS) * len(rows)), "tokens", progress) as advance:
-        plain = document_losses(model, windows, {}, advance)
+        passes = Passes(state, windows.predicted, advance)
 
         def measure(experts: list[Ids]) -> DocumentLosses:
-            edits = removal(run.group_layers, experts, run.num_keys)
-            return document_losses(model, windows, edits, advance)
+            edits = removal(run.group_layers, experts, run.num_keys) if experts else {}
+            return DocumentLosses(**passes(lambda: vars(document_losses(model, windows, edits, advance))))
 
+        plain = measure([])
         for number in numbers:
             experts = [by_label[number] for by_label in chosen]
             counts.append([len(ids) for ids in experts])
@@ -147,6 +157,8 @@ def mask_labels(
         seed=seed,
         confirmed=confirmed,
     )
-    if name is not None or rows == heldout.labels:
+    if stored:
         write_result(run, result, name)
+    if state is not None:
+        state.remove()
     return result

@@ -15,6 +15,7 @@ from scipy.stats import pearsonr
 
 from monet_model import MonetForCausalLM
 from workbench.analysis import purge_edit, purge_scores, read_purge
+from workbench.analysis.correlation import purge
 from workbench.analysis.correlation.continuations import Sampling, continuation_scores, sample_texts
 from workbench.analysis.units import split_documents
 from workbench.errors import WorkbenchError
@@ -162,3 +163,30 @@ def test_a_purge_that_makes_no_sense_is_refused(
     with pytest.raises(WorkbenchError, match=said):
         purge_scores(run, model, **settings)
     assert read_purge(run) is None
+
+
+def test_a_broken_purge_goes_on_to_the_same_bytes(
+    texts_run: Run, texts_model: MonetForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"thresholds": [0.1, 0.05], "min_documents": 3, "scorer": letters}
+    settings["sampling"] = Sampling(continuations=2, new_tokens=3)
+    measure, passes, at = purge.document_losses, [], 3
+
+    def measured(*args: Any) -> Any:
+        passes.append(len(passes) + 1)
+        if len(passes) == at:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    monkeypatch.setattr(purge, "document_losses", measured)
+    with pytest.raises(KeyboardInterrupt):
+        purge_scores(texts_run, texts_model, **settings)
+    with pytest.raises(WorkbenchError, match="differs in .*thresholds"):
+        purge_scores(texts_run, texts_model, **settings | {"thresholds": [0.1, 0.05, 0.02]}, resume=True)
+    purge_scores(texts_run, texts_model, **settings, resume=True)
+    assert len(passes) == at + 3  # of five, two were done
+    file = texts_run.path / "analysis" / "purge.json"
+    resumed = file.read_bytes()
+    purge_scores(texts_run, texts_model, **settings)
+    assert file.read_bytes() == resumed
+    assert not (texts_run.path / "analysis" / "purge.state").exists()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from workbench.analysis import (
     removal_curve,
 )
 from workbench.analysis.defaults import MIN_TOKENS, ORDER, RATIO
+from workbench.analysis.removal import curve, mask
 from workbench.analysis.removal.choose import order_scores, specialists
 from workbench.analysis.removal.heldout import HeldOut
 from workbench.checkpoint import load_model
@@ -30,6 +33,27 @@ from workbench.errors import NotAnalysedError, WorkbenchError
 from workbench.store import Run, open_run
 
 Cut = Callable[[list[int], int, int], list[tuple[list[int], int]]]
+
+
+@contextmanager
+def broken_off(module: ModuleType, at: int = -1) -> Iterator[list[int]]:
+    """Ctrl-C at the ``at``-th pass of a model, counted from 1; holds the numbers of the passes."""
+    measure, passes = module.document_losses, []
+
+    def measured(*args: Any) -> Any:
+        passes.append(len(passes) + 1)
+        if passes[-1] == at:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "document_losses", measured)
+        yield passes
+
+
+def files(run: Run, kind: str = "mask") -> dict[str, bytes]:
+    """A result's files."""
+    return {path.name: path.read_bytes() for path in (run.path / "analysis").glob(f"{kind}*") if path.is_file()}
 
 
 def plain_account(run: Run, model: MonetForCausalLM, ratio: float, min_tokens: int, cut: Cut) -> dict[str, Any]:
@@ -221,3 +245,51 @@ def test_a_curve_of_some_labels_has_their_points(run: Run, model: MonetForCausal
     intervals = bootstrap_curve(some, samples=200).points
     assert (intervals["target_low"] <= some.means["target"]).all()
     assert (some.means["target"] <= intervals["target_high"]).all()
+
+
+def test_a_broken_mask_leaves_the_earlier_one_and_goes_on(run: Run, model: MonetForCausalLM) -> None:
+    settings: dict[str, Any] = {"ratio": 1.2, "min_tokens": 2}
+    mask_labels(run, model, **settings)
+    before, after, folder = files(run), len(run.labels) + 2, run.path / "analysis" / "mask.state"
+    with broken_off(mask, after), pytest.raises(KeyboardInterrupt):
+        mask_labels(run, model, **settings, seed=3)
+    assert files(run) == before
+    assert folder.is_dir()
+    with pytest.raises(WorkbenchError, match="differs in experts, seed"):
+        mask_labels(run, model, **settings, resume=True)
+    with broken_off(mask) as passes:
+        mask_labels(run, model, **settings, seed=3, resume=True)
+    assert len(passes) == 1 + 3 * len(run.labels) - (after - 1)
+    assert not folder.exists()
+    resumed = files(run)
+    mask_labels(run, model, **settings, seed=3)
+    assert files(run) == resumed != before
+
+
+def test_a_mask_that_is_not_stored_keeps_and_resumes_nothing(run: Run, model: MonetForCausalLM) -> None:
+    settings: dict[str, Any] = {"ratio": 1.2, "min_tokens": 2}
+    with broken_off(mask, 2), pytest.raises(KeyboardInterrupt):
+        mask_labels(run, model, **settings)
+    with broken_off(mask, 2), pytest.raises(KeyboardInterrupt):
+        mask_labels(run, model, **settings, labels=run.labels[:1])
+    with pytest.raises(WorkbenchError, match="--name"):
+        mask_labels(run, model, **settings, labels=run.labels[:1], resume=True)
+    with broken_off(mask) as passes:  # what was broken off before is still there
+        mask_labels(run, model, **settings, resume=True)
+    assert len(passes) == 3 * len(run.labels)
+
+
+def test_a_broken_curve_goes_on_to_the_same_bytes(run: Run, model: MonetForCausalLM) -> None:
+    settings: dict[str, Any] = {"thresholds": [2, 1.5, 1.2], "budget": 10, "min_tokens": 2}
+    with broken_off(curve, 4), pytest.raises(KeyboardInterrupt):
+        removal_curve(run, model, **settings)
+    with pytest.raises(WorkbenchError, match="differs in budget"):
+        removal_curve(run, model, **settings | {"budget": 9}, resume=True)
+    with broken_off(curve) as passes:
+        removal_curve(run, model, **settings, resume=True)
+    resumed = files(run, "curve")
+    with broken_off(curve) as all_passes:
+        removal_curve(run, model, **settings)
+    assert len(passes) == len(all_passes) - 3
+    assert files(run, "curve") == resumed
+    assert set(resumed) == {"curve.json", "curve-points.parquet", "curve-documents.parquet"}

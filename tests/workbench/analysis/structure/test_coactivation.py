@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +12,13 @@ import torch
 
 from workbench.analysis import coactive
 from workbench.errors import WorkbenchError
-from workbench.store import Run
+from workbench.store import Run, open_run
+
+
+@pytest.fixture
+def text_run(text_run_path: Path, tmp_path: Path) -> Run:
+    """A run of many short texts."""
+    return open_run(shutil.copytree(text_run_path, tmp_path / "run"))
 
 
 def test_coactive_counts_common_tokens(run: Run) -> None:
@@ -47,3 +56,45 @@ def test_coactive_needs_the_routing_of_all_documents(run: Run) -> None:
     run.__dict__["documents"] = run.documents.assign(kept=run.documents.index > 0)
     with pytest.raises(WorkbenchError, match="keep-routing all"):
         coactive(run, 0, 1, 5)
+
+
+def busiest(run: Run) -> int:
+    return int(run.experts(0)["tokens"].idxmax())
+
+
+def test_coactive_in_a_sample_of_everything_is_exact(run: Run) -> None:
+    whole, drawn = coactive(run, 0, busiest(run), 9), coactive(run, 0, busiest(run), 9, sample=10**6)
+    pd.testing.assert_frame_equal(drawn[whole.columns], whole)
+    assert drawn["jaccard_low"].to_numpy() == pytest.approx(whole["jaccard"])
+    assert drawn["jaccard_high"].to_numpy() == pytest.approx(whole["jaccard"])
+
+
+def test_coactive_in_a_sample_counts_its_tokens_alone(text_run: Run) -> None:
+    expert, few = busiest(text_run), text_run.sample(8, seed=3, by_size=True)
+    found = coactive(text_run, 0, expert, 5, sample=8, seed=3)
+    pd.testing.assert_frame_equal(found, coactive(few, 0, expert, 5))
+    mine, kept = text_run.activations(0, expert), few.documents["kept"].to_numpy()
+    rows = mine["row"][kept[mine["doc"]]]
+    for other in found.itertuples():
+        theirs = text_run.activations(0, other.expert)
+        together = theirs["row"].isin(rows).sum()
+        common = together / len(rows) * len(mine)
+        assert (other.together, other.tokens) == (together, len(theirs))
+        assert other.jaccard == pytest.approx(common / (len(mine) + len(theirs) - common))
+        assert other.pmi == pytest.approx(np.log(common * text_run.tokens_total / (len(mine) * len(theirs))))
+
+
+def test_the_interval_of_a_sample_holds_the_index_of_all_documents(text_run: Run) -> None:
+    expert, held = busiest(text_run), []
+    whole = coactive(text_run, 0, expert, text_run.num_keys**2).set_index("expert")["jaccard"]
+    for seed in range(40):
+        few = coactive(text_run, 0, expert, 10, sample=25, seed=seed).set_index("expert")
+        true = whole[few.index]
+        held.append(((few["jaccard_low"] <= true) & (true <= few["jaccard_high"])).mean())
+    assert 0.85 <= np.mean(held) <= 1.0  # 95 % asked; the ten best of a sample are chosen among its errors
+    assert (few["jaccard_high"] - few["jaccard_low"]).mean() < 0.3
+
+
+def test_coactive_needs_the_routing_of_a_sample_only(run: Run) -> None:
+    run.__dict__["documents"] = run.documents.assign(kept=run.documents.index > 0)
+    assert len(coactive(run, 0, busiest(run), 5, sample=3)) == 5
