@@ -136,7 +136,7 @@ def draw(ctx: Context, address: Address, pages: Sequence[Page] = PAGES) -> Drawn
         return Drawn(freeze(page.layout(ctx, address)), page.title_of(ctx, address), 200)
     except Exception as error:  # the reader is told, whatever it is
         kind = kind_of(error)
-        return Drawn(failure_page(error), kind.heading, kind.status)
+        return Drawn(freeze(failure_page(error)), kind.heading, kind.status)
 
 
 def _status(ctx: Context, pages: Sequence[Page]) -> Any:

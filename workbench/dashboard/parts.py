@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import dash_mantine_components as dmc
-
 from ..errors import NotFoundError
 from ..report.glossary import GLOSSARY
 from ..report.kinds import KINDS
@@ -18,7 +16,7 @@ from ..report.labels import look_alikes, shortened
 from ..report.palette import NO_LABEL_COLOUR
 from ..store.token_text import visible_label, visible_shares
 from .context import Context
-from .elements import Element, html
+from .elements import Element, Widget, dmc, html
 from .freeze import plain
 from .links import Address, glossary_link, label_link
 
@@ -120,7 +118,7 @@ def panel(title: Child, children: Child, note: Child = None, kind: str = "") -> 
     return html.Section([heading, html.Div(children, className="panel-body")], className=f"panel {kind}".strip())
 
 
-def message(title: str, text: Child, kind: str = "info") -> dmc.Alert:
+def message(title: str, text: Child, kind: str = "info") -> Widget:
     """A message box; its text starts with a capital letter, unlike the errors it may come from, or with a path."""
     if isinstance(text, str) and "/" not in text.partition(" ")[0]:
         text = text[:1].upper() + text[1:]

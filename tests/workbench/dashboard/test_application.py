@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dash.development.base_component import Component
 from datasets import Dataset
 
 from workbench import open_run
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
-from workbench.dashboard.freeze import Frozen
+from workbench.dashboard.freeze import Frozen, Sent
 from workbench.dashboard.pages import read_address
 from workbench.export import export_run
 
@@ -29,13 +28,13 @@ def ctx(run_path: Path) -> Context:
     return Context(open_run(run_path))
 
 
-def _components(page: Any) -> Iterator[Component]:
+def _components(page: Any) -> Iterator[Sent]:
     if isinstance(page, list | tuple):
         for child in page:
             yield from _components(child)
-    elif isinstance(page, Component):
+    elif isinstance(page, Sent):
         yield page
-        yield from _components(getattr(page, "children", None))
+        yield from _components(page["props"].get("children"))
 
 
 @pytest.mark.parametrize("url", ["/", "/expert/0/{expert}", "/labels/lua", "/mask", "/nowhere"])

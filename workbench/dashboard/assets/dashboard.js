@@ -97,6 +97,20 @@ cells.LabelLink = function (params) {
   return React.createElement("a", { href: params.data.link }, labelMark(params.value, params.context));
 };
 
+cells.TwoLines = function (params) {
+  return params.value ? React.createElement("span", { className: "two-lines" }, params.value) : null;
+};
+
+// A rule without the lead that all of them have, what it quotes in the type of tokens.
+cells.Explanation = function (params) {
+  if (!params.value) return null;
+  const told = params.value.replace(/^Fires (at )?/, "");
+  const parts = told
+    .split(/`([^`]+)`/)
+    .map((part, at) => (at % 2 ? React.createElement("code", { key: at, className: "quoted" }, part) : part));
+  return React.createElement("span", { className: "two-lines" }, ...parts);
+};
+
 const grids = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});
 
 grids.openExpert = function ({ event, data, context }) {

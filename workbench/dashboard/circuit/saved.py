@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 from dash import ctx as called
 
 from ...errors import WorkbenchError
 from ...store.token_text import visible_label
 from ..act import act_button, act_store
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..failures import message_or
 from ..freeze import freeze
 from ..links import circuit_link

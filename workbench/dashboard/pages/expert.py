@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from dash import Dash, dcc
+from dash import Dash
 
 from ...jobs import Request
 from ...report.charts import used_bins
 from ...store.address import Expert, read_expert
 from .. import figures
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, html
 from ..expert import listing, logits, related, trial
 from ..expert.ablation import ABLATION
 from ..expert.header import label_against_examples, navigation, neighbours, stats

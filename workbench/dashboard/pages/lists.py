@@ -6,8 +6,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 from dash import ctx as called
 
 from ...errors import BadInputError, NotFoundError, WorkbenchError
@@ -17,7 +16,7 @@ from ...store.token_text import visible, visible_label
 from ..act import act_button, act_store
 from ..circuit.saved import fields_of
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, Widget, dcc, dmc, html
 from ..freeze import freeze
 from ..kept import note_text
 from ..links import (
@@ -106,7 +105,7 @@ def _everything(ctx: Context, query: dict[str, str]) -> list[Any]:
     ]
 
 
-def _begin(ctx: Context) -> dmc.Alert:
+def _begin(ctx: Context) -> Widget:
     """What to do while nothing is kept: experts worth a look, and how to keep them."""
     strong = _strong(ctx)
     links = [html.A(f"{expert}", href=expert_link(*expert)) for expert in strong]
