@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +179,17 @@ def files(name: str, address: Callable[[str], str]) -> Element:
 
 def command(*words: object) -> str:
     """A ``monet`` command to paste into a shell in the folder where the dashboard was started."""
+    return shlex.join([_program(sys.executable, Path.cwd(), os.environ.get("PATH")), *map(str, words)])
+
+
+@lru_cache(maxsize=1)
+def _program(python: str, folder: Path, _path: str | None) -> str:
+    """How a shell in a folder calls ``monet``; to look along its path takes longer than to draw a panel."""
     program = "monet"
-    beside = Path(sys.executable).with_name(program)
+    beside = Path(python).with_name(program)
     if beside.is_file() and shutil.which(program) != str(beside):
-        program = str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
-    return shlex.join([program, *map(str, words)])
+        program = str(beside.relative_to(folder) if beside.is_relative_to(folder) else beside)
+    return program
 
 
 def tabs(name: str, links: Iterable[tuple[str, str, bool]], before: str = "") -> Element:

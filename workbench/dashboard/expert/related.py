@@ -90,7 +90,8 @@ def same_keys(ctx: Context, expert: Expert) -> list[Any]:
 
 
 def _named(ctx: Context, expert: Expert) -> list[Any]:
-    label = ctx.experts(expert.group)["specialised"].get(expert.id, GENERAL)
+    row = ctx.row(*expert)
+    label = GENERAL if row is None else row["specialised"]
     link = html.A(f"{expert}", href=expert_link(*expert))
     return [link, label_mark(label, ctx.colour(label), ctx.kind(*expert))]
 
