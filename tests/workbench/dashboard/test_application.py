@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 from datasets import Dataset
+from plotly.io.json import to_json_plotly
 
 from workbench import open_run
 from workbench.dashboard.application import create_app, draw
@@ -101,6 +105,25 @@ def test_status_and_heading_say_which_kind_of_error(ctx: Context, url: str, stat
     if heading:
         assert drawn.title == heading
         assert heading in repr(drawn.content[0])
+
+
+HOSTILE = "</script><script>window.hacked = 1</script>"
+
+
+@pytest.mark.parametrize("url", ["/", "/expert/0/{expert}", "/nowhere", "/search?" + urlencode({"q": HOSTILE})])
+def test_shell_holds_its_first_page_and_no_other_script(ctx: Context, url: str) -> None:
+    url = url.format(expert=ctx.ranking(0)[0])
+    client = create_app(ctx.run).server.test_client()
+    shell, other = (client.get(one) for one in (url, "/glossary"))
+    sent = client.get(url, headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(sent.data).decode() == shell.text
+    path, _, query = url.partition("?")
+    drawn = draw(ctx, read_address(path, query))
+    (told,) = re.findall(r'<script id="first-page" type="application/json">([^<]*)</script>', shell.text)
+    content = json.loads(to_json_plotly(drawn.content))
+    assert json.loads(told) == [content, f"{drawn.title} · {ctx.name}", drawn.page]
+    assert shell.text.count("<script") == other.text.count("<script")
+    assert shell.headers["Cache-Control"] == "no-store"
 
 
 def test_damaged_analysis_is_a_page_that_says_so(run_path: Path, tmp_path: Path) -> None:

@@ -1,7 +1,20 @@
 // What runs in the browser: frozen trees, links, the tab's title, what maps share, the cells of the grids.
 
+const loaded = window.location.pathname + window.location.search;
+let asked = 0;
+
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.monet = {
+  // The page that came with the shell, once, where the address is still its own; any other is asked for.
+  go(pathname, search) {
+    const unchanged = window.dash_clientside.no_update;
+    const again = window.dash_clientside.callback_context.triggered.some((one) => one.prop_id.startsWith("refresh."));
+    const first = document.getElementById("first-page");
+    first?.remove();
+    if (first && !again && pathname + search === loaded) return [...JSON.parse(first.textContent), unchanged];
+    asked += 1; // or the same page again would be no change
+    return [unchanged, unchanged, unchanged, { pathname, search, again, asked }];
+  },
   arrive(title) {
     if (title) document.title = title;
     for (const link of document.querySelectorAll(".main-nav a")) {
