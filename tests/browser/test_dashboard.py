@@ -294,7 +294,6 @@ def test_pages_are_reached_from_the_keyboard(page: Page, address: str) -> None:
     expect(page.get_by_role("link", name="Prompt")).to_have_attribute("aria-current", "page")
     expect(page.get_by_role("link", name="Prompt")).to_be_focused()
     page.goto(address)
-    page.wait_for_load_state("networkidle")
     cell = page.locator("#experts-grid .ag-row[row-index='1'] [col-id='expert']")
     expect(cell).to_have_text(re.compile(r"^\d+$"))
     expert = cell.inner_text()

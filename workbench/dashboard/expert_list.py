@@ -239,10 +239,13 @@ def register_list(app: Dash, ctx: Context, grid_id: str) -> None:
     """The list's rows and histograms; what switches, brushes and address share runs in the browser."""
 
     @app.callback(
-        Output(grid_id, "getRowsResponse"), Input(grid_id, "getRowsRequest"), State(f"{grid_id}-choice", "data")
+        Output(grid_id, "getRowsResponse"),
+        Input(grid_id, "getRowsRequest"),
+        State(f"{grid_id}-choice", "data"),
+        prevent_initial_call=True,  # before the grid asks, the rows would be any: a reader saw them until its own came
     )
-    def rows(request: dict[str, Any] | None, choice: dict[str, Any]) -> dict[str, Any]:
-        return answer_rows(ctx, choice["group"], choice["label"], request or {})
+    def rows(request: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+        return answer_rows(ctx, choice["group"], choice["label"], request)
 
     @app.callback(
         *(Output(f"{grid_id}-{name}", "chart") for name in CHARTS),

@@ -119,8 +119,8 @@ cells.Explanation = function (params) {
   if (!params.value) return null;
   const told = params.value.replace(/^Fires (at )?/, "");
   const parts = told
-    .split(/`([^`]+)`/)
-    .map((part, at) => (at % 2 ? React.createElement("code", { key: at, className: "quoted" }, part) : part));
+    .split(/(“[^”]*”)|`([^`]+)`/) // what has a backtick itself is quoted in “ ”: text, “ ”, inside backticks, text, …
+    .map((part, at) => (at % 3 === 2 && part ? React.createElement("code", { className: "quoted" }, part) : part));
   return React.createElement("span", { className: "two-lines" }, ...parts);
 };
 
