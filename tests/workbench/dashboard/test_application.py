@@ -115,14 +115,15 @@ def test_shell_holds_its_first_page_and_no_other_script(ctx: Context, url: str) 
     url = url.format(expert=ctx.ranking(0)[0])
     client = create_app(ctx.run).server.test_client()
     shell, other = (client.get(one) for one in (url, "/glossary"))
-    sent = client.get(url, headers={"Accept-Encoding": "gzip"})
-    assert gzip.decompress(sent.data).decode() == shell.text
     path, _, query = url.partition("?")
     drawn = draw(ctx, read_address(path, query))
-    (told,) = re.findall(r'<script id="first-page" type="application/json">([^<]*)</script>', shell.text)
     content = json.loads(to_json_plotly(drawn.content))
-    assert json.loads(told) == [content, f"{drawn.title} · {ctx.name}", drawn.page]
-    assert shell.text.count("<script") == other.text.count("<script")
+    packed = client.get(url, headers={"Accept-Encoding": "gzip"})
+    unpacked = gzip.decompress(packed.data) if packed.headers.get("Content-Encoding") == "gzip" else packed.data
+    for text in (shell.text, unpacked.decode()):
+        (told,) = re.findall(r'<script id="first-page" type="application/json">([^<]*)</script>', text)
+        assert json.loads(told) == [content, f"{drawn.title} · {ctx.name}", drawn.page]
+        assert text.count("<script") == other.text.count("<script")
     assert shell.headers["Cache-Control"] == "no-store"
 
 
