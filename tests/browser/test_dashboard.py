@@ -129,6 +129,21 @@ def test_front_page_fetches_no_plotly(page: Page, address: str) -> None:
     assert not [url for url in asked if "plotly" in url]
 
 
+def test_first_page_is_drawn_once_and_others_when_they_are_opened(page: Page, address: str) -> None:
+    drawn: list[str] = []
+    page.on("request", lambda asked: drawn.append(asked.url) if "page.children" in (asked.post_data or "") else None)
+    for path in ("/", "/labels/lua"):
+        page.goto(f"{address}{path}")
+        expect(page.locator(".ag-row").first).to_be_visible()
+    expect(page).to_have_title(re.compile("^lua · "))
+    assert drawn == []
+    page.get_by_role("link", name="Prompt").click()
+    _heading(page, "Try a prompt")
+    page.go_back()
+    _heading(page, "lua")
+    assert len(drawn) == 2
+
+
 def test_expert_page_agrees_with_the_run(page: Page, address: str, run: Run) -> None:
     order = run.experts(0)["mass"].sort_values(ascending=False, kind="stable").index
     page.goto(f"{address}/expert/0/{order[0]}")
@@ -279,7 +294,6 @@ def test_pages_are_reached_from_the_keyboard(page: Page, address: str) -> None:
     expect(page.get_by_role("link", name="Prompt")).to_have_attribute("aria-current", "page")
     expect(page.get_by_role("link", name="Prompt")).to_be_focused()
     page.goto(address)
-    page.wait_for_load_state("networkidle")
     cell = page.locator("#experts-grid .ag-row[row-index='1'] [col-id='expert']")
     expect(cell).to_have_text(re.compile(r"^\d+$"))
     expert = cell.inner_text()

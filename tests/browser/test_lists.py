@@ -84,3 +84,16 @@ def test_a_shared_list_is_saved_and_renamed(page: Page, address: str, notes: Not
     expect(page).to_have_url(shared.split("&name=")[0] + "&name=mine")
     expect(page.locator(".kept-table tbody tr td:nth-child(2)")).to_have_text(experts)
     assert name.startswith("Strong")
+
+
+def test_a_saved_circuit_is_opened_and_deleted_from_the_lists(page: Page, address: str, notes: Notes) -> None:
+    notes.save_circuit(HOSTILE, "?text=def+f&keep=0.5")
+    notes.save_circuit("kept", "?text=x&keep=0.25")
+    page.goto(f"{address}/lists")
+    page.get_by_role("button", name=f"delete the circuit {HOSTILE}").click()
+    expect(page.locator("#circuits-table tbody tr")).to_have_count(1)
+    assert notes.circuits()["name"].tolist() == ["kept"]
+    page.locator("#circuits-table").get_by_role("link", name="kept").click()
+    expect(page).to_have_url(f"{address}/circuit?text=x&keep=0.25")
+    expect(page.get_by_label("Text for the model")).to_have_value("x")
+    assert page.evaluate("window.hacked") is None

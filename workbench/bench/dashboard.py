@@ -76,21 +76,18 @@ class Client:
         self._connection = HTTPConnection(address, timeout=120)
         self._connection.request("GET", "/_dash-dependencies")
         known = json.loads(self._connection.getresponse().read())
-        self._callback = next(one for one in known if PAGE in one["output"])
+        self._callback = next(one for one in known if PAGE in one["output"] and not one["clientside_function"])
 
     def open(self, path: str) -> int:
         """Open a page; the bytes of its answer."""
-        output = self._callback["output"]
+        output, asked = self._callback["output"], {"pathname": path, "search": "", "again": False}
         names = [name.rpartition(".") for name in output.strip(".").split("...")]
         body = {
             "output": output,
             "outputs": [{"id": name, "property": what} for name, _, what in names],
-            "inputs": [
-                part | ({"value": path} if part["property"] == "pathname" else {"value": None})
-                for part in self._callback["inputs"]
-            ],
+            "inputs": [part | {"value": asked} for part in self._callback["inputs"]],
             "state": [part | {"value": None} for part in self._callback["state"]],
-            "changedPropIds": ["url.pathname"],
+            "changedPropIds": ["asked.data"],
         }
         headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
         ask = ("POST", "/_dash-update-component", json.dumps(body), headers)

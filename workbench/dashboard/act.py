@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dash import dcc
-
-from .elements import Element, html
+from .elements import Element, Widget, dcc, html
 from .parts import aria
 
 
-def act_store(store: str) -> dcc.Store:
+def act_store(store: str) -> Widget:
     """Where the clicks of buttons go; its ``data`` is what the button clicked last says."""
     return dcc.Store(id=store)
 

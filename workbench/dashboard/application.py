@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update, set_props
-from dash import ctx as called
 from flask import Response, request
+from plotly.io.json import to_json_plotly
 
 from ..api import serve_api
 from ..errors import NotFoundError, kind_of
@@ -31,8 +32,9 @@ _OPEN = Access()
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
 <head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
-<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+<body>{%app_entry%}<footer>{%config%}{%scripts%}<!-- first page -->{%renderer%}</footer></body>
 </html>"""
+_FIRST = "<!-- first page -->"
 
 
 def create_app(
@@ -78,26 +80,35 @@ def app_of(ctx: Context, pages: Sequence[Page] = PAGES, access: Access = _OPEN) 
     )
     app.layout = lambda: _frame(ctx, pages)  # in a request, which knows where the dashboard is mounted
 
+    app.clientside_callback(  # the first page came with the shell; every other one is asked for
+        ClientsideFunction("monet", "go"),
+        Output("page", "children", allow_duplicate=True),
+        Output("title", "data", allow_duplicate=True),
+        Output("drawn", "data", allow_duplicate=True),
+        Output("asked", "data"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+        Input(running.REFRESH, "data"),  # a job has ended: the same page, with its result
+        prevent_initial_call="initial_duplicate",
+    )
+
     @app.callback(
         Output("page", "children"),
         Output("title", "data"),
         Output("error", "children"),
         Output("drawn", "data"),
-        Input("url", "pathname"),
-        Input("url", "search"),
-        Input(running.REFRESH, "data"),  # a job has ended: the same page, with its result
+        Input("asked", "data"),
         State("drawn", "data"),
+        prevent_initial_call=True,
     )
-    def show_page(
-        pathname: str | None, search: str | None, _: str | None, before: str | None
-    ) -> tuple[Any, Any, None, Any]:
-        address = read_address((pathname or "/").removeprefix(request.script_root), search, pages)
+    def show_page(asked: dict[str, Any], before: str | None) -> tuple[Any, Any, None, Any]:
+        address = read_address(asked["pathname"].removeprefix(request.script_root), asked["search"], pages)
         follows = next((page.follows for page in pages if page.name == address.page), "")
-        if follows and address.page == before and called.triggered_id == "url":
+        if follows and address.page == before and not asked["again"]:
             set_props(follows, {"data": address.query})
             return no_update, no_update, None, no_update
         drawn = draw(ctx, address, pages)
-        return drawn.content, f"{drawn.title} · {ctx.name}", None, address.page if drawn.status == 200 else ""
+        return drawn.content, f"{drawn.title} · {ctx.name}", None, drawn.page
 
     app.clientside_callback(ClientsideFunction("monet", "arrive"), Input("title", "data"))
     search_box.register(app, ctx)
@@ -110,20 +121,22 @@ def app_of(ctx: Context, pages: Sequence[Page] = PAGES, access: Access = _OPEN) 
     cards.register(app, ctx)
     serve_api(app.server, ctx)
     running.register(app, ctx)
-    app.server.after_request(_status(ctx, pages))
     protect(app, access)
     deliver(app)
     with app.server.test_request_context("/"):
         app.server.preprocess_request()  # Dash sets itself up in its first request, and fails those that come meanwhile
         app.index()
+    app.server.after_request(_first(ctx, pages))  # registered last to be first: before the answer is compressed
     return app
 
 
 class Drawn(NamedTuple):
-    """A page as it is sent, what the tab calls it, and its HTTP status."""
+    """A page as it is sent, what the tab calls it, its name ("" of one that says why there is none), and its HTTP
+    status."""
 
     content: Any
     title: str
+    page: str
     status: int
 
 
@@ -133,26 +146,30 @@ def draw(ctx: Context, address: Address, pages: Sequence[Page] = PAGES) -> Drawn
         page = next((page for page in pages if page.name == address.page), None)
         if page is None:
             raise NotFoundError(f"there is no page {address.parts[0]}.")
-        return Drawn(freeze(page.layout(ctx, address)), page.title_of(ctx, address), 200)
+        return Drawn(freeze(page.layout(ctx, address)), page.title_of(ctx, address), page.name, 200)
     except Exception as error:  # the reader is told, whatever it is
         kind = kind_of(error)
-        return Drawn(failure_page(error), kind.heading, kind.status)
+        return Drawn(freeze(failure_page(error)), kind.heading, "", kind.status)
 
 
-def _status(ctx: Context, pages: Sequence[Page]) -> Any:
-    """Dash answers every address with the same shell and status; this gives it the status of the page within, and
-    says what that page will fetch."""
+def _first(ctx: Context, pages: Sequence[Page]) -> Any:
+    """Dash answers every address with the same shell and status; this gives it the page within, for the script to show
+    without asking again, that page's status, and what the page will fetch."""
 
-    def set_status(answer: Response) -> Response:
+    def put_in(answer: Response) -> Response:
         if request.endpoint in ("/", "/<path:path>") and answer.status_code == 200:
-            address = read_address(request.path, request.query_string.decode(), pages)
+            address = read_address(quote(request.path), request.query_string.decode(), pages)
             drawn = draw(ctx, address, pages)
             answer.status_code = drawn.status
+            answer.headers["Cache-Control"] = "no-store"  # or the button Back would show the page as it was
             if ahead := fetched_ahead(drawn.content):
                 answer.headers["Link"] = ahead
+            told = to_json_plotly([drawn.content, f"{drawn.title} · {ctx.name}", drawn.page])  # without any <
+            page = f'<script id="first-page" type="application/json">{told}</script>'
+            answer.set_data(answer.get_data(as_text=True).replace(_FIRST, page))
         return answer
 
-    return set_status
+    return put_in
 
 
 def _show_error(error: Exception) -> None:
@@ -195,6 +212,7 @@ def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
     return dmc.MantineProvider(
         [
             dcc.Location(id="url", refresh="callback-nav"),
+            dcc.Store(id="asked"),
             dcc.Store(id="title"),
             dcc.Store(id="drawn"),  # name of the page that is shown
             *running.frame(),

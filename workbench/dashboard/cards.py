@@ -8,11 +8,10 @@ from dash import Dash
 from flask import Response, jsonify
 
 from ..errors import WorkbenchError, kind_of
-from ..explain import read_explanations
 from ..report.label import top_tokens
 from ..report.labels import shortened
 from ..store.address import Expert, read_expert
-from ..store.token_text import visible, visible_label
+from ..store.token_text import visible, visible_label, visible_prose
 from . import links
 from .context import GENERAL, Context
 from .parts import LONGEST_NAME
@@ -32,13 +31,13 @@ def card(ctx: Context, expert: Expert) -> dict[str, Any]:
         ``expert``, ``label``, ``colour``, ``tokens`` (texts, best first) and ``explanation`` ("" for none).
     """
     label = str(ctx.experts(expert.group)["specialised"].get(expert.id, GENERAL))
-    texts = read_explanations(ctx.run, *expert)["text"]
+    explained = ctx.explained(expert.group, [expert.id]).get(expert.id, "")
     return {
         "expert": str(expert),
         "label": shortened(visible_label(label), LONGEST_NAME) or ctx.kind(*expert),
         "colour": ctx.colour(label),
         "tokens": [visible(text) for text in top_tokens(ctx.run, *expert, TOKENS)],
-        "explanation": shortened(texts.iloc[0], LONGEST_EXPLANATION) if len(texts) else "",
+        "explanation": shortened(visible_prose(explained), LONGEST_EXPLANATION),
     }
 
 

@@ -8,7 +8,7 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -205,6 +205,41 @@ class Context:
         known["too_little"] = (known["specialised"] == GENERAL) & (known["tokens"] < self.min_tokens)
         return known.join(derived[list(INTEREST)] if "interest" in derived else interest(self.run, group))
 
+    def row(self, group: int, expert: int) -> dict[str, Any] | None:
+        """An expert's row of ``experts``, by column; None of one that was never active. A look-up in a table of columns
+        of many kinds takes a hundred times as long."""
+        columns, at = self._columns(group), self._at(group, expert)
+        return None if at is None else {name: column[at] for name, column in columns.items()}
+
+    def _columns(self, group: int) -> dict[str, Any]:
+        """The columns of ``experts``, each to be indexed by place."""
+
+        def made() -> dict[str, Any]:
+            table = self.experts(group)
+            names = np.array(table["specialised"].cat.categories, object)
+            labels = names[table["specialised"].cat.codes.to_numpy()]
+            return {name: table[name].to_numpy() for name in table.columns} | {"specialised": labels}
+
+        return self.of_group(group, "columns", made)
+
+    def _at(self, group: int, expert: int) -> int | None:
+        """Which row of ``experts`` is an expert's."""
+        ids = self.experts(group).index.to_numpy()
+        at = int(np.searchsorted(ids, expert))
+        return at if at < len(ids) and ids[at] == expert else None
+
+    def rank(self, group: int, expert: int) -> int | None:
+        """The place of an expert in ``ranking``, from 0; None of one that was never active."""
+
+        def made() -> np.ndarray:
+            order, ids = self.ranking(group), self.experts(group).index.to_numpy()
+            ranks = np.empty(len(ids), np.int32)
+            ranks[np.searchsorted(ids, order)] = np.arange(len(ids))
+            return ranks
+
+        at = self._at(group, expert)
+        return None if at is None else int(self.of_group(group, "ranks", made)[at])
+
     @property
     def min_tokens(self) -> int:
         """Active tokens that the analysis needs to give an expert a label."""
@@ -253,7 +288,9 @@ class Context:
             UnsupportedError: another version wrote it.
         """
         stamp = self._explanations_stamp()
-        return self._all_explanations(stamp).iloc[self._explained_at(stamp).get((group, expert), [])]
+        rows = self._explained_at(stamp).get((group, expert))
+        table = self._all_explanations(stamp)
+        return table.head(0) if rows is None else table.iloc[rows]
 
     def _explanations_stamp(self) -> Stamp:
         return stamp_of(self.run.analysis_path(EXPLANATIONS))
@@ -310,15 +347,14 @@ class Context:
 
     def kind(self, group: int, expert: int) -> str:
         """Why an expert has no label: see ``without_label``; of one active at few tokens or none, too little data."""
-        too_little = self.experts(group)["too_little"]
-        return TOO_LITTLE if self.analysed and too_little.get(expert, True) else self.without_label
+        row = self.row(group, expert)
+        return TOO_LITTLE if self.analysed and (row is None or row["too_little"]) else self.without_label
 
     def labelled(self, group: int, experts: Sequence[int]) -> list[tuple[str, str]]:
         """The label of each of some active experts, "" for none, and why it has none, as ``kind`` says it."""
-        table = self.experts(group)
-        at = np.searchsorted(table.index.to_numpy(), experts)
+        columns, at = self._columns(group), np.searchsorted(self.experts(group).index.to_numpy(), experts)
         few, other = TOO_LITTLE if self.analysed else UNKNOWN, self.without_label
-        rows = zip(table["specialised"].array[at], table["too_little"].to_numpy()[at], strict=True)
+        rows = zip(columns["specialised"][at].tolist(), columns["too_little"][at].tolist(), strict=True)
         return [(label, few if too_little else other) for label, too_little in rows]
 
     def prepare(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import brotli
-import dash_ag_grid as dag
-from dash.development.base_component import Component
 from flask import Response, request
+
+from .freeze import Sent
 
 if TYPE_CHECKING:
     from dash import Dash
@@ -43,13 +43,13 @@ def deliver(app: Dash) -> None:
 
 
 def fetched_ahead(content: Any) -> str:
-    """The scripts that a page's content will wait for, as an HTTP ``Link``; "" for none."""
+    """The scripts that a frozen page will wait for, as an HTTP ``Link``; "" for none."""
     nodes = [content]
     for node in nodes:
-        if isinstance(node, list | tuple):
+        if isinstance(node, list):
             nodes += node
-        elif isinstance(node, dag.AgGrid):
-            return f"<{request.script_root}{GRIDS}>; rel=prefetch; as=script"  # a preload that is used late warns
-        elif isinstance(node, Component):
-            nodes.append(getattr(node, "children", None))
+        elif isinstance(node, Sent):
+            if node["type"] == "AgGrid":
+                return f"<{request.script_root}{GRIDS}>; rel=prefetch; as=script"  # a preload that is used late warns
+            nodes.append(node["props"].get("children"))
     return ""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import dash_mantine_components as dmc
 import numpy as np
 import pandas as pd
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ..analysis import READABLE_SCORE, READABLE_TOKENS
 from ..errors import BadInputError
 from ..report.labels import shortened
-from ..store.token_text import visible_label
+from ..store.token_text import visible_label, visible_prose
 from . import grid
 from .brush import Axis, Brush, distribution
 from .context import Context
+from .elements import dcc, dmc, html
 from .links import Address
 from .parts import LONGEST_NAME, aria, term
 
@@ -213,22 +213,39 @@ def _distributions(table: pd.DataFrame, filters: Filters) -> tuple[Any, ...]:
     return *charts, f"{int(passed.sum()):,} of {len(table):,} experts"
 
 
+def answer_rows(ctx: Context, group: int, label: str | None, request: dict[str, Any]) -> dict[str, Any]:
+    """The rows that a list's grid asks for, with top tokens and explanations as they are shown.
+
+    Args:
+        ctx: the run.
+        group: number of the layer group.
+        label: only the experts specialised in it; None for all.
+        request: AG Grid's request: see ``grid.select``.
+
+    Raises:
+        KeyError: as ``grid.select``.
+    """
+    block, count = grid.select(_rows(ctx, group, label), request)
+    ids = block["expert"].tolist()
+    explained = ctx.explained(group, ids)
+    block = block.assign(
+        preview=ctx.previews(group, ids),
+        explanation=[visible_prose(explained.get(expert, "")) for expert in ids],
+    )
+    return grid.response(block, count)
+
+
 def register_list(app: Dash, ctx: Context, grid_id: str) -> None:
     """The list's rows and histograms; what switches, brushes and address share runs in the browser."""
 
     @app.callback(
-        Output(grid_id, "getRowsResponse"), Input(grid_id, "getRowsRequest"), State(f"{grid_id}-choice", "data")
+        Output(grid_id, "getRowsResponse"),
+        Input(grid_id, "getRowsRequest"),
+        State(f"{grid_id}-choice", "data"),
+        prevent_initial_call=True,  # before the grid asks, the rows would be any: a reader saw them until its own came
     )
-    def rows(request: dict[str, Any] | None, choice: dict[str, Any]) -> dict[str, Any]:
-        group = choice["group"]
-        block, count = grid.select(_rows(ctx, group, choice["label"]), request or {})
-        ids = block["expert"].tolist()
-        explained = ctx.explained(group, ids)
-        block = block.assign(
-            preview=ctx.previews(group, ids),
-            explanation=[explained.get(expert, "") for expert in ids],
-        )
-        return grid.response(block, count)
+    def rows(request: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any]:
+        return answer_rows(ctx, choice["group"], choice["label"], request)
 
     @app.callback(
         *(Output(f"{grid_id}-{name}", "chart") for name in CHARTS),

@@ -10,21 +10,33 @@ from typing import Any
 
 from dash.development.base_component import Component
 
-from .elements import Element
+from .elements import Element, Widget, sent
 
 _PLAIN = "dash_html_components"
 _AS_IT_IS = {str, dict, int, float}  # asked first: a page has thousands, and a type is cheaper than ``isinstance``
 
 
-class Frozen(Component):
-    """The Dash side of ``workbench.Frozen`` in assets/dashboard.js: a tree of elements and text."""
+class Sent(dict[str, Any]):
+    """A component in the form in which the browser gets it: ``namespace``, ``type`` and ``props``."""
 
-    _namespace = "workbench"
-    _type = "Frozen"
-    _prop_names = ["tree"]
-    _base_nodes = ["children"]
-    _valid_wildcard_attributes: list[str] = []
-    tree: Any
+
+class Frozen(Sent):
+    """What ``workbench.Frozen`` in assets/dashboard.js draws: a tree of elements and text."""
+
+    def __init__(self, tree: Any) -> None:
+        super().__init__(sent("workbench", "Frozen", {"tree": tree}, None))
+
+    @property
+    def tree(self) -> Any:
+        """Elements as ``plain`` makes them, text, or a list of these."""
+        return self["props"]["tree"]
+
+
+class _Mixed(list[Any]):
+    """Children of which some are components."""
+
+
+_COMPONENTS = frozenset({Sent, Frozen, _Mixed})
 
 
 def plain(tag: str, children: Any = None, **props: Any) -> dict[str, Any]:
@@ -39,53 +51,53 @@ def plain(tag: str, children: Any = None, **props: Any) -> dict[str, Any]:
 
 
 def freeze(node: Any) -> Any:
-    """The same page with every tree of elements as one ``Frozen``; other components stay as they are.
+    """The same page as it is sent: every tree of elements is one ``Frozen``, every other component a ``Sent``.
 
     A callback can write to no element of a frozen page: what one writes to must be another kind, such as ``dmc.Box``.
-    Components are changed in place.
     """
     if isinstance(node, list | tuple):
         return [freeze(child) for child in node if child is not None]
-    if isinstance(node, Frozen) or not isinstance(node, Element | Component):
-        return node
-    return _around(_part(node))
+    return _around(_part(node)) if isinstance(node, Element | Component) else node
 
 
 def _part(node: Any) -> Any:
     """A part of a page as the browser draws it; a component where it is one to Dash, or has such a one inside."""
-    if node is None or type(node) in _AS_IT_IS:
+    kind = type(node)
+    if node is None or kind in _AS_IT_IS:
         return node
-    if isinstance(node, list | tuple):
-        return [_part(child) for child in node if child is not None]
-    if isinstance(node, Element):
-        children = _part(node.children)
-        if _has_component(children):
-            return node.component(_around(children))
-        props = {name: value for name, value in node.props.items() if value is not None}
-        return {"tag": node.name.lower(), "props": props, "children": children}
-    if isinstance(node, Frozen):
+    if kind is Element:
+        return _element(node.name, node.props, _part(node.children))
+    if kind is list or kind is tuple:
+        parts = [_part(child) for child in node if child is not None]
+        return parts if _COMPONENTS.isdisjoint(map(type, parts)) else _Mixed(parts)
+    if kind is Frozen:
         return node.tree
-    return _frozen_component(node) if isinstance(node, Component) else node
+    if kind is Widget:
+        return Sent(sent(node.kind.namespace, node.name, node.props, _around(_part(node.children))))
+    return _component(node) if isinstance(node, Component) else node
 
 
-def _frozen_component(node: Component) -> Any:
+def _element(name: str, props: dict[str, Any], children: Any) -> Any:
+    if type(children) in _COMPONENTS:
+        return Sent(sent(_PLAIN, name, props, _around(children)))
+    if None in props.values():
+        props = {name: value for name, value in props.items() if value is not None}
+    return {"tag": name.lower(), "props": props, "children": children}
+
+
+def _component(node: Component) -> Any:
+    """One of Dash's own."""
+    made = node.to_plotly_json()
+    props = {name: value for name, value in made["props"].items() if name != "children"}
     children = _part(getattr(node, "children", None))
-    if node._namespace == _PLAIN and not _has_component(children):
-        props = {name: value for name, value in node.to_plotly_json()["props"].items() if name != "children"}
-        return {"tag": node._type.lower(), "props": props, "children": children}
-    if children is not None:
-        node.children = _around(children)
-    return node
-
-
-def _has_component(children: Any) -> bool:
-    if isinstance(children, list):
-        return any(type(child) not in _AS_IT_IS and _has_component(child) for child in children)
-    return type(children) not in _AS_IT_IS and isinstance(children, Component)
+    if made["namespace"] == _PLAIN:
+        return _element(made["type"], props, children)
+    return Sent(sent(made["namespace"], made["type"], props, _around(children)))
 
 
 def _around(children: Any) -> Any:
     """Children of a component: what the browser draws by itself is one component each."""
-    if isinstance(children, list):
+    kind = type(children)
+    if kind is list or kind is _Mixed:
         return [_around(child) for child in children]
-    return Frozen(tree=children) if isinstance(children, dict) else children
+    return Frozen(children) if kind is dict else children

@@ -16,6 +16,7 @@ from .context import TOO_LITTLE, Context
 from .links import expert_template
 
 BLOCK = 100
+ROW_HEIGHT = 46  # of two lines
 _NUMBER = {"filter": "agNumberColumnFilter", "type": "rightAligned"}
 
 _TEXT = {
@@ -47,7 +48,8 @@ TOP_TOKENS = {
     "filter": False,
     "sortable": False,
     "minWidth": 150,
-    "flex": 3,
+    "flex": 2,
+    "cellRenderer": "TwoLines",
     "cellClass": "token-preview",
     "tooltipField": "preview",
     "headerTooltip": "The different tokens of highest score.",
@@ -57,16 +59,17 @@ EXPLANATION = {
     "headerName": "explanation",
     "filter": False,
     "sortable": False,
-    "minWidth": 150,
-    "flex": 2,
+    "minWidth": 270,
+    "flex": 4,
+    "cellRenderer": "Explanation",
     "tooltipField": "explanation",
 } | _means("explanation")
 EXPERT_COLUMNS: tuple[dict[str, Any], ...] = (
     {"field": "expert", "headerName": "expert", "cellRenderer": "ExpertLink", "minWidth": 90, **_NUMBER},
+    EXPLANATION,
+    TOP_TOKENS,
     {"field": "specialised", "headerName": "label", "cellRenderer": "LabelSwatch", "minWidth": 112, **_TEXT}
     | _means("specialised"),
-    TOP_TOKENS,
-    EXPLANATION,
     {"field": "interest", "headerName": "interest", "minWidth": 108, **_NUMBER, **_decimals(2)} | _means("interest"),
     {"field": "density", "headerName": "density", "minWidth": 96, **_NUMBER, **_PERCENT}
     | _means("density", "Filter it as a fraction: 0.01 is 1 %."),
@@ -125,6 +128,7 @@ def expert_grid(
         dashGridOptions={
             "theme": {"function": "monetTheme(themeQuartz)"},
             "cacheBlockSize": BLOCK,
+            "rowHeight": ROW_HEIGHT,
             "maxBlocksInCache": 20,
             "infiniteInitialRowCount": max(opened + 1, 1),
             "rowClassRules": {"opened-row": "params.node.rowIndex === params.context.opened"},

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 from dash import ctx as called
 
 from ..errors import WorkbenchError
@@ -13,7 +12,7 @@ from ..notes.database import BOOKMARKS
 from ..store.address import Expert, read_expert
 from ..store.token_text import visible_label, visible_prose
 from .act import act_button, act_store
-from .elements import Element, html
+from .elements import Element, dcc, dmc, html
 from .embed import embed_code
 from .freeze import freeze
 from .links import list_link, lists_link

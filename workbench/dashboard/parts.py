@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import dash_mantine_components as dmc
 
 from ..errors import NotFoundError
 from ..report.glossary import GLOSSARY
@@ -18,7 +18,7 @@ from ..report.labels import look_alikes, shortened
 from ..report.palette import NO_LABEL_COLOUR
 from ..store.token_text import visible_label, visible_shares
 from .context import Context
-from .elements import Element, html
+from .elements import Element, Widget, dmc, html
 from .freeze import plain
 from .links import Address, glossary_link, label_link
 
@@ -120,7 +120,7 @@ def panel(title: Child, children: Child, note: Child = None, kind: str = "") -> 
     return html.Section([heading, html.Div(children, className="panel-body")], className=f"panel {kind}".strip())
 
 
-def message(title: str, text: Child, kind: str = "info") -> dmc.Alert:
+def message(title: str, text: Child, kind: str = "info") -> Widget:
     """A message box; its text starts with a capital letter, unlike the errors it may come from, or with a path."""
     if isinstance(text, str) and "/" not in text.partition(" ")[0]:
         text = text[:1].upper() + text[1:]
@@ -179,11 +179,17 @@ def files(name: str, address: Callable[[str], str]) -> Element:
 
 def command(*words: object) -> str:
     """A ``monet`` command to paste into a shell in the folder where the dashboard was started."""
+    return shlex.join([_program(sys.executable, Path.cwd(), os.environ.get("PATH")), *map(str, words)])
+
+
+@lru_cache(maxsize=1)
+def _program(python: str, folder: Path, _path: str | None) -> str:
+    """How a shell in a folder calls ``monet``; to look along its path takes longer than to draw a panel."""
     program = "monet"
-    beside = Path(sys.executable).with_name(program)
+    beside = Path(python).with_name(program)
     if beside.is_file() and shutil.which(program) != str(beside):
-        program = str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
-    return shlex.join([program, *map(str, words)])
+        program = str(beside.relative_to(folder) if beside.is_relative_to(folder) else beside)
+    return program
 
 
 def tabs(name: str, links: Iterable[tuple[str, str, bool]], before: str = "") -> Element:

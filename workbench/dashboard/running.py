@@ -11,8 +11,7 @@ import shlex
 from pathlib import Path
 from typing import Any, cast
 
-import dash_mantine_components as dmc
-from dash import ALL, Dash, Input, Output, State, dcc, no_update
+from dash import ALL, Dash, Input, Output, State, no_update
 from dash import ctx as callback
 
 from ..analysis.encoder import encoder_folder
@@ -23,7 +22,7 @@ from ..jobs import State as JobState
 from ..progress import Report, short
 from ..store.token_text import visible_label
 from .context import Context
-from .elements import html
+from .elements import Widget, dcc, dmc, html
 from .freeze import freeze
 from .links import jobs_link
 from .parts import Child, aria, command, message
@@ -37,7 +36,7 @@ def frame() -> list[Any]:
     return [dcc.Interval(id=TICK, interval=1000, disabled=True), dcc.Store(id=CHANGED), dcc.Store(id=REFRESH)]
 
 
-def run_first(ctx: Context, title: str, request: Request, purpose: str = "") -> dmc.Alert:
+def run_first(ctx: Context, title: str, request: Request, purpose: str = "") -> Widget:
     """Says what is missing from a page, and runs what computes it: a button, and the command for a shell.
 
     Args:
@@ -60,7 +59,7 @@ def run_first(ctx: Context, title: str, request: Request, purpose: str = "") -> 
     return message(title, [html.Div(text), *place(ctx, request, title)])
 
 
-def unanalysed(ctx: Context) -> dmc.Alert:
+def unanalysed(ctx: Context) -> Widget:
     """Says what to run where the labels of the experts are not known yet, or why there can be none."""
     if len(ctx.run.labels) == 1:
         only = visible_label(ctx.run.labels[0])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, dcc, no_update
+from dash import ClientsideFunction, Dash, Input, Output, no_update
 
 from ..errors import BadInputError, NotFoundError
 from ..store.address import read_expert
 from .context import Context
+from .elements import dcc, dmc
 from .links import expert_link, search_link
 from .parts import aria
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, dcc
+from dash import Dash, Input, Output
 
 from ..errors import WorkbenchError
 from ..store.token_text import visible_label
 from .context import Context
-from .elements import Element, html
+from .elements import Element, dcc, dmc, html
 from .freeze import freeze
 from .links import edit_file, edit_link, mask_link
 from .parts import Child, command, message, panel, table, term

@@ -31,7 +31,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, Pool, SingletonThreadPool
 
 from ..errors import DamagedError, UnsupportedError
 from ..store.remote import Remote
@@ -90,6 +90,7 @@ edits = Table(
     Column("edit", Text, nullable=False),
     Column("time", Text, nullable=False),
 )
+_MODEL = select(about.c.value).where(about.c.name == "model")
 
 
 class Database:
@@ -114,7 +115,8 @@ class Database:
         self._open = threading.local()  # the transaction that the thread reads in
         self._model = json.dumps(run.manifest["model"]["hash"], sort_keys=True)
         self._engine = _engine(
-            lambda: sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None)
+            lambda: sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None),
+            NullPool,  # each transaction connects anew, so that threads share nothing and a replaced file is seen
         )
 
     @contextmanager
@@ -159,7 +161,7 @@ class Database:
                 f"{self.path} has schema version {version}, and this workbench reads {VERSION}; use the workbench that "
                 "wrote it, or move the file away to begin anew."
             )
-        if connection.execute(select(about.c.value).where(about.c.name == "model")).scalar() != self._model:
+        if connection.execute(_MODEL).scalar() != self._model:
             raise UnsupportedError(
                 f"{self.path} is about the experts of another model than the run {self.run.path} was exported from; "
                 "move the file away to begin anew."
@@ -175,7 +177,7 @@ class Database:
 
     @cached_property
     def _empty(self) -> Engine:
-        """A database in memory that holds what a fresh one does; each transaction has a copy of its own."""
+        """A database in memory that holds what a fresh one does; each thread has a copy of its own, and only reads."""
         fresh = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         filling = create_engine("sqlite://", creator=lambda: fresh)
         event.listen(filling, "begin", _begin)
@@ -186,7 +188,7 @@ class Database:
             fresh.backup(memory)
             return memory
 
-        return _engine(copy)
+        return _engine(copy, SingletonThreadPool)
 
     def _create(self) -> None:
         """Make the file, whole before others see it; where two make it at once, the first one's stays."""
@@ -194,7 +196,7 @@ class Database:
         try:
             with closing(sqlite3.connect(made)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
-            self._fill(_engine(lambda: sqlite3.connect(made, isolation_level=None)))
+            self._fill(_engine(lambda: sqlite3.connect(made, isolation_level=None), NullPool))
             with suppress(FileExistsError):
                 os.link(made, self.path)
         finally:
@@ -214,9 +216,8 @@ class Database:
             ) from error
 
 
-def _engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
-    """An engine that connects anew for each transaction, so that threads share nothing and a replaced file is seen."""
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+def _engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engine:
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool)
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"))
     event.listen(engine, "begin", _begin)
     return engine

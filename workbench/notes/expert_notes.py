@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pandas as pd
-from sqlalchemy import Row, delete, func, select, tuple_
+from sqlalchemy import Row, bindparam, delete, func, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
 from ..errors import NotFoundError
@@ -15,6 +15,12 @@ from .database import Database, notes, tags
 from .texts import AUTHOR, NOTE, TAG, one_line, several_lines
 
 _NOTE = ("id", "group", "expert", "text", "author", "time")
+
+# Asked for every page of an expert: to put a statement together takes longer than to run it.
+_GROUP, _EXPERT = bindparam("of_group"), bindparam("of_expert")
+_TAGS_OF = select(tags.c.tag).where(tags.c.group == _GROUP, tags.c.expert == _EXPERT).order_by(tags.c.tag)
+_TAG_NAMES = select(tags.c.tag).distinct().order_by(tags.c.tag)
+_ANY_NOTE_OF = select(notes.c.id).where(notes.c.group == _GROUP, notes.c.expert == _EXPERT).limit(1)
 
 
 def now() -> str:
@@ -157,9 +163,8 @@ class ExpertNotes(Database):
             NotFoundError: the run has no such group or expert.
         """
         of = self.expert(group, expert)
-        chosen = select(tags.c.tag).where(tags.c.group == of.group, tags.c.expert == of.id).order_by(tags.c.tag)
         with self.reading() as connection:
-            return list(connection.execute(chosen).scalars())
+            return list(connection.execute(_TAGS_OF, {"of_group": of.group, "of_expert": of.id}).scalars())
 
     def all_tags(self) -> pd.DataFrame:
         """Every tag in use, in alphabetical order: columns `tag` and `experts`, how many have it."""
@@ -170,7 +175,7 @@ class ExpertNotes(Database):
     def tag_names(self) -> list[str]:
         """Every tag in use, in alphabetical order."""
         with self.reading() as connection:
-            return list(connection.execute(select(tags.c.tag).distinct().order_by(tags.c.tag)).scalars())
+            return list(connection.execute(_TAG_NAMES).scalars())
 
     def has_notes(self, group: int, expert: int) -> bool:
         """Whether there is a note about an expert.
@@ -179,9 +184,9 @@ class ExpertNotes(Database):
             NotFoundError: the run has no such group or expert.
         """
         of = self.expert(group, expert)
-        chosen = select(notes.c.id).where(notes.c.group == of.group, notes.c.expert == of.id).limit(1)
         with self.reading() as connection:
-            return connection.execute(chosen).scalar() is not None
+            named = {"of_group": of.group, "of_expert": of.id}
+            return connection.execute(_ANY_NOTE_OF, named).scalar() is not None
 
     def tagged(self, tag: str) -> list[Expert]:
         """The experts that have a tag, by group and id."""

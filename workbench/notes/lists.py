@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pandas as pd
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from ..errors import BadInputError, NotFoundError
 from ..store.address import Expert
@@ -14,6 +14,15 @@ from .expert_notes import ExpertNotes, dated, now
 from .texts import DESCRIPTION, NAME, one_line, several_lines
 
 MOST_EXPERTS = 1000  # of a list
+
+# Asked for every page of an expert: to put a statement together takes longer than to run it.
+_NAMES = select(lists.c.name).where(lists.c.name != BOOKMARKS).order_by(lists.c.name)
+_LISTS_OF = (
+    select(lists.c.name)
+    .join(items)
+    .where(items.c.group == bindparam("of_group"), items.c.expert == bindparam("of_expert"))
+    .order_by(lists.c.name != BOOKMARKS, lists.c.name)
+)
 
 
 class Lists(ExpertNotes):
@@ -36,9 +45,8 @@ class Lists(ExpertNotes):
 
     def list_names(self) -> list[str]:
         """The names of all lists but the bookmarks, in alphabetical order."""
-        chosen = select(lists.c.name).where(lists.c.name != BOOKMARKS).order_by(lists.c.name)
         with self.reading() as connection:
-            return list(connection.execute(chosen).scalars())
+            return list(connection.execute(_NAMES).scalars())
 
     def create_list(self, name: str, description: str = "", experts: Iterable[Expert] = ()) -> str:
         """Make a list, of ``experts`` in their order if given.
@@ -198,9 +206,8 @@ class Lists(ExpertNotes):
             NotFoundError: the run has no such group or expert.
         """
         of = self.expert(group, expert)
-        chosen = select(lists.c.name).join(items).where(items.c.group == of.group, items.c.expert == of.id)
         with self.reading() as connection:
-            return list(connection.execute(chosen.order_by(lists.c.name != BOOKMARKS, lists.c.name)).scalars())
+            return list(connection.execute(_LISTS_OF, {"of_group": of.group, "of_expert": of.id}).scalars())
 
 
 def _list_id(connection: Connection, name: str) -> int:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from dash.development.base_component import Component
 from datasets import Dataset
+from plotly.io.json import to_json_plotly
 
 from workbench import open_run
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
-from workbench.dashboard.freeze import Frozen
+from workbench.dashboard.freeze import Frozen, Sent
 from workbench.dashboard.pages import read_address
 from workbench.export import export_run
 
@@ -29,13 +32,13 @@ def ctx(run_path: Path) -> Context:
     return Context(open_run(run_path))
 
 
-def _components(page: Any) -> Iterator[Component]:
+def _components(page: Any) -> Iterator[Sent]:
     if isinstance(page, list | tuple):
         for child in page:
             yield from _components(child)
-    elif isinstance(page, Component):
+    elif isinstance(page, Sent):
         yield page
-        yield from _components(getattr(page, "children", None))
+        yield from _components(page["props"].get("children"))
 
 
 @pytest.mark.parametrize("url", ["/", "/expert/0/{expert}", "/labels/lua", "/mask", "/nowhere"])
@@ -102,6 +105,25 @@ def test_status_and_heading_say_which_kind_of_error(ctx: Context, url: str, stat
     if heading:
         assert drawn.title == heading
         assert heading in repr(drawn.content[0])
+
+
+HOSTILE = "</script><script>window.hacked = 1</script>"
+
+
+@pytest.mark.parametrize("url", ["/", "/labels/lua", "/nowhere", "/search?" + urlencode({"q": HOSTILE})])
+def test_shell_holds_its_first_page_and_no_other_script(ctx: Context, url: str) -> None:
+    client = create_app(ctx.run).server.test_client()
+    shell, other = (client.get(one) for one in (url, "/glossary"))
+    path, _, query = url.partition("?")
+    drawn = draw(ctx, read_address(path, query))
+    content = json.loads(to_json_plotly(drawn.content))
+    packed = client.get(url, headers={"Accept-Encoding": "gzip"})
+    unpacked = gzip.decompress(packed.data) if packed.headers.get("Content-Encoding") == "gzip" else packed.data
+    for text in (shell.text, unpacked.decode()):
+        (told,) = re.findall(r'<script id="first-page" type="application/json">([^<]*)</script>', text)
+        assert json.loads(told) == [content, f"{drawn.title} · {ctx.name}", drawn.page]
+        assert text.count("<script") == other.text.count("<script")
+    assert shell.headers["Cache-Control"] == "no-store"
 
 
 def test_damaged_analysis_is_a_page_that_says_so(run_path: Path, tmp_path: Path) -> None:

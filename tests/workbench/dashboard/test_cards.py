@@ -23,8 +23,9 @@ def run(run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = open_run(shutil.copytree(run_path, tmp_path_factory.mktemp("cards") / "run"))
     row = {name: np.nan if pa.types.is_floating(SCHEMA.field(name).type) else 0 for name in SCHEMA.names}
     expert = int(run.experts(0)["mass"].idxmax())
-    row |= {"group": 0, "expert": expert, "kind": "person", "author": "Ada", "text": "<b>bold</b>", "judge": ""}
-    write_explanations(run, pd.DataFrame([row]))
+    row |= {"group": 0, "expert": expert, "author": "Ada", "judge": ""}
+    texts = {"rule": "Fires at `x`.", "person": "<b>bold</b> \u202eand hidden"}
+    write_explanations(run, pd.DataFrame([row | {"kind": kind, "text": text} for kind, text in texts.items()]))
     return run
 
 
@@ -39,7 +40,7 @@ def test_card_has_label_tokens_and_explanation(run: Run, client: FlaskClient) ->
     told = client.get(f"/card/0/{expert}").get_json()
     assert told["expert"] == f"0:{expert}"
     assert told["tokens"] == [visible(text) for text in top_tokens(run, 0, expert, 6)]
-    assert told["explanation"] == "<b>bold</b>"
+    assert told["explanation"] == "<b>bold</b> \\u202eand hidden"  # a person's comes first
     assert told["label"] in [*run.labels, "generalist"]
     assert told["colour"].startswith("#")
 

@@ -18,19 +18,16 @@ from workbench.dashboard.pages import PAGES, read_address
 
 
 def _commands(node: Any) -> Iterator[str]:
-    """The text of every element of the class `command`, frozen or not."""
+    """The text of every element of the class `command`, of a frozen page."""
     if isinstance(node, list | tuple):
         for child in node:
             yield from _commands(child)
     elif isinstance(node, dict):
-        if node.get("props", {}).get("className") == "command":
+        props = node.get("props", {})
+        if props.get("className") == "command":
             yield "".join(node["children"])
-        yield from _commands(node.get("children"))
-    elif hasattr(node, "to_plotly_json"):
-        if getattr(node, "className", None) == "command":
-            yield str(node.children)
-        yield from _commands(getattr(node, "tree", None))
-        yield from _commands(getattr(node, "children", None))
+        for inside in (node.get("children"), props.get("children"), props.get("tree")):
+            yield from _commands(inside)
 
 
 def _printed(path: Path) -> set[str]:

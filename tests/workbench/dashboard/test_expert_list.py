@@ -14,7 +14,7 @@ from workbench import open_run
 from workbench.dashboard import grid
 from workbench.dashboard.application import create_app
 from workbench.dashboard.context import TOO_LITTLE, Context
-from workbench.dashboard.expert_list import RULES, expert_list
+from workbench.dashboard.expert_list import RULES, answer_rows, expert_list
 from workbench.dashboard.links import Address
 from workbench.errors import BadInputError
 
@@ -74,6 +74,21 @@ def test_list_with_readable_experts_shows_them_by_interest(ctx: Context, monkeyp
     assert [column["field"] for column in drawn.columnDefs if "sort" in column] == ["interest"]
     rows, _ = grid.select(ctx.listed(0), {"sortModel": [{"colId": "interest", "sort": "desc"}]})
     assert rows["interest"].dropna().is_monotonic_decreasing
+
+
+@pytest.mark.parametrize("grid_id", ["experts-grid", "label-grid"])
+def test_no_rows_are_sent_before_the_grid_asks(ctx: Context, grid_id: str) -> None:
+    (rows,) = [one for one in create_app(ctx.run)._callback_list if one["output"] == f"{grid_id}.getRowsResponse"]
+    assert rows["prevent_initial_call"]
+
+
+def test_rows_have_tokens_and_explanations_as_they_are_shown(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    expert = int(ctx.listed(0)["expert"].iloc[0])
+    monkeypatch.setattr(ctx, "explained", lambda group, experts: {expert: "Fires at `x`. \u202ehidden"})
+    first, second = answer_rows(ctx, 0, None, {"startRow": 0, "endRow": 2})["rowData"]
+    assert (first["expert"], first["explanation"]) == (expert, "Fires at `x`. \\u202ehidden")
+    assert second["explanation"] == ""
+    assert first["preview"] == ctx.previews(0, [expert])[0]
 
 
 def test_address_sets_filter_order_and_row(ctx: Context) -> None:

@@ -1,7 +1,20 @@
 // What runs in the browser: frozen trees, links, the tab's title, what maps share, the cells of the grids.
 
+const loaded = window.location.pathname + window.location.search;
+let asked = 0;
+
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.monet = {
+  // The page that came with the shell, once, where the address is still its own; any other is asked for.
+  go(pathname, search) {
+    const unchanged = window.dash_clientside.no_update;
+    const again = window.dash_clientside.callback_context.triggered.some((one) => one.prop_id.startsWith("refresh."));
+    const first = document.getElementById("first-page");
+    first?.remove();
+    if (first && !again && pathname + search === loaded) return [...JSON.parse(first.textContent), unchanged];
+    asked += 1; // or the same page again would be no change
+    return [unchanged, unchanged, unchanged, { pathname, search, again, asked }];
+  },
   arrive(title) {
     if (title) document.title = title;
     for (const link of document.querySelectorAll(".main-nav a")) {
@@ -95,6 +108,20 @@ cells.LabelSwatch = function (params) {
 cells.LabelLink = function (params) {
   if (params.value == null) return null;
   return React.createElement("a", { href: params.data.link }, labelMark(params.value, params.context));
+};
+
+cells.TwoLines = function (params) {
+  return params.value ? React.createElement("span", { className: "two-lines" }, params.value) : null;
+};
+
+// A rule without the lead that all of them have, what it quotes in the type of tokens.
+cells.Explanation = function (params) {
+  if (!params.value) return null;
+  const told = params.value.replace(/^Fires (at )?/, "");
+  const parts = told
+    .split(/(“[^”]*”)|`([^`]+)`/) // what has a backtick itself is quoted in “ ”: text, “ ”, inside backticks, text, …
+    .map((part, at) => (at % 3 === 2 && part ? React.createElement("code", { className: "quoted" }, part) : part));
+  return React.createElement("span", { className: "two-lines" }, ...parts);
 };
 
 const grids = (window.dashAgGridFunctions = window.dashAgGridFunctions || {});

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import dash_mantine_components as dmc
 import pandas as pd
-from dash import Dash, Input, Output, dcc
+from dash import Dash, Input, Output
 
 from ...errors import WorkbenchError
 from ...report.numbers import score_text
 from ...store.address import Expert
 from ..context import GENERAL, TOO_LITTLE
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import expert_link, label_link, region_file, shared_list_link
 from ..parts import aria, fact, facts, label_mark, message, panel, table, term

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dash_mantine_components as dmc
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...analysis import read_map
 from ...errors import NotFoundError, WorkbenchError
 from ...report.numbers import score_text
 from ...store.address import Expert, read_expert
 from .. import figures
-from ..elements import html
+from ..elements import dcc, dmc, html
 from ..freeze import freeze
 from ..lattice import TOO_LITTLE_FILL
 from ..links import Address, atlas_templates, expert_template

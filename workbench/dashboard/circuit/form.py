@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, no_update
 
 from ...analysis.attribution.prompt import read_token
 from ...errors import WorkbenchError
 from ...store.token_text import visible
-from ..elements import Element, html
+from ..elements import Element, dmc, html
 from ..links import circuit_link, prompt_link, prompt_search
 from ..parts import aria, panel, token_shown
 from ..prompting.answer import prompt_limit

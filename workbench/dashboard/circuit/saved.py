@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 from dash import ctx as called
 
 from ...errors import WorkbenchError
 from ...store.token_text import visible_label
 from ..act import act_button, act_store
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..failures import message_or
 from ..freeze import freeze
 from ..links import circuit_link
@@ -51,7 +50,7 @@ def saved_list(ctx: Context) -> Any:
     entries = []
     for name, query in ctx.notes.circuits()[["name", "query"]].itertuples(index=False):
         shown = visible_label(name)
-        link = html.A(html.Bdi(shown), href=circuit_link(dict(parse_qsl(query.removeprefix("?")))))
+        link = html.A(html.Bdi(shown), href=circuit_link(fields_of(query)))
         entries.append(
             html.Span(
                 [link, act_button("×", "circuit-forget", f"delete the circuit {shown}", name=name)],
@@ -59,6 +58,17 @@ def saved_list(ctx: Context) -> Any:
             )
         )
     return html.P(entries, className="kept-lists") if entries else html.P("None yet.", className="note")
+
+
+def fields_of(query: str) -> dict[str, str]:
+    """The fields of a saved circuit's address, decoded.
+
+    Examples:
+        >>> from workbench.dashboard.circuit.saved import fields_of
+        >>> fields_of("?text=public+static&keep=0.5")
+        {'text': 'public static', 'keep': '0.5'}
+    """
+    return dict(parse_qsl(query.removeprefix("?")))
 
 
 def register(app: Dash, ctx: Context) -> None:

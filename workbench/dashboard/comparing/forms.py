@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
-
 from ...analysis import READABLE_SCORE, READABLE_TOKENS
 from ...store.address import Expert
 from ...store.siblings import sibling_names
 from ..context import GENERAL, Context
-from ..elements import Element, html
+from ..elements import Element, Widget, dmc, html
 from ..freeze import Frozen
 from ..links import COMPARE_PATH
 from ..parts import Child, message
@@ -151,7 +149,7 @@ def _form(*parts: Child) -> Element:
     return html.Form(list(parts), action=COMPARE_PATH, method="get", className="compare-form")
 
 
-def _box(name: str, label: str, query: Query) -> dmc.Textarea:
+def _box(name: str, label: str, query: Query) -> Widget:
     return dmc.Textarea(
         name=name,
         value=query.get(name, ""),

@@ -20,11 +20,10 @@ from ..parts import LONGEST_NAME, aria, fact, facts, files, label_mark, term
 
 def neighbours(ctx: Context, expert: Expert) -> tuple[int | None, Expert | None, Expert | None]:
     """Rank by mass (from 1) of an expert, and the experts one rank above and below it."""
-    order = ctx.ranking(expert.group)
-    at = (order == expert.id).nonzero()[0]
-    if not len(at):
+    rank = ctx.rank(*expert)
+    if rank is None:
         return None, None, None
-    rank = int(at[0])
+    order = ctx.ranking(expert.group)
     above = Expert(expert.group, int(order[rank - 1])) if rank else None
     below = Expert(expert.group, int(order[rank + 1])) if rank + 1 < len(order) else None
     return rank + 1, above, below
@@ -47,8 +46,8 @@ def navigation(expert: Expert, above: Expert | None, below: Expert | None) -> El
     )
 
 
-def stats(ctx: Context, expert: Expert, row: pd.Series, rank: int, active: int) -> Element:
-    """The expert's numbers, of its ``row`` of ``Context.experts``; ``rank`` of ``active`` experts by mass."""
+def stats(ctx: Context, expert: Expert, row: dict[str, Any], rank: int, active: int) -> Element:
+    """The expert's numbers, of its ``Context.row``; ``rank`` of ``active`` experts by mass."""
     label = row["specialised"]
     confirmed = term("confirmed") if row["confirmed"] else [html.Span("not "), term("confirmed")] if label else None
     known = [
@@ -91,7 +90,7 @@ def label_against_examples(
     other, count = str(strongest.index[0]), int(strongest.iloc[0])
     if other == label:
         return None
-    row = ctx.run.expert(*expert)
+    row = ctx.run.expert(*expert).to_dict()
     own_tokens, other_tokens = (int(row[f"tokens:{name}"]) for name in (label, other))
     own_mean, other_mean = (
         float(row[f"mass:{name}"]) / max(tokens, 1) for name, tokens in ((label, own_tokens), (other, other_tokens))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -51,8 +51,8 @@ def label_table(ctx: Context, row: pd.Series) -> Element:
     return html.Div([drawn, html.Details([html.Summary(total), *listed])])
 
 
-def purity(row: pd.Series) -> Element:
-    """Every monosemanticity score of the run's analysis, with the false discovery rate at which it is significant."""
+def purity(row: dict[str, Any]) -> Element:
+    """Every monosemanticity score of a ``Context.row``, with the false discovery rate at which it is significant."""
     rows = [
         [
             html.Span(score.title, title=score.definition, className="term"),

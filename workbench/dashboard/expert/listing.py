@@ -7,16 +7,15 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import dash_mantine_components as dmc
 import pandas as pd
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from ...errors import BadInputError
 from ...report.expert import in_context
 from ...store.address import Expert
 from ...store.token_text import visible_label
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..heatmap import example_line
 from ..links import TOKENS, TRY, expert_link
 from ..parts import Child, aria, tabs

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, dcc
+from dash import Dash, Input, Output
 
 from ...errors import WorkbenchError, kind_of
 from ...store.address import Expert
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..parts import message, panel, table, term, token_shown
 

@@ -6,14 +6,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from ...errors import kind_of
 from ...store.address import Expert
 from ..computing import Report
 from ..context import Context
-from ..elements import Element
+from ..elements import Element, dcc, dmc
 from ..failures import text_of
 from ..freeze import freeze
 from ..parts import Child, aria, message, panel

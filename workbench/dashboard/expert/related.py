@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, dcc
+from dash import Dash, Input, Output
 
 from ...report.label import top_tokens_of
 from ...report.numbers import score_text
 from ...store.address import Expert, shared_key
 from ..computing import Report
 from ..context import GENERAL, Context
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import expert_link
 from ..parts import label_mark, panel, table, term, token_shown
@@ -91,7 +90,8 @@ def same_keys(ctx: Context, expert: Expert) -> list[Any]:
 
 
 def _named(ctx: Context, expert: Expert) -> list[Any]:
-    label = ctx.experts(expert.group)["specialised"].get(expert.id, GENERAL)
+    row = ctx.row(*expert)
+    label = GENERAL if row is None else row["specialised"]
     link = html.A(f"{expert}", href=expert_link(*expert))
     return [link, label_mark(label, ctx.colour(label), ctx.kind(*expert))]
 

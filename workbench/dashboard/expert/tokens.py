@@ -30,7 +30,9 @@ def strongest(ctx: Context, expert: Expert, address: Address, examples: pd.DataF
     kept = kept_examples(ctx)
     count = min(int(asked), kept) if re.fullmatch(r"[1-9]\d{0,3}", asked) else EXAMPLES
     shown = in_context(ctx.run, expert, examples.head(count))
-    top, active = max(example.score for example in shown), int(ctx.experts(expert.group).loc[expert.id, "tokens"])
+    row = ctx.row(*expert)
+    assert row is not None
+    top, active = max(example.score for example in shown), int(row["tokens"])
     more: Any = None
     if len(shown) == count < kept:
         more = html.A(f"Show up to {kept}", href=expert_link(*expert, n=kept))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...analysis.attribution.prompt import Prompt, read_prompt
 from ...analysis.run_model import run_tokenizer
@@ -14,7 +13,7 @@ from ...errors import BadInputError, WorkbenchError
 from ...report.numbers import score_text
 from ...store.address import Expert
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..heatmap import legend, shaded
 from ..links import TRY

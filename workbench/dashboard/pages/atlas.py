@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...errors import BadInputError
 from ..atlas import answers
@@ -15,7 +14,7 @@ from ..atlas.legend import legend
 from ..atlas.listing import region_parts, register_region
 from ..atlas.regions import CELLS, read_region
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import ATLAS_PATH, Address, atlas_link, atlas_templates
 from ..page import Page

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...errors import WorkbenchError
 from ..act import act_store
@@ -23,7 +22,7 @@ from ..circuit.pinned import OPENED, heads_part, neurons_part, pinned_part
 from ..circuit.reacting import changes, reaction_part
 from ..circuit.traced import find, heads, neurons, reaction, start
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, Widget, dcc, dmc, html
 from ..freeze import freeze
 from ..links import CIRCUIT_PATH, Address, circuit_templates
 from ..page import Page
@@ -84,7 +83,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     ]
 
 
-def _filled(name: str, text: str = "") -> dcc.Loading:
+def _filled(name: str, text: str = "") -> Widget:
     """A part that a callback fills in."""
     return dcc.Loading(
         dmc.Box(freeze(html.P(text, className="note")) if text else None, id=name, **aria(live="polite")),

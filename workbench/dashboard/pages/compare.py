@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, dcc
+from dash import Dash, Input, Output
 
 from ...errors import BadInputError, NotFoundError, WorkbenchError, kind_of
 from ...store.siblings import find_sibling
@@ -16,7 +15,7 @@ from ..comparing.experts import examples_panel, experts_answer, promoted_panel, 
 from ..comparing.forms import Query
 from ..comparing.prompts import prompts_answer
 from ..context import Context
-from ..elements import html
+from ..elements import dcc, dmc, html
 from ..failures import message_or
 from ..freeze import freeze
 from ..links import COMPARE_PATH, Address, compare_link

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from dash import Dash, dcc
+from dash import Dash
 
 from ...jobs import Request
 from ...report.charts import used_bins
 from ...store.address import Expert, read_expert
 from .. import figures
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, html
 from ..expert import listing, logits, related, trial
 from ..expert.ablation import ABLATION
 from ..expert.header import label_against_examples, navigation, neighbours, stats
@@ -43,7 +43,7 @@ def _explained(ctx: Context, expert: Expert) -> Any:
     return panel("Explanations", drawn, note=note())
 
 
-def _side(ctx: Context, expert: Expert, row: pd.Series) -> list[Any]:
+def _side(ctx: Context, expert: Expert, row: dict[str, Any]) -> list[Any]:
     described = f"Histogram of the routing scores of expert {expert} over its {int(row['tokens']):,} active tokens."
     drawn = dcc.Graph(
         figure=figures.histogram(used_bins(ctx.run.histogram(*expert))),
@@ -99,20 +99,20 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     group = f"layer group {expert.group} ({ctx.run.layers_text(expert.group)})"
     keys = html.Small(f"{group}, key {i} of set 1, key {j} of set 2")
     title = html.H1([f"Expert {expert}", keys])
-    if rank is None:
+    row = ctx.row(*expert)
+    if rank is None or row is None:
         return [
             title,
             message("Never active", "No token of this corpus activates this expert, so there is nothing to show."),
             html.A("Browse the active experts", href=overview_link(expert.group)),
         ]
-    experts = ctx.experts(expert.group)
-    row, examples = experts.loc[expert.id], ctx.run.examples(*expert, n=kept_examples(ctx))
+    examples = ctx.run.examples(*expert, n=kept_examples(ctx))
     drawn = [
         title,
         dcc.Store(id="expert-chosen", data=list(expert)),
         navigation(expert, above, below),
         None if ctx.analysed else unanalysed(ctx),
-        stats(ctx, expert, row, rank, len(experts)),
+        stats(ctx, expert, row, rank, len(ctx.ranking(expert.group))),
         label_against_examples(ctx, expert, row["specialised"], row["ratio"], examples),
         *message_or(_explained, ctx, expert),
         *message_or(kept_panel, ctx, expert),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
 import pandas as pd
 from dash import Dash, Input, Output, State, no_update
 
 from ...explain import read_explanations, search_explanations
 from ...jobs import Request
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dmc, html
 from ..explained import NUMERIC, cells, heading, note
 from ..links import EXPLANATIONS_PATH, Address, expert_link, explanations_link
 from ..page import Page

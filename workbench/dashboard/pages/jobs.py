@@ -6,14 +6,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, no_update
 
 from ...jobs import KINDS, Job, Request
 from ...jobs import State as JobState
 from ...store.token_text import visible_label
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dmc, html
 from ..links import (
     EXPLANATIONS_PATH,
     JOBS_PATH,

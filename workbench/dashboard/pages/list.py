@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 from dash import ctx as called
 
 from ...errors import NotFoundError, WorkbenchError
@@ -15,7 +14,7 @@ from ...store.token_text import visible_label
 from ..act import act_button, act_store
 from ..comparing.forms import EXPERTS
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..kept import note_text
 from ..links import (

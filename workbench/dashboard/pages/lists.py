@@ -1,26 +1,29 @@
-"""What people keep about the run: lists, notes, tags and saved edits; and lists that an address holds by content."""
+"""What people keep about the run: lists, notes, tags, saved edits and circuits; and lists that an address holds by
+content."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 from dash import ctx as called
 
-from ...errors import BadInputError, WorkbenchError
+from ...errors import BadInputError, NotFoundError, WorkbenchError
 from ...report.labels import shortened
 from ...store.address import Expert
-from ...store.token_text import visible_label
+from ...store.token_text import visible, visible_label
 from ..act import act_button, act_store
+from ..circuit.saved import fields_of
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, Widget, dcc, dmc, html
 from ..freeze import freeze
 from ..kept import note_text
 from ..links import (
     LISTS_PATH,
     SAVED_EDITS,
     Address,
+    circuit_link,
     edit_link,
     expert_link,
     list_link,
@@ -52,6 +55,11 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     if "experts" in query:
         name = query.get("name", "")
         return _unsaved(ctx, address, name, read_experts(ctx, query["experts"]), visible_label(name) or "A shared list")
+    with ctx.notes.reading():
+        return _everything(ctx, query)
+
+
+def _everything(ctx: Context, query: dict[str, str]) -> list[Any]:
     lists, notes, tags = ctx.notes.lists(), ctx.notes.recent_notes(RECENT), ctx.notes.all_tags()
     rows = [
         [
@@ -61,7 +69,9 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         ]
         for row in lists.itertuples(index=False)
     ]
-    nothing = not lists["experts"].any() and notes.empty and tags.empty
+    nothing = not lists["experts"].any() and all(
+        kept.empty for kept in (notes, tags, ctx.notes.edits(), ctx.notes.circuits())
+    )
     all_tags = [
         html.A(
             [html.Bdi(visible_label(row.tag)), html.Span(f"{row.experts:,}", className="count")],
@@ -91,10 +101,11 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         ),
         _new_list("New list", "", ""),
         _saved_edits(ctx, query),
+        _saved_circuits(ctx),
     ]
 
 
-def _begin(ctx: Context) -> dmc.Alert:
+def _begin(ctx: Context) -> Widget:
     """What to do while nothing is kept: experts worth a look, and how to keep them."""
     strong = _strong(ctx)
     links = [html.A(f"{expert}", href=expert_link(*expert)) for expert in strong]
@@ -224,8 +235,43 @@ def _edits(ctx: Context) -> Any:
     return html.Div(table(head, rows, "Saved edits", numeric=9), className="kept-table")
 
 
+def _saved_circuits(ctx: Context) -> Element:
+    return panel(
+        "Saved circuits",
+        [
+            dcc.Loading(dmc.Box(_circuits(ctx), id="circuits-table", **aria(live="polite")), delay_show=200),
+            act_store("circuits-act"),
+        ],
+        note="Thresholds, pins, folds and ablations are kept with a circuit.",
+    )
+
+
+def _circuits(ctx: Context) -> Any:
+    rows = []
+    for name, query in ctx.notes.circuits()[["name", "query"]].itertuples(index=False):
+        shown, fields = visible_label(name), fields_of(query)
+        rows.append(
+            [
+                html.A(html.Bdi(shown), href=circuit_link(fields), title="open it"),
+                _prompt(fields),
+                act_button("Delete", "circuits-act", f"delete the circuit {shown}", name=name),
+            ]
+        )
+    if not rows:
+        return html.P("No circuits yet: trace one on the Circuits page and save it there.", className="note")
+    head = ["name", "prompt", "change"]
+    return html.Div(table(head, rows, "Saved circuits", numeric=9), className="kept-table")
+
+
+def _prompt(fields: dict[str, str]) -> Element:
+    """What the model reads in a circuit; an address without a text is that of the sample."""
+    if "text" not in fields:
+        return html.Span("the sample prompt", className="note")
+    return html.Code(shortened(visible(fields["text"]), LONGEST_NOTE), className="kept-prompt")
+
+
 def register(app: Dash, ctx: Context) -> None:
-    """Making lists, saving and deleting edits."""
+    """Making lists, saving and deleting edits, deleting circuits."""
 
     @app.callback(
         Output("url", "pathname", allow_duplicate=True),
@@ -275,6 +321,14 @@ def register(app: Dash, ctx: Context) -> None:
         except WorkbenchError as error:
             return freeze(_edits(ctx)), no_update, None, str(error)
         return freeze(_edits(ctx)), "", None, None
+
+    @app.callback(Output("circuits-table", "children"), Input("circuits-act", "data"), prevent_initial_call=True)
+    def forget(act: dict[str, Any] | None) -> Any:
+        if act is None:
+            return no_update
+        with suppress(NotFoundError):  # another window deleted it
+            ctx.notes.delete_circuit(act["name"])
+        return freeze(_circuits(ctx))
 
 
 PAGE = Page("lists", LISTS_PATH, "Lists", layout, navigation="Lists", register=register)

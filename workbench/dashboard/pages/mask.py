@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from dash import dcc
 
 from ...analysis import MaskResult, bootstrap_mask, read_curve
 from ...jobs import Request
@@ -14,7 +13,7 @@ from ...report.labels import natural_order
 from ...store.token_text import visible_label
 from .. import figures
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, html
 from ..failures import message_or
 from ..links import MASK_PATH, Address, label_link, mask_link
 from ..page import Page

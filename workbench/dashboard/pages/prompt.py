@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import ALL, Dash, Input, Output, State, dcc, no_update
+from dash import ALL, Dash, Input, Output, State, no_update
 
 from ...analysis.attribution.prompt import read_token
 from ...errors import WorkbenchError
 from ..context import Context
-from ..elements import html
+from ..elements import dcc, dmc, html
 from ..freeze import freeze
 from ..links import PROMPT_PATH, Address, prompt_search
 from ..page import Page

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, dcc
+from dash import Dash, Input, Output
 
 from ...errors import NotFoundError, WorkbenchError
 from ...report.labels import shortened
@@ -14,7 +13,7 @@ from ...search import example_queries, read_pattern
 from ...store.token_text import visible, visible_label
 from .. import found
 from ..context import Context
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import SEARCH_PATH, Address, search_link
 from ..page import Page

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
 import pandas as pd
 
 from ...analysis.attribution.prompt import NEXT_TOKENS, TOP_EXPERTS, PromptReading
@@ -14,7 +13,7 @@ from ...report.text import specialised_in
 from ...store.address import Expert
 from ...store.token_text import visible, visible_label
 from ..context import GENERAL, Context
-from ..elements import Element, html
+from ..elements import Element, dmc, html
 from ..links import circuit_link, compare_link, expert_link, prompt_link, text_file
 from ..parts import LONGEST_NAME, aria, bar, fact, facts, files, panel, swatch, table, token_shown
 from .answer import Answer

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import dash_mantine_components as dmc
 from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, no_update
 from dash import ctx as called
 
@@ -18,7 +17,7 @@ from ...store.edit_text import MAX_FACTOR, EditRow, LabelExperts, PromptEdit, Se
 from ...store.token_text import visible, visible_label
 from ..context import Context
 from ..edits import edited_experts, read_edit
-from ..elements import Element, html
+from ..elements import Element, Widget, dmc, html
 from ..freeze import freeze
 from ..links import edit_file, expert_link, label_link, prompt_search, save_edit_link, search_link
 from ..parts import LONGEST_NAME, aria, message, panel
@@ -103,7 +102,7 @@ def edit_panel(ctx: Context, query: Mapping[str, str]) -> Any:
     )
 
 
-def _add(name: str, title: str) -> dmc.Button:
+def _add(name: str, title: str) -> Widget:
     return dmc.Button("Add", id=name, n_clicks=0, variant="default", **aria(label=title))
 
 

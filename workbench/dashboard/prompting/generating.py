@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from ...analysis.attribution.prompt import read_prompt
 from ...api.prompts import MOST_TOKENS
@@ -16,7 +15,7 @@ from ...errors import BadInputError, WorkbenchError
 from ...store.token_text import visible
 from ..context import Context
 from ..edits import edited_experts, model_edit, read_edit
-from ..elements import Element, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import prompt_link
 from ..parts import aria, message, panel, token_shown

@@ -28,14 +28,7 @@ HOSTILE = "fires on <script>window.hacked = 1</script>"
 def show(ctx: Context, link: str) -> str:
     """Everything on the page of a link, as text."""
     path, _, query = link.partition("?")
-    return str(
-        [part.to_plotly_json() if hasattr(part, "to_plotly_json") else part for part in _content(ctx, path, query)]
-    )
-
-
-def _content(ctx: Context, path: str, query: str) -> list[object]:
-    content = draw(ctx, read_address(path, query)).content
-    return content if isinstance(content, list) else [content]
+    return str(draw(ctx, read_address(path, query)).content)
 
 
 @pytest.fixture(scope="session")

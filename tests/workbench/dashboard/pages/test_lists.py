@@ -10,7 +10,7 @@ import pytest
 from workbench import open_run
 from workbench.dashboard.application import draw
 from workbench.dashboard.context import Context
-from workbench.dashboard.links import list_link, save_edit_link, shared_list_link, tag_link
+from workbench.dashboard.links import circuit_link, list_link, save_edit_link, shared_list_link, tag_link
 from workbench.dashboard.listed import ROWS, experts_text, page_links, read_experts, shown_page
 from workbench.dashboard.pages import read_address
 from workbench.errors import BadInputError, NotFoundError
@@ -69,6 +69,23 @@ def test_everything_kept_is_shown_as_text(kept: Context, page: Callable[[Context
         assert note in page(kept, f"/expert/{expert.group}/{expert.id}")
         kept.notes.delete_note(number)
         assert note not in page(kept, f"/expert/{expert.group}/{expert.id}")
+
+
+def test_saved_circuits_are_listed_as_they_were_saved(kept: Context, page: Callable[[Context, str], str]) -> None:
+    kept.notes.save_circuit(HOSTILE, "?text=public+static%0A&keep=0.5&pin=logit")
+    shown = page(kept, "/lists")
+    assert "Nothing is kept yet" not in shown
+    assert HOSTILE in shown
+    assert circuit_link({"text": "public static\n", "keep": "0.5", "pin": "logit"}) in shown
+    assert "public·static↵" in shown
+    assert f"delete the circuit {HOSTILE}" in shown
+    kept.notes.delete_circuit(HOSTILE)
+    assert HOSTILE not in page(kept, "/lists")
+
+
+def test_an_edit_alone_is_something_kept(kept: Context, page: Callable[[Context, str], str]) -> None:
+    kept.notes.save_edit("quiet", "0:17=0")
+    assert "Nothing is kept yet" not in page(kept, "/lists")
 
 
 def test_a_list_shows_its_experts_in_order_and_in_pages(kept: Context, page: Callable[[Context, str], str]) -> None:

@@ -40,7 +40,7 @@ def _query(**query: str) -> dict[str, str]:
 
 def _page(ctx: Context, **query: str) -> str:
     drawn = _read(ctx, _query(**query))
-    return str([part.to_plotly_json() for part in (drawn if isinstance(drawn, list) else [drawn])])
+    return str(drawn)
 
 
 def _removed(ctx: Context) -> str:
@@ -145,7 +145,7 @@ def test_prompt_page_says_why_it_was_not_run(ctx: Context, query: dict[str, str]
 
 
 def test_prompt_page_states_the_model_s_limit(ctx: Context) -> None:
-    page = str([part.to_plotly_json() for part in draw(ctx, read_address("/prompt", "")).content])
+    page = str(draw(ctx, read_address("/prompt", "")).content)
     assert "Text for the model, up to 64 tokens (about 60 characters)" in page  # a token a character, and its BOS
 
 
@@ -158,7 +158,7 @@ def test_context_length_is_the_model_s(ctx: Context, run_path: Path, tmp_path: P
 
 def test_prompt_of_one_token_is_singular(ctx: Context) -> None:
     answers: list[Any] = _read(ctx, _query(text="x"))
-    assert "'1 token'" in str([part.to_plotly_json() for part in answers])
+    assert "'1 token'" in str(answers)
 
 
 def test_a_chat_is_offered_where_the_tokenizer_has_a_template(run_path: Path, tmp_path: Path) -> None:
@@ -198,24 +198,26 @@ def test_sample_texts_begin_documents_of_every_label(ctx: Context) -> None:
         assert any(document and document.startswith(text) for document in texts)
 
 
+def _fields(rows: list[Any], kind: str) -> list[Any]:
+    """The values of the fields of a kind, row by row."""
+    parts = [part["props"] for row in rows for part in row["props"]["children"]]
+    return [props["value"] for props in parts if props.get("id", {}).get("type") == kind]
+
+
 def test_rows_say_what_is_edited(ctx: Context) -> None:
     query = _query(edit="0:5=0, label:lua/confirmed/ratio:2=9, top:4/at:2=1.5, search:3/firing/~3Cb~3E=2")
-    drawn = [row for row in editing.rows(ctx, query) if hasattr(row, "children")]
-    text = str([part.to_plotly_json() for row in drawn for part in row.children])
+    drawn = editing.rows(ctx, query)
+    text = str(drawn)
     for said in ("factor of expert 0:5", "confirmed, ratio at least 2", "top 4 experts at token 2", "search for <b>"):
         assert said in text
-    sliders, fields = (
-        [part.value for row in drawn for part in row.children if getattr(part, "id", {}).get("type") == kind]
-        for kind in ("edit-slider", "edit-factor")
-    )
+    sliders, fields = (_fields(drawn, kind) for kind in ("edit-slider", "edit-factor"))
     assert sliders == [0, 4, 1.5, 2]  # the slider ends at 4, the number goes on
     assert fields == [0, 9, 1.5, 2]
 
 
 def test_rows_say_at_which_tokens_they_hold(ctx: Context) -> None:
     drawn = editing.rows(ctx, _query(edit="0:5=0 @3,5-9, 0:6=0, top:4=2 @last-"))
-    fields = [part for row in drawn for part in row.children if getattr(part, "id", {}).get("type") == "edit-places"]
-    assert [field.value for field in fields] == ["3,5-9", "", "last-"]
+    assert _fields(drawn, "edit-places") == ["3,5-9", "", "last-"]
 
 
 @pytest.mark.parametrize(
