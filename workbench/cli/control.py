@@ -1,0 +1,7 @@
+"""`monet control`: a harvest policy read through its experts."""
+
+from __future__ import annotations
+
+import typer
+
+control_app = typer.Typer(help="A harvest policy whose rule is read off its experts.", no_args_is_help=True)

@@ -1,0 +1,12 @@
+from .episodes import Episodes as Episodes
+from .episodes import Outcome as Outcome
+from .episodes import Step as Step
+from .episodes import play as play
+from .fishery import Fishery as Fishery
+from .policy import load_policy as load_policy
+from .policy import make_model as make_model
+from .policy import monet_policy as monet_policy
+from .policy import save_policy as save_policy
+from .rules import constant_escapement as constant_escapement
+from .rules import constant_mortality as constant_mortality
+from .rules import predator_escapement as predator_escapement

@@ -1,0 +1,63 @@
+"""Harvest rules with a handful of numbers, to stand beside a learned policy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .episodes import Policy
+from .fishery import Array
+
+
+def constant_mortality(*mortality: float) -> Policy:
+    """Take the same share of each harvested species in every step.
+
+    Examples:
+        >>> import numpy as np
+        >>> from workbench.studies.control import constant_mortality
+        >>> constant_mortality(0.3, 0.25)(np.ones((1, 3)))
+        array([[0.3 , 0.25]])
+    """
+    shares = np.array(mortality)
+    return lambda populations: np.tile(shares, (len(populations), 1))
+
+
+def constant_escapement(*escapement: float) -> Policy:
+    """Leave the same population of each harvested species, and take what is above: ``max(1 - E / X, 0)``.
+
+    Examples:
+        >>> import numpy as np
+        >>> from workbench.studies.control import constant_escapement
+        >>> constant_escapement(0.4, 0.5)(np.array([[0.8, 0.4, 0.7]]))
+        array([[0.5, 0. ]])
+    """
+    kept = np.array(escapement)
+    return lambda populations: _above(populations[:, : len(kept)], kept)
+
+
+def predator_escapement(*levels: float, slope: float, fair: float) -> Policy:
+    """Leave more where the predator is scarce: ``E = level + slope max(fair - Z, 0)``, a level for each species.
+
+    Args:
+        levels: population that is left of each harvested species where the predator is plenty.
+        slope: how much more is left for each unit that the predator lacks.
+        fair: population of the predator that is enough.
+
+    Examples:
+        >>> import numpy as np
+        >>> from workbench.studies.control import predator_escapement
+        >>> rule = predator_escapement(0.33, 0.33, slope=2, fair=0.25)
+        >>> rule(np.array([[0.66, 0.66, 0.5], [0.66, 0.66, 0.085]]))
+        array([[0.5, 0.5], [0. , 0. ]])
+    """
+    kept = np.array(levels)
+
+    def rule(populations: Array) -> Array:
+        lacking = np.maximum(fair - populations[:, 2:], 0)
+        return _above(populations[:, : len(kept)], kept + slope * lacking)
+
+    return rule
+
+
+def _above(populations: Array, kept: Array) -> Array:
+    """The share of populations above what is kept of them."""
+    return np.maximum(1 - kept / np.maximum(populations, 1e-12), 0)
