@@ -23,7 +23,7 @@ States where the policy's mortality is cut to 0 or 1 are left out.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -32,57 +32,13 @@ from numpy.typing import NDArray
 from ...errors import UnsupportedError
 from .contributions import Contributions
 from .fishery import Array
+from .harvest_rule import HarvestRule
 from .regimes import predator_levels
 
 SIDES = ("scarce", "enough", "both")
 DOMINANCE = 2.0  # times that an expert adds more on one side, to belong to it: the rule of specialised experts
 COEFFICIENTS = {"scarce": ("scarce gain", "edge", "slope"), "enough": ("enough gain", "level")}  # of each fit
 _FEWEST = 50  # states of a side that a fit takes
-
-
-@dataclass(frozen=True)
-class HarvestRule:
-    """A rule of four numbers, the same for all harvested species; it is a policy, to be called with populations.
-
-    Attributes:
-        level: escapement where the predator is not scarce, in units of population.
-        slope: how much more is left for each unit of predator that lacks.
-        fair: population of the predator below which it lacks.
-        gain: share that is taken of what is above the escapement; 1 takes all of it.
-
-    Examples:
-        >>> import numpy as np
-        >>> from workbench.studies.control.derive import HarvestRule
-        >>> rule = HarvestRule(level=0.33, slope=2.0, fair=0.25, gain=1.0)
-        >>> rule(np.array([[0.66, 0.66, 0.5], [0.66, 0.66, 0.085]]))
-        array([[0.5, 0.5],
-               [0. , 0. ]])
-    """
-
-    level: float
-    slope: float
-    fair: float
-    gain: float
-
-    def escapement(self, predator: Array) -> Array:
-        """What is left of a species, at populations of the predator."""
-        return self.level + self.slope * np.maximum(self.fair - predator, 0)
-
-    def __call__(self, populations: Array) -> Array:
-        """Mortality (states, 2) of X and Y at populations (states, 3)."""
-        kept = self.escapement(populations[:, 2:])
-        share: Array = (self.gain * (1 - kept / np.maximum(populations[:, :2], 1e-12))).clip(0, 1)
-        return share
-
-    def to_json(self) -> dict[str, float]:
-        """The four numbers, by name."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return (
-            f"M = {self.gain:.2f} (1 - E / S), E = {self.level:.3f} + {self.slope:.2f} max({self.fair:.3f} - Z, 0), "
-            "for S = X and S = Y"
-        )
 
 
 @dataclass(frozen=True)
@@ -212,7 +168,7 @@ class _Fit:
         matrix, weight = np.stack(columns, 1), parts.weight[state]
         root = np.sqrt(weight)
         inverse = np.linalg.pinv(matrix * root[:, None]) * root
-        wanted = parts.base[species] + parts.summed(rows)[state, species]
+        wanted = (parts.base + parts.rest + parts.summed(rows))[state, species]
         solved = inverse @ wanted
         left = wanted - matrix @ solved
         spread = np.average((wanted - np.average(wanted, weights=weight)) ** 2, weights=weight)
