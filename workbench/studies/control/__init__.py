@@ -1,4 +1,4 @@
-"""A harvest policy read through its experts: the fishery of arXiv 2308.13654, rules, and policies that are Monet models."""
+"""A harvest policy read through its experts: the fishery of arXiv 2308.13654, rules, and policies as Monet models."""
 
 import lazy_loader
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 from .fishery import STEPS, Array, Fishery, penalty
 
 Policy = Callable[[Array], Array]  # mortality (episodes, harvested species) at populations (episodes, 3)
+Rule = Callable[[Array, Array], Array]  # the same of a rule whose numbers are given, (episodes, numbers)
+
+_KEPT_NOISE = 1024  # episodes whose noise is held, 5 kB each: rules are compared on the same ones
 
 
+@lru_cache(_KEPT_NOISE)
 def episode_noise(seed: int, number: int) -> Array:
     """The standard normal noise of an episode: (1 + steps, 3), of the start and of each step.
 
@@ -41,9 +46,15 @@ class Step:
 class Episodes:
     """Episodes that run side by side; one that has ended is played no further until it is restarted.
 
-    Attributes:
+    Args:
         fishery: the fishery.
+        count: number of episodes.
         seed: of the noise; episode n of a seed is always the same.
+        first: number of the first.
+        copies: how often each of them is played, all of them together before any again.
+
+    Attributes:
+        fishery, seed: as given.
         populations: (episodes, 3), X, Y and Z now.
         time: (episodes,) steps done.
         numbers: (episodes,) the number of each episode.
@@ -57,14 +68,14 @@ class Episodes:
         ((64,), np.False_, np.int64(1))
     """
 
-    def __init__(self, fishery: Fishery, count: int, seed: int, first: int = 0) -> None:
+    def __init__(self, fishery: Fishery, count: int, seed: int, first: int = 0, copies: int = 1) -> None:
         self.fishery = fishery
         self.seed = seed
-        self.numbers = np.arange(first, first + count)
-        self.time = np.zeros(count, np.int64)
-        self.populations = np.empty((count, 3))
-        self._noise = np.empty((1 + STEPS, count, 3))
-        self._rows = np.arange(count)
+        self.numbers = np.tile(np.arange(first, first + count), copies)
+        self.time = np.zeros(len(self.numbers), np.int64)
+        self.populations = np.empty((len(self.numbers), 3))
+        self._noise = np.empty((len(self.numbers), 1 + STEPS, 3))
+        self._rows = np.arange(len(self.numbers))
         self._draw(self._rows)
 
     def __len__(self) -> int:
@@ -72,8 +83,8 @@ class Episodes:
 
     def _draw(self, rows: NDArray[np.int64]) -> None:
         for row in rows:
-            self._noise[:, row] = episode_noise(self.seed, int(self.numbers[row]))
-        self.populations[rows] = self.fishery.starts(self._noise[0, rows])
+            self._noise[row] = episode_noise(self.seed, int(self.numbers[row]))
+        self.populations[rows] = self.fishery.starts(self._noise[rows, 0])
         self.time[rows] = 0
 
     def restart(self, rows: NDArray[np.int64], first: int) -> None:
@@ -93,7 +104,7 @@ class Episodes:
         Args:
             mortality: (episodes, harvested species), cut to 0 … 1.
         """
-        noise = self._noise[1 + self.time, self._rows]
+        noise = self._noise[self._rows, 1 + self.time]
         self.populations, harvest = self.fishery.step(self.populations, mortality, self.time, noise)
         collapsed = self.fishery.collapsed(self.populations)
         reward = harvest.sum(1)
@@ -105,7 +116,7 @@ class Episodes:
     def keep(self, rows: NDArray[np.bool_]) -> None:
         """Leave out the others."""
         self.numbers, self.time, self.populations = self.numbers[rows], self.time[rows], self.populations[rows]
-        self._noise, self._rows = self._noise[:, rows], np.arange(len(self.numbers))
+        self._rows = self._rows[rows]
 
 
 @dataclass(frozen=True)
@@ -139,11 +150,36 @@ def play(fishery: Fishery, policy: Policy, count: int, seed: int, first: int = 0
         >>> bool(55 < outcome.reward.mean() < 68)
         True
     """
-    episodes = Episodes(fishery, count, seed, first)
+    return _play(Episodes(fishery, count, seed, first), lambda populations, _rows: policy(populations))
+
+
+def play_each(fishery: Fishery, rule: Rule, settings: Array, count: int, seed: int) -> Outcome:
+    """Play the same episodes under many settings of a rule, so that chance favours none of them.
+
+    Args:
+        fishery: the fishery.
+        rule: the mortality (episodes, harvested species) at populations (episodes, 3) under settings (episodes,
+            numbers), one setting for each episode.
+        settings: (settings, numbers).
+        count: episodes for each setting.
+        seed: of their noise.
+
+    Returns:
+        The outcome, with arrays of shape (settings, episodes).
+    """
+    episodes = Episodes(fishery, count, seed, copies=len(settings))
+    outcome = _play(episodes, lambda populations, rows: rule(populations, settings[rows // count]))
+    shape = (len(settings), count)
+    return Outcome(outcome.reward.reshape(shape), outcome.steps.reshape(shape), outcome.whole.reshape(shape))
+
+
+def _play(episodes: Episodes, act: Callable[[Array, NDArray[np.int64]], Array]) -> Outcome:
+    """Play episodes to their ends; ``act`` is also given which of them are still running."""
+    count = len(episodes)
     reward, steps, whole = np.zeros(count), np.zeros(count, np.int64), np.zeros(count, bool)
     running = np.arange(count)
     while len(running):
-        done = episodes.step(policy(episodes.populations))
+        done = episodes.step(act(episodes.populations, running))
         reward[running] += done.reward
         if done.ended.any():
             over = running[done.ended]

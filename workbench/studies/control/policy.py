@@ -16,7 +16,7 @@ from monet_model import MonetConfig, MonetForCausalLM
 from ...checkpoint import load_model
 from ...errors import DamagedError, NotFoundError
 from .fishery import Array, Fishery
-from .tokens import BINS, BOS, VOCABULARY, Ids, action_ids, make_tokenizer, state_ids
+from .tokens import BOS, VOCABULARY, Ids, action_ids, make_tokenizer, state_codes, state_ids
 
 if TYPE_CHECKING:
     from .episodes import Policy
@@ -28,8 +28,8 @@ _AT_ONCE = 8192  # states that are read in one pass
 def make_model(seed: int = 0, **changes: Any) -> MonetForCausalLM:
     """A fresh policy: two layers of 4,096 experts each over the tokens of a state, 0.16 M parameters.
 
-    The logit of token ``Mx`` (``My``) behind a state is the mortality of X (of Y). Rows of the head for the tokens of
-    states are 0 and stay so: a policy expects no next state.
+    The logit of token ``Mx`` (``My``) behind a state is the mortality of X (of Y). All rows of the head are 0: a fresh
+    policy takes nothing. Those of the tokens of states stay so, as no policy expects a next state.
 
     Args:
         seed: of the initial weights.
@@ -57,7 +57,7 @@ def make_model(seed: int = 0, **changes: Any) -> MonetForCausalLM:
         torch.manual_seed(seed)
         model = MonetForCausalLM(MonetConfig(**(shape | changes)))
     with torch.no_grad():
-        model.lm_head.weight[: 1 + 3 * BINS] = 0
+        model.lm_head.weight.zero_()
     return model.eval()
 
 
@@ -78,9 +78,13 @@ def refresh_statistics(model: MonetForCausalLM, ids: torch.Tensor) -> None:
 
 
 def monet_policy(
-    model: MonetForCausalLM, fishery: Fishery, edit: Callable[[], AbstractContextManager[None]] = nullcontext
+    model: MonetForCausalLM,
+    fishery: Fishery,
+    edit: Callable[[], AbstractContextManager[None]] = nullcontext,
+    deviation: Array | None = None,
+    seed: int = 0,
 ) -> Policy:
-    """The policy of a model, without noise: its mortalities at populations, cut to 0 … 1.
+    """The policy of a model: its mortalities at populations, cut to 0 … 1.
 
     A state is read once, and its mortality kept: populations in the same bins are the same state.
 
@@ -88,64 +92,91 @@ def monet_policy(
         model: in evaluation mode; a policy made before the model is trained on keeps what it has read.
         fishery: the fishery that it was trained on.
         edit: makes the context in which states are read, such as ``lambda: model.edit_experts(removal)``.
+        deviation: (harvested species,) standard deviation of normal noise on mortalities before they are cut, as in
+            training; None for the policy itself.
+        seed: of that noise.
 
     Examples:
         >>> import numpy as np
         >>> from workbench.studies.control import Fishery, make_model, monet_policy
         >>> policy = monet_policy(make_model(), Fishery.of(3))
-        >>> policy(np.array([[0.5, 0.5, 0.7]])).shape
-        (1, 2)
+        >>> policy(np.array([[0.5, 0.5, 0.7]]))
+        array([[0., 0.]])
     """
-    wanted = action_ids(fishery)
-    table = np.empty((0, len(wanted)))
-    rows: dict[int, int] = {}
+    table = np.empty((0, len(action_ids(fishery))))
+    known: dict[int, int] = {}  # state -> row of the table
 
-    def policy(populations: Array) -> Array:
+    def means(populations: Array) -> Array:
         nonlocal table
         ids = state_ids(fishery, populations)
-        codes = ids[:, 1:] @ VOCABULARY ** np.arange(ids.shape[1] - 1)
-        distinct, at, of = np.unique(codes, return_index=True, return_inverse=True)
-        fresh = [n for n, code in enumerate(distinct.tolist()) if code not in rows]
+        codes, first, which = np.unique(state_codes(ids), return_index=True, return_inverse=True)
+        fresh = [n for n, code in enumerate(codes.tolist()) if code not in known]
         if fresh:
-            rows.update(zip(distinct[fresh].tolist(), range(len(table), len(table) + len(fresh)), strict=True))
             with edit():
-                read = mortalities(model, fishery, ids[at[fresh]])
-            table = np.concatenate([table, read])
-        places = np.array([rows[code] for code in distinct.tolist()])
-        return table[places][of]
+                table = np.concatenate([table, mortality_logits(model, fishery, ids[first[fresh]])])
+            known.update({int(codes[n]): len(known) + place for place, n in enumerate(fresh)})
+        return table[[known[code] for code in codes.tolist()]][which]
+
+    return cut(means, deviation, seed)
+
+
+def cut(means: Policy, deviation: Array | None = None, seed: int = 0) -> Policy:
+    """The policy that cuts mortalities to 0 … 1, with normal noise before that if there is a ``deviation``."""
+    rng = np.random.default_rng(seed)
+
+    def policy(populations: Array) -> Array:
+        mortality = means(populations)
+        if deviation is not None:
+            mortality = mortality + deviation * rng.standard_normal(mortality.shape)
+        return mortality.clip(0, 1)
 
     return policy
 
 
 @torch.no_grad()
-def mortalities(model: MonetForCausalLM, fishery: Fishery, ids: Ids) -> Array:
-    """The mortalities of states given as ids (states, tokens): (states, harvested species), cut to 0 … 1."""
+def mortality_logits(model: MonetForCausalLM, fishery: Fishery, ids: Ids) -> Array:
+    """The mortalities, before they are cut, of states given as ids (states, tokens): (states, harvested species)."""
     parts = []
     for start in range(0, len(ids), _AT_ONCE):
         logits = model(torch.from_numpy(ids[start : start + _AT_ONCE]), logits_to_keep=1).logits
         parts.append(logits[:, -1, action_ids(fishery)].double().numpy())
-    return np.concatenate(parts).clip(0, 1)
+    return np.concatenate(parts)
 
 
 def save_policy(model: MonetForCausalLM, fishery: Fishery, folder: Path) -> None:
     """Write a policy: a checkpoint that everything reads as any Monet model's, its tokenizer and its fishery."""
     model.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
+    write_fishery(fishery, folder)
+
+
+def write_fishery(fishery: Fishery, folder: Path) -> None:
+    """Note in a folder of which fishery the policy there is."""
     (folder / FISHERY_FILE).write_text(json.dumps(fishery.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def read_fishery(folder: str | Path) -> Fishery:
+    """The fishery that a policy was trained on.
+
+    Raises:
+        NotFoundError: the folder is no policy's.
+        DamagedError: the file cannot be read.
+    """
+    path = Path(folder) / FISHERY_FILE
+    if not path.is_file():
+        raise NotFoundError(f"the folder {folder} has no {FISHERY_FILE}; is it one that `monet control train` wrote?")
+    try:
+        return Fishery.of(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from error
 
 
 def load_policy(folder: str | Path) -> tuple[MonetForCausalLM, Fishery]:
     """A saved policy and the fishery that it was trained on.
 
     Raises:
-        NotFoundError: the folder is no policy's.
+        NotFoundError: the folder is no Monet policy's.
         DamagedError: a file of it cannot be read.
     """
-    path = Path(folder) / FISHERY_FILE
-    if not path.is_file():
-        raise NotFoundError(f"the folder {folder} has no {FISHERY_FILE}; is it one that `monet control train` wrote?")
-    try:
-        fishery = Fishery.of(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise DamagedError(f"{path} is damaged: {error}") from error
+    fishery = read_fishery(folder)
     return load_model(folder), fishery

@@ -31,7 +31,7 @@ def constant_escapement(*escapement: float) -> Policy:
         array([[0.5, 0. ]])
     """
     kept = np.array(escapement)
-    return lambda populations: _above(populations[:, : len(kept)], kept)
+    return lambda populations: escapement_of(populations, kept)
 
 
 def predator_escapement(*levels: float, slope: float, fair: float) -> Policy:
@@ -53,11 +53,16 @@ def predator_escapement(*levels: float, slope: float, fair: float) -> Policy:
 
     def rule(populations: Array) -> Array:
         lacking = np.maximum(fair - populations[:, 2:], 0)
-        return _above(populations[:, : len(kept)], kept + slope * lacking)
+        return escapement_of(populations, kept + slope * lacking)
 
     return rule
 
 
-def _above(populations: Array, kept: Array) -> Array:
-    """The share of populations above what is kept of them."""
-    return np.maximum(1 - kept / np.maximum(populations, 1e-12), 0)
+def escapement_of(populations: Array, kept: Array) -> Array:
+    """The mortality that leaves so much of the harvested species.
+
+    Args:
+        populations: (states, 3).
+        kept: (states, harvested species), or (harvested species,) for all states.
+    """
+    return np.maximum(1 - kept / np.maximum(populations[:, : kept.shape[-1]], 1e-12), 0)

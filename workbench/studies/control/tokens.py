@@ -68,6 +68,11 @@ def state_ids(fishery: Fishery, populations: Array) -> Ids:
     return ids
 
 
+def state_codes(ids: Ids) -> Ids:
+    """One number for each state given as ids (states, tokens), equal for equal states: (states,)."""
+    return ids[:, 1:] @ VOCABULARY ** np.arange(ids.shape[1] - 1)
+
+
 def populations_of(ids: Ids) -> Array:
     """The populations that tokens stand for, in their shape: the middle of the bin; NaN for other tokens.
 
