@@ -35,6 +35,7 @@ class StateReader(BaseFeaturesExtractor):
         super().__init__(observation_space, len(self.rows))
         self.model = model
         self.fishery = fishery
+        self._base = torch.tensor([*fishery.base, 0.0])
         self._known: dict[int, int] = {}  # state -> row of the table
         self._table = torch.empty(0, len(self.rows))
 
@@ -59,7 +60,7 @@ class StateReader(BaseFeaturesExtractor):
         return self._read(ids) if torch.is_grad_enabled() else self._recall(ids)
 
     def _read(self, ids: Tensor) -> Tensor:
-        return last_hidden(self.model, ids) @ self.model.lm_head.weight[self.rows].T
+        return self._base + last_hidden(self.model, ids) @ self.model.lm_head.weight[self.rows].T
 
     def _recall(self, ids: Tensor) -> Tensor:
         codes = state_codes(ids.numpy()).tolist()

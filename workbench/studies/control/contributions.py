@@ -101,7 +101,7 @@ def read_parts(model: MonetForCausalLM, fishery: Fishery, ids: Ids, visits: Arra
     """Take a policy's mortalities apart at states given as ids (states, tokens), visited so often (states,)."""
     names = [f"M{SPECIES[column].lower()}" for column in fishery.harvested]
     tables, mortality, rest = [], [], []
-    base = np.array(getattr(model.config, "action_base", [0.0] * len(names)))
+    base = np.array(fishery.base)
     for start in range(0, len(ids), _AT_ONCE):
         batch = torch.from_numpy(ids[start : start + _AT_ONCE])
         record, out = record_pass(model, lambda batch=batch: model(batch, logits_to_keep=1, use_cache=False))  # type: ignore[misc]
