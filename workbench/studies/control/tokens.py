@@ -16,10 +16,8 @@ BINS = 64  # per species
 WIDTH = 1.6 / BINS  # of a bin, in units of population
 BOS = 0
 ACTIONS = ("Mx", "My")  # tokens whose logits behind a state are the mortality of X and of Y
-VALUE = "value"  # token whose logit behind a state is what the critic expects; of use in training alone
 _FIRST_ACTION = 1 + BINS * len(SPECIES)
-VOCABULARY = _FIRST_ACTION + len(ACTIONS) + 1
-VALUE_ID = VOCABULARY - 1
+VOCABULARY = _FIRST_ACTION + len(ACTIONS)
 
 Ids = NDArray[np.int64]
 
@@ -94,7 +92,7 @@ def token_name(number: int) -> str:
     if number == BOS:
         return "<s>"
     if number >= _FIRST_ACTION:
-        return (*ACTIONS, VALUE)[number - _FIRST_ACTION]
+        return ACTIONS[number - _FIRST_ACTION]
     species = (number - 1) // BINS
     return f"{' ' if species else ''}{SPECIES[species]}={populations_of(np.array(number)):.2f}"
 
