@@ -1,7 +1,15 @@
+from .baselines import Baseline as Baseline
+from .baselines import baselines as baselines
+from .clone import clone as clone
+from .clone import visited as visited
 from .episodes import Episodes as Episodes
 from .episodes import Outcome as Outcome
 from .episodes import Step as Step
 from .episodes import play as play
+from .evaluation import evaluate_policy as evaluate_policy
+from .evaluation import open_policy as open_policy
+from .figures import Figures as Figures
+from .figures import measure as measure
 from .fishery import Fishery as Fishery
 from .policy import load_policy as load_policy
 from .policy import make_model as make_model
@@ -10,3 +18,5 @@ from .policy import save_policy as save_policy
 from .rules import constant_escapement as constant_escapement
 from .rules import constant_mortality as constant_mortality
 from .rules import predator_escapement as predator_escapement
+from .training import PolicyTraining as PolicyTraining
+from .training import train_policy as train_policy

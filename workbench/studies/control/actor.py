@@ -1,4 +1,4 @@
-"""A Monet policy as stable-baselines3's PPO trains one: it draws mortalities, and values states."""
+"""A Monet policy as stable-baselines3's PPO trains one: it draws mortalities around the model's logits."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from monet_model import MonetForCausalLM
 
-from .fishery import Fishery
+from .fishery import UNIT, Fishery
+from .observations import observed_populations
 from .policy import refresh_statistics
 from .prefixes import last_hidden
-from .spaces import observed_populations
-from .tokens import VALUE_ID, action_ids, state_codes, state_ids
+from .tokens import action_ids, state_codes, state_ids
 
 
 class StateReader(BaseFeaturesExtractor):
-    """Observations through a Monet model: the logits of its action tokens and of its value token.
+    """Observations through a Monet model: the logits of its action tokens, and beside them the populations observed.
 
     Without gradients, as in a rollout, each state is read once until the next training or refreshing.
 
@@ -30,12 +30,12 @@ class StateReader(BaseFeaturesExtractor):
         fishery: the fishery.
     """
 
-    def __init__(self, observation_space: spaces.Space[Any], model: MonetForCausalLM, fishery: Fishery) -> None:
-        self.rows = [*action_ids(fishery), VALUE_ID]
-        super().__init__(observation_space, len(self.rows))
+    def __init__(self, observation_space: spaces.Box, model: MonetForCausalLM, fishery: Fishery) -> None:
+        self.rows = action_ids(fishery)
+        super().__init__(observation_space, len(self.rows) + observation_space.shape[0])
         self.model = model
         self.fishery = fishery
-        self._base = torch.tensor([*fishery.base, 0.0])
+        self._base = torch.tensor(fishery.base)
         self._known: dict[int, int] = {}  # state -> row of the table
         self._table = torch.empty(0, len(self.rows))
 
@@ -55,9 +55,10 @@ class StateReader(BaseFeaturesExtractor):
         return torch.from_numpy(state_ids(self.fishery, observed_populations(self.fishery, observations.numpy())))
 
     def forward(self, observations: Tensor) -> Tensor:
-        """The logits (states, actions and value) for observations (states, species)."""
+        """Logits and populations (states, actions + species) for observations (states, species)."""
         ids = self.ids(observations)
-        return self._read(ids) if torch.is_grad_enabled() else self._recall(ids)
+        logits = self._read(ids) if torch.is_grad_enabled() else self._recall(ids)
+        return torch.cat([logits, observations * UNIT], 1)
 
     def _read(self, ids: Tensor) -> Tensor:
         return self._base + last_hidden(self.model, ids) @ self.model.lm_head.weight[self.rows].T
@@ -77,18 +78,21 @@ class StateReader(BaseFeaturesExtractor):
 
 
 class _Columns(nn.Module):
-    """Some of the logits that the reader gives."""
+    """Some of the features that the reader gives."""
 
     def __init__(self, chosen: slice) -> None:
         super().__init__()
         self.chosen = chosen
 
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits[:, self.chosen]
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, self.chosen]
 
 
 class MonetActorCritic(ActorCriticPolicy):
-    """PPO's policy over a Monet model: Gaussian mortalities around its action logits, and its value logit.
+    """PPO's policy over a Monet model: Gaussian mortalities around its action logits.
+
+    States are valued by a network of their own, two layers of 64 tanh units on the populations, which is dropped when
+    the policy is saved: experts then serve the policy alone. Read off the same tokens, values are learned more slowly.
 
     Takes the arguments of ``ActorCriticPolicy`` that concern the optimiser and the initial deviation; the features
     extractor must be a ``StateReader``.
@@ -98,8 +102,15 @@ class MonetActorCritic(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         self._build_mlp_extractor()
-        actions = self.features_dim - 1
+        actions, species = len(self.features_extractor.rows), self.observation_space.shape[0]
         self.log_std = nn.Parameter(torch.full((actions,), float(self.log_std_init)))
         self.action_net = _Columns(slice(actions))
-        self.value_net = _Columns(slice(actions, None))  # type: ignore[assignment]
+        self.value_net = nn.Sequential(  # type: ignore[assignment]
+            _Columns(slice(actions, None)),
+            nn.Linear(species, 64),
+            nn.Tanh(),
+            nn.Linear(64, 64),
+            nn.Tanh(),
+            nn.Linear(64, 1),
+        )
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)

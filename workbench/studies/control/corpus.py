@@ -12,7 +12,7 @@ from ...errors import UnsupportedError
 from .episodes import Episodes, Policy
 from .fishery import Array, Fishery
 from .regimes import REGIMES, regimes
-from .tokens import BOS, state_ids
+from .tokens import state_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -81,7 +81,7 @@ def episode_corpus(fishery: Fishery, seen: Visits) -> Dataset:
         seen: the states.
 
     Returns:
-        Columns ``input_ids``, the start-of-text token and the tokens of the states in order; ``label``, of
+        Columns ``text``, the states in order, such as ``X=0.51 Y=0.21 Z=0.71 X=0.54 Y=0.26 Z=0.71``; ``label``, of
         ``regimes.REGIMES``; ``source``, such as ``episode 3, steps 0 to 17``.
 
     Raises:
@@ -96,10 +96,10 @@ def episode_corpus(fishery: Fishery, seen: Visits) -> Dataset:
     fresh[1:] = (seen.episode[1:] != seen.episode[:-1]) | (label[1:] != label[:-1])
     starts = np.flatnonzero(fresh)
     ends = np.append(starts[1:], len(seen))
-    tokens = state_ids(fishery, seen.populations)[:, 1:]
+    texts = state_texts(fishery, seen.populations)
     rows = [
         {
-            "input_ids": [BOS, *tokens[start:end].ravel().tolist()],
+            "text": " ".join(texts[start:end]),
             "label": REGIMES[label[start]],
             "source": f"episode {seen.episode[start]}, steps {seen.step[start]} to {seen.step[end - 1]}",
         }

@@ -9,7 +9,8 @@ import numpy as np
 
 from .episodes import Episodes
 from .fishery import Fishery
-from .spaces import Floats, action_space, observation_space, observe
+from .observations import Floats, observe
+from .spaces import action_space, observation_space
 
 FISHERY_ENV = "workbench/Fishery-v0"
 

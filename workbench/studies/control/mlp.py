@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
 from ...errors import DamagedError
 from .episodes import Policy
 from .fishery import Array, Fishery
-from .policy import cut
-from .spaces import observe
+from .observations import observe
+from .policy import MLP_FILE, cut
 
-MLP_FILE = "mlp.safetensors"
+if TYPE_CHECKING:
+    from stable_baselines3.common.policies import ActorCriticPolicy
 
 
 def save_mlp(policy: ActorCriticPolicy, folder: Path) -> None:

@@ -21,7 +21,7 @@ from .tokens import BOS, VOCABULARY, Ids, action_ids, make_tokenizer, state_code
 if TYPE_CHECKING:
     from .episodes import Policy
 
-FISHERY_FILE = "fishery.json"
+FISHERY_FILE, TRAINING_FILE, MLP_FILE = "fishery.json", "training.json", "mlp.safetensors"
 EXPERT_WIDTH = 16  # dimensions of the residual stream that experts alone write, and actions alone read
 _AT_ONCE = 8192  # states that are read in one pass
 

@@ -24,12 +24,11 @@ from .actor import MonetActorCritic, StateReader
 from .clone import visited
 from .fishery import Fishery
 from .mlp import save_mlp
-from .policy import make_model, save_policy, write_fishery
+from .observations import observe
+from .policy import TRAINING_FILE, make_model, save_policy, write_fishery
 from .rules import constant_mortality
-from .spaces import observe
 from .vec_env import FisheryVecEnv
 
-SETTINGS_FILE = "training.json"
 _TRAIN_SEED = 0  # first seed of the noise of training episodes; those of figures are a million and more
 _SAVE_EVERY = 10  # updates
 _REFRESH_STATES = 4096  # of a rollout, whose statistics the routers take
@@ -46,7 +45,7 @@ class PolicyTraining:
         episodes: that are played side by side.
         rollout: steps of each between two updates.
         epochs: passes over a rollout in an update.
-        batch: steps of the fishery per gradient step.
+        batch: steps of the fishery per step of the optimiser.
         lr: learning rate of Adam at the start; it falls to 0 linearly.
         gamma, gae_lambda: discounts of rewards, and of what advantages are estimated from.
         clip: of the ratio of probabilities.
@@ -80,7 +79,12 @@ class PolicyTraining:
     @property
     def updates(self) -> int:
         """Number of updates."""
-        return -(-self.steps // (self.episodes * self.rollout))
+        return -(-self.steps // self.per_update)
+
+    @property
+    def per_update(self) -> int:
+        """Steps of the fishery between two updates."""
+        return self.episodes * self.rollout
 
     @property
     def identity(self) -> str:
@@ -110,7 +114,7 @@ def train_policy(
     Raises:
         BadInputError: ``out`` holds a training already, or with ``resume`` one with other settings.
     """
-    if not resume and ((out / STATE_FILE).exists() or (out / SETTINGS_FILE).exists()):
+    if not resume and ((out / STATE_FILE).exists() or (out / TRAINING_FILE).exists()):
         raise BadInputError(f"{out} holds a training already; resume it, or choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
     fishery = Fishery.of(settings.model)
@@ -125,9 +129,9 @@ def train_policy(
         if done:
             kept.give_back(env)
             algorithm.take_up(done)
-        progress(done * algorithm.rollout_size)
+        progress(done * settings.per_update)
         algorithm.after_update = _Keeper(settings, out, kept, env, done, progress)
-        left = (settings.updates - done) * algorithm.rollout_size
+        left = (settings.updates - done) * settings.per_update
         if left:
             algorithm.learn(
                 left, callback=_SeedRollouts(settings.seed), log_interval=None, reset_num_timesteps=not done
@@ -137,9 +141,8 @@ def train_policy(
     else:
         save_mlp(algorithm.policy, out)
         write_fishery(fishery, out)
-    figures = asdict(settings) | {"deviation": algorithm.policy.log_std.detach().exp().tolist()}
-    result = {"settings": asdict(settings), "deviation": figures["deviation"]}
-    (out / SETTINGS_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = {"settings": asdict(settings), "deviation": algorithm.policy.log_std.detach().exp().tolist()}
+    (out / TRAINING_FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
 
 
@@ -163,13 +166,9 @@ class _Training(PPO):
     def reader(self) -> StateReader:
         return self.policy.features_extractor
 
-    @property
-    def rollout_size(self) -> int:
-        return self.n_steps * self.n_envs
-
     def take_up(self, updates: int) -> None:
         """Go on after so many updates, from where the episodes are."""
-        self.num_timesteps = updates * self.rollout_size
+        self.num_timesteps = updates * self.n_steps * self.n_envs
         env = self.env
         self._last_obs = env.observations()
         self._last_episode_starts = env.episodes.time == 0
@@ -273,4 +272,4 @@ class _Keeper:
         if self.done % _SAVE_EVERY == 0 or self.done == self.settings.updates:
             self.kept.take(self.env)
             save_state(self.out, self.kept, algorithm.policy.optimizer, self.done, self.settings.identity)
-        self.progress(algorithm.rollout_size, "" if reward is None else f"reward {reward:.1f}")
+        self.progress(self.settings.per_update, "" if reward is None else f"reward {reward:.1f}")

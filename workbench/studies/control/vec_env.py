@@ -10,7 +10,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices,
 
 from .episodes import Episodes
 from .fishery import Fishery
-from .spaces import Floats, action_space, observation_space, observe
+from .observations import Floats, observe
+from .spaces import action_space, observation_space
 
 
 class FisheryVecEnv(VecEnv):
