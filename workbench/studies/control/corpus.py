@@ -12,7 +12,7 @@ from ...errors import UnsupportedError
 from .episodes import Episodes, Policy
 from .fishery import Array, Fishery
 from .regimes import REGIMES, regimes
-from .tokens import state_texts
+from .tokens import populations_of, state_ids, state_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,7 +82,7 @@ def episode_corpus(fishery: Fishery, seen: Visits) -> Dataset:
 
     Returns:
         Columns ``text``, the states in order, such as ``X=0.51 Y=0.21 Z=0.71 X=0.54 Y=0.26 Z=0.71``; ``label``, of
-        ``regimes.REGIMES``; ``source``, such as ``episode 3, steps 0 to 17``.
+        ``regimes.REGIMES``, of the middles of bins, which is what the policy knows; ``source``, such as ``episode 3, steps 0 to 17``.
 
     Raises:
         UnsupportedError: the fishery has no predator that varies, and so no regimes.
@@ -91,7 +91,7 @@ def episode_corpus(fishery: Fishery, seen: Visits) -> Dataset:
 
     if len(fishery.observed) < 3:
         raise UnsupportedError(f"fishery model {fishery.model} has one species and no regimes; read models 2 to 4.")
-    label = regimes(seen.populations)
+    label = regimes(populations_of(state_ids(fishery, seen.populations)[:, 1:]))
     fresh = np.ones(len(seen), bool)
     fresh[1:] = (seen.episode[1:] != seen.episode[:-1]) | (label[1:] != label[:-1])
     starts = np.flatnonzero(fresh)
