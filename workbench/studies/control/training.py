@@ -31,7 +31,7 @@ from .vec_env import FisheryVecEnv
 
 _TRAIN_SEED = 0  # first seed of the noise of training episodes; those of figures are a million and more
 _SAVE_EVERY = 10  # updates
-_REFRESH_STATES = 4096  # of a rollout, whose statistics the routers take
+_REFRESH_STATES = 512  # of a rollout, whose statistics the routers take
 
 
 @dataclass(frozen=True)
