@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from torch import Tensor, nn
 
 from monet_model import MonetForCausalLM
@@ -17,6 +17,13 @@ from .observations import observed_populations
 from .policy import refresh_statistics
 from .prefixes import last_hidden
 from .tokens import action_ids, state_codes, state_ids
+
+
+class PopulationReader(FlattenExtractor):
+    """Observations as populations, for a policy that is no Monet model."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return super().forward(observations) * UNIT
 
 
 class StateReader(BaseFeaturesExtractor):

@@ -12,7 +12,7 @@ from torch import nn
 
 from ...errors import DamagedError
 from .episodes import Policy
-from .fishery import Array, Fishery
+from .fishery import UNIT, Array, Fishery
 from .observations import observe
 from .policy import MLP_FILE, cut
 
@@ -44,7 +44,7 @@ def mlp_policy(folder: Path, fishery: Fishery, deviation: Array | None = None, s
         raise DamagedError(f"{folder / MLP_FILE} is damaged ({error}); train the policy again.") from error
 
     def means(populations: Array) -> Array:
-        values = observe(fishery, populations)
+        values = observe(fishery, populations) * UNIT
         for weight, bias in layers[:-1]:
             values = np.tanh(values @ weight + bias)
         return (values @ layers[-1][0] + layers[-1][1]).astype(np.float64)

@@ -20,7 +20,7 @@ from monet_model.train_state import STATE_FILE, Log, load_state, save_state
 
 from ...errors import BadInputError, DamagedError
 from ...progress import Progress, silent
-from .actor import MonetActorCritic, StateReader
+from .actor import MonetActorCritic, PopulationReader, StateReader
 from .clone import visited
 from .fishery import Fishery
 from .mlp import save_mlp
@@ -31,7 +31,7 @@ from .vec_env import FisheryVecEnv
 
 _TRAIN_SEED = 0  # first seed of the noise of training episodes; those of figures are a million and more
 _SAVE_EVERY = 10  # updates
-_REFRESH_STATES = 4096  # of a rollout, whose statistics the routers take
+_REFRESH_STATES = 512  # of a rollout, whose statistics the routers take
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class PolicyTraining:
         lr: learning rate of Adam at the start; it falls to 0 linearly.
         gamma, gae_lambda: discounts of rewards, and of what advantages are estimated from.
         clip: of the ratio of probabilities.
-        deviation: initial standard deviation of mortalities.
+        deviation, last_deviation: standard deviation of mortalities at the start and at the end of training; it falls
+            geometrically, so that the policy learns in the end what it does without noise.
         reward_scale: what rewards are multiplied with in training.
         seed: of weights, episodes and exploration.
     """
@@ -65,7 +66,8 @@ class PolicyTraining:
     gamma: float = 0.995
     gae_lambda: float = 0.98
     clip: float = 0.2
-    deviation: float = 0.135
+    deviation: float = 0.15
+    last_deviation: float = 0.04
     reward_scale: float = 0.05
     seed: int = 0
 
@@ -133,9 +135,7 @@ def train_policy(
         algorithm.after_update = _Keeper(settings, out, kept, env, done, progress)
         left = (settings.updates - done) * settings.per_update
         if left:
-            algorithm.learn(
-                left, callback=_SeedRollouts(settings.seed), log_interval=None, reset_num_timesteps=not done
-            )
+            algorithm.learn(left, callback=_BeforeRollouts(settings), log_interval=None, reset_num_timesteps=not done)
     if settings.policy == "monet":
         save_policy(algorithm.reader.model, fishery, out)
     else:
@@ -186,7 +186,7 @@ def _algorithm(settings: PolicyTraining, fishery: Fishery, env: FisheryVecEnv) -
     """PPO with a fresh policy."""
     torch.manual_seed(settings.seed)
     shared = {"log_std_init": float(np.log(settings.deviation))}
-    reading: dict[str, Any] = {}
+    reading: dict[str, Any] = {"features_extractor_class": PopulationReader}
     if settings.policy == "monet":
         reading = {
             "net_arch": [],
@@ -207,6 +207,7 @@ def _algorithm(settings: PolicyTraining, fishery: Fishery, env: FisheryVecEnv) -
         seed=settings.seed,
         device="cpu",
     )
+    algorithm.policy.log_std.requires_grad_(False)
     if settings.policy == "monet":
         # No rollout has been played yet: the routers begin with the states that light fishing leads to.
         states = visited(fishery, constant_mortality(*[0.1] * len(fishery.harvested)), 16, settings.seed)
@@ -236,15 +237,20 @@ class _Kept(nn.Module):
         env.restore({name: self.get_buffer(f"env/{name}").numpy() for name in self._of_env})
 
 
-class _SeedRollouts(BaseCallback):
-    """Seeds exploration and the order of batches by the number of the update, so that no generator need be saved."""
+class _BeforeRollouts(BaseCallback):
+    """Sets the deviation, and seeds exploration and the order of batches, by the steps done: no generator is saved."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, settings: PolicyTraining) -> None:
         super().__init__()
-        self.seed = seed
+        self.settings = settings
 
     def _on_rollout_start(self) -> None:
-        state = np.random.SeedSequence([self.seed, self.num_timesteps]).generate_state(2)
+        how, done = self.settings, self.num_timesteps / (self.settings.updates * self.settings.per_update)
+        with torch.no_grad():
+            self.model.policy.log_std.fill_(
+                float(np.log(how.deviation) * (1 - done) + np.log(how.last_deviation) * done)
+            )
+        state = np.random.SeedSequence([how.seed, self.num_timesteps]).generate_state(2)
         torch.manual_seed(int(state[0]))
         np.random.seed(int(state[1]))
 
