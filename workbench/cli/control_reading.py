@@ -19,12 +19,16 @@ _SHOWN = 12  # experts
 
 
 def rule(
-    policy: Annotated[str, typer.Argument(metavar="POLICY", help="folder of a policy, as `monet control train` writes")],
+    policy: Annotated[
+        str, typer.Argument(metavar="POLICY", help="folder of a policy, as `monet control train` writes")
+    ],
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="folder for the policy's episodes; an exported one is read again")
     ],
     episodes: Annotated[int, typer.Option(min=2, help="fresh episodes that each figure is measured on")] = 1000,
-    read_episodes: Annotated[int, typer.Option(min=1, help="episodes that are exported, and the rule is read on")] = 100,
+    read_episodes: Annotated[
+        int, typer.Option(min=1, help="episodes that are exported, and the rule is read on")
+    ] = 100,
     draws: Annotated[int, typer.Option(min=1, help="of each control of the removal")] = 5,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +38,9 @@ def rule(
     from ..studies.control.reading import read_control_rule
     from ..studies.control.run import read_policy
 
-    opened = open_run(run) if (run / MANIFEST).exists() else read_policy(policy, run, episodes=read_episodes, progress=True)
+    opened = (
+        open_run(run) if (run / MANIFEST).exists() else read_policy(policy, run, episodes=read_episodes, progress=True)
+    )
     if Path(opened.model_path).resolve() != Path(policy).resolve():
         raise UnsupportedError(f"{run} is a run of {opened.model_path}, not of {policy}; give another folder for RUN.")
     reading = read_control_rule(opened, episodes=episodes, draws=draws, progress=True)
@@ -57,10 +63,10 @@ def _strongest(experts: pd.DataFrame) -> list[dict[str, object]]:
 
 def _print(reading: ControlReading) -> None:
     fit = ", ".join(f"{value:.3f} of {name}" for name, value in reading.fit.items())
-    explained = ", ".join(f"{value:.3f} where the predator is {side}" for side, value in reading.explained.items())
+    explained = f"{reading.explained['all']:.3f} of the sum of all experts"
     for line in (
         f"Rule read off the experts: {reading.rule}.",
-        f"It explains {explained} of the variance of the experts' surfaces, and {fit} of the policy on other episodes.",
+        f"It explains {explained} at the run's states, and {fit} on other episodes (R²).",
         f"It keeps {reading.kept:.1%} of the policy's reward.",
     ):
         out_console.print(line, markup=False, highlight=False)

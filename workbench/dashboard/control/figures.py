@@ -82,7 +82,10 @@ def states(lattice: pd.DataFrame, groups: Mapping[int, int], colours: Mapping[Ex
         colours: of experts; all others are grey. States that no episode of the run visits are pale.
     """
     known = list(colours)
-    experts = [Expert(groups[int(layer)], int(expert)) for layer, expert in zip(lattice["layer"], lattice["expert"], strict=True)]
+    experts = [
+        Expert(groups[int(layer)], int(expert))
+        for layer, expert in zip(lattice["layer"], lattice["expert"], strict=True)
+    ]
     number = pd.Series([known.index(one) if one in colours else len(known) for one in experts], lattice.index)
     shades = [*colours.values(), NO_LABEL_COLOUR]
     scale = [[edge / len(shades), shade] for at, shade in enumerate(shades) for edge in (at, at + 1)]

@@ -50,29 +50,22 @@ def _interval(row: pd.Series, name: str, digits: int) -> str:
 
 def rule_panel(ctx: Context, reading: ControlReading, groups: dict[int, int]) -> Element:
     """The rule, and the experts that give its numbers."""
-    rule = reading.rule
-    read_off = {
-        "level": (rule.level, "what is left where the predator is not scarce", "level"),
-        "slope": (rule.slope, "more that is left for each unit of predator that lacks", "slope"),
-        "fair": (rule.fair, "predator below which it lacks: where slope and level meet", "edge"),
-        "gain": (rule.gain, "share taken of what is above", "scarce gain"),
-    }
+    numbers = reading.rule.to_json()
     rows = [
-        [name, f"{value:.3f}", meaning, _givers(reading.experts, part, groups)]
-        for name, (value, meaning, part) in read_off.items()
+        [name, f"{numbers[name]:.3f}", meaning, _givers(reading.experts, part, groups)]
+        for name, (meaning, part) in reading.rule.meanings.items()
     ]
-    explained = " and ".join(f"{value:.1%} where it is {side}" for side, value in reading.explained.items())
     return panel(
         "The rule that its experts make",
         [
-            html.P(html.Code(str(rule))),
+            html.P(html.Code(str(reading.rule))),
             table(["number", "value", "meaning", "experts that give most of it"], rows, "The numbers of the rule", 9),
         ],
         note=[
-            "Read off the surfaces of what experts add to mortality, not fitted to what the policy does: level off the "
-            "experts that write where there is enough of the predator, slope off those that write where it is scarce. ",
-            f"The rule's form explains {explained} of the variance of these surfaces. Percentages are an expert's own "
-            "part in the coefficient that the number is made of.",
+            "Read off the surfaces of what experts add to mortality: levels off the experts that write where there is "
+            f"enough of the predator (Z from {reading.edge:g}), slope off those that write where it is scarce. It explains ",
+            f"{reading.explained['all']:.1%} of the variance of the sum of all experts, at the states that the policy "
+            "visits. Percentages are an expert's own part in the coefficient that the number is made of.",
         ],
     )
 
@@ -137,7 +130,9 @@ def perturbed_table(reading: ControlReading) -> Element:
         ]
         for row in reading.perturbed.to_dict("records")
     ]
-    return table(["perturbed by", "policy", "reward", "95 % CI", "share that last"], rows, "Other parameters", numeric=2)
+    return table(
+        ["perturbed by", "policy", "reward", "95 % CI", "share that last"], rows, "Other parameters", numeric=2
+    )
 
 
 def state_table(ctx: Context, expert: Expert) -> Element:

@@ -111,7 +111,9 @@ def _one_expert(
     table = reading.surfaces
     own = table[(table["expert"] == expert.id) & table["layer"].isin(layers) & table["point"].isin(lattice.index)]
     added = own.groupby("point")["added"].sum()
-    links = panels.expert_links(strongest[:LINKED], expert, lambda one: control_link(species=species, expert=one), colours)
+    links = panels.expert_links(
+        strongest[:LINKED], expert, lambda one: control_link(species=species, expert=one), colours
+    )
     drawn: list[Any] = [links]
     if added.empty:
         drawn.append(message("Not active here", f"Expert {expert} is active at no state of this map."))

@@ -11,7 +11,7 @@ import pandas as pd
 from ...analysis.results import write_result
 from ...errors import BadInputError, UnsupportedError
 from ...progress import Progress, job
-from .contributions import Contributions, contributions, read_parts
+from .contributions import contributions, read_parts
 from .corpus import visits
 from .derive import read_rule
 from .episodes import Policy, play
@@ -78,13 +78,12 @@ def read_control_rule(
         lattice, surfaces = _lattice(model, fishery, seen)
         advance(1, "lattice")
         outcomes = _outcomes(fishery, {POLICY: policy, RULE: reading.rule}, episodes, seed, advance)
-        removals = measure_removals(
-            run, model, fishery, episodes=episodes, draws=draws, seed=seed, progress=advance
-        )
+        removals = measure_removals(run, model, fishery, episodes=episodes, draws=draws, seed=seed, progress=advance)
         perturbed = _perturbed(fishery, {POLICY: policy, RULE: reading.rule}, strengths, episodes, seed, advance)
     result = ControlReading(
         fishery=fishery,
         rule=reading.rule,
+        edge=reading.edge,
         explained=reading.explained,
         fit=_fit(fishery, policy, reading.rule, min(episodes, 100), seed),
         completeness=parts.completeness,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
 
 from ...analysis.results import Result, read_result
 from .fishery import Fishery
-from .harvest_rule import HarvestRule
+from .harvest_rule import HarvestRule, rule_of
 
 if TYPE_CHECKING:
     from ...store import Run
@@ -22,8 +22,8 @@ class ControlReading(Result):
     Attributes:
         fishery: that the policy was trained on.
         rule: read off the experts.
-        explained: ``scarce`` and ``enough`` -> share of the variance of that side's expert surfaces that the rule's form
-            explains.
+        edge: population of the predator below which it was called scarce in that.
+        explained: of ``derive.RuleReading``.
         fit: ``Mx`` (and ``My``) -> R² of the rule's mortality to the policy's, on states of other episodes.
         completeness: the largest difference of a mortality and the sum of its parts.
         beside: ``Mx`` (and ``My``) -> the largest absolute part of a mortality that no expert made: of attention heads
@@ -52,6 +52,7 @@ class ControlReading(Result):
 
     fishery: Fishery
     rule: HarvestRule
+    edge: float
     explained: dict[str, float]
     fit: dict[str, float]
     completeness: float
@@ -72,13 +73,13 @@ class ControlReading(Result):
     def to_json(self) -> dict[str, Any]:
         """Everything but the tables."""
         numbers = {"explained": self.explained, "fit": self.fit, "beside": self.beside}
-        alone = {"completeness": self.completeness, "selectivity": self.selectivity}
-        return {"fishery": self.fishery.to_dict(), "rule": asdict(self.rule)} | numbers | alone
+        alone = {"edge": self.edge, "completeness": self.completeness, "selectivity": self.selectivity}
+        return {"fishery": self.fishery.to_dict(), "rule": self.rule.to_json()} | numbers | alone
 
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
         """The result that ``to_json`` and the tables describe."""
-        known = stored | {"fishery": Fishery.of(**stored["fishery"]), "rule": HarvestRule(**stored["rule"])}
+        known = stored | {"fishery": Fishery.of(**stored["fishery"]), "rule": rule_of(stored["rule"])}
         if known["selectivity"] is None:  # nothing changes where the predator is plenty
             known["selectivity"] = float("inf")
         return cls(**known, **tables)

@@ -128,6 +128,6 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=token_name(BOS)))
     tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_next")  # type: ignore[assignment]
-    tokenizer.decoder = decoders.Fuse()  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Strip(" ", 1, 0)])  # type: ignore[assignment]
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", BOS)])  # type: ignore[assignment]
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", model_max_length=1 + len(SPECIES))

@@ -33,7 +33,6 @@ def test_the_rule_is_that_of_the_runs_states(reading: ControlReading, policy_run
 
 def test_the_rule_keeps_the_policys_reward(reading: ControlReading) -> None:
     assert reading.kept >= 0.95
-    assert min(reading.fit.values()) > 0.7
 
 
 def test_outcomes_are_of_the_policies_named(reading: ControlReading) -> None:
