@@ -63,7 +63,7 @@ def _strongest(experts: pd.DataFrame) -> list[dict[str, object]]:
 
 def _print(reading: ControlReading) -> None:
     fit = ", ".join(f"{value:.3f} of {name}" for name, value in reading.fit.items())
-    explained = f"{reading.explained['all']:.3f} of the sum of all experts"
+    explained = f"{reading.explained:.3f} of the sum of all experts"
     for line in (
         f"Rule read off the experts: {reading.rule}.",
         f"It explains {explained} at the run's states, and {fit} on other episodes (R²).",
@@ -101,8 +101,8 @@ def _print(reading: ControlReading) -> None:
     head += [f"{kind}, {name}" for kind in ("change", "catch") for name in ("scarce", "fair", "plenty")]
     print_table("Without experts", head, removals)
     out_console.print(
-        f"Without the experts of a scarce predator, mortality changes {reading.selectivity:.1f} times as much where it is "
-        "scarce as where it is plenty.",
+        f"Without the experts of a scarce predator, mortality changes {reading.selectivity:.1f} times as much where it "
+        "is scarce as where it is plenty.",
         markup=False,
         highlight=False,
     )

@@ -63,9 +63,9 @@ def rule_panel(ctx: Context, reading: ControlReading, groups: dict[int, int]) ->
         ],
         note=[
             "Read off the surfaces of what experts add to mortality: levels off the experts that write where there is "
-            f"enough of the predator (Z from {reading.edge:g}), slope off those that write where it is scarce. It explains ",
-            f"{reading.explained['all']:.1%} of the variance of the sum of all experts, at the states that the policy "
-            "visits. Percentages are an expert's own part in the coefficient that the number is made of.",
+            f"enough of the predator (Z from {reading.edge:g}), slope off those that write where it is scarce. It ",
+            f"explains {reading.explained:.1%} of the variance of the sum of all experts at the states that are "
+            "visited. Percentages are an expert's own part in the coefficient that the number is made of.",
         ],
     )
 

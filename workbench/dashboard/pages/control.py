@@ -55,7 +55,7 @@ def _survival(reading: ControlReading) -> Element:
     return panel(
         "Reward against survival",
         [picture(drawn, described), panels.outcomes_table(reading)],
-        note="Grey: shares of the best constant mortality. All on the same fresh episodes, with 95 % confidence intervals.",
+        note="Grey: shares of the best constant mortality. All on the same fresh episodes; bars: 95 % intervals.",
     )
 
 
@@ -64,10 +64,10 @@ def _removals(reading: ControlReading) -> Element:
     return panel(
         "Without the experts of a scarce predator",
         panels.removal_table(reading),
-        note="Experts are chosen by their routing in this run and measured on other episodes. Change: mean absolute change "
-        "of mortality at the states that the whole policy visits, by how plenty the predator is; catch: what is caught "
-        "there in a step, of what the whole policy catches. Without the experts of a scarce predator, mortality changes "
-        f"{times} where it is scarce as where it is plenty.",
+        note="Experts are chosen by their routing in this run and measured on other episodes. Change: mean absolute "
+        "change of mortality at the states that the whole policy visits, by how plenty the predator is; catch: what is "
+        "caught there in a step, of what the whole policy catches. Without the experts of a scarce predator, mortality "
+        f"changes {times} where it is scarce as where it is plenty.",
     )
 
 
@@ -90,8 +90,8 @@ def _states(ctx: Context, reading: ControlReading, groups: dict[int, int], addre
                 tabs("species", views),
                 picture(map_of, f"Mortality of {species} over its population and the predator's, by strongest expert."),
             ],
-            note=f"Contours: mortality. Colour: the expert that adds most to it, in absolute value ({state}); grey: one of "
-            "the many others; pale: states that no episode of the run visits.",
+            note=f"Contours: mortality. Colour: the expert that adds most to it, in absolute value ({state}); grey: "
+            "one of the many others; pale: states that no episode of the run visits.",
         ),
         _one_expert(ctx, reading, species, expert, strongest, colours, groups),
     ]

@@ -82,7 +82,8 @@ def episode_corpus(fishery: Fishery, seen: Visits) -> Dataset:
 
     Returns:
         Columns ``text``, the states in order, such as ``X=0.51 Y=0.21 Z=0.71 X=0.54 Y=0.26 Z=0.71``; ``label``, of
-        ``regimes.REGIMES``, of the middles of bins, which is what the policy knows; ``source``, such as ``episode 3, steps 0 to 17``.
+        ``regimes.REGIMES``, of the middles of bins, which is what the policy knows; ``source``, such as ``episode 3,
+        steps 0 to 17``.
 
     Raises:
         UnsupportedError: the fishery has no predator that varies, and so no regimes.

@@ -1,16 +1,16 @@
 """A harvest rule of four numbers, read off the experts of a policy.
 
 1. A policy's mortality is its base plus what its experts add, exactly (``contributions``).
-2. The predator is called scarce below an edge. Experts are told apart by where they write: those that add at least twice
-   as much, in absolute value and per visit, where the predator is scarce as elsewhere; those the other way round; and the
-   others, which count to both.
+2. The predator is called scarce below an edge. Experts are told apart by where they write: those that add at least
+   twice as much, in absolute value and per visit, where the predator is scarce as elsewhere; those the other way round;
+   and the others, which count to both.
 3. The surfaces of the experts of each side, with the base, are fitted on the states of that side alone, by a form of
    ``harvest_rule`` that is linear there. So levels are read off the experts of the one side and slopes off those of the
    other; where both meet is the population of the predator below which it lacks.
 4. Form and edge are those whose rule comes nearest to the sum of all experts at the states that the policy visits.
 
-As the fits are linear, every expert's own part in each coefficient is exact: the parts, and that of the base, sum to it.
-States where the policy's mortality is cut to 0 or 1 are left out.
+As the fits are linear, every expert's own part in each coefficient is exact: the parts, and that of the base, sum to
+it. States where the policy's mortality is cut to 0 or 1 are left out.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class RuleReading:
     Attributes:
         rule: the rule.
         edge: population of the predator below which it was called scarce.
-        explained: ``scarce`` and ``enough`` -> share of the variance of that side's expert surfaces that the fit explains;
-            ``all`` -> of the sum of all experts that the rule explains.
+        explained: share of the variance of the sum of all experts that the rule explains, at the policy's states.
         experts: one row per expert of a layer that is active at some state, strongest first: ``layer``, ``expert``;
             ``side``, one of ``SIDES``; ``scarce`` and ``enough``, its mean absolute contribution to a mortality over
             the visits of that side; ``mean``, its mean contribution over all visits; ``states``, the share of visits
@@ -52,7 +51,7 @@ class RuleReading:
 
     rule: HarvestRule
     edge: float
-    explained: dict[str, float]
+    explained: float
     experts: pd.DataFrame
 
 
@@ -104,8 +103,8 @@ def read_rule(parts: Contributions) -> RuleReading:
                 best = _Try(rule, edge, explained, fits, side)
     if not enough:
         raise UnsupportedError(
-            f"the policy sets a mortality between 0 and 1 at too few states on one side of {EDGES[0]:g} to {EDGES[-1]:g} "
-            "of the predator; play more episodes."
+            "the policy sets a mortality between 0 and 1 at too few states where the predator is scarce, or at too few "
+            "where it is not; play more episodes."
         )
     if best is None:
         raise UnsupportedError("the experts' surfaces make no rule that takes less where the predator is scarce.")
@@ -113,8 +112,7 @@ def read_rule(parts: Contributions) -> RuleReading:
     for name, fit in best.fits.items():
         table = table.merge(fit.parts(parts, type(best.rule).coefficients[name]), on=["layer", "expert"], how="left")
     table = table.fillna({name: 0.0 for name in table if name.startswith("part:")})
-    explained_of = {name: fit.explained for name, fit in best.fits.items()} | {"all": best.explained}
-    return RuleReading(best.rule, best.edge, explained_of, table)
+    return RuleReading(best.rule, best.edge, best.explained, table)
 
 
 def _explained(got: Array, wanted: Array, weight: Array) -> float:
@@ -188,7 +186,6 @@ class _Fit:
         solved: (coefficients,).
         inverse: (coefficients, equations): ``solved`` is its product with the equations' right-hand sides.
         weight: share of the visits.
-        explained: share of the variance that the fit explains.
         rows: of ``Contributions.experts``, whose sum with the base was fitted.
     """
 
@@ -197,7 +194,6 @@ class _Fit:
     solved: Array
     inverse: Array
     weight: float
-    explained: float
     rows: pd.DataFrame
 
     @classmethod
@@ -218,9 +214,7 @@ class _Fit:
         root = np.sqrt(parts.weight[state])
         inverse = np.linalg.pinv(matrix * root[:, None]) * root
         solved = inverse @ surface[state, species]
-        got = (matrix @ solved).reshape(len(chosen), -1)
-        explained = _explained(got, surface[chosen], parts.weight[chosen])
-        return cls(state, species, solved, inverse, float(parts.weight[chosen].sum()), explained, rows)
+        return cls(state, species, solved, inverse, float(parts.weight[chosen].sum()), rows)
 
     def parts(self, parts: Contributions, coefficients: tuple[str, ...]) -> pd.DataFrame:
         """Each expert's own part in the coefficients, as shares of them: the coefficients of its own surface."""

@@ -39,7 +39,7 @@ class HarvestRule(ABC):
     @staticmethod
     @abstractmethod
     def columns(side: str, species: NDArray[np.int64], stock: Array, predator: Array) -> list[Array]:
-        """What each coefficient of a side is multiplied with, at (equations,) species 0 or 1, its stock and predator."""
+        """What each coefficient of a side is multiplied with, (equations,); species are 0 or 1."""
 
     @classmethod
     @abstractmethod

@@ -57,7 +57,8 @@ def read_control_rule(
         progress: show how far it is.
 
     Returns:
-        The reading, which is also kept in ``RUN/analysis`` as ``control.json`` with its tables; ``read_control`` reads it.
+        The reading, which is also kept in ``RUN/analysis`` as ``control.json`` with its tables; ``read_control`` reads
+        it.
 
     Raises:
         NotFoundError: the run's model is no policy.

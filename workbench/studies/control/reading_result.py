@@ -23,13 +23,13 @@ class ControlReading(Result):
         fishery: that the policy was trained on.
         rule: read off the experts.
         edge: population of the predator below which it was called scarce in that.
-        explained: of ``derive.RuleReading``.
+        explained: share of the variance of the sum of all experts that the rule explains, at the run's states.
         fit: ``Mx`` (and ``My``) -> R² of the rule's mortality to the policy's, on states of other episodes.
         completeness: the largest difference of a mortality and the sum of its parts.
         beside: ``Mx`` (and ``My``) -> the largest absolute part of a mortality that no expert made: of attention heads
             and embedding.
-        selectivity: how many times as much mortality changes where the predator is scarce as where it is plenty, without
-            the experts of a scarce predator.
+        selectivity: how many times as much mortality changes where the predator is scarce as where it is plenty,
+            without the experts of a scarce predator.
         outcomes: one row per policy: ``policy`` (``policy``, ``rule``, ``constant mortality``), ``share`` (of the best
             constant mortality; missing for others), and how it does: ``episodes``, ``reward``, ``reward_sd``,
             ``reward_low``, ``reward_high``, ``whole``, ``whole_low``, ``whole_high``.
@@ -38,9 +38,9 @@ class ControlReading(Result):
             ``reward_high`` (over fisheries), ``whole``.
         experts: of ``derive.RuleReading``.
         lattice: one row per harvested species, stock and predator: ``species`` (``X`` or ``Y``), ``stock``,
-            ``predator``, ``mortality`` of that species, ``visits`` of the run's episodes there, ``layer`` and ``expert`` of
-            the expert that adds most to it in absolute value, and ``added``, what that is. The other species is at its
-            median.
+            ``predator``, ``mortality`` of that species, ``visits`` of the run's episodes there, ``layer`` and
+            ``expert`` of the expert that adds most to it in absolute value, and ``added``, what that is. The other
+            species is at its median.
         surfaces: what every expert adds to ``mortality`` on the lattice: ``point`` (row of it), ``layer``, ``expert``,
             ``added``.
     """
@@ -53,7 +53,7 @@ class ControlReading(Result):
     fishery: Fishery
     rule: HarvestRule
     edge: float
-    explained: dict[str, float]
+    explained: float
     fit: dict[str, float]
     completeness: float
     beside: dict[str, float]
@@ -72,8 +72,8 @@ class ControlReading(Result):
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the tables."""
-        numbers = {"explained": self.explained, "fit": self.fit, "beside": self.beside}
-        alone = {"edge": self.edge, "completeness": self.completeness, "selectivity": self.selectivity}
+        numbers = {"fit": self.fit, "beside": self.beside, "edge": self.edge, "explained": self.explained}
+        alone = {"completeness": self.completeness, "selectivity": self.selectivity}
         return {"fishery": self.fishery.to_dict(), "rule": self.rule.to_json()} | numbers | alone
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The regimes of a fishery, known from its state alone: how plenty the predator is, and whether stock is left to take."""
+"""The regimes of a fishery, known from its state alone: how plenty the predator is, and whether stock is plenty."""
 
 from __future__ import annotations
 

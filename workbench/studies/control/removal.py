@@ -90,8 +90,8 @@ def measure_removals(
 
     Returns:
         One row per removal: ``removed`` (``nothing``, ``scarce``, ``random``: drawn from the active experts, or
-        ``equally active``), ``draw``, ``experts`` (how many), the columns of ``outcomes.outcome_row``, and for each level
-        of ``PREDATOR``, over the states that the whole policy visits in the episodes: ``change:LEVEL``, the mean
+        ``equally active``), ``draw``, ``experts`` (how many), the columns of ``outcomes.outcome_row``, and for each
+        level of ``PREDATOR``, over the states that the whole policy visits in the episodes: ``change:LEVEL``, the mean
         absolute change of mortality, and ``catch:LEVEL``, what is caught there in one step as a share of what the whole
         policy catches.
     """

@@ -22,7 +22,7 @@ Fresh = tuple[np.ndarray, list[pd.DataFrame]]
 
 @pytest.fixture(scope="module")
 def fresh(policy_run: Run) -> Fresh:
-    """States of episodes that are not in the run, and for each group which experts are active where actions are read."""
+    """States of other episodes, and for each group which experts are active there where actions are read."""
     model, fishery = load_policy(policy_run.model_path)
     states = visits(fishery, monet_policy(model, fishery), 8, OTHER_EPISODES).populations
     ids = torch.from_numpy(state_ids(fishery, states))
