@@ -29,13 +29,12 @@ def baselines(
 ) -> None:
     """Tune harvest rules, and measure them on other episodes than they were tuned on."""
     from ..progress import job
-    from ..studies.control import Fishery
-    from ..studies.control.baselines import baselines as tuned
-    from ..studies.control.baselines import units
+    from ..studies.control import Fishery, tuned_rules
+    from ..studies.control.tuning import units
 
     fishery = Fishery.of(model)
     with job("tuning rules", units(fishery, grid), "rules") as advance:
-        found = tuned(fishery, grid=grid, episodes=episodes, seed=seed, progress=advance)
+        found = tuned_rules(fishery, grid=grid, episodes=episodes, seed=seed, progress=advance)
     if as_json:
         print_json({"model": model, "rules": [rule.to_dict() for rule in found]})
         return

@@ -1,5 +1,3 @@
-from .baselines import Baseline as Baseline
-from .baselines import baselines as baselines
 from .clone import clone as clone
 from .clone import visited as visited
 from .episodes import Episodes as Episodes
@@ -20,3 +18,5 @@ from .rules import constant_mortality as constant_mortality
 from .rules import predator_escapement as predator_escapement
 from .training import PolicyTraining as PolicyTraining
 from .training import train_policy as train_policy
+from .tuning import TunedRule as TunedRule
+from .tuning import tuned_rules as tuned_rules

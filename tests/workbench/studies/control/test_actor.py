@@ -31,7 +31,9 @@ class Watched(PPO):
         if self.refresh_first:
             reader.refresh(torch.from_numpy(buffer.observations.reshape(-1, 3) * 0.5))
         self.policy.set_training_mode(True)
-        flat = [torch.from_numpy(values.reshape(-1, values.shape[-1])) for values in (buffer.observations, buffer.actions)]
+        flat = [
+            torch.from_numpy(values.reshape(-1, values.shape[-1])) for values in (buffer.observations, buffer.actions)
+        ]
         _, now, _ = self.policy.evaluate_actions(*flat)
         before = torch.from_numpy(buffer.log_probs.reshape(-1))
         self.distances.append(float((now - before).abs().max()))
@@ -43,7 +45,9 @@ def training() -> Watched:
     env = FisheryVecEnv(FISHERY, 16, seed=0)
     kwargs = {"model": make_model(0), "fishery": FISHERY}
     policy = {"net_arch": [], "features_extractor_class": StateReader, "features_extractor_kwargs": kwargs}
-    watched = Watched(MonetActorCritic, env, n_steps=16, batch_size=64, n_epochs=2, learning_rate=3e-3, policy_kwargs=policy)
+    watched = Watched(
+        MonetActorCritic, env, n_steps=16, batch_size=64, n_epochs=2, learning_rate=3e-3, policy_kwargs=policy
+    )
     watched.distances = []
     return watched
 
