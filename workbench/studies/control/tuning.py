@@ -143,10 +143,10 @@ def tuned_rules(
         for name, numbers, make in found
     ]
     if 2 in fishery.observed:
-        numbers = tune_predator_rule(fishery, seed, rounds, progress)
-        levels = [value for name, value in numbers.items() if name.startswith("level")]
-        rule = predator_escapement(*levels, slope=numbers["slope"], fair=numbers["fair"])
-        table.append(TunedRule("escapement by predator", numbers, measure(fishery, rule, episodes)))
+        tuned = tune_predator_rule(fishery, seed, rounds, progress)
+        levels = [value for name, value in tuned.items() if name.startswith("level")]
+        rule = predator_escapement(*levels, slope=tuned["slope"], fair=tuned["fair"])
+        table.append(TunedRule("escapement by predator", tuned, measure(fishery, rule, episodes)))
     return table
 
 
