@@ -4,6 +4,7 @@ from .episodes import Episodes as Episodes
 from .episodes import Outcome as Outcome
 from .episodes import Step as Step
 from .episodes import play as play
+from .evaluation import choose_policy as choose_policy
 from .evaluation import evaluate_policy as evaluate_policy
 from .evaluation import open_policy as open_policy
 from .figures import Figures as Figures
@@ -19,4 +20,5 @@ from .rules import predator_escapement as predator_escapement
 from .training import PolicyTraining as PolicyTraining
 from .training import train_policy as train_policy
 from .tuning import TunedRule as TunedRule
+from .tuning import predator_rule as predator_rule
 from .tuning import tuned_rules as tuned_rules

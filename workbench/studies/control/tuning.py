@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import BadInputError
 from ...extras import require
 from ...progress import Progress, silent
 from .episodes import Policy, Rule, play_each
@@ -85,8 +86,11 @@ def tune_predator_rule(
         progress: called with each round done.
 
     Raises:
+        BadInputError: the fishery has no predator.
         UnsupportedError: the package cma is not installed.
     """
+    if 2 not in fishery.observed:
+        raise BadInputError(f"Model {fishery.model} has no predator that a rule could look at.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of plots, which it cannot draw without matplotlib
         cma = require("cma", "control", "CMA-ES")
@@ -105,6 +109,21 @@ def tune_predator_rule(
         search.tell(list(tried), list(-outcome.reward.mean(1)))
         progress(1, f"reward {outcome.reward.mean(1).max():.1f}")
     return dict(zip(names, map(float, search.result.xfavorite), strict=True))
+
+
+def predator_rule(fishery: Fishery, seed: int = 0) -> Policy:
+    """The rule of ``tune_predator_rule`` as a policy.
+
+    Raises:
+        BadInputError: the fishery has no predator.
+        UnsupportedError: the package cma is not installed.
+    """
+    return _predator_policy(tune_predator_rule(fishery, seed))
+
+
+def _predator_policy(numbers: dict[str, float]) -> Policy:
+    levels = [value for name, value in numbers.items() if name.startswith("level")]
+    return predator_escapement(*levels, slope=numbers["slope"], fair=numbers["fair"])
 
 
 def tuned_rules(
@@ -136,17 +155,14 @@ def tuned_rules(
         found.append((f"{share:.0%} of that mortality", [share * value for value in best], constant_mortality))
     kept = tune_constant(fishery, escapement_of, ESCAPEMENTS, grid, progress)
     found.append(("constant escapement", kept, constant_escapement))
-    table = [
-        TunedRule(
-            name, dict(zip(species, map(float, numbers), strict=True)), measure(fishery, make(*numbers), episodes)
-        )
-        for name, numbers, make in found
-    ]
+    table = []
+    for name, numbers, make in found:
+        figures = measure(fishery, make(*numbers), episodes)
+        table.append(TunedRule(name, dict(zip(species, map(float, numbers), strict=True)), figures))
     if 2 in fishery.observed:
         tuned = tune_predator_rule(fishery, seed, rounds, progress)
-        levels = [value for name, value in tuned.items() if name.startswith("level")]
-        rule = predator_escapement(*levels, slope=tuned["slope"], fair=tuned["fair"])
-        table.append(TunedRule("escapement by predator", tuned, measure(fishery, rule, episodes)))
+        figures = measure(fishery, _predator_policy(tuned), episodes)
+        table.append(TunedRule("escapement by predator", tuned, figures))
     return table
 
 

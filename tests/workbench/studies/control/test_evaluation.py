@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
-from workbench.errors import DamagedError, NotFoundError
+from workbench.errors import BadInputError, DamagedError, NotFoundError
 from workbench.studies.control import (
     Fishery,
+    choose_policy,
     evaluate_policy,
     make_model,
     measure,
@@ -19,6 +21,7 @@ from workbench.studies.control import (
     open_policy,
     save_policy,
 )
+from workbench.studies.control.policy import write_fishery
 
 FISHERY = Fishery.of(3)
 
@@ -41,6 +44,24 @@ def test_noise_is_measured_where_training_kept_its_deviation(saved: Path) -> Non
 def test_another_fishery_can_be_played(saved: Path) -> None:
     shaken = FISHERY.perturbed(0.2, seed=0)
     assert evaluate_policy(saved, 5, shaken)["policy"] == measure(shaken, open_policy(saved)[0], 5)
+
+
+def test_the_best_policy_is_copied_without_the_rest_of_its_training(tmp_path: Path) -> None:
+    for name, mortality in (("idle", 0.0), ("light", 0.1), ("ruin", 0.9)):
+        (tmp_path / name).mkdir()
+        layer = {"weight.0": np.zeros((2, 3), np.float32), "bias.0": np.full(2, mortality, np.float32)}
+        save_file(layer, tmp_path / name / "mlp.safetensors")
+        write_fishery(FISHERY, tmp_path / name)
+        (tmp_path / name / "log.jsonl").touch()
+    out = tmp_path / "best"
+    folders = [tmp_path / name for name in ("idle", "light", "ruin")]
+    assert choose_policy(folders, out, episodes=20) == tmp_path / "light"
+    assert sorted(file.name for file in out.iterdir()) == ["fishery.json", "mlp.safetensors"]
+    assert evaluate_policy(out, 20) == evaluate_policy(tmp_path / "light", 20)
+    with pytest.raises(BadInputError, match="exists already"):
+        choose_policy(folders, out)
+    with pytest.raises(BadInputError, match="no policy to choose"):
+        choose_policy([], tmp_path / "none")
 
 
 def test_what_is_no_policy_is_refused(saved: Path) -> None:

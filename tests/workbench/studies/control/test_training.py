@@ -78,7 +78,7 @@ def test_deviation_falls_from_the_first_to_the_last(tmp_path: Path) -> None:
 
 
 def test_ppo_learns_to_harvest_without_ruin(tmp_path: Path) -> None:
-    settings = PolicyTraining(model=2, policy="mlp", steps=40_000, episodes=64, rollout=32, batch=512, epochs=8)
+    settings = PolicyTraining.of("mlp", model=2, steps=40_000, rollout=32, batch=512)
     train_policy(settings, tmp_path)
     policy, fishery = open_policy(tmp_path)
     assert fishery == Fishery.of(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from workbench.errors import BadInputError
 from workbench.studies.control import Fishery, measure, play
 from workbench.studies.control.episodes import episode_noise
 from workbench.studies.control.figures import CHOOSE_SEED, MEASURE_SEED
@@ -34,6 +35,11 @@ def test_the_predator_rule_beats_the_best_constant_mortality_on_both_counts() ->
     tuned, constant = measure(fishery, rule, 300), measure(fishery, constant_mortality(0.30, 0.25), 300)
     assert tuned.reward_interval[0] > constant.reward_interval[1]
     assert tuned.whole_interval[0] > constant.whole_interval[1]
+
+
+def test_without_a_predator_there_is_no_rule_with_one() -> None:
+    with pytest.raises(BadInputError, match="no predator"):
+        tune_predator_rule(Fishery.of(1))
 
 
 def test_what_chooses_never_measures() -> None:
