@@ -1,5 +1,5 @@
-from .clone import clone as clone
-from .clone import visited as visited
+from .cloning import clone as clone
+from .cloning import visited as visited
 from .episodes import Episodes as Episodes
 from .episodes import Outcome as Outcome
 from .episodes import Step as Step

@@ -21,7 +21,7 @@ from monet_model.train_state import STATE_FILE, Log, load_state, save_state
 from ...errors import BadInputError, DamagedError
 from ...progress import Progress, silent
 from .actor import MonetActorCritic, PopulationReader, StateReader
-from .clone import visited
+from .cloning import visited
 from .fishery import Fishery
 from .mlp import save_mlp
 from .observations import observe
