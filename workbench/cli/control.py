@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadInputError
+from .control_reading import rule
 from .output import Json, Resume, out_console, print_json, print_table, resumable
 
 if TYPE_CHECKING:
     from ..studies.control import Figures
 
 control_app = typer.Typer(help="A harvest policy whose rule is read off its experts.", no_args_is_help=True)
+control_app.command()(rule)
 
 Model = Annotated[int, typer.Option("--model", help="of the fishery, 1 to 4, as in arXiv 2308.13654")]
 Episodes = Annotated[int, typer.Option("--episodes", min=1, help="fresh episodes to measure on")]

@@ -42,6 +42,7 @@ class StateReader(BaseFeaturesExtractor):
         super().__init__(observation_space, len(self.rows) + observation_space.shape[0])
         self.model = model
         self.fishery = fishery
+        self._base = torch.tensor(fishery.base)
         self._known: dict[int, int] = {}  # state -> row of the table
         self._table = torch.empty(0, len(self.rows))
 
@@ -67,7 +68,7 @@ class StateReader(BaseFeaturesExtractor):
         return torch.cat([logits, observations * UNIT], 1)
 
     def _read(self, ids: Tensor) -> Tensor:
-        return last_hidden(self.model, ids) @ self.model.lm_head.weight[self.rows].T
+        return self._base + last_hidden(self.model, ids) @ self.model.lm_head.weight[self.rows].T
 
     def _recall(self, ids: Tensor) -> Tensor:
         codes = state_codes(ids.numpy()).tolist()

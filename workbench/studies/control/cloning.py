@@ -57,7 +57,7 @@ def clone(
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, rounds * steps)
-    rows = action_ids(fishery)
+    rows, base = action_ids(fishery), torch.tensor(fishery.base)
     populations, wanted = np.empty((0, 3)), np.empty((0, len(rows)))
     for number in range(rounds):
         fresh = visited(fishery, teacher if number == 0 else monet_policy(model, fishery), episodes, seed + number)
@@ -67,7 +67,7 @@ def clone(
         error = 0.0
         for _ in range(steps):
             chosen = torch.from_numpy(rng.integers(len(ids), size=batch))
-            means = last_hidden(model, ids[chosen]) @ model.lm_head.weight[rows].T
+            means = base + last_hidden(model, ids[chosen]) @ model.lm_head.weight[rows].T
             loss = (means - targets[chosen]).square().mean()
             optimizer.zero_grad()
             loss.backward()

@@ -113,6 +113,11 @@ class Fishery:
         return (0,) if self.model <= 2 else (0, 1)
 
     @property
+    def base(self) -> tuple[float, ...]:
+        """The best constant mortality of each harvested species, on the paper's grid: what a policy starts from."""
+        return {1: (0.05,), 2: (0.23,), 3: (0.30, 0.25), 4: (0.13, 0.27)}[self.model]
+
+    @property
     def start(self) -> Array:
         """(3,) populations that episodes start around."""
         return np.array([0.7, 0.0, 1.0] if self.model == 1 else [0.5, 0.5, 0.7])

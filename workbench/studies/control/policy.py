@@ -22,14 +22,20 @@ if TYPE_CHECKING:
     from .episodes import Policy
 
 FISHERY_FILE, TRAINING_FILE, MLP_FILE = "fishery.json", "training.json", "mlp.safetensors"
+EXPERT_WIDTH = 16  # dimensions of the residual stream that experts alone write, and actions alone read
 _AT_ONCE = 8192  # states that are read in one pass
 
 
 def make_model(seed: int = 0, **changes: Any) -> MonetForCausalLM:
     """A fresh policy: two layers of 4,096 experts each over the tokens of a state, 0.16 M parameters.
 
-    The logit of token ``Mx`` (``My``) behind a state is the mortality of X (of Y). All rows of the head are 0: a fresh
-    policy takes nothing. Those of the tokens of states stay so, as no policy expects a next state.
+    The logit of token ``Mx`` (``My``) behind a state is how much more of X (of Y) is taken than ``Fishery.base``. All
+    rows of the head are 0: a fresh policy is the constant one. Those of the tokens of states stay so, as no policy
+    expects a next state.
+
+    The last ``EXPERT_WIDTH`` dimensions of the residual stream are for experts alone, and they alone are read by the
+    head: embedding and attention cannot write them, in training too. So a mortality is the base and what experts add,
+    and a policy without experts is the constant one.
 
     Args:
         seed: of the initial weights.
@@ -58,7 +64,21 @@ def make_model(seed: int = 0, **changes: Any) -> MonetForCausalLM:
         model = MonetForCausalLM(MonetConfig(**(shape | changes)))
     with torch.no_grad():
         model.lm_head.weight.zero_()
+    inner = model.model
+    _hold_at_zero(inner.embed_tokens.weight, (slice(None), slice(-EXPERT_WIDTH, None)))
+    for layer in inner.layers:
+        _hold_at_zero(layer.self_attn.o_proj.weight, (slice(-EXPERT_WIDTH, None),))
+    _hold_at_zero(model.lm_head.weight, (slice(None), slice(-EXPERT_WIDTH)))
     return model.eval()
+
+
+def _hold_at_zero(weight: torch.nn.Parameter, where: tuple[slice, ...]) -> None:
+    """Set a part of a weight to 0, and its gradient for good."""
+    keep = torch.ones_like(weight, requires_grad=False)
+    keep[where] = 0
+    with torch.no_grad():
+        weight.mul_(keep)
+    weight.register_hook(lambda gradient: gradient * keep)
 
 
 @torch.no_grad()
@@ -101,7 +121,7 @@ def monet_policy(
         >>> from workbench.studies.control import Fishery, make_model, monet_policy
         >>> policy = monet_policy(make_model(), Fishery.of(3))
         >>> policy(np.array([[0.5, 0.5, 0.7]]))
-        array([[0., 0.]])
+        array([[0.3 , 0.25]])
     """
     table = np.empty((0, len(action_ids(fishery))))
     known: dict[int, int] = {}  # state -> row of the table
@@ -140,7 +160,8 @@ def mortality_logits(model: MonetForCausalLM, fishery: Fishery, ids: Ids) -> Arr
     for start in range(0, len(ids), _AT_ONCE):
         logits = model(torch.from_numpy(ids[start : start + _AT_ONCE]), logits_to_keep=1).logits
         parts.append(logits[:, -1, action_ids(fishery)].double().numpy())
-    return np.concatenate(parts)
+    base: Array = np.array(fishery.base)
+    return base + np.concatenate(parts)
 
 
 def save_policy(model: MonetForCausalLM, fishery: Fishery, folder: Path) -> None:

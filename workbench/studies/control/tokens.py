@@ -85,16 +85,15 @@ def populations_of(ids: Ids) -> Array:
 
 
 def token_name(number: int) -> str:
-    """A token as text: a species and the middle of its bin to two decimals, such as ``X=0.51``.
+    """A token as text: a space, a species and the middle of its bin to two decimals, such as `` X=0.51``.
 
-    All but the first species follow a space, so that the tokens of a state join to ``X=0.51 Y=0.21 Z=0.71``.
+    So the tokens of states, one after the other, join to text that reads ``X=0.51 Y=0.21 Z=0.71 X=0.54``.
     """
     if number == BOS:
         return "<s>"
     if number >= _FIRST_ACTION:
         return ACTIONS[number - _FIRST_ACTION]
-    species = (number - 1) // BINS
-    return f"{' ' if species else ''}{SPECIES[species]}={populations_of(np.array(number)):.2f}"
+    return f" {SPECIES[(number - 1) // BINS]}={populations_of(np.array(number)):.2f}"
 
 
 def state_texts(fishery: Fishery, populations: Array) -> list[str]:
@@ -111,7 +110,7 @@ def state_texts(fishery: Fishery, populations: Array) -> list[str]:
         >>> state_texts(Fishery.of(3), np.array([[0.51, 0.2, 0.71]]))
         ['X=0.51 Y=0.21 Z=0.71']
     """
-    return ["".join(map(token_name, ids)) for ids in state_ids(fishery, populations)[:, 1:].tolist()]
+    return ["".join(map(token_name, ids)).strip() for ids in state_ids(fishery, populations)[:, 1:].tolist()]
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -122,11 +121,12 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         >>> make_tokenizer()("X=0.51 Y=0.21 Z=0.71")["input_ids"]
         [0, 21, 73, 157]
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {token_name(number): number for number in range(VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=token_name(BOS)))
+    tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_next")  # type: ignore[assignment]
     tokenizer.decoder = decoders.Fuse()  # type: ignore[assignment]
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", BOS)])  # type: ignore[assignment]
