@@ -114,7 +114,10 @@ class Fishery:
 
     @property
     def base(self) -> tuple[float, ...]:
-        """The best constant mortality of each harvested species, on the paper's grid: what a policy starts from."""
+        """The constant mortality of each harvested species that a policy starts from.
+
+        For Models 3 and 4 the best one of the paper's authors, for 1 and 2 that of our grid (``tuning.tune_constant``).
+        """
         return {1: (0.05,), 2: (0.23,), 3: (0.30, 0.25), 4: (0.13, 0.27)}[self.model]
 
     @property

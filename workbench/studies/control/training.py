@@ -221,7 +221,10 @@ def _algorithm(settings: PolicyTraining, fishery: Fishery, env: FisheryVecEnv) -
         device="cpu",
     )
     algorithm.policy.log_std.requires_grad_(False)
-    if settings.policy == "monet":
+    if settings.policy == "mlp":
+        with torch.no_grad():  # as a Monet policy's
+            algorithm.policy.action_net.bias.copy_(torch.tensor(fishery.base))
+    else:
         # No rollout has been played yet: the routers begin with the states that light fishing leads to.
         states = visited(fishery, constant_mortality(*[0.1] * len(fishery.harvested)), 16, settings.seed)
         algorithm.reader.refresh(torch.from_numpy(observe(fishery, states)))

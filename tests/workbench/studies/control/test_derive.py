@@ -39,7 +39,9 @@ def test_each_number_is_read_off_the_experts_of_its_side() -> None:
     experts = read_rule(_written_by_two(TRUE)).experts.set_index("expert")
     assert experts["side"].to_dict() == {7: "scarce", 8: "enough"}
     assert experts.loc[7, "part:level"] == experts.loc[8, "part:slope"] == experts.loc[8, "part:edge"] == 0
-    assert experts.loc[8, "part:level"] == pytest.approx(1, rel=0.05)  # the rest is the base's, which differs by species
+    assert experts.loc[8, "part:level"] == pytest.approx(
+        1, rel=0.05
+    )  # the rest is the base's, which differs by species
     assert experts.loc[7, "part:slope"] == pytest.approx(1, rel=0.05)
 
 

@@ -14,6 +14,7 @@ from workbench.errors import BadInputError, DamagedError, NotFoundError
 from workbench.studies.control import (
     Fishery,
     choose_policy,
+    constant_mortality,
     evaluate_policy,
     make_model,
     measure,
@@ -36,7 +37,7 @@ def test_noise_is_measured_where_training_kept_its_deviation(saved: Path) -> Non
     assert list(evaluate_policy(saved, episodes=5)) == ["policy"]
     (saved / "training.json").write_text(json.dumps({"settings": {}, "deviation": [0.2, 0.2]}))
     figures = evaluate_policy(saved, episodes=5)
-    assert figures["policy"].reward == 0  # a fresh policy takes nothing
+    assert figures["policy"] == measure(FISHERY, constant_mortality(*FISHERY.base), 5)  # a fresh policy is constant
     noisy = monet_policy(make_model(0), FISHERY, deviation=np.array([0.2, 0.2]))
     assert figures["with noise"] == measure(FISHERY, noisy, 5)
 

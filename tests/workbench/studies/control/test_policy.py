@@ -11,7 +11,7 @@ import torch
 from monet_model import MonetForCausalLM
 from workbench.errors import DamagedError, NotFoundError
 from workbench.studies.control import Fishery, load_policy, make_model, monet_policy, save_policy
-from workbench.studies.control.policy import mortality_logits, refresh_statistics
+from workbench.studies.control.policy import EXPERT_WIDTH, mortality_logits, refresh_statistics
 from workbench.studies.control.tokens import action_ids, state_ids
 
 FISHERY = Fishery.of(3)
@@ -22,21 +22,36 @@ STATES = np.random.default_rng(0).uniform(0.1, 1.0, (200, 3))
 def model() -> MonetForCausalLM:
     model = make_model(1)
     with torch.no_grad():
-        model.lm_head.weight[action_ids(FISHERY)] = torch.randn(2, 64, generator=torch.Generator().manual_seed(0)) / 20
+        head = torch.randn(2, EXPERT_WIDTH, generator=torch.Generator().manual_seed(0))
+        model.lm_head.weight[action_ids(FISHERY), -EXPERT_WIDTH:] = head
     refresh_statistics(model, torch.from_numpy(state_ids(FISHERY, STATES)))
     return model
 
 
-def test_a_fresh_policy_takes_nothing() -> None:
-    assert (monet_policy(make_model(), FISHERY)(STATES) == 0).all()
+def test_a_fresh_policy_is_the_constant_one() -> None:
+    assert monet_policy(make_model(), FISHERY)(STATES) == pytest.approx(np.tile(FISHERY.base, (200, 1)))
 
 
-def test_mortalities_are_the_logits_of_the_action_tokens_cut_to_shares(model: MonetForCausalLM) -> None:
+def test_mortalities_are_the_base_and_the_logits_of_the_action_tokens_cut_to_shares(model: MonetForCausalLM) -> None:
     ids = torch.from_numpy(state_ids(FISHERY, STATES))
     with torch.no_grad():
         logits = model(ids).logits[:, -1, [193, 194]].numpy()
-    assert logits.min() < 0 < logits.max()
-    assert monet_policy(model, FISHERY)(STATES) == pytest.approx(logits.clip(0, 1), abs=1e-6)
+    assert logits.std() > 0.05
+    assert monet_policy(model, FISHERY)(STATES) == pytest.approx((FISHERY.base + logits).clip(0, 1), abs=1e-6)
+
+
+def test_experts_alone_move_a_policy_also_after_training(model: MonetForCausalLM) -> None:
+    ids = torch.from_numpy(state_ids(FISHERY, STATES))
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    before = model.lm_head.weight.detach().clone()
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(ids).logits[:, -1, [193, 194]].square().sum().backward()
+        optimizer.step()
+    assert not torch.equal(model.lm_head.weight, before)
+    removal = {0: torch.zeros(64, 64), 1: torch.zeros(64, 64)}
+    without = monet_policy(model, FISHERY, edit=lambda: model.edit_experts(removal))
+    assert without(STATES) == pytest.approx(np.tile(FISHERY.base, (200, 1)), abs=1e-7)
 
 
 def test_what_was_read_is_recalled_in_any_order(model: MonetForCausalLM) -> None:
