@@ -31,13 +31,12 @@ def baselines(
 ) -> None:
     """Tune harvest rules, and measure them on other episodes than they were tuned on."""
     from ..progress import job
-    from ..studies.control import Fishery
-    from ..studies.control.baselines import baselines as tuned
-    from ..studies.control.baselines import units
+    from ..studies.control import Fishery, tuned_rules
+    from ..studies.control.tuning import units
 
     fishery = Fishery.of(model)
     with job("tuning rules", units(fishery, grid), "rules") as advance:
-        found = tuned(fishery, grid=grid, episodes=episodes, seed=seed, progress=advance)
+        found = tuned_rules(fishery, grid=grid, episodes=episodes, seed=seed, progress=advance)
     if as_json:
         print_json({"model": model, "rules": [rule.to_dict() for rule in found]})
         return
@@ -65,7 +64,8 @@ def train(
     require("stable_baselines3", "control", "stable-baselines3")
     from ..studies.control import PolicyTraining, train_policy
 
-    trainings = [PolicyTraining(model, policy, steps, seed=number) for number in range(seed, seed + seeds)]
+    numbers = range(seed, seed + seeds)
+    trainings = [PolicyTraining.of(policy, model=model, steps=steps, seed=number) for number in numbers]
     with resumable(resume):
         for settings in trainings:
             folder = out if seeds == 1 else out / f"seed-{settings.seed}"
@@ -77,18 +77,29 @@ def train(
 @control_app.command()
 def clone(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="folder for the policy; must not exist yet")],
-    teacher: Annotated[Path, typer.Option(help="folder of the policy that is learned, of either kind")],
-    rounds: Annotated[int, typer.Option(min=1, help="collections of episodes")] = 8,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of the policy that is learned, of either kind",
+            show_default="the rule with the predator that is tuned for --model",
+        ),
+    ] = None,
+    model_number: Model = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="collections of episodes")] = 5,
     seed: Annotated[int, typer.Option(help="of weights, episodes and batches")] = 0,
 ) -> None:
-    """Teach a fresh Monet policy what another policy does, where its own episodes lead (DAgger)."""
+    """Teach a fresh Monet policy what a policy or a rule does, where its own episodes lead (DAgger)."""
     from ..progress import job
+    from ..studies.control import Fishery, make_model, open_policy, predator_rule, save_policy
     from ..studies.control import clone as learn
-    from ..studies.control import make_model, open_policy, save_policy
 
     if out.exists():
         raise BadInputError(f"{out} exists already; choose another folder.")
-    taught, fishery = open_policy(teacher)
+    if teacher is None:
+        fishery = Fishery.of(model_number)
+        taught = predator_rule(fishery, seed)
+    else:
+        taught, fishery = open_policy(teacher)
     model = make_model(seed)
     with job("cloning", rounds, "rounds") as advance:
         learn(model, taught, fishery, rounds=rounds, seed=seed, progress=advance)
@@ -113,6 +124,17 @@ def evaluate(
         return
     rows = [[folder, how, *_cells(one)] for folder, figures in measured.items() for how, one in figures.items()]
     print_table(f"{episodes:,} fresh episodes", ["policy", "mortality", *_HEAD], rows)
+
+
+@control_app.command()
+def choose(
+    policies: Annotated[list[Path], typer.Argument(metavar="POLICY...", help="folders of policies")],
+    out: Annotated[Path, typer.Option(help="folder for a copy of the best one; must not exist yet")],
+) -> None:
+    """Copy the policy with the highest reward, on other episodes than `evaluate` measures on."""
+    from ..studies.control import choose_policy
+
+    out_console.print(f"{choose_policy(policies, out)} is copied to {out}.", markup=False)
 
 
 _HEAD = ["reward", "95 % CI", "sd", "whole", "CI of whole"]

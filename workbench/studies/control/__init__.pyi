@@ -1,11 +1,10 @@
-from .baselines import Baseline as Baseline
-from .baselines import baselines as baselines
-from .clone import clone as clone
-from .clone import visited as visited
+from .cloning import clone as clone
+from .cloning import visited as visited
 from .episodes import Episodes as Episodes
 from .episodes import Outcome as Outcome
 from .episodes import Step as Step
 from .episodes import play as play
+from .evaluation import choose_policy as choose_policy
 from .evaluation import evaluate_policy as evaluate_policy
 from .evaluation import open_policy as open_policy
 from .figures import Figures as Figures
@@ -20,3 +19,6 @@ from .rules import constant_mortality as constant_mortality
 from .rules import predator_escapement as predator_escapement
 from .training import PolicyTraining as PolicyTraining
 from .training import train_policy as train_policy
+from .tuning import TunedRule as TunedRule
+from .tuning import predator_rule as predator_rule
+from .tuning import tuned_rules as tuned_rules

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import numpy as np
 
-from ...errors import DamagedError, NotFoundError
+from monet_model.train_state import LOG_FILE, STATE_FILE
+
+from ...errors import BadInputError, DamagedError, NotFoundError
 from .episodes import Policy
-from .figures import EPISODES, Figures, measure
+from .figures import CHOOSE_SEED, EPISODES, Figures, measure
 from .fishery import Array, Fishery
 from .mlp import mlp_policy
 from .policy import MLP_FILE, TRAINING_FILE, load_policy, monet_policy, read_fishery
@@ -66,6 +70,36 @@ def evaluate_policy(folder: str | Path, episodes: int = EPISODES, fishery: Fishe
     if deviation is not None:
         figures["with noise"] = measure(played, open_policy(folder, deviation)[0], episodes)
     return figures
+
+
+def choose_policy(folders: Sequence[str | Path], out: Path, episodes: int = EPISODES) -> Path:
+    """Copy the files of the policy with the highest mean reward, on episodes that figures are not measured on.
+
+    Args:
+        folders: of policies.
+        out: folder for the copy, without log and state of the training; must not exist yet.
+        episodes: that the choice is made on.
+
+    Returns:
+        The folder of the chosen policy.
+
+    Raises:
+        NotFoundError: a folder is no policy's.
+        DamagedError: a file cannot be read.
+        BadInputError: ``out`` exists, or there is no folder or episode.
+    """
+    if out.exists():
+        raise BadInputError(f"{out} exists already; choose another folder.")
+    if not folders:
+        raise BadInputError("there is no policy to choose from.")
+    opened = [open_policy(folder) for folder in folders]
+    rewards = [measure(fishery, policy, episodes, CHOOSE_SEED).reward for policy, fishery in opened]
+    chosen = Path(folders[int(np.argmax(rewards))])
+    out.mkdir(parents=True)
+    for file in chosen.iterdir():
+        if file.name not in (STATE_FILE, LOG_FILE):
+            copyfile(file, out / file.name)
+    return chosen
 
 
 def read_training(folder: Path) -> dict[str, Any]:

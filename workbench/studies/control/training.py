@@ -21,7 +21,7 @@ from monet_model.train_state import STATE_FILE, Log, load_state, save_state
 from ...errors import BadInputError, DamagedError
 from ...progress import Progress, silent
 from .actor import MonetActorCritic, PopulationReader, StateReader
-from .clone import visited
+from .cloning import visited
 from .fishery import Fishery
 from .mlp import save_mlp
 from .observations import observe
@@ -31,6 +31,7 @@ from .vec_env import FisheryVecEnv
 
 _TRAIN_SEED = 0  # first seed of the noise of training episodes; those of figures are a million and more
 _SAVE_EVERY = 10  # updates
+_MLP = {"episodes": 64, "epochs": 10, "batch": 1024, "lr": 1e-3}  # settings of an MLP in place of a Monet policy's
 _REFRESH_STATES = 512  # of a rollout, whose statistics the routers take
 
 
@@ -50,26 +51,38 @@ class PolicyTraining:
         gamma, gae_lambda: discounts of rewards, and of what advantages are estimated from.
         clip: of the ratio of probabilities.
         deviation, last_deviation: standard deviation of mortalities at the start and at the end of training; it falls
-            geometrically, so that the policy learns in the end what it does without noise.
-        reward_scale: what rewards are multiplied with in training.
+            geometrically. What little is left of noise at the end still shows what a change of the policy is worth.
+        reward_scale: what rewards are multiplied with in training, so that values are of the size of the critic's
+            first outputs.
         seed: of weights, episodes and exploration.
     """
 
     model: int = 3
     policy: str = "monet"
     steps: int = 1_200_000
-    episodes: int = 256
+    episodes: int = 128
     rollout: int = 64
-    epochs: int = 4
+    epochs: int = 6
     batch: int = 4096
-    lr: float = 2e-3
-    gamma: float = 0.995
+    lr: float = 3e-3
+    gamma: float = 0.99
     gae_lambda: float = 0.98
     clip: float = 0.2
     deviation: float = 0.15
-    last_deviation: float = 0.04
-    reward_scale: float = 0.05
+    last_deviation: float = 0.1
+    reward_scale: float = 0.1
     seed: int = 0
+
+    @classmethod
+    def of(cls, policy: str = "monet", **settings: Any) -> PolicyTraining:
+        """The settings that suit a kind of policy, with some of one's own.
+
+        A Monet policy takes fewer and larger batches: states of a batch that are equal, or begin alike, are read once.
+
+        Raises:
+            BadInputError: there is no such kind, or a setting makes no sense.
+        """
+        return cls(policy=policy, **({**_MLP, **settings} if policy == "mlp" else settings))
 
     def __post_init__(self) -> None:
         if self.policy not in ("monet", "mlp"):
@@ -208,7 +221,10 @@ def _algorithm(settings: PolicyTraining, fishery: Fishery, env: FisheryVecEnv) -
         device="cpu",
     )
     algorithm.policy.log_std.requires_grad_(False)
-    if settings.policy == "monet":
+    if settings.policy == "mlp":
+        with torch.no_grad():  # as a Monet policy's
+            algorithm.policy.action_net.bias.copy_(torch.tensor(fishery.base))
+    else:
         # No rollout has been played yet: the routers begin with the states that light fishing leads to.
         states = visited(fishery, constant_mortality(*[0.1] * len(fishery.harvested)), 16, settings.seed)
         algorithm.reader.refresh(torch.from_numpy(observe(fishery, states)))

@@ -23,11 +23,11 @@ def test_a_step_by_hand() -> None:
     grown, harvest = step(Fishery.of(3), [0.5, 0.25])
     assert harvest == pytest.approx([0.3, 0.1])
     x, y, z = 0.3, 0.3, 0.5  # what the harvest leaves
-    eaten = 0.3 * z * 0.09 / (0.09 + 0.09)
+    eaten, met = 0.3 * z * 0.09 / (0.09 + 0.09), 0.1 * x * y
     assert grown == pytest.approx(
         [
-            x + x * 0.7 - eaten - 0.1 * x * y,
-            y + y * 0.7 - 1.1 * eaten - 0.1 * x * y,
+            x + x * 0.7 - eaten - met,
+            y + y * 0.7 - 1.1 * eaten - met,
             z + z * (0.1 * (x + 1.1 * y) - 0.1),
         ]
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...errors import BadInputError
 from ...extras import require
 from ...progress import Progress, silent
 from .episodes import Policy, Rule, play_each
@@ -21,12 +23,12 @@ FRACTIONS = (0.8, 0.9, 0.95)  # of the best constant mortality, which are measur
 _CHOICE_EPISODES = 100  # for each point of a grid
 _AT_ONCE = 64  # points of a grid that are played side by side
 _SEARCH_EPISODES = 400  # for each rule that CMA tries
-_SEARCH_ROUNDS = 40
+ROUNDS = 40  # generations of the search for the rule with the predator
 _FIRST_GUESS, _FIRST_SPREAD = {"level": 0.4, "slope": 1.0, "fair": 0.3}, 0.2
 
 
 @dataclass(frozen=True)
-class Baseline:
+class TunedRule:
     """A rule, tuned, and how it does on episodes that had no part in the tuning.
 
     Attributes:
@@ -73,7 +75,7 @@ def tune_constant(
 
 
 def tune_predator_rule(
-    fishery: Fishery, seed: int = 0, rounds: int = _SEARCH_ROUNDS, progress: Progress = silent
+    fishery: Fishery, seed: int = 0, rounds: int = ROUNDS, progress: Progress = silent
 ) -> dict[str, float]:
     """The numbers of ``predator_escapement`` that CMA-ES finds (Hansen 2016, arXiv 1604.00772).
 
@@ -84,9 +86,14 @@ def tune_predator_rule(
         progress: called with each round done.
 
     Raises:
+        BadInputError: the fishery has no predator.
         UnsupportedError: the package cma is not installed.
     """
-    cma = require("cma", "control", "CMA-ES")
+    if 2 not in fishery.observed:
+        raise BadInputError(f"Model {fishery.model} has no predator that a rule could look at.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of plots, which it cannot draw without matplotlib
+        cma = require("cma", "control", "CMA-ES")
     names = [f"level_{'xy'[column]}" for column in fishery.harvested] + ["slope", "fair"]
     begin = [_FIRST_GUESS[name.partition("_")[0]] for name in names]
     search = cma.CMAEvolutionStrategy(begin, _FIRST_SPREAD, {"seed": seed + 1, "verbose": -9, "bounds": [0, 5]})
@@ -104,17 +111,39 @@ def tune_predator_rule(
     return dict(zip(names, map(float, search.result.xfavorite), strict=True))
 
 
-def baselines(
-    fishery: Fishery, *, grid: int = GRID, episodes: int = EPISODES, seed: int = 0, progress: Progress = silent
-) -> list[Baseline]:
+def predator_rule(fishery: Fishery, seed: int = 0) -> Policy:
+    """The rule of ``tune_predator_rule`` as a policy.
+
+    Raises:
+        BadInputError: the fishery has no predator.
+        UnsupportedError: the package cma is not installed.
+    """
+    return _predator_policy(tune_predator_rule(fishery, seed))
+
+
+def _predator_policy(numbers: dict[str, float]) -> Policy:
+    levels = [value for name, value in numbers.items() if name.startswith("level")]
+    return predator_escapement(*levels, slope=numbers["slope"], fair=numbers["fair"])
+
+
+def tuned_rules(
+    fishery: Fishery,
+    *,
+    grid: int = GRID,
+    rounds: int = ROUNDS,
+    episodes: int = EPISODES,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> list[TunedRule]:
     """The best constant mortality and shares of it, the best constant escapement, and a tuned rule with the predator.
 
     Args:
         fishery: the fishery; without a predator, as in Model 1, there is no rule with one.
         grid: values of each number of a constant rule.
+        rounds: generations of the search for the rule with the predator.
         episodes: fresh ones, for the figures.
-        seed: of the search for the rule with the predator.
-        progress: called with the points of grids and rounds of the search done, ``units(fishery, grid)`` in all.
+        seed: of that search.
+        progress: called with the points of grids and rounds of the search done, ``units`` in all.
 
     Raises:
         UnsupportedError: the package cma is not installed.
@@ -126,18 +155,17 @@ def baselines(
         found.append((f"{share:.0%} of that mortality", [share * value for value in best], constant_mortality))
     kept = tune_constant(fishery, escapement_of, ESCAPEMENTS, grid, progress)
     found.append(("constant escapement", kept, constant_escapement))
-    table = [
-        Baseline(name, dict(zip(species, map(float, numbers), strict=True)), measure(fishery, make(*numbers), episodes))
-        for name, numbers, make in found
-    ]
+    table = []
+    for name, numbers, make in found:
+        figures = measure(fishery, make(*numbers), episodes)
+        table.append(TunedRule(name, dict(zip(species, map(float, numbers), strict=True)), figures))
     if 2 in fishery.observed:
-        numbers = tune_predator_rule(fishery, seed, progress=progress)
-        levels = [value for name, value in numbers.items() if name.startswith("level")]
-        rule = predator_escapement(*levels, slope=numbers["slope"], fair=numbers["fair"])
-        table.append(Baseline("escapement by predator", numbers, measure(fishery, rule, episodes)))
+        tuned = tune_predator_rule(fishery, seed, rounds, progress)
+        figures = measure(fishery, _predator_policy(tuned), episodes)
+        table.append(TunedRule("escapement by predator", tuned, figures))
     return table
 
 
-def units(fishery: Fishery, grid: int = GRID) -> int:
-    """How many units of progress ``baselines`` counts."""
-    return 2 * grid ** len(fishery.harvested) + _SEARCH_ROUNDS * (2 in fishery.observed)
+def units(fishery: Fishery, grid: int = GRID, rounds: int = ROUNDS) -> int:
+    """How many units of progress ``tuned_rules`` counts."""
+    return 2 * grid ** len(fishery.harvested) + rounds * (2 in fishery.observed)
