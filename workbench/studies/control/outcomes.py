@@ -1,20 +1,16 @@
-"""How well policies do over many episodes: means with intervals, as rows of a table."""
+"""How episodes went, as a row of a table."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from .episodes import Outcome
+from .figures import Figures
 
-_DRAWS, _ENDS = 2000, (0.025, 0.975)
 
-
-def outcome_row(outcome: Outcome, seed: int = 0) -> dict[str, float]:
-    """Mean reward and survival with 95 % intervals, by a percentile bootstrap over episodes.
+def outcome_row(outcome: Outcome) -> dict[str, float]:
+    """Mean reward and survival of episodes, with 95 % intervals.
 
     Args:
         outcome: of ``play``.
-        seed: of the bootstrap.
 
     Returns:
         ``episodes``; ``reward``, ``reward_sd``, ``reward_low``, ``reward_high``; ``whole``, the share of episodes that
@@ -27,11 +23,9 @@ def outcome_row(outcome: Outcome, seed: int = 0) -> dict[str, float]:
         >>> row["reward_low"] < row["reward"] < row["reward_high"]
         True
     """
-    rng, count = np.random.default_rng(seed), len(outcome.reward)
-    times = rng.multinomial(count, np.full(count, 1 / count), _DRAWS) / count
-    columns = {"reward": outcome.reward, "whole": outcome.whole.astype(np.float64)}
-    row: dict[str, float] = {"episodes": count, "reward_sd": float(outcome.reward.std(ddof=1))}
-    for name, values in columns.items():
-        low, high = np.quantile(times @ values, _ENDS)
-        row |= {name: float(values.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
-    return row
+    figures = Figures.of(outcome)
+    row = {"episodes": figures.episodes, "reward": figures.reward, "reward_sd": figures.spread, "whole": figures.whole}
+    intervals = {"reward": figures.reward_interval, "whole": figures.whole_interval}
+    return row | {
+        f"{name}_{end}": ends[at] for name, ends in intervals.items() for at, end in enumerate(("low", "high"))
+    }

@@ -15,6 +15,7 @@ from .contributions import contributions, read_parts
 from .corpus import visits
 from .derive import read_rule
 from .episodes import Policy, play
+from .figures import EPISODES, MEASURE_SEED
 from .fishery import SPECIES, Array, Fishery
 from .outcomes import outcome_row
 from .policy import load_policy, monet_policy
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 
     from ...store import Run
 
-MEASURE_SEED = 2_000_000  # of the noise of episodes that figures are measured on; the run's have another
-EPISODES = 1000  # for each figure
 STRENGTHS = (0.04, 0.08, 0.12, 0.16, 0.2)  # of the perturbation of parameters, as in the paper
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)  # of the best constant mortality
-BEST_CONSTANT = {2: (0.46,), 3: (0.30, 0.25), 4: (0.13, 0.27)}  # by model, of the paper's released figures
 _STOCK, _PREDATOR = (0.1, 1.2), (0.05, 1.0)  # populations that the lattice covers
 _PER_FISHERY = 20  # episodes of each perturbed fishery
 
@@ -112,7 +110,7 @@ def _outcomes(
     fishery: Fishery, policies: dict[str, Policy], episodes: int, seed: int, advance: Progress
 ) -> pd.DataFrame:
     rows = []
-    best = np.array(BEST_CONSTANT[fishery.model])
+    best = np.array(fishery.base)
     constants = [(CONSTANT, share, constant_mortality(*(share * best))) for share in SHARES]
     for name, share, policy in [*((name, np.nan, one) for name, one in policies.items()), *constants]:
         rows.append({"policy": name, "share": share} | outcome_row(play(fishery, policy, episodes, seed)))
@@ -130,7 +128,7 @@ def _perturbed(
 ) -> pd.DataFrame:
     """How policies do where the parameters are others than they were made for: mean over fisheries."""
     rng, rows = np.random.default_rng(seed), []
-    played = policies | {CONSTANT: constant_mortality(*BEST_CONSTANT[fishery.model])}
+    played = policies | {CONSTANT: constant_mortality(*fishery.base)}
     count = max(2, episodes // _PER_FISHERY)
     for strength in strengths:
         rewards: dict[str, list[float]] = {name: [] for name in played}

@@ -6,8 +6,9 @@ import pytest
 
 from workbench.store import Run
 from workbench.studies.control import load_policy, monet_policy, play
+from workbench.studies.control.figures import MEASURE_SEED
 from workbench.studies.control.outcomes import outcome_row
-from workbench.studies.control.reading import MEASURE_SEED, run_populations
+from workbench.studies.control.reading import run_populations
 from workbench.studies.control.reading_result import ControlReading
 from workbench.studies.control.regimes import PREDATOR, predator_levels
 from workbench.studies.control.removal import action_sums, scarce_experts, selectivity
