@@ -81,23 +81,23 @@ def clone(
         Path | None,
         typer.Option(
             help="folder of the policy that is learned, of either kind",
-            show_default="the rule with the predator that is tuned for --model",
+            show_default="a rough rule for --model: leave 0.33, and more where the predator is scarce",
         ),
     ] = None,
     model_number: Model = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="collections of episodes")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="collections of episodes")] = 4,
     seed: Annotated[int, typer.Option(help="of weights, episodes and batches")] = 0,
 ) -> None:
     """Teach a fresh Monet policy what a policy or a rule does, where its own episodes lead (DAgger)."""
     from ..progress import job
-    from ..studies.control import Fishery, make_model, open_policy, predator_rule, save_policy
+    from ..studies.control import Fishery, make_model, open_policy, rough_rule, save_policy
     from ..studies.control import clone as learn
 
     if out.exists():
         raise BadInputError(f"{out} exists already; choose another folder.")
     if teacher is None:
         fishery = Fishery.of(model_number)
-        taught = predator_rule(fishery, seed)
+        taught = rough_rule(fishery)
     else:
         taught, fishery = open_policy(teacher)
     model = make_model(seed)

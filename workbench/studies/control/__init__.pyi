@@ -17,8 +17,8 @@ from .policy import save_policy as save_policy
 from .rules import constant_escapement as constant_escapement
 from .rules import constant_mortality as constant_mortality
 from .rules import predator_escapement as predator_escapement
+from .rules import rough_rule as rough_rule
 from .training import PolicyTraining as PolicyTraining
 from .training import train_policy as train_policy
 from .tuning import TunedRule as TunedRule
-from .tuning import predator_rule as predator_rule
 from .tuning import tuned_rules as tuned_rules

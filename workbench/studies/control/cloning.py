@@ -29,7 +29,7 @@ def clone(
     teacher: Policy,
     fishery: Fishery,
     *,
-    rounds: int = 5,
+    rounds: int = 4,
     episodes: int = 64,
     steps: int = 60,
     batch: int = 2048,

@@ -74,7 +74,7 @@ class Fishery:
 
         Examples:
             >>> from workbench.studies.control import Fishery
-            >>> Fishery.of(4, noise=0.05).growth_at(150)
+            >>> float(Fishery.of(4, noise=0.05).growth_at(150))
             0.5
         """
         if model not in (1, 2, 3, 4):
@@ -100,7 +100,10 @@ class Fishery:
         generator = np.random.default_rng(seed)
         names = [field.name for field in fields(self) if field.name != "model"]
         factors = np.maximum(1 + strength * generator.standard_normal(len(names)), 0)
-        return replace(self, **{name: float(getattr(self, name) * by) for name, by in zip(names, factors, strict=True)})
+        scaled: dict[str, Any] = {
+            name: getattr(self, name) * by for name, by in zip(names, factors.tolist(), strict=True)
+        }
+        return replace(self, **scaled)
 
     @property
     def observed(self) -> tuple[int, ...]:
@@ -118,7 +121,7 @@ class Fishery:
 
         For Models 3 and 4 the best one of the paper's authors, for 1 and 2 that of our grid (``tuning.tune_constant``).
         """
-        return {1: (0.05,), 2: (0.23,), 3: (0.30, 0.25), 4: (0.13, 0.27)}[self.model]
+        return {1: (0.0,), 2: (0.30,), 3: (0.30, 0.25), 4: (0.13, 0.27)}[self.model]
 
     @property
     def start(self) -> Array:
@@ -131,10 +134,10 @@ class Fishery:
         populations[:, self.observed] += _START_SPREAD * noise[:, self.observed]
         return populations
 
-    def growth_at(self, time: NDArray[np.int64] | int) -> Array | float:
+    def growth_at(self, time: NDArray[np.int64] | int) -> Array:
         """rX after ``time`` steps of an episode."""
         if self.model != 4:
-            return self.growth_x
+            return np.asarray(self.growth_x)
         return self.growth_x * (1 - np.minimum(time, _DRIFT_STEPS) / (2 * _DRIFT_STEPS))
 
     def step(
@@ -176,6 +179,6 @@ class Fishery:
         return np.asarray((populations[:, self.observed] <= COLLAPSED).any(1))
 
 
-def penalty(time: NDArray[np.int64] | int) -> Array | float:
+def penalty(time: NDArray[np.int64] | int) -> Array:
     """What a collapse in the step after ``time`` steps adds to the reward: 100 / (time + 1), negative."""
     return -100.0 / (np.asarray(time) + 1)

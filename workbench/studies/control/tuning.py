@@ -111,16 +111,6 @@ def tune_predator_rule(
     return dict(zip(names, map(float, search.result.xfavorite), strict=True))
 
 
-def predator_rule(fishery: Fishery, seed: int = 0) -> Policy:
-    """The rule of ``tune_predator_rule`` as a policy.
-
-    Raises:
-        BadInputError: the fishery has no predator.
-        UnsupportedError: the package cma is not installed.
-    """
-    return _predator_policy(tune_predator_rule(fishery, seed))
-
-
 def _predator_policy(numbers: dict[str, float]) -> Policy:
     levels = [value for name, value in numbers.items() if name.startswith("level")]
     return predator_escapement(*levels, slope=numbers["slope"], fair=numbers["fair"])
