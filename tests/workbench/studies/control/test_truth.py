@@ -50,11 +50,12 @@ def test_an_experts_label_is_where_it_fires_in_other_episodes(policy_run: Run, f
         table = read_analysis(policy_run, group)
         for expert in _strong(policy_run, group):
             fires = active[group][expert].to_numpy()
-            if fires.sum() < 20:  # it is active at the tokens of X or Y
+            at_z = (policy_run.examples(group, expert, 32)["row"] % 3 == 2).all()
+            if not at_z or fires.sum() < 20:  # at the tokens of X and Y nothing has read the predator
                 continue
             said = level == REGIMES.index(table.loc[expert, "specialised"]) // 2
             agree.append(fires[said].mean() > fires[~said].mean())
-    assert len(agree) >= 10
+    assert len(agree) >= 5
     assert np.mean(agree) >= 0.9
 
 
