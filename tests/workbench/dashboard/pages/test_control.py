@@ -36,7 +36,8 @@ def test_the_rule_and_the_experts_that_give_it_are_shown(
 ) -> None:
     shown = page(read_ctx, "/control")
     assert str(reading.rule) in shown
-    giver = reading.experts.loc[reading.experts["part:level"].abs().idxmax()]
+    _, part = next(iter(reading.rule.meanings.values()))
+    giver = reading.experts.loc[reading.experts[f"part:{part}"].abs().idxmax()]
     assert f"/expert/{giver['layer']}/{giver['expert']}" in shown
 
 
