@@ -59,7 +59,7 @@ def predator_escapement(*levels: float, slope: float, fair: float) -> Policy:
 
 
 def rough_rule(fishery: Fishery) -> Policy:
-    """``predator_escapement`` with round numbers, untuned: 0.33 + 2 max(0.25 - Z, 0) is left of every harvested species.
+    """``predator_escapement`` with round numbers, untuned: 0.33 + 2 max(0.25 - Z, 0) of each harvested species is left.
 
     It gives up a little reward for episodes that nearly all last: 67.9 and 99 % in Model 3, 50.1 and 99 % in Model 4.
 

@@ -126,8 +126,8 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
     vocabulary = {token_name(number): number for number in range(VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=token_name(BOS)))
-    tokenizer.normalizer = normalizers.Prepend(" ")  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_next")  # type: ignore[assignment]
-    tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Strip(" ", 1, 0)])  # type: ignore[assignment]
-    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", BOS)])  # type: ignore[assignment]
+    tokenizer.normalizer = normalizers.Prepend(" ")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_next")
+    tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", BOS)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", model_max_length=1 + len(SPECIES))

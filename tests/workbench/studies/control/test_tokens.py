@@ -41,7 +41,7 @@ def test_the_tokenizer_reads_every_state_as_the_policy_does() -> None:
     for model in (1, 3):
         texts = state_texts(Fishery.of(model), values)
         assert tokenizer(texts)["input_ids"] == state_ids(Fishery.of(model), values).tolist()
-    assert tokenizer.decode([21, 73, 157]) == " X=0.51 Y=0.21 Z=0.71"
+    assert tokenizer.decode([21, 73, 157]) == "X=0.51 Y=0.21 Z=0.71"
 
 
 def test_names_of_tokens_differ() -> None:
