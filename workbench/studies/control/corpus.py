@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def visits(fishery: Fishery, policy: Policy, count: int, seed: int, first: int =
         ([0, 1, 2], True)
     """
     episodes = Episodes(fishery, count, seed, first)
-    parts: list[tuple[Array, ...]] = []
+    parts: list[tuple[NDArray[Any], ...]] = []
     while len(episodes):
         number, time, populations = episodes.numbers.copy(), episodes.time.copy(), episodes.populations.copy()
         mortality = policy(populations)

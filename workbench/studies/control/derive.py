@@ -212,7 +212,7 @@ class _Fit:
         stock, predator = parts.populations[state, species], parts.populations[state, 2]
         matrix = np.stack(form.columns(side, species, stock, predator), 1)
         root = np.sqrt(parts.weight[state])
-        inverse = np.linalg.pinv(matrix * root[:, None]) * root
+        inverse = np.asarray(np.linalg.pinv(matrix * root[:, None]) * root, np.float64)
         solved = inverse @ surface[state, species]
         return cls(state, species, solved, inverse, float(parts.weight[chosen].sum()), rows)
 

@@ -45,7 +45,7 @@ def action_sums(run: Run) -> list[LabelSums]:
     documents = run.documents
     level = np.repeat([regime_level(label) for label in documents["label"]], documents["tokens"])
     species = run.geometry.width - 1  # a window is the start-of-text token and a state
-    within = np.arange(run.tokens_total) - np.repeat(documents["row"], documents["tokens"]).to_numpy()
+    within = np.arange(run.tokens_total) - np.repeat(documents["row"].to_numpy(), documents["tokens"])
     number = np.where(within % species == species - 1, level, LEFT_OUT)
 
     def parts(group: int) -> Iterator[tuple[Routing, NDArray[np.int64]]]:
@@ -127,7 +127,7 @@ def _changes(whole: Policy, edited: Policy, populations: Array, visited: Array) 
     """By level of the predator: how far mortality changes at states, and the catch that is left there."""
     before, after = whole(populations), edited(populations)
     stock, level = populations[:, : before.shape[1]], predator_levels(populations)
-    values = {}
+    values: dict[str, float] = {}
     for number, name in enumerate(PREDATOR):
         here = level == number
         weight = visited[here, None]
