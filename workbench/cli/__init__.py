@@ -12,6 +12,7 @@ from . import (
     attribution,
     circuits,
     compare,
+    control,
     evaluate,
     explain,
     lists,
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 corpus_app = typer.Typer(help="Labelled corpora.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(control.control_app, name="control")
 corpus_app.command("build")(models.corpus_build)
 corpus_app.command("score")(scores.corpus_score)
 

@@ -32,7 +32,8 @@ _LOOK = {
 }
 
 
-def _blank(**layout: object) -> go.Figure:
+def blank(**layout: object) -> go.Figure:
+    """A figure without traces, in the page's colours."""
     return go.Figure(layout=go.Layout(template="none", **_LOOK, **layout))
 
 
@@ -88,7 +89,7 @@ CURVES = {  # kind of point -> its name, colour, dash and symbol: never colour a
 
 def curve(means: pd.DataFrame, budget: float) -> go.Figure:
     """Forget/retain trade-off: ``means`` as ``RemovalCurve.means`` has it; a line at the budget."""
-    figure = _blank(height=400, margin={"l": 66, "r": 20, "t": 44, "b": 52})
+    figure = blank(height=400, margin={"l": 66, "r": 20, "t": 44, "b": 52})
     for kind, (name, colour, dash, symbol) in CURVES.items():
         if kind not in means.index.get_level_values("kind"):
             continue
@@ -149,7 +150,7 @@ def plane(table: pd.DataFrame, colours: Mapping[str, str]) -> go.Figure:
 
 def plane_frame() -> go.Figure:
     """The frame of a map of experts, with no points yet."""
-    figure = _blank(height=620, margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
+    figure = blank(height=620, margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest")
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     return figure
@@ -191,7 +192,7 @@ def matrix(
     top = 56 if longest <= CELL_CHARACTERS else min(7 * longest, 250) + 40  # long names stand upright
     width = CELL_WIDTH * len(columns) + left + 140
     height = max(CELL_HEIGHT * len(rows), 200) + top + 12
-    figure = _blank(width=width, height=height, margin={"l": left, "r": 140, "t": top, "b": 12})
+    figure = blank(width=width, height=height, margin={"l": left, "r": 140, "t": top, "b": 12})
     figure.add_trace(
         go.Heatmap(
             z=values,

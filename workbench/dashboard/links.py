@@ -46,6 +46,9 @@ ATLAS_EXPERT = "/atlas/expert/<group>/<expert>"
 REGION_FILE = "/download/experts.csv"
 
 
+CONTROL_PATH = "/control"
+
+
 CIRCUIT_PATH = "/circuit"
 CIRCUIT_GRAPH = "/circuit/graph"
 CIRCUIT_EDGES = "/circuit/edges/<node>"
@@ -279,3 +282,8 @@ def circuit_templates(query: Mapping[str, str]) -> dict[str, str]:
     return {name: based(path) + prompt_search(query) for name, path in asked.items()} | {
         name: based(path) for name, path in cards.items()
     }
+
+
+def control_link(**query: object) -> str:
+    """Address of the page of a policy: the mortality of ``species``, and what ``expert`` adds to it."""
+    return based(CONTROL_PATH + _search(query))

@@ -23,6 +23,7 @@ MODULES = (  # in the order of the menu
     "structure",
     "explanations",
     "scores",
+    "control",
     "lists",
     "jobs",
     "glossary",
