@@ -109,7 +109,9 @@ class MonetActorCritic(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         self._build_mlp_extractor()
-        actions, species = len(self.features_extractor.rows), self.observation_space.shape[0]
+        reader = self.features_extractor
+        actions = len(reader.rows)
+        species = reader.features_dim - actions
         self.log_std = nn.Parameter(torch.full((actions,), float(self.log_std_init)))
         self.action_net = _Columns(slice(actions))
         self.value_net = nn.Sequential(  # type: ignore[assignment]
@@ -120,4 +122,5 @@ class MonetActorCritic(ActorCriticPolicy):
             nn.Tanh(),
             nn.Linear(64, 1),
         )
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        options = {"lr": lr_schedule(1), **self.optimizer_kwargs}
+        self.optimizer = self.optimizer_class(self.parameters(), **options)

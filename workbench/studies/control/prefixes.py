@@ -70,7 +70,9 @@ class _Tree:
     def of(cls, ids: Tensor, vocabulary: int) -> _Tree:
         length, first = ids.shape[1], 0
         node = torch.zeros(len(ids), dtype=torch.int64, device=ids.device)
-        tokens, positions, paths = [], [], []
+        tokens: list[Tensor] = []
+        positions: list[Tensor] = []
+        paths: list[Tensor] = []
         for position in range(length):
             codes, node = torch.unique(node * vocabulary + ids[:, position], return_inverse=True)
             path = torch.zeros(len(codes), length, dtype=torch.int64, device=ids.device)

@@ -148,7 +148,10 @@ def train_policy(
         algorithm.after_update = _Keeper(settings, out, kept, env, done, progress)
         left = (settings.updates - done) * settings.per_update
         if left:
-            algorithm.learn(left, callback=_BeforeRollouts(settings), log_interval=None, reset_num_timesteps=not done)
+            never = settings.updates + 1  # prints of stable-baselines3
+            algorithm.learn(
+                left, _BeforeRollouts(settings, algorithm.policy), log_interval=never, reset_num_timesteps=not done
+            )
     if settings.policy == "monet":
         save_policy(algorithm.reader.model, fishery, out)
     else:
@@ -174,17 +177,20 @@ class _Training(PPO):
     """PPO that calls ``after_update`` when an update is done, and refreshes the routers of a Monet policy there."""
 
     after_update: Any = None
+    policy: Any
+    env: FisheryVecEnv
 
     @property
     def reader(self) -> StateReader:
-        return self.policy.features_extractor
+        reader = self.policy.features_extractor
+        assert isinstance(reader, StateReader)
+        return reader
 
     def take_up(self, updates: int) -> None:
         """Go on after so many updates, from where the episodes are."""
         self.num_timesteps = updates * self.n_steps * self.n_envs
-        env = self.env
-        self._last_obs = env.observations()
-        self._last_episode_starts = env.episodes.time == 0
+        self._last_obs = self.env.observations()
+        self._last_episode_starts = self.env.episodes.time == 0
 
     def train(self) -> None:
         super().train()
@@ -256,16 +262,15 @@ class _Kept(nn.Module):
 class _BeforeRollouts(BaseCallback):
     """Sets the deviation, and seeds exploration and the order of batches, by the steps done: no generator is saved."""
 
-    def __init__(self, settings: PolicyTraining) -> None:
+    def __init__(self, settings: PolicyTraining, policy: Any) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.policy = settings, policy
 
     def _on_rollout_start(self) -> None:
         how, done = self.settings, self.num_timesteps / (self.settings.updates * self.settings.per_update)
         with torch.no_grad():
-            self.model.policy.log_std.fill_(
-                float(np.log(how.deviation) * (1 - done) + np.log(how.last_deviation) * done)
-            )
+            deviation = how.deviation * (how.last_deviation / how.deviation) ** done
+            self.policy.log_std.fill_(float(np.log(deviation)))
         state = np.random.SeedSequence([how.seed, self.num_timesteps]).generate_state(2)
         torch.manual_seed(int(state[0]))
         np.random.seed(int(state[1]))
