@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pandas as pd
-from sqlalchemy import Row, bindparam, delete, func, select, tuple_
+from sqlalchemy import BindParameter, Row, bindparam, delete, func, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
 from ..errors import NotFoundError
@@ -17,7 +17,8 @@ from .texts import AUTHOR, NOTE, TAG, one_line, several_lines
 _NOTE = ("id", "group", "expert", "text", "author", "time")
 
 # Asked for every page of an expert: to put a statement together takes longer than to run it.
-_GROUP, _EXPERT = bindparam("of_group"), bindparam("of_expert")
+_GROUP: BindParameter[int] = bindparam("of_group")
+_EXPERT: BindParameter[int] = bindparam("of_expert")
 _TAGS_OF = select(tags.c.tag).where(tags.c.group == _GROUP, tags.c.expert == _EXPERT).order_by(tags.c.tag)
 _TAG_NAMES = select(tags.c.tag).distinct().order_by(tags.c.tag)
 _ANY_NOTE_OF = select(notes.c.id).where(notes.c.group == _GROUP, notes.c.expert == _EXPERT).limit(1)

@@ -162,7 +162,8 @@ def purge_scores(
         seed=seed,
     )
     write_result(run, result, name)
-    state.remove()
+    if state is not None:
+        state.remove()
     return result
 
 
