@@ -58,8 +58,9 @@ def evaluate_policy(folder: str | Path, episodes: int = EPISODES, fishery: Fishe
         BadInputError: there is no episode.
 
     Examples:
+        >>> from importlib.resources import files
         >>> from workbench.studies.control import evaluate_policy
-        >>> figures = evaluate_policy("workbench/studies/control/policies/model-3", episodes=100)
+        >>> figures = evaluate_policy(files("workbench.studies.control") / "policies" / "model-3", episodes=100)
         >>> figures["policy"].whole > 0.9
         True
     """

@@ -46,7 +46,7 @@ def predator_escapement(*levels: float, slope: float, fair: float) -> Policy:
         >>> import numpy as np
         >>> from workbench.studies.control import predator_escapement
         >>> rule = predator_escapement(0.33, 0.33, slope=2, fair=0.25)
-        >>> rule(np.array([[0.66, 0.66, 0.5], [0.66, 0.66, 0.085]]))
+        >>> rule(np.array([[0.66, 0.66, 0.5], [0.66, 0.66, 0.05]]))
         array([[0.5, 0.5], [0. , 0. ]])
     """
     kept = np.array(levels)
