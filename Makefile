@@ -6,7 +6,7 @@ PORT = 8050
 
 BIN = .venv/bin
 
-.PHONY: app test check format coverage docs bench notebooks peers clean gpu-check
+.PHONY: app test check format coverage docs bench notebooks control peers clean gpu-check
 
 app: runs/demo/analysis/mask.json
 	@$(PY) app.py runs/demo --port $(PORT)
@@ -50,6 +50,21 @@ bench: .venv/test-ready runs/demo/analysis/mask.json
 # Runs the notebooks on the demo run and keeps what they show.
 notebooks: .venv/test-ready runs/demo/analysis/mask.json
 	PYTHONWARNINGS=ignore $(BIN)/jupyter execute --inplace --timeout=300 notebooks/*.ipynb
+
+# The study of docs/control.md: tuned rules, policies of five seeds, and the rule read off the best; `make -j2 control` for both models.
+control: runs/control/rule-3.json runs/control/rule-4.json
+
+runs/control/rule-%.json: export OMP_NUM_THREADS = 1
+runs/control/rule-%.json: .venv/test-ready
+	mkdir -p $(@D)
+	rm -rf $(@D)/best-$* $(@D)/run-$*
+	$(MONET) control baselines --model $* --json > $(@D)/baselines-$*.json
+	$(MONET) control train $(@D)/monet-$* --model $* --seeds 5 --resume
+	$(MONET) control train $(@D)/mlp-$* --policy mlp --model $* --seeds 5 --resume
+	$(MONET) control evaluate $(@D)/monet-$*/seed-* $(@D)/mlp-$*/seed-* --json > $(@D)/policies-$*.json
+	$(MONET) control choose $(@D)/monet-$*/seed-* --out $(@D)/best-$*
+	$(MONET) control rule $(@D)/best-$* $(@D)/run-$* --json > $@.part
+	mv $@.part $@
 
 # What tools have left behind; .venv, the compiled kernels and runs/ stay.
 clean:
