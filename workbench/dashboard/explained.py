@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..report.numbers import number
@@ -9,6 +10,7 @@ from ..store.token_text import visible_prose
 from .elements import html
 from .parts import Child, term
 
+_QUOTES = re.compile(r"(“[^”]*”)|`([^`]+)`")  # what has a backtick itself is quoted in “ ”
 NUMERIC = 2  # columns of text before the numbers
 
 
@@ -41,5 +43,16 @@ def cells(row: dict[str, Any]) -> list[Child]:
     names = ["detection", "detection:control", "fuzzing", "fuzzing:control"]
     names += ["balanced_accuracy", "average_precision", "average_precision:token"]
     scores = (row[name] for name in names)
-    text = html.Div(visible_prose(row["text"]), className="explanation-text")
+    text = html.Div(_quoted(visible_prose(row["text"])), className="explanation-text")
     return [text, f"{row['author']} ({row['kind']})", *(number(value, 2) for value in scores)]
+
+
+def _quoted(text: str) -> list[Child]:
+    """A sentence with what it quotes in the type of tokens, as the list of experts has it."""
+    shown: list[Child] = []
+    start = 0
+    for quote in _QUOTES.finditer(text):
+        if quote[2]:
+            shown += [text[start : quote.start()], html.Code(quote[2], className="quoted")]
+            start = quote.end()
+    return [*shown, text[start:]]
