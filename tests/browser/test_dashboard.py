@@ -135,7 +135,7 @@ def test_first_page_is_drawn_once_and_others_when_they_are_opened(page: Page, ad
     for path in ("/", "/labels/lua"):
         page.goto(f"{address}{path}")
         expect(page.locator(".ag-row").first).to_be_visible()
-    expect(page).to_have_title(re.compile("^lua · "))
+    expect(page).to_have_title(re.compile("^Label lua · "))
     assert drawn == []
     page.get_by_role("link", name="Prompt").click()
     _heading(page, "Try a prompt")
