@@ -65,7 +65,7 @@ class EscapementRule(HarvestRule):
         >>> import numpy as np
         >>> from workbench.studies.control.harvest_rule import EscapementRule
         >>> rule = EscapementRule(level=0.33, slope=2.0, fair=0.25, gain=1.0)
-        >>> rule(np.array([[0.66, 0.66, 0.5], [0.66, 0.66, 0.085]]))
+        >>> rule(np.array([[0.66, 0.66, 0.5], [0.66, 0.66, 0.05]]))
         array([[0.5, 0.5],
                [0. , 0. ]])
     """
