@@ -45,7 +45,7 @@ def fetch_debian(name: str, downloads: Path) -> Package:
         archive = _archive(downloads, f"{name}_*.deb")
         if archive is None:
             raise UnsupportedError(f"apt-get left no archive of {name} in {downloads}.")
-    root = downloads / "unpacked" / name
+    root = downloads / "unpacked" / archive.stem
     if not root.exists():
         root.mkdir(parents=True)
         _run(["dpkg-deb", "-x", str(archive), str(root)], downloads, f"unpacking {archive.name}")
@@ -72,7 +72,7 @@ def fetch_npm(name: str, downloads: Path) -> Package:
         archive = _archive(downloads, pattern)
         if archive is None:
             raise UnsupportedError(f"npm left no archive of {name} in {downloads}.")
-    root = downloads / "unpacked" / stem
+    root = downloads / "unpacked" / archive.stem
     if not root.exists():
         with tarfile.open(archive) as tar:
             tar.extractall(root, filter="data")
