@@ -9,8 +9,6 @@ from .packages import Package, fetch_debian, fetch_npm
 from .prose import BROWN_LICENCE, brown_texts
 from .sources import SourceFile, debian_files, java_files, npm_files, python_files
 
-LABELS = ("python", "cpp", "java", "javascript", "lua", "php", "prose")
-
 # label -> (package, path pattern inside the package, licence where the package's own files name none)
 DEBIAN = {
     "cpp": [
