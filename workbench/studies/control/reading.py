@@ -70,7 +70,8 @@ def read_control_rule(
         raise UnsupportedError(f"the rule is one of two harvested species; fishery model {fishery.model} has one.")
     policy = monet_policy(model, fishery)
     seen = run_populations(run)
-    with job("control", 3 + len(SHARES) + 2 * draws + len(strengths), "steps", progress) as advance:
+    steps = 3 + len(SHARES) + 2 + 2 * draws + len(strengths)  # rule, lattice, policy; nothing and the scarce removed
+    with job("control", steps, "steps", progress) as advance:
         parts = contributions(model, fishery, seen)
         reading = read_rule(parts)
         advance(1, "rule")
