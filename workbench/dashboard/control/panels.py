@@ -31,21 +31,21 @@ def expert_name(expert: Expert) -> Element:
 def summary(reading: ControlReading) -> Element:
     """The policy and its rule in a few numbers."""
     policy, rule = reading.outcome(POLICY), reading.outcome(RULE)
-    episodes = f"{int(policy['episodes']):,} episodes"
+    reward = f"95 % CI {_interval(policy, 'reward', '.1f')}, {int(policy['episodes']):,} episodes"
     worst = min(reading.fit.values())
     return facts(
         [
             fact("fishery", f"Model {reading.fishery.model}"),
-            fact("policy's reward", f"{policy['reward']:.1f}", f"95 % CI {_interval(policy, 'reward', 1)}, {episodes}"),
-            fact("episodes that last", f"{policy['whole']:.1%}", f"95 % CI {_interval(policy, 'whole', 3)}"),
+            fact("policy's reward", f"{policy['reward']:.1f}", reward),
+            fact("episodes that last", f"{policy['whole']:.1%}", f"95 % CI {_interval(policy, 'whole', '.1%')}"),
             fact("rule's reward", f"{rule['reward']:.1f}", f"{reading.kept:.1%} of the policy's"),
             fact("rule's fit", f"{worst:.3f}", "R² to the policy's mortality, on other episodes"),
         ]
     )
 
 
-def _interval(row: pd.Series, name: str, digits: int) -> str:
-    return f"{row[f'{name}_low']:.{digits}f} to {row[f'{name}_high']:.{digits}f}"
+def _interval(row: pd.Series, name: str, form: str) -> str:
+    return f"{row[f'{name}_low']:{form}} to {row[f'{name}_high']:{form}}"
 
 
 def rule_panel(ctx: Context, reading: ControlReading, groups: dict[int, int]) -> Element:
@@ -76,7 +76,7 @@ def _givers(experts: pd.DataFrame, part: str, groups: dict[int, int]) -> list[Ch
     shown: list[Child] = []
     for row in best.itertuples():
         one = Expert(groups[int(row.layer)], int(row.expert))
-        shown += [", " if shown else "", expert_name(one), f" {experts.at[row.Index, column]:.0%}"]
+        shown += [", " if shown else "", expert_name(one), f" {experts.at[row.Index, column]:.1%}"]
     return shown
 
 
@@ -90,10 +90,10 @@ def outcomes_table(reading: ControlReading) -> Element:
             [
                 name,
                 f"{row['reward']:.2f}",
-                _interval(one, "reward", 2),
+                _interval(one, "reward", ".2f"),
                 f"{row['reward_sd']:.2f}",
-                f"{row['whole']:.3f}",
-                _interval(one, "whole", 3),
+                f"{row['whole']:.1%}",
+                _interval(one, "whole", ".1%"),
             ]
         )
     head = ["policy", "reward", "95 % CI", "sd of episodes", "share that last", "95 % CI"]
@@ -107,7 +107,7 @@ def removal_table(reading: ControlReading) -> Element:
             row["removed"] if row["removed"] in ("nothing", "scarce") else f"{row['removed']}, draw {row['draw'] + 1}",
             f"{row['experts']:,}",
             f"{row['reward']:.2f}",
-            f"{row['whole']:.3f}",
+            f"{row['whole']:.1%}",
             *(f"{row[f'change:{level}']:.4f}" for level in PREDATOR),
             *(f"{row[f'catch:{level}']:.1%}" for level in PREDATOR),
         ]
@@ -125,8 +125,8 @@ def perturbed_table(reading: ControlReading) -> Element:
             f"{row['strength']:.0%}",
             row["policy"],
             f"{row['reward']:.2f}",
-            _interval(pd.Series(row), "reward", 2),
-            f"{row['whole']:.3f}",
+            _interval(pd.Series(row), "reward", ".2f"),
+            f"{row['whole']:.1%}",
         ]
         for row in reading.perturbed.to_dict("records")
     ]
