@@ -59,6 +59,33 @@ def test_keys_pressed_in_haste_all_count(page: Page, address: str) -> None:
     expect(slider).to_be_focused()
 
 
+def test_a_key_taken_back_at_once_stays_taken_back(page: Page, address: str) -> None:
+    page.goto(f"{address}/prompt?text={TEXT}&edit=0:5%3D0")
+    expect(page.get_by_role("heading", name="Next token, edited")).to_be_visible()
+    slider = page.get_by_role("slider", name="factor of expert 0:5")
+    slider.focus()
+    slider.press("ArrowRight")
+    slider.press("ArrowLeft")
+    page.wait_for_timeout(1500)  # the field beside it once wrote the factor between back, 400 ms later
+    expect(slider).to_have_attribute("aria-valuenow", "0")
+    expect(page.get_by_label("factor of expert 0:5, as a number")).to_have_value("0")
+    expect(page.get_by_label("The edit as text")).to_have_value("0:5=0")
+
+
+def test_a_factor_is_typed(page: Page, address: str) -> None:
+    page.goto(f"{address}/prompt?text={TEXT}&edit=0:5%3D0")
+    expect(page.get_by_role("heading", name="Next token, edited")).to_be_visible()
+    factor = page.get_by_label("factor of expert 0:5, as a number")
+    factor.fill("2.5")
+    factor.press("Enter")
+    expect(page.get_by_label("The edit as text")).to_have_value("0:5=2.5")
+    expect(page.get_by_role("slider", name="factor of expert 0:5")).to_have_attribute("aria-valuenow", "2.5")
+    factor.fill("100")  # more than the slider can show
+    factor.press("Tab")
+    expect(page.get_by_label("The edit as text")).to_have_value("0:5=100")
+    expect(factor).to_have_value("100")
+
+
 def test_a_row_is_held_at_some_tokens(page: Page, address: str) -> None:
     page.goto(f"{address}/prompt?text={TEXT}&edit=0:5%3D0,label:lua%3D0")
     expect(page.get_by_role("heading", name="Next token, edited")).to_be_visible()

@@ -133,7 +133,7 @@ def test_report_of_an_expert_and_a_label(run: Path, tmp_path: Path, kind: str) -
         (["report", "{run}", "--expert", "0:1", "--label", "odd", "--out", "{tmp}/x.html"], "exactly one of"),
         (["attribute", "{golden}", "--text", "x"], "has no tokenizer"),
         (["serve", "{tmp}/nowhere"], "nowhere"),
-        (["corpus", "build", "code9", "{tmp}/c"], "no corpus is called 'code9'"),
+        (["corpus", "build", "code8", "{tmp}/c"], "no corpus is called 'code8'"),
         (["train", "{tmp}/none.json", "--corpus", "{tmp}", "--out", "{tmp}/t"], "there is no training configuration"),
     ],
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State, no_update
 
 from ...analysis.attribution.prompt import read_token
 from ...errors import WorkbenchError
@@ -116,22 +116,22 @@ def register(app: Dash, ctx: Context) -> None:
         Output("edit-rows", "children"),
         Output("prompt-edit", "value"),
         Output("edit-saved", "children"),
+        Output("edit-shown", "data"),
         Output("prompt-text", "value"),
         Output("prompt-several", "checked"),
         Output("prompt-chat", "checked"),
         Output("prompt-synced", "data"),
         Input("prompt-query", "data"),
         State("prompt-synced", "data"),
-        State({"type": "edit-factor", "row": ALL}, "value"),
-        State({"type": "edit-places", "row": ALL}, "value"),
+        State("edit-shown", "data"),
         prevent_initial_call=True,
     )
-    def follow(query: dict[str, str], synced: dict[str, str], factors: list[Any], places: list[Any]) -> tuple[Any, ...]:
+    def follow(query: dict[str, str], synced: dict[str, str], shown: str) -> tuple[Any, ...]:
         """The form follows the address; a text that was typed and not run yet stays."""
         text = query.get("text", "")
         same_text = text == synced.get("text", "")
         return (
-            *editing.followed(ctx, query, synced, factors, places),
+            *editing.followed(ctx, query, synced, shown),
             no_update if same_text else text,
             "several" in query,
             "chat" in query,

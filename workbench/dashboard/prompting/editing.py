@@ -17,7 +17,7 @@ from ...store.edit_text import MAX_FACTOR, EditRow, LabelExperts, PromptEdit, Se
 from ...store.token_text import visible, visible_label
 from ..context import Context
 from ..edits import edited_experts, read_edit
-from ..elements import Element, Widget, dmc, html
+from ..elements import Element, Widget, dcc, dmc, html
 from ..freeze import freeze
 from ..links import edit_file, expert_link, label_link, prompt_search, save_edit_link, search_link
 from ..parts import LONGEST_NAME, aria, message, panel
@@ -66,6 +66,7 @@ def edit_panel(ctx: Context, query: Mapping[str, str]) -> Any:
         "Edit",
         [
             dmc.Box(rows(ctx, query), id="edit-rows"),
+            dcc.Store(id="edit-shown", data=_text(ctx, query)),
             dmc.Box(saved(ctx, query), id="edit-saved", mb="md"),
             html.Div(
                 [
@@ -189,7 +190,8 @@ def _row(edit: PromptEdit, at: int, sizes: Mapping[Any, int]) -> Element:
                 max=MAX_FACTOR,
                 step=0.1,
                 w=90,
-                debounce=400,
+                hideControls=True,
+                debounce=True,  # timed, it would echo what the slider gave it over the slider's next value
                 **aria(label=f"factor of {said}, as a number"),
             ),
             dmc.TextInput(
@@ -218,33 +220,24 @@ def _places(row: EditRow) -> str:
     return "" if row.places is None else str(row.places)
 
 
-def followed(
-    ctx: Context, query: Mapping[str, str], synced: Mapping[str, str], factors: list[Any], places: list[Any]
-) -> tuple[Any, ...]:
-    """The rows, text and file of an address's edit, each as it must be drawn now; ``no_update`` for what is right.
+def followed(ctx: Context, query: Mapping[str, str], synced: Mapping[str, str], shown: str) -> tuple[Any, ...]:
+    """The rows, text and file of an address's edit, each as it must be drawn now, and the edit that the rows then show.
 
-    Rows that show the edit stay, and so do those whose factor has been changed since: redrawn, they would lose the
-    focus, and the newer factor.
+    What is right already is ``no_update``. Rows that themselves wrote the edit into the address stay: redrawn, they
+    would lose the focus, and a factor that was changed since.
 
     Args:
         ctx: the run.
         query: the fields of the address.
         synced: those that the form shows.
-        factors: those that the rows show.
-        places: the tokens that they show.
+        shown: the edit that the rows were drawn from, or last wrote into the address.
     """
     if all(query.get(name) == synced.get(name) for name in ("text", "edit", "without")):
-        return no_update, no_update, no_update
-    try:
-        edit, before = read_edit(query, ctx), read_edit(synced, ctx)
-    except WorkbenchError:
-        return rows(ctx, query), _text(ctx, query), saved(ctx, query)
-    same = [row.experts for row in edit.rows] == [row.experts for row in before.rows]
-    stays = same and all(
-        (factor == now.factor or (isinstance(factor, int | float) and factor != was.factor)) and place == _places(now)
-        for factor, place, now, was in zip(factors, places, edit.rows, before.rows, strict=False)
-    )
-    return no_update if stays else rows(ctx, query), str(edit), saved(ctx, query)
+        return no_update, no_update, no_update, no_update
+    text = _text(ctx, query)
+    if text == shown:
+        return no_update, text, saved(ctx, query), no_update
+    return rows(ctx, query), text, saved(ctx, query), text
 
 
 def with_edit(ctx: Context, query: Mapping[str, str], text: str | None, edit: str) -> dict[str, str]:
@@ -301,24 +294,28 @@ def register(app: Dash, ctx: Context) -> None:
     @app.callback(
         Output("url", "search", allow_duplicate=True),
         Output("edit-error", "children", allow_duplicate=True),
+        Output("edit-shown", "data", allow_duplicate=True),
         Input({"type": "edit-factor", "row": ALL}, "value"),
         Input({"type": "edit-places", "row": ALL}, "value"),
         State("prompt-query", "data"),
         State("prompt-text", "value"),
+        State("edit-shown", "data"),
         prevent_initial_call=True,
     )
-    def change(factors: list[Any], places: list[str], query: dict[str, str], text: str | None) -> tuple[Any, Any]:
+    def change(
+        factors: list[Any], places: list[str], query: dict[str, str], text: str | None, shown: str
+    ) -> tuple[Any, Any, Any]:
         try:
-            edit = read_edit(query, ctx)
+            edit = read_edit({"edit": shown}, ctx)  # the address may lag behind what the rows wrote last
             typed = {at: float(value) for at, value in enumerate(factors) if isinstance(value, int | float)}
             changed = edit.scaled({at: value for at, value in typed.items() if math.isfinite(value)})
             held = {at: TokenPlaces.read(place) if place.strip() else None for at, place in enumerate(places)}
             changed = changed.placed(held)
             if len(factors) != len(edit.rows[:LISTED_ROWS]) or changed == edit:  # the rows were only drawn
-                return no_update, no_update
-            return prompt_search(with_edit(ctx, query, text or None, str(changed))), None
+                return no_update, no_update, no_update
+            return prompt_search(with_edit(ctx, query, text or None, str(changed))), None, str(changed)
         except WorkbenchError as error:
-            return no_update, message("The edit was not changed", str(error), "error")
+            return no_update, message("The edit was not changed", str(error), "error"), no_update
 
     @app.callback(
         Output("url", "search", allow_duplicate=True),

@@ -221,23 +221,25 @@ def test_rows_say_at_which_tokens_they_hold(ctx: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "factors", "places", "stays"),
+    ("now", "shown", "stays"),
     [
-        ("0:5=0.1, 0:6=2", [0.1, 2], ["", ""], True),  # the rows show it
-        ("0:5=0.1, 0:6=2", [0.2, 2], ["", ""], True),  # and a newer factor, which is on its way
-        ("0:5=0.1, 0:6=2", [0, 2], ["", ""], False),  # they show what was before, as after the button Back
-        ("0:5=0.1, 0:6=2", ["", 2], ["", ""], False),
-        ("0:5=0 @3, 0:6=2", [0, 2], ["3", ""], True),
-        ("0:5=0 @3, 0:6=2", [0, 2], ["", ""], False),
-        ("0:6=2", [0, 2], ["", ""], False),
+        ("0:5=0.1, 0:6=2", "0:5=0.1, 0:6=2", True),  # the rows wrote it
+        ("0:6=2", "0:6=2", True),
+        ("0:5=0.1, 0:6=2", "0:5=0, 0:6=2", False),  # they show what was before, as after the button Back
+        ("0:5=0.1, 0:6=2", "0:5=0.1 @3, 0:6=2", False),
+        ("0:6=2", "0:5=0, 0:6=2", False),
+        ("0:5=nothing", "0:5=0, 0:6=2", False),
     ],
 )
-def test_rows_that_show_the_edit_or_a_newer_one_stay(
-    ctx: Context, now: str, factors: list[Any], places: list[str], stays: bool
-) -> None:
-    drawn, text, _ = editing.followed(ctx, _query(edit=now), _query(edit="0:5=0, 0:6=2"), factors, places)
+def test_rows_that_wrote_the_edit_stay_and_others_are_drawn(ctx: Context, now: str, shown: str, stays: bool) -> None:
+    drawn, text, _, drawn_from = editing.followed(ctx, _query(edit=now), _query(edit="0:5=0, 0:6=2"), shown)
     assert (drawn is no_update) == stays
     assert text == now
+    assert drawn_from is no_update if stays else drawn_from == now
+
+
+def test_a_form_that_shows_the_address_stays_as_it_is(ctx: Context) -> None:
+    assert editing.followed(ctx, _query(edit="0:5=0", at="2"), _query(edit="0:5=0"), "0:5=1") == (no_update,) * 4
 
 
 def test_an_edit_of_some_tokens_is_kept_under_a_name_not_in_a_file(ctx: Context) -> None:
