@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 from flask import has_request_context, request
 
@@ -148,6 +148,11 @@ def glossary_link(term: str = "") -> str:
 def anchor(term: str) -> str:
     """Id of a term in the glossary."""
     return term.lower().replace(" ", "-")
+
+
+def read_query(search: str | None) -> dict[str, str]:
+    """The fields of a query string, the last of each name."""
+    return {name: values[-1] for name, values in parse_qs((search or "").lstrip("?"), keep_blank_values=True).items()}
 
 
 def prompt_search(query: Mapping[str, str], **changes: object) -> str:

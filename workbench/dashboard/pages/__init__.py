@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
-from ..links import Address
+from ..links import Address, read_query
 from ..page import Page
 
 MODULES = (  # in the order of the menu
@@ -39,7 +39,7 @@ PAGES: tuple[Page, ...] = tuple(import_module(f"{__name__}.{name}").PAGE for nam
 def read_address(pathname: str | None, search: str | None, pages: Sequence[Page] = PAGES) -> Address:
     """The page that an address names, ``Address.page`` being "" for an unknown one."""
     path = pathname or "/"
-    query = {name: values[-1] for name, values in parse_qs((search or "").lstrip("?"), keep_blank_values=True).items()}
+    query = read_query(search)
     for page in pages:
         parts = page.match(path)
         if parts is not None:

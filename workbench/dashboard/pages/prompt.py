@@ -15,7 +15,7 @@ from ...errors import WorkbenchError
 from ..context import Context
 from ..elements import dcc, dmc, html
 from ..freeze import freeze
-from ..links import PROMPT_PATH, Address, prompt_search
+from ..links import PROMPT_PATH, Address, prompt_search, read_query
 from ..page import Page
 from ..parts import aria, message, panel
 from ..prompting import editing, generating
@@ -80,18 +80,17 @@ def register(app: Dash, ctx: Context) -> None:
         Output("url", "search", allow_duplicate=True),
         Output("prompt-answer", "children", allow_duplicate=True),
         Input("prompt-run", "n_clicks"),
-        State("prompt-query", "data"),
+        State("url", "search"),
         State("prompt-text", "value"),
         State("prompt-edit", "value"),
         State("prompt-several", "checked"),
         State("prompt-chat", "checked"),
         prevent_initial_call=True,
     )
-    def run(
-        clicks: int, query: dict[str, str], text: str | None, edit: str | None, several: bool, chat: bool
-    ) -> tuple[Any, Any]:
+    def run(clicks: int, search: str, text: str | None, edit: str | None, several: bool, chat: bool) -> tuple[Any, Any]:
         if not clicks:
             return no_update, no_update
+        query = read_query(search)
         kept = {name: value for name, value in query.items() if name not in ("several", "chat")}
         try:
             fields = editing.with_edit(ctx, kept, text or "", (edit or "").strip())
@@ -124,10 +123,13 @@ def register(app: Dash, ctx: Context) -> None:
         Input("prompt-query", "data"),
         State("prompt-synced", "data"),
         State("edit-shown", "data"),
+        State("url", "search"),
         prevent_initial_call=True,
     )
-    def follow(query: dict[str, str], synced: dict[str, str], shown: str) -> tuple[Any, ...]:
+    def follow(query: dict[str, str], synced: dict[str, str], shown: str, search: str) -> tuple[Any, ...]:
         """The form follows the address; a text that was typed and not run yet stays."""
+        if query != read_query(search):  # the address has changed again, and is followed when its turn comes
+            return (no_update,) * 8
         text = query.get("text", "")
         same_text = text == synced.get("text", "")
         return (
@@ -147,11 +149,11 @@ def register(app: Dash, ctx: Context) -> None:
         Input("minus-text", "n_submit"),
         State("target-text", "value"),
         State("minus-text", "value"),
-        State("prompt-query", "data"),
+        State("url", "search"),
         prevent_initial_call=True,
     )
     def explain(
-        clicks: int, enter: int | None, enter_minus: int | None, target: str, minus: str, query: dict[str, str]
+        clicks: int, enter: int | None, enter_minus: int | None, target: str, minus: str, search: str
     ) -> tuple[Any, ...]:
         if not (clicks or enter or enter_minus):
             return no_update, no_update, no_update
@@ -165,7 +167,7 @@ def register(app: Dash, ctx: Context) -> None:
                 errors.append(str(error))
         if any(errors):
             return no_update, *errors
-        return prompt_search(query, target=chosen[0], minus=chosen[1]), None, None
+        return prompt_search(read_query(search), target=chosen[0], minus=chosen[1]), None, None
 
     editing.register(app, ctx)
     generating.register(app, ctx)

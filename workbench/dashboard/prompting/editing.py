@@ -19,7 +19,7 @@ from ..context import Context
 from ..edits import edited_experts, read_edit
 from ..elements import Element, Widget, dcc, dmc, html
 from ..freeze import freeze
-from ..links import edit_file, expert_link, label_link, prompt_search, save_edit_link, search_link
+from ..links import edit_file, expert_link, label_link, prompt_search, read_query, save_edit_link, search_link
 from ..parts import LONGEST_NAME, aria, message, panel
 from .answer import check_characters
 
@@ -297,35 +297,36 @@ def register(app: Dash, ctx: Context) -> None:
         Output("edit-shown", "data", allow_duplicate=True),
         Input({"type": "edit-factor", "row": ALL}, "value"),
         Input({"type": "edit-places", "row": ALL}, "value"),
-        State("prompt-query", "data"),
+        State("url", "search"),
         State("prompt-text", "value"),
         State("edit-shown", "data"),
         prevent_initial_call=True,
     )
     def change(
-        factors: list[Any], places: list[str], query: dict[str, str], text: str | None, shown: str
+        factors: list[Any], places: list[str], search: str, text: str | None, shown: str
     ) -> tuple[Any, Any, Any]:
         try:
-            edit = read_edit({"edit": shown}, ctx)  # the address may lag behind what the rows wrote last
+            edit = read_edit({"edit": shown}, ctx)
             typed = {at: float(value) for at, value in enumerate(factors) if isinstance(value, int | float)}
             changed = edit.scaled({at: value for at, value in typed.items() if math.isfinite(value)})
             held = {at: TokenPlaces.read(place) if place.strip() else None for at, place in enumerate(places)}
             changed = changed.placed(held)
             if len(factors) != len(edit.rows[:LISTED_ROWS]) or changed == edit:  # the rows were only drawn
                 return no_update, no_update, no_update
-            return prompt_search(with_edit(ctx, query, text or None, str(changed))), None, str(changed)
+            return prompt_search(with_edit(ctx, read_query(search), text or None, str(changed))), None, str(changed)
         except WorkbenchError as error:
             return no_update, message("The edit was not changed", str(error), "error"), no_update
 
     @app.callback(
         Output("url", "search", allow_duplicate=True),
         Input({"type": "edit-drop", "row": ALL}, "n_clicks"),
-        State("prompt-query", "data"),
+        State("url", "search"),
         prevent_initial_call=True,
     )
-    def drop(clicks: list[int], query: dict[str, str]) -> Any:
+    def drop(clicks: list[int], search: str) -> Any:
         if not any(clicks):
             return no_update
+        query = read_query(search)
         left = read_edit(query, ctx).without(called.triggered_id["row"])
         return prompt_search(with_edit(ctx, query, None, str(left)))
 
@@ -337,7 +338,7 @@ def register(app: Dash, ctx: Context) -> None:
         inputs={
             "_clicks": [Input(f"add-{kind}-run", "n_clicks") for kind in ("expert", "labels", "top", "search")],
             "_enter": [Input(f"add-{kind}", "n_submit") for kind in ("expert", "query")],
-            "query": State("prompt-query", "data"),
+            "search": State("url", "search"),
             "text": State("prompt-text", "value"),
             "values": {
                 name: State(f"add-{name}", "checked" if name == "confirmed" else "value")
@@ -347,13 +348,14 @@ def register(app: Dash, ctx: Context) -> None:
         prevent_initial_call=True,
     )
     def add(
-        _clicks: list[int], _enter: list[int | None], query: dict[str, str], text: str | None, values: dict[str, Any]
+        _clicks: list[int], _enter: list[int | None], search: str, text: str | None, values: dict[str, Any]
     ) -> tuple[Any, ...]:
         if not any(_clicks) and not any(_enter):
             return no_update, no_update, no_update, no_update
+        query = read_query(search)
         try:
             edit = read_edit(query, ctx).plus(*_added(ctx, values))
-            search = prompt_search(with_edit(ctx, query, text or None, str(edit)))
+            edited = prompt_search(with_edit(ctx, query, text or None, str(edit)))
         except WorkbenchError as error:
             return no_update, message("Nothing was added", str(error), "error"), no_update, no_update
-        return search, None, "", []
+        return edited, None, "", []

@@ -17,7 +17,7 @@ from ..context import Context
 from ..edits import edited_experts, model_edit, read_edit
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
-from ..links import prompt_link
+from ..links import prompt_link, read_query
 from ..parts import aria, message, panel, token_shown
 from .answer import check_characters, read_text
 
@@ -225,7 +225,7 @@ def register(app: Dash, ctx: Context) -> None:
     @app.callback(
         Output("generate-answer", "children"),
         Input("generate-run", "n_clicks"),
-        State("prompt-query", "data"),
+        State("url", "search"),
         State("prompt-text", "value"),
         State("generate-temperature", "value"),
         State("generate-top-p", "value"),
@@ -237,13 +237,13 @@ def register(app: Dash, ctx: Context) -> None:
             (Output("generate-tick", "disabled"), False, True),
         ],
     )
-    def generate(clicks: int, query: dict[str, str], text: str | None, *values: Any) -> Any:
+    def generate(clicks: int, search: str, text: str | None, *values: Any) -> Any:
         if not clicks:
             return no_update
         try:
             if any(not isinstance(value, int | float) for value in values):
                 raise BadInputError("a setting is empty; type a number in each field.")
-            typed = query | {"text": text or ""}
+            typed = read_query(search) | {"text": text or ""}
             names = ("temperature", "top_p", "length", "seed")
             settings = dict(zip(names, map(float, values), strict=True))
             written = desk.write(ctx, typed, settings)
