@@ -7,7 +7,7 @@ take it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -247,19 +247,6 @@ class Routing:
         token = torch.arange(len(self), device=self.probs1.device)[:, None, None] << token_shift
         first = (self.indices1.long() * self.num_keys << expert_shift) + token
         return first[..., :, None] + (self.indices2.long() << expert_shift)[..., None, :]
-
-    def first_keys(self, low: int, high: int) -> Routing:
-        """The routing restricted to experts (i, j) with ``low <= i < high``; all other entries of set 1 are dropped."""
-        if (low, high) == (0, self.num_keys):
-            return self
-        kept = (self.probs1 > 0) & (self.indices1 >= low) & (self.indices1 < high)
-        counts = kept.sum(-1, dtype=torch.int32)
-        order = torch.argsort(~kept, dim=-1, stable=True)[..., : int(counts.max()) if counts.numel() else 0]
-
-        def pick(values: Tensor) -> Tensor:
-            return values.where(kept, 0).gather(-1, order)
-
-        return replace(self, indices1=pick(self.indices1), probs1=pick(self.probs1), counts1=counts)
 
     def scores(self, experts: Tensor) -> Tensor:
         """Routing scores of the given experts at every token.

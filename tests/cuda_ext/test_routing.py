@@ -246,14 +246,3 @@ def test_routing_pairs_by_expert_are_its_pairs_in_another_order(pair: tuple[Tens
     by_expert = [torch.cat(column) for column in zip(*routing.pairs_by_expert(), strict=True)]
     for found, wanted in zip(by_expert, (expert, token, score), strict=True):
         assert torch.equal(found, wanted[order])
-
-
-@given(pair=dense_pairs(), data=st.data())
-def test_routing_first_keys_keep_the_pairs_of_a_range(pair: tuple[Tensor, Tensor], data: st.DataObject) -> None:
-    routing = in_float32(pair)
-    low = data.draw(st.integers(0, routing.num_keys))
-    high = data.draw(st.integers(low, routing.num_keys))
-    token, expert, score = routing.pairs()
-    kept = (expert // routing.num_keys >= low) & (expert // routing.num_keys < high)
-    for found, wanted in zip(routing.first_keys(low, high).pairs(), (token, expert, score), strict=True):
-        assert torch.equal(found, wanted[kept])

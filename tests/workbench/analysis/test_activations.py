@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cuda_ext.routing import Routing
 from workbench.analysis import activations
@@ -70,19 +68,6 @@ def test_active_pairs_of_many_keys_are_packed_a_few_tokens_at_once() -> None:
     order = np.lexsort([token, expert, token // 128])
     assert (np.concatenate([piece[0] for piece in pieces]) == expert[order]).all()
     assert np.concatenate([piece[2] for piece in pieces]) == pytest.approx(score[order], rel=1e-6)
-
-
-@given(seed=st.integers(0, 999), low=st.integers(0, 5), width=st.integers(1, 6))
-def test_within_keeps_a_range_of_keys(seed: int, low: int, width: int) -> None:
-    g = torch.rand(2, 4, 2, 6, generator=torch.Generator().manual_seed(seed))
-    g = g * (g > 0.5)
-    high = min(low + width, 6)
-    found = Routing.from_dense(*g).first_keys(low, high)
-    kept = torch.zeros(6)
-    kept[low:high] = 1
-    assert torch.equal(found.dense()[0], g[0] * kept)
-    assert torch.equal(found.dense()[1], g[1])
-    assert torch.equal(found.counts1, (g[0] * kept > 0).sum(-1, dtype=torch.int32))
 
 
 def test_cross_table_merged_sums_the_numbers_that_are_one() -> None:
