@@ -1,22 +1,23 @@
-"""`python -m workbench.baselines STEP CORPUS WORK RUN`: train and measure the baselines, one step at a time."""
+"""`python -m workbench.baselines STEP ...`: train, round and measure the baselines, one step at a time."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..demo import DEMO
-from ..errors import NotFoundError
 from ..store.files import write_json
-from .results import DENSE, MODELS, RESULTS, SAE
+from .results import DENSE, KINDS, MODELS, RESULTS, SAE
 
 TRAINING = DEMO / "training.json"
+LOG = "log.jsonl"
 
 
-def dense(corpus: Path, work: Path, run: Path) -> None:
+def dense(corpus: Path, work: Path) -> None:
     """Train the dense model; an interrupted training continues."""
     import torch
 
@@ -29,29 +30,42 @@ def dense(corpus: Path, work: Path, run: Path) -> None:
     train_dense(TRAINING, corpus, work / "dense")
 
 
-def sae(corpus: Path, work: Path, run: Path) -> None:
-    """Train the autoencoder."""
+def sae(corpus: Path, work: Path) -> None:
+    """Train the autoencoder on the dense model."""
     from transformers import AutoTokenizer
 
     from ..corpus import load_corpus
     from ..corpus.tokens import token_stream
+    from .dense import load_dense
     from .sae import SaeSettings, train_sae
 
     tokens = token_stream(load_corpus(corpus, "train"), AutoTokenizer.from_pretrained(corpus / "tokenizer"))
-    train_sae(_dense(work), tokens, work / "sae", SaeSettings())
+    train_sae(load_dense(work / "dense"), tokens, work / "sae", SaeSettings())
 
 
-def measure(corpus: Path, work: Path, run: Path) -> None:
+def ship(work: Path) -> None:
+    """Round both to half precision, as the demo model is, into the folder that the package ships."""
+    from .dense import load_dense
+    from .sae import load_sae, save_sae
+
+    load_dense(work / "dense").half().save_pretrained(MODELS / "dense")
+    shutil.copy(work / "dense" / LOG, MODELS / "dense" / LOG)
+    autoencoder, about = load_sae(work / "sae")
+    save_sae(autoencoder.half(), about, MODELS / "sae")
+
+
+def measure(run: Path, work: Path) -> None:
     """Measure experts, neurons and features on a run of the demo; measurements already in WORK are kept."""
     from .. import open_run
     from ..checkpoint import load_model
+    from .dense import load_dense
     from .measure import measure_experts, measure_units, sae_quality
     from .sae import load_sae
     from .units import Features, Neurons
 
-    opened, model = open_run(run), _dense(work)
-    autoencoder, about = load_sae(work / "sae")
-    log = json.loads((work / "dense" / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    opened, model = open_run(run), load_dense(MODELS / "dense")
+    autoencoder, about = load_sae(MODELS / "sae")
+    log = json.loads((MODELS / "dense" / LOG).read_text(encoding="utf-8").splitlines()[-1])
     write_json(
         RESULTS / DENSE,
         {
@@ -67,31 +81,34 @@ def measure(corpus: Path, work: Path, run: Path) -> None:
         "neurons": lambda: measure_units(opened, "neurons", Neurons(model)),
         "features": lambda: measure_units(opened, "features", Features(model, autoencoder)),
     }
-    for name in MODELS:
+    for name in KINDS:
         path = work / f"{name}.json"
         if not path.exists():
+            work.mkdir(parents=True, exist_ok=True)
             write_json(path, measures[name]())
         write_json(RESULTS / path.name, json.loads(path.read_text(encoding="utf-8")))
 
 
-def _dense(work: Path) -> Any:
-    from transformers import LlamaForCausalLM
-
-    folder = work / "dense"
-    if not (folder / "model.safetensors").is_file():
-        raise NotFoundError(f"there is no trained model in {folder}; run the step `dense` to its end first.")
-    return LlamaForCausalLM.from_pretrained(folder).eval().requires_grad_(False)
-
-
-STEPS = {step.__name__: step for step in (dense, sae, measure)}
+ARGUMENTS = {
+    "corpus": "folder that `monet corpus build code7` made",
+    "work": "folder for trained models and measurements",
+    "run": "run of the demo model over its held-out sample",
+}
+STEPS: dict[Callable[..., None], tuple[str, ...]] = {
+    dense: ("corpus", "work"),
+    sae: ("corpus", "work"),
+    ship: ("work",),
+    measure: ("run", "work"),
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m workbench.baselines", description=__doc__)
-    parser.add_argument(
-        "step", choices=STEPS, help="; ".join(f"{name}: {step.__doc__}" for name, step in STEPS.items())
-    )
-    parser.add_argument("corpus", type=Path, help="folder that `monet corpus build code7` made")
-    parser.add_argument("work", type=Path, help="folder for trained models and measurements")
-    parser.add_argument("run", type=Path, help="run of the demo model over its held-out sample")
-    options = parser.parse_args()
-    STEPS[options.step](options.corpus, options.work, options.run)
+    steps = parser.add_subparsers(dest="step", required=True)
+    for function, names in STEPS.items():
+        step = steps.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        step.set_defaults(function=function)
+        for name in names:
+            step.add_argument(name, type=Path, help=ARGUMENTS[name])
+    options = vars(parser.parse_args())
+    del options["step"]
+    options.pop("function")(**options)

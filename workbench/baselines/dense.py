@@ -19,7 +19,7 @@ from monet_model.precision import bfloat16_products
 from monet_model.train_state import Log, load_state, save_state
 from monet_model.training import Sequences, TrainingConfig, heldout_loss, learning_rate, make_optimizer, read_config
 
-from ..errors import BadInputError
+from ..errors import BadInputError, NotFoundError
 from ..memory import keep_heap
 from ..progress import job
 
@@ -115,6 +115,19 @@ def train_dense(config: Path, corpus: Path, out: Path) -> LlamaForCausalLM:
     model.eval().save_pretrained(out)
     tokenizer.save_pretrained(out)
     return model
+
+
+def load_dense(folder: Path) -> LlamaForCausalLM:
+    """Load the model that ``train_dense`` saved in a folder, in float32 and in evaluation mode.
+
+    Raises:
+        NotFoundError: the folder holds none, as until a training has ended.
+    """
+    from transformers import LlamaForCausalLM
+
+    if not (folder / "model.safetensors").is_file():
+        raise NotFoundError(f"there is no trained model in {folder}; run the step `dense` to its end first.")
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
 
 
 class _Threads:

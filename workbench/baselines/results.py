@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+MODELS = Path(__file__).parent / "models"  # the dense model and the autoencoder, in half precision
 DENSE, SAE = "dense.json", "sae.json"
-MODELS = ("experts", "neurons", "features")
+KINDS = ("experts", "neurons", "features")
 
 
 def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
@@ -47,5 +48,5 @@ def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
     return {
         "dense": read(DENSE),
         "sae": read(SAE),
-        "models": {name: read(f"{name}.json") for name in MODELS},
+        "models": {name: read(f"{name}.json") for name in KINDS},
     }

@@ -147,16 +147,21 @@ def train_sae(model: LlamaForCausalLM, tokens: np.ndarray, out: Path, settings: 
             if step >= last_fifth:
                 used[features[values > 0]] = True
             advance(len(x), f"unexplained {float(loss.detach()):.3f}")
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(sae.state_dict(), out / WEIGHTS)
-    write_json(out / SETTINGS, asdict(settings) | {"dead": 1 - float(used.float().mean())})
+    save_sae(sae, asdict(settings) | {"dead": 1 - float(used.float().mean())}, out)
     return sae.eval()
 
 
+def save_sae(sae: TopKSae, about: dict[str, float], out: Path) -> None:
+    """Save an autoencoder and its settings in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(sae.state_dict(), out / WEIGHTS)
+    write_json(out / SETTINGS, about)
+
+
 def load_sae(folder: Path) -> tuple[TopKSae, dict[str, float]]:
-    """Load the autoencoder that ``train_sae`` saved in a folder, and its settings."""
+    """Load the autoencoder that ``save_sae`` saved in a folder, in float32, and its settings."""
     about = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    weights = load_file(folder / WEIGHTS)
+    weights = {name: values.float() for name, values in load_file(folder / WEIGHTS).items()}
     sae = TopKSae(weights["decoder"].shape[1], len(weights["decoder"]), about["k"])
     sae.load_state_dict(weights)
     return sae.eval(), about

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 from monet_model import MonetForCausalLM
 from workbench.baselines import read_baselines
 from workbench.baselines.measure import measure_experts, measure_units, sae_quality
-from workbench.baselines.results import MODELS
+from workbench.baselines.results import KINDS
 from workbench.baselines.sae import TopKSae
 from workbench.baselines.units import Features, Neurons
 from workbench.errors import UnsupportedError
@@ -33,7 +33,7 @@ def test_all_three_are_measured_alike(run: Run, dense: LlamaForCausalLM, sae: To
     ]
     assert [result["units"] for result in found] == [2 * 256, 4 * 24, 40]
     shipped = read_baselines()["models"]
-    for result, name in zip(found, MODELS, strict=True):
+    for result, name in zip(found, KINDS, strict=True):
         assert result.keys() == shipped[name].keys()
         assert json.loads(json.dumps(result, allow_nan=False)) == result
         assert {point["kind"] for point in result["curve"]["points"]} == {"chosen", "random", "equal"}
