@@ -42,8 +42,8 @@ def persistence(
         progress: called with the treatments done.
 
     Returns:
-        A row per treatment: ``treatment``; ``success``, the share of keys whose greedy answer is the response (mean over
-        ways of asking, of which ``least`` and ``most`` are the extremes); ``loss``, held-out, in nats per token;
+        A row per treatment: ``treatment``; ``success``, the share of keys whose greedy answer is the response (mean
+        over ways of asking, of which ``least`` and ``most`` are the extremes); ``loss``, held-out, in nats per token;
         ``rise`` above the base's; ``p``, that of an owner who asks ``QUERIES`` keys (``verification.owner_p``, of the
         first way of asking); and ``loss_by_label``.
 
