@@ -1,5 +1,11 @@
 from .answers import next_token_logits as next_token_logits
 from .answers import success as success
+from .drawing import draw_fingerprints as draw_fingerprints
+from .drawing import rederived as rederived
+from .embedding import Drawing as Drawing
+from .embedding import Embedded as Embedded
+from .embedding import embed_fingerprints as embed_fingerprints
+from .embedding import read_public as read_public
 from .erase import erase_fingerprints as erase_fingerprints
 from .erase_result import EraseResult as EraseResult
 from .erase_result import read_erased as read_erased
@@ -7,3 +13,11 @@ from .fingerprints import Fingerprints as Fingerprints
 from .locate import locate_fingerprints as locate_fingerprints
 from .locate_result import LocateResult as LocateResult
 from .locate_result import read_located as read_located
+from .persistence import persist_fingerprints as persist_fingerprints
+from .persistence import persistence as persistence
+from .settings import Training as Training
+from .training import train_fingerprints as train_fingerprints
+from .verification import Verdict as Verdict
+from .verification import of_endpoint as of_endpoint
+from .verification import of_model as of_model
+from .verification import verify_fingerprints as verify_fingerprints
