@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Device, Dtype, Json, Name, Resume, RunArgument, out_console, print_json, print_table, resumable
+from .output import (
+    Device,
+    Dtype,
+    Json,
+    Name,
+    Resume,
+    RunArgument,
+    Sample,
+    out_console,
+    print_json,
+    print_sample,
+    print_table,
+    result_json,
+    resumable,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +96,7 @@ def erase(
     method: Method = "direct",
     draws: Annotated[int, typer.Option(min=1, help="of each control")] = 3,
     seed: Annotated[int, typer.Option(help="of the halves of keys and documents, and of the draws")] = 0,
+    sample: Sample = None,
     name: Name = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -109,6 +124,7 @@ def erase(
             draws=draws,
             seed=seed,
             name=name,
+            sample=sample,
             progress=True,
             resume=resume,
         )
@@ -130,7 +146,7 @@ def _located_document(found: LocateResult) -> dict[str, object]:
     """The result in JSON types; of the experts, those shown."""
     tables = {name: getattr(found, name).to_dict("records") for name in ("fingerprints", "groups", "parts")}
     shown = {"experts": found.experts.head(_SHOWN).to_dict("records"), "ranked": len(found.experts)}
-    return found.to_json() | {"elsewhere": found.elsewhere} | tables | shown
+    return result_json(found) | {"elsewhere": found.elsewhere} | tables | shown
 
 
 def _print_located(found: LocateResult) -> None:
@@ -180,12 +196,13 @@ def _erased_document(found: EraseResult) -> dict[str, object]:
     """The result in JSON types, with the curve of each kind of unit."""
     curves = {units: found.curve(units).to_dict("records") for units in found.total}
     tables = {name: getattr(found, name).to_dict("records") for name in ("points", "labels")}
-    return found.to_json() | {"curves": curves} | tables
+    return result_json(found) | {"curves": curves} | tables
 
 
 def _print_erased(found: EraseResult) -> None:
     from ..studies.fingerprint.erase_result import ERASED, LOCATED, ORDERS
 
+    print_sample(found)
     for units in found.total:
         head = ["removed", units, "share", f"{found.chose} keys that chose", f"{found.others} others", "rise"]
         rows = [_curve_row(row) for _, row in found.curve(units).iterrows()]

@@ -12,7 +12,7 @@ from workbench.errors import NotFoundError
 from workbench.studies import fingerprint
 from workbench.studies.fingerprint.erase_result import read_erased
 
-from .conftest import Marked
+from .marked import Marked
 
 
 @pytest.fixture
