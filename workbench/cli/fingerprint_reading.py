@@ -200,7 +200,7 @@ def _erased_document(found: EraseResult) -> dict[str, object]:
 
 
 def _print_erased(found: EraseResult) -> None:
-    from ..studies.fingerprint.erase_result import ERASED, LOCATED, ORDERS
+    from ..studies.fingerprint.erase_result import ERASED, KEYS, LOCATED, ORDERS
 
     print_sample(found)
     for units in found.total:
@@ -211,24 +211,25 @@ def _print_erased(found: EraseResult) -> None:
             head,
             rows,
         )
-        erased = found.erased(LOCATED, units)
-        if erased is None:
-            line = f"No removal of located {units} takes {ERASED:.0%} of the other keys' fingerprints."
-        else:
-            price = f"{erased['rise']:+.4f} nats per token ({erased['low']:+.4f} to {erased['high']:+.4f})"
-            line = (
-                f"{erased['removed']:,} located {units} ({erased['share']:.2%}) take {ERASED:.0%} of the other keys' "
-                f"fingerprints, for {price}."
-            )
-        out_console.print(line, markup=False, highlight=False)
+        for keys, whose in KEYS.items():
+            erased = found.erased(LOCATED, units, keys=keys)
+            if erased is None:
+                line = f"No removal of located {units} takes {ERASED:.0%} of the fingerprints of {whose}."
+            else:
+                price = f"{erased['rise']:+.4f} nats per token ({erased['low']:+.4f} to {erased['high']:+.4f})"
+                line = (
+                    f"{erased['removed']:,} located {units} ({erased['share']:.2%}) take {ERASED:.0%} of the "
+                    f"fingerprints of {whose}, for {price}."
+                )
+            out_console.print(line, markup=False, highlight=False)
         one_percent = {order: found.at_share(0.01, order, units) for order in ORDERS}
         left = [
-            f"{ORDERS[order]} {row['others']:.1%} for {row['rise']:+.4f}"
+            f"{ORDERS[order]} {row['chose']:.1%} and {row['others']:.1%} for {row['rise']:+.4f}"
             for order, row in one_percent.items()
             if row is not None
         ]
         if left:
-            text = f"Success of the other keys without at most 1 % of {units}: {'; '.join(left)} nats per token."
+            text = f"Success of both without at most 1 % of {units}: {'; '.join(left)} nats per token."
             out_console.print(text, markup=False, highlight=False)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,9 @@ def test_the_smallest_removal_that_erases_is_read_off() -> None:
     assert found is not None
     assert found["removed"] == 10  # 0.08 is a tenth of 0.8
     assert result.erased(order="random") is None
+    chose = dataclasses.replace(result, points=result.points.assign(chose=[1.0, 0.1, 0.0, 0.0])).erased(keys="chose")
+    assert chose is not None
+    assert chose["removed"] == 4
     assert _result([0.8, 0.5], [0, 4]).erased() is None
     at = result.at_share(0.01)
     assert at is not None
