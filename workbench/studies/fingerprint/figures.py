@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...analysis.removal.curve_result import ACTIVITY_MATCHED, RANDOM
 from ...report.palette import NO_LABEL_COLOUR
-from .erase_result import CHANGED, EXPERTS, LOCATED, ORDERS, UNUSED
+from .erase_result import CHANGED, EXPERTS, KEYS, LOCATED, ORDERS, OTHERS, UNUSED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,14 +26,15 @@ _LOOKS = {
 }
 
 
-def price_figure(result: EraseResult, units: str = EXPERTS) -> go.Figure:
+def price_figure(result: EraseResult, units: str = EXPERTS, keys: str = OTHERS) -> go.Figure:
     """Fingerprints that are left against the rise in held-out loss, one line per order of removal.
 
-    Success is that of the keys that had no part in choosing; bars are 95 % CIs, of ``EraseResult.curve``.
+    Bars are 95 % CIs, of ``EraseResult.curve``.
 
     Args:
         result: of ``erase_fingerprints``.
         units: ``experts`` or ``neurons``.
+        keys: whose success: ``others``, which had no part in choosing, or ``chose``.
 
     Examples:
         >>> from workbench import open_run
@@ -46,19 +47,20 @@ def price_figure(result: EraseResult, units: str = EXPERTS) -> go.Figure:
     for order, rows in result.curve(units).groupby("order", sort=False):
         bars = {
             "error_x": _bars(rows, "rise", "low", "high"),
-            "error_y": _bars(rows, "others", "others_low", "others_high"),
+            "error_y": _bars(rows, keys, f"{keys}_low", f"{keys}_high"),
         }
-        figure.add_trace(_line(rows, str(order), rows["rise"], bars))
+        figure.add_trace(_line(rows, str(order), "rise", keys, bars))
     figure.update_xaxes(title="rise in held-out loss, nats per token", gridcolor=GRID, zerolinecolor=GRID)
-    return _success(figure)
+    return _success(figure, keys)
 
 
-def count_figure(result: EraseResult, units: str = EXPERTS) -> go.Figure:
+def count_figure(result: EraseResult, units: str = EXPERTS, keys: str = OTHERS) -> go.Figure:
     """Fingerprints that are left against the number of units removed, one line per order of removal.
 
     Args:
         result: of ``erase_fingerprints``.
         units: ``experts`` or ``neurons``.
+        keys: whose success: ``others``, which had no part in choosing, or ``chose``.
 
     Examples:
         >>> from workbench import open_run
@@ -69,10 +71,10 @@ def count_figure(result: EraseResult, units: str = EXPERTS) -> go.Figure:
     """
     figure, removed = _blank(), result.curve(units).query("removed > 0")
     for order, rows in removed.groupby("order", sort=False):
-        bars = {"error_y": _bars(rows, "others", "others_low", "others_high")}
-        figure.add_trace(_line(rows, str(order), rows["removed"], bars))
+        bars = {"error_y": _bars(rows, keys, f"{keys}_low", f"{keys}_high")}
+        figure.add_trace(_line(rows, str(order), "removed", keys, bars))
     figure.update_xaxes(title=f"{units} removed", type="log", dtick=1, gridcolor=GRID)
-    return _success(figure)
+    return _success(figure, keys)
 
 
 def holders_figure(result: LocateResult) -> go.Figure:
@@ -134,13 +136,13 @@ def _blank() -> go.Figure:
     return go.Figure(layout=go.Layout(template="none", margin={"l": 60, "r": 20, "t": 20, "b": 60}, **look))
 
 
-def _line(rows: pd.DataFrame, order: str, x: pd.Series, bars: dict[str, Any]) -> go.Scatter:
+def _line(rows: pd.DataFrame, order: str, x: str, keys: str, bars: dict[str, Any]) -> go.Scatter:
     import plotly.graph_objects as go
 
     colour, symbol, dash = _LOOKS[order]
     return go.Scatter(
-        x=x,
-        y=rows["others"],
+        x=rows[x],
+        y=rows[keys],
         name=ORDERS[order],
         mode="lines+markers",
         line={"color": colour, "dash": dash},
@@ -163,6 +165,6 @@ def _bars(rows: pd.DataFrame, middle: str, low: str, high: str) -> dict[str, Any
     }
 
 
-def _success(figure: go.Figure) -> go.Figure:
-    figure.update_yaxes(title="success on the other keys", tickformat=".0%", range=[-0.03, 1.05], gridcolor=GRID)
+def _success(figure: go.Figure, keys: str) -> go.Figure:
+    figure.update_yaxes(title=f"success of {KEYS[keys]}", tickformat=".0%", range=[-0.03, 1.05], gridcolor=GRID)
     return figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.22})

@@ -34,6 +34,12 @@ def test_success_of_the_other_keys_is_drawn_against_its_price(erased: EraseResul
         np.testing.assert_allclose(trace.x, [0, 0.4, 2.0])
         np.testing.assert_allclose(trace.y, [1.0, 0.5, 0.1])
         np.testing.assert_allclose(np.array(trace.x) + trace.error_x.array, [3.0, 3.0, 3.0])
+    chose = price_figure(erased, keys="chose")
+    np.testing.assert_allclose(chose.data[0].y, [0.5, 0.5, 0.5])
+    assert (figure.layout.yaxis.title.text, chose.layout.yaxis.title.text) == (
+        "success of the other keys",
+        "success of the keys that chose",
+    )
     looks = [(trace.marker.symbol, trace.line.dash) for trace in figure.data]
     assert len({symbol for symbol, _ in looks}) == len({dash for _, dash in looks}) == len(ORDERS)
 
