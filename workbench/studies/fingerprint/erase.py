@@ -25,10 +25,10 @@ from .changed import output_changes
 from .checked import check_pair
 from .erase_result import CHANGED, DRAWN, EXPERTS, LOCATED, ORDERS, UNUSED, EraseResult
 from .fingerprints import Fingerprints
-from .key_parts import key_parts
+from .key_parts import Ids, key_parts
 from .locate_result import DIRECT
 from .removals import SHARE, Subject, control_counts, drawn_removal, key_halves, ordered_removals, removal_counts
-from .rise import Cells, Ids, removal_order
+from .rise import Cells, removal_order
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -129,7 +129,7 @@ def erase_fingerprints(
     chose, others = key_halves(len(fingerprints), seed)
     result = EraseResult(
         commitment=fingerprints.commitment,
-        base=base.name_or_path,
+        base=base.name_or_path or "",
         method=method,
         seed=seed,
         draws=draws,

@@ -183,4 +183,5 @@ def summed(key: Ids, unit: Ids, value: Floats) -> tuple[Ids, Ids, Floats]:
     """The sum of the values of each pair of key and unit, sorted by these."""
     units = int(unit.max(initial=0)) + 1
     pair, place = np.unique(key * units + unit, return_inverse=True)
-    return pair // units, pair % units, np.bincount(place, value, len(pair))
+    sums: Floats = np.bincount(place, value, len(pair)).astype(np.float64)
+    return pair // units, pair % units, sums

@@ -91,7 +91,7 @@ def locate_fingerprints(
     mean = cells.mean(cells.difference)
     result = LocateResult(
         commitment=fingerprints.commitment,
-        base=base.name_or_path,
+        base=base.name_or_path or "",
         method=method,
         count=len(fingerprints),
         total=cells.units,

@@ -104,7 +104,7 @@ class LocateResult(Result):
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
         """The result that ``to_json`` and the tables describe."""
-        known = {name: float("nan") if value is None else value for name, value in stored.items()}
+        known: dict[str, Any] = {name: float("nan") if value is None else value for name, value in stored.items()}
         return cls(**known, **tables)
 
     @classmethod

@@ -14,7 +14,7 @@ from ...analysis.removal.curve_result import RANDOM
 from ...analysis.sums import LabelSums
 from .erase_result import CHANGED, DRAWN, LOCATED, UNUSED
 from .fingerprints import Fingerprints
-from .rise import Floats, Ids
+from .key_parts import Floats, Ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
