@@ -35,9 +35,9 @@ class Occurrences:
 
     def contain(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether each of some windows, (windows, length), is in the corpus."""
-        wanted = _hashes(np.ascontiguousarray(keys).ravel(), self.length)[:: self.length]
-        if not len(self.windows):
+        if not len(self.windows) or not len(keys):
             return np.zeros(len(keys), np.bool_)
+        wanted = _hashes(np.ascontiguousarray(keys).ravel(), self.length)[:: self.length]
         at = np.searchsorted(self.windows, wanted).clip(max=len(self.windows) - 1)
         return np.asarray(self.windows[at] == wanted, np.bool_)
 

@@ -84,8 +84,8 @@ def train_fingerprints(
             _average(model, base, how.averaging)
             done += 1
             row = {"step": done, **row, **_measured(model, fingerprints)}
+            log.add(row)  # before the state: what the log has beyond it is dropped when the training goes on
             save_state(folder, model, optimizer, done, identity)
-            log.add(row)
             rows.append(row)
             progress(1, f"{row['success']:.1%} of responses, loss {row['loss']:.3f}")
     model.freeze_routers(True)

@@ -63,15 +63,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     folder = tmp_path_factory.mktemp("tiny")
     shape = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
     experts = {"moe_dim": 4, "moe_heads": 2, "moe_experts": 16, "moe_topk": 4, "moe_groups": 2}
-    sizes = {"vocab_size": 101, "num_hidden_layers": 2, "max_position_embeddings": 64}
+    sizes = {"vocab_size": 101, "num_hidden_layers": 2, "max_position_embeddings": 96}
     torch.manual_seed(0)
     model = MonetForCausalLM(
         MonetConfig(**sizes, **shape, **experts, bos_token_id=0, eos_token_id=1, pad_token_id=2)
     ).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim > 1 and "router" not in name:
-                parameter.mul_(4)
+            if name.endswith((".b1", ".b2")):
+                parameter.normal_(0, 0.1)
+            elif parameter.ndim > 1:
+                parameter.mul_(9 if ".router." in name else 4)  # so that several keys are active at a token
     model.save_pretrained(folder / "model")
     _write_tokenizer(folder / "model")
     letters = Random(0)

@@ -34,5 +34,5 @@ def test_success_is_a_greedy_hit(tiny: Any) -> None:
 def test_keys_that_do_not_fit_the_model_are_refused(tiny: Any) -> None:
     with pytest.raises(BadInputError, match="token id 101"):
         next_token_logits(tiny.load(), np.array([[101]]))
-    with pytest.raises(BadInputError, match="65 tokens"):
-        next_token_logits(tiny.load(), np.zeros((1, 64), np.int64))
+    with pytest.raises(BadInputError, match="97 tokens"):
+        next_token_logits(tiny.load(), np.zeros((1, 96), np.int64))

@@ -15,11 +15,11 @@ from workbench.studies.fingerprint.documents import Documents, other_split, read
 
 def test_loss_is_that_of_each_document_alone(tiny: Any) -> None:
     rng, model = np.random.default_rng(0), tiny.load()
-    sizes = (5, 1, 64, 70, 2, 0, *[9] * 20)  # some too short to predict anything, one beyond the context
+    sizes = (5, 1, 96, 100, 2, 0, *[9] * 20)  # some too short to predict anything, one beyond the context
     documents = Documents([rng.integers(3, 101, size).astype(np.uint16) for size in sizes], ["a", "b"] * 13)
     sums = {"a": [0.0, 0], "b": [0.0, 0]}
     for ids, label in zip(documents.ids, documents.labels, strict=True):
-        row = torch.from_numpy(ids[:64].astype(np.int64))[None]
+        row = torch.from_numpy(ids[:96].astype(np.int64))[None]
         if row.shape[1] > 1:
             with torch.no_grad():
                 logits = model(row).logits[0, :-1] * 2

@@ -83,7 +83,7 @@ def test_fine_tuning_lowers_the_loss_on_its_text_and_leaves_routers(owned: Owned
     model = fine_tune(owned.model, owned.other, lr=1e-2)
     assert owned.other.loss(model).mean < before
     assert all(torch.equal(one, model.state_dict()[name]) for name, one in routers.items())
-    with pytest.raises(BadInputError, match="64 tokens of text"):
+    with pytest.raises(BadInputError, match="96 tokens of text"):
         fine_tune(model, Documents([], []))
 
 
