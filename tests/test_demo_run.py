@@ -19,6 +19,7 @@ from workbench.demo import DEMO, SAMPLE
 from workbench.export import export_run, load_model
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+UNLEARNING = next(path for path in NOTEBOOKS if path.stem == "unlearn_a_language")
 DOCUMENTS = 60  # of each label: three quarters of the sample
 PLOT = "application/vnd.plotly.v1+json"
 
@@ -65,7 +66,7 @@ def test_unlearning_measures_the_random_control_where_nobody_has(
 ) -> None:
     """On a run without `monet mask`; the first four cells of code are enough."""
     monkeypatch.setenv("MONET_RUN", str(shutil.copytree(bare_run_path, tmp_path / "run")))
-    notebook = nbformat.read(NOTEBOOKS[-1], as_version=4)
+    notebook = nbformat.read(UNLEARNING, as_version=4)
     wanted = ("LANGUAGE =", "label_edit(", "read_mask(")
     notebook.cells = [c for c in notebook.cells if c.cell_type == "code" and any(w in c.source for w in wanted)]
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
