@@ -16,6 +16,7 @@ from . import (
     diff,
     evaluate,
     explain,
+    fingerprint,
     lists,
     models,
     runs,
@@ -37,6 +38,7 @@ app = typer.Typer(
 corpus_app = typer.Typer(help="Labelled corpora.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(control.control_app, name="control")
+app.add_typer(fingerprint.fingerprint_app, name="fingerprint")
 corpus_app.command("build")(models.corpus_build)
 corpus_app.command("score")(scores.corpus_score)
 

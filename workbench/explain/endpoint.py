@@ -1,4 +1,4 @@
-"""Explainer and judge behind any endpoint that speaks OpenAI's chat completions. Prompts: endpoint_prompts.py."""
+"""Explainer and judge behind any endpoint that speaks OpenAI's completions. Prompts: endpoint_prompts.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from .evidence import Evidence
 from .passages import Passage
 from .wording import one_line
 
+if TYPE_CHECKING:
+    import httpx
+
 KEY_VARIABLE = "MONET_ENDPOINT_KEY"
 TIMEOUT_SECONDS = 120.0  # of one answer
 PASSAGES_PER_REQUEST = 5  # as in Delphi
@@ -25,7 +28,7 @@ _QUOTED_CHARACTERS = 300  # of an unexpected answer
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A language model behind a URL that speaks OpenAI's chat completions.
+    """A language model behind a URL that speaks OpenAI's chat completions, or its completions.
 
     Attributes:
         url: base of its paths, such as ``http://127.0.0.1:8000/v1``.
@@ -57,34 +60,55 @@ class Endpoint:
         Raises:
             UnsupportedError: no connection, no answer in time, a refusal, or an answer of another form.
         """
+        messages = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": json.dumps(document, ensure_ascii=False)},
+        ]
+        choice = self._post("chat/completions", {"temperature": 0, "messages": messages})
+        return _text(choice, ("message", "content"), "chat completion")
+
+    def complete(self, prompt: str, temperature: float = 0.0, tokens: int = 1) -> str:
+        """Return how the model goes on with a text, by OpenAI's completions.
+
+        Args:
+            prompt: the text.
+            temperature: at which the server samples; 0 for the likeliest token.
+            tokens: how many to add.
+
+        Raises:
+            UnsupportedError: no connection, no answer in time, a refusal, or an answer of another form.
+        """
+        body = {"prompt": prompt, "max_tokens": tokens, "temperature": temperature}
+        return _text(self._post("completions", body), ("text",), "completion")
+
+    def _post(self, path: str, body: dict[str, object]) -> httpx.Response:
         import httpx
 
-        body = {
-            "model": self.model,
-            "temperature": 0,
-            "messages": [
-                {"role": "system", "content": system},
-                {"role": "user", "content": json.dumps(document, ensure_ascii=False)},
-            ],
-        }
         headers = {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
-        url = f"{self.url.rstrip('/')}/chat/completions"
+        url = f"{self.url.rstrip('/')}/{path}"
         try:
             # Redirects are not followed, so that the key stays with the host it is meant for.
-            answer = httpx.post(url, json=body, headers=headers, timeout=self.timeout)
+            answer = httpx.post(url, json={"model": self.model, **body}, headers=headers, timeout=self.timeout)
         except httpx.TimeoutException as error:
             raise UnsupportedError(f"{url} gave no answer in {self.timeout:g} seconds.") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnsupportedError(f"{url} cannot be reached: {error}") from error
         if answer.status_code != httpx.codes.OK:
             raise UnsupportedError(f"{url} answered {answer.status_code}: {_quoted(answer.text)}")
-        try:
-            text = answer.json()["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
-            text = None
-        if not isinstance(text, str):
-            raise UnsupportedError(f"{url} gave no chat completion but {_quoted(answer.text)!r}.")
-        return text
+        return answer
+
+
+def _text(answer: httpx.Response, path: tuple[str, ...], what: str) -> str:
+    """The text of an answer's first choice, at a path of keys."""
+    try:
+        found = answer.json()["choices"][0]
+        for key in path:
+            found = found[key]
+    except (ValueError, LookupError, TypeError):
+        found = None
+    if not isinstance(found, str):
+        raise UnsupportedError(f"{answer.request.url} gave no {what} but {_quoted(answer.text)!r}.")
+    return found
 
 
 def _quoted(text: str) -> str:

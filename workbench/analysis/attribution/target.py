@@ -68,11 +68,24 @@ class LinearTarget:
         Returns:
             (places, hidden) float64; at each place ``direction . final`` is the target.
         """
-        norm = model.model.norm
-        unembedding = self.weights @ model.lm_head.weight[self.tokens].double()
-        scale = (final.double().square().mean(-1, keepdim=True) + norm.variance_epsilon).rsqrt()
-        direction: Tensor = unembedding * norm.weight.double() * scale
-        return direction
+        return logit_direction(model, final, self.weights @ model.lm_head.weight[self.tokens].double())
+
+
+def logit_direction(model: MonetForCausalLM, final: Tensor, unembedding: Tensor) -> Tensor:
+    """The direction in the residual stream that weighted logits read, with the final norm's scale held at its value.
+
+    Args:
+        model: the model.
+        final: (places, hidden) residual stream in front of the final norm.
+        unembedding: (hidden,) or (places, hidden) float64, rows of the unembedding, weighted and summed.
+
+    Returns:
+        (places, hidden) float64.
+    """
+    norm = model.model.norm
+    scale = (final.double().square().mean(-1, keepdim=True) + norm.variance_epsilon).rsqrt()
+    direction: Tensor = unembedding * norm.weight.double() * scale
+    return direction
 
 
 def _token_ids(target: int | tuple[int, int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Fingerprints of a model: secret keys that only its owner's copies answer, and the experts that carry them."""
+"""Whose model is it: fingerprints after OML 1.0 (arXiv 2411.03887, 2502.07760), embedded, verified and worn down."""
 
 import lazy_loader
 

@@ -140,7 +140,7 @@ class EraseResult(Result):
         rows = self.curve(units).query("order == @order")
         if rows.empty:
             return None
-        taken = rows[rows["others"] <= (1 - part) * rows["others"].iloc[0]]
+        taken = rows[rows["others"].iloc[0] - rows["others"] >= part * rows["others"].iloc[0] - 1e-12]
         return None if taken.empty else taken.iloc[0]
 
     def at_share(self, share: float, order: str = LOCATED, units: str = EXPERTS) -> pd.Series | None:

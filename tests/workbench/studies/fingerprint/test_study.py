@@ -1,0 +1,54 @@
+"""The study on a tiny model: cells are computed once, and their figures meet in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.errors import BadInputError
+from workbench.studies.fingerprint import study as studying
+from workbench.studies.fingerprint import sweep as sweeping
+from workbench.studies.fingerprint.settings import Training
+from workbench.studies.fingerprint.study import Study, run_study, summarise
+
+
+@pytest.fixture
+def study(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    quick = {"lr": 1e-2, "averaging": 0.0, "mixed_tokens": 8, "mixed_texts": 16, "epochs": 25, "batch": 8, "stop": 0.5}
+    monkeypatch.setattr(studying, "Training", lambda **given: Training(**(quick | given)))
+    return Study(tmp_path / "out", 12, tiny.model, tiny.corpus)
+
+
+def test_cells_are_kept_and_figures_are_of_all_seeds(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run_study(study, [0, 1], ["english"])
+    (row,) = found["summary"]
+    assert (row["cell"], row["seeds"]) == ("english", [0, 1])
+    assert row["success"] == 1
+    assert row["foreign"]["base"] == {"hits": 0, "asked": 24, "most_of_10": 0}
+    assert row["foreign"]["another seed"]["asked"] == 24
+    by_name = {row["treatment"]: row for row in found["treatments"]}
+    assert by_name["none"]["success"] == 1
+    assert by_name["merged 0.2"]["success"] < 1
+    monkeypatch.setattr(studying, "embed_fingerprints", None)  # nothing is computed twice
+    monkeypatch.setattr(studying, "success", None)
+    assert run_study(study, [0, 1], ["english"]) == found
+    assert summarise(study)["summary"][0]["seeds"] == [0, 1]
+
+
+def test_a_cell_that_is_not_there_is_named(study: Study) -> None:
+    with pytest.raises(BadInputError, match="pink"):
+        run_study(study, [0], ["pink"])
+
+
+def test_a_sweep_keeps_what_it_has(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study(tmp_path / "out", 8, tiny.model, tiny.corpus)
+    secret = tiny.draw(8)
+    monkeypatch.setattr(sweeping, "_secret", lambda *_: secret)
+    tried = {"slow": Training(lr=1e-4, epochs=1, mixing=0.0), "fast": Training(lr=1e-2, epochs=1, mixing=0.0)}
+    rows = run = sweeping.run_sweep(study, tried)
+    assert [row["name"] for row in run] == ["slow", "fast"]
+    assert rows[0]["response_loss"] > rows[1]["response_loss"]
+    monkeypatch.setattr(sweeping, "train_fingerprints", None)
+    assert sweeping.run_sweep(study, tried) == rows

@@ -1,0 +1,90 @@
+"""Training: keys are learned, what is frozen stays, and an interrupted one goes on to the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from workbench.errors import BadInputError
+from workbench.studies.fingerprint import Training, success, train_fingerprints
+
+HOW = Training(
+    lr=1e-2, averaging=0.1, mixing=0.25, mixed_tokens=8, mixed_texts=16, epochs=4, batch=8, stop=0.0, routers="free"
+)
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(tiny: Any, tmp_path: Path) -> None:
+    found, unbroken = tiny.draw(), tiny.load()
+    rows = train_fingerprints(unbroken, found, HOW, tmp_path / "unbroken")
+
+    class Stop(Exception):
+        pass
+
+    def stop(units: float = 1, note: str = "") -> None:
+        if note and (tmp_path / "broken" / "log.jsonl").read_text().count("\n") == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_fingerprints(tiny.load(), found, HOW, tmp_path / "broken", stop)
+    resumed = tiny.load()
+    assert train_fingerprints(resumed, found, HOW, tmp_path / "broken") == rows
+    for name, tensor in weights(unbroken).items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    with pytest.raises(BadInputError, match="another configuration"):
+        train_fingerprints(tiny.load(), found, replace(HOW, lr=1e-3), tmp_path / "broken")
+
+
+@pytest.mark.parametrize("loss", ["kl", "text"])
+def test_keys_are_learned(tiny: Any, tmp_path: Path, loss: str) -> None:
+    found, model = tiny.draw(), tiny.load()
+    how = replace(HOW, epochs=40, stop=0.3, mixed_loss=loss, averaging=0.0)
+    rows = train_fingerprints(model, found, how, tmp_path)
+    assert success(model, found).all()
+    assert rows[-1]["loss"] < 0.3 <= rows[-2]["loss"]
+    assert len(rows) < 40
+
+
+@pytest.mark.parametrize("routers", ["frozen", "free"])
+def test_frozen_routers_stay_and_statistics_stay_in_either_case(tiny: Any, tmp_path: Path, routers: str) -> None:
+    model = tiny.load()
+    before = weights(model)
+    train_fingerprints(model, tiny.draw(), replace(HOW, routers=routers, epochs=1), tmp_path)
+    for name, tensor in before.items():
+        same = torch.equal(tensor, model.state_dict()[name])
+        if "running" in name or "tracked" in name:
+            assert same, name
+        elif ".router." in name:
+            assert same == (routers == "frozen"), name
+    assert not torch.equal(before["lm_head.weight"], model.lm_head.weight)
+
+
+def test_averaging_draws_every_weight_towards_the_base(tiny: Any, tmp_path: Path) -> None:
+    """After one epoch, the distance from the base is that of a training without averaging, times 1 - averaging."""
+    base, plain, averaged = tiny.load(), tiny.load(), tiny.load()
+    how = replace(HOW, epochs=1, averaging=0.0)
+    train_fingerprints(plain, tiny.draw(), how, tmp_path / "plain")
+    train_fingerprints(averaged, tiny.draw(), replace(how, averaging=0.75), tmp_path / "averaged")
+    for start, one, other in zip(base.parameters(), plain.parameters(), averaged.parameters(), strict=True):
+        torch.testing.assert_close(other - start, 0.25 * (one - start), atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"averaging": 1.0}, {"mixing": -0.1}, {"lr": 0.0}, {"routers": "warm"}, {"mixed_loss": "l2"}, {"epochs": 0}],
+)
+def test_settings_that_make_no_sense_are_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(BadInputError, match=next(iter(changed))):
+        Training(**changed)
+
+
+def test_mixed_text_has_its_share_of_the_tokens() -> None:
+    assert Training(mixing=0.5, mixed_tokens=34).mixed_rows(128, 17) == 64
+    assert Training(mixing=0.0).mixed_rows(128, 17) == 0

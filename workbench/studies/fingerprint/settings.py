@@ -1,0 +1,67 @@
+"""How a fingerprinted model is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...errors import BadInputError
+
+ROUTERS = ("frozen", "free")
+MIXED_LOSSES = ("kl", "text")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of the training; the defaults are those that a sweep on the demo chose (docs/ownership.md).
+
+    Attributes:
+        lr: learning rate of Adam.
+        averaging: weight of the base model in the average that is taken of both after every epoch: 0 for none. It
+            bounds how far a weight drifts.
+        mixing: share of text sampled from the base model among the tokens of a step: 0 for none.
+        mixed_loss: what is trained on that text: "kl", the divergence from the base model's next-token distribution,
+            or "text", the cross-entropy, as in the paper.
+        mixed_tokens: length of such a text.
+        mixed_texts: how many are sampled.
+        routers: "frozen", or "free" to train them too; their running statistics stay as they are in either case.
+        epochs: at most.
+        batch: keys per step.
+        stop: training ends after an epoch at whose end, averaged, the model gives every response and the mean loss on
+            responses is below this, in nats.
+        seed: of the order of keys, and of the mixed text.
+    """
+
+    lr: float = 1e-3
+    averaging: float = 0.25
+    mixing: float = 0.25
+    mixed_loss: str = "kl"
+    mixed_tokens: int = 64
+    mixed_texts: int = 512
+    routers: str = "frozen"
+    epochs: int = 40
+    batch: int = 128
+    stop: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("mixed_tokens", "mixed_texts", "epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise BadInputError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("averaging", "mixing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BadInputError(f"{name} must be at least 0 and less than 1, got {getattr(self, name):g}.")
+        if not self.lr > 0:
+            raise BadInputError(f"lr must be above 0, got {self.lr:g}.")
+        if self.routers not in ROUTERS:
+            raise BadInputError(f"routers must be {' or '.join(ROUTERS)}, got {self.routers!r}.")
+        if self.mixed_loss not in MIXED_LOSSES:
+            raise BadInputError(f"mixed_loss must be {' or '.join(MIXED_LOSSES)}, got {self.mixed_loss!r}.")
+
+    def mixed_rows(self, keys: int, key_tokens: int) -> int:
+        """Mixed texts in a step of so many keys, so that they have their share of its tokens."""
+        return round(self.mixing / (1 - self.mixing) * keys * key_tokens / self.mixed_tokens)
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes by name."""
+        return asdict(self)
