@@ -98,9 +98,11 @@ class GroupSums:
 
     def _outputs(self, expert: Ints) -> tuple[Floats, Floats]:
         """Length of the base model's mean outputs and of their differences, for some experts."""
-        base, change = zip(*(units.parts() for units in self.units), strict=True)
-        flat = [sum(kind, []) for kind in (base, change)]
-        of_base, of_change = (lengths(parts).flatten().numpy(force=True)[expert] for parts in flat)
+        parts = [units.parts() for units in self.units]
+        of_base, of_change = (
+            lengths([part for layer in parts for part in layer[kind]]).flatten().numpy(force=True)[expert]
+            for kind in (0, 1)
+        )
         return of_base, of_change
 
     def rerouted(self) -> tuple[Floats, Floats]:

@@ -6,6 +6,7 @@ import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from workbench.errors import BadInputError, NotFoundError, UnsupportedError
 from workbench.export import export_run
 
 KEYS = 8
-SHORT = {"max_position_embeddings": 16}
+SHORT: dict[str, Any] = {"max_position_embeddings": 16}
 KINDS = {
     "vertical": SHORT | {"moe_decompose": "vertical"},
     "horizontal": SHORT | {"moe_decompose": "horizontal"},
@@ -177,7 +178,7 @@ def test_the_change_of_an_output_is_that_of_the_expert_at_its_keys_mean_units(
                 means = []
                 for units_of, (projection, key) in enumerate(moe.units((torch.tensor([i]), torch.tensor([j])))):
                     side = 0 if len(moe.inputs()) == 1 else units_of
-                    total, weight = 0.0, 0.0
+                    total, weight = torch.zeros(()).double(), torch.zeros(()).double()
                     for ids, counted in windows:
                         x = _input_of(models[0], layer, ids)
                         gates = [_gate(one, layers[0], ids, side, int(key)) for one in models]

@@ -53,7 +53,14 @@ def _located(commitment: str = COMMITMENT) -> LocateResult:
         {"group": [0, 1], "difference": [0.1, 5.4], "rise": [0.5, 5.5], "share": [1 / 12, 11 / 12], "half": [1, 12]}
     )
     parts = pd.DataFrame({"component": ["experts"], "contribution": [5.0], "base": [1.0], "difference": [4.0]})
-    numbers = {"quantile": 0.1, "completeness": 1e-5, "half": 13, "most": 130, "overlap": 0.25, "overlap_base": 0.125}
+    numbers: dict[str, Any] = {
+        "quantile": 0.1,
+        "completeness": 1e-5,
+        "half": 13,
+        "most": 130,
+        "overlap": 0.25,
+        "overlap_base": 0.125,
+    }
     numbers |= {"dormant": 0.15, "dormant_base": 0.02}
     tables = {"experts": experts, "fingerprints": fingerprints, "strongest": strongest, "groups": groups}
     return LocateResult(commitment, "base", "direct", 2, 512, **numbers, **tables, parts=parts)
