@@ -10,12 +10,15 @@ import typer
 
 from ..errors import BadInputError
 from .corpus_options import CorpusArgument, Limit
+from .fingerprint_reading import erase, locate
 from .output import Json, ModelArgument, Resume, out_console, print_json, print_table, resumable
 
 if TYPE_CHECKING:
     from ..studies.fingerprint import Embedded
 
 fingerprint_app = typer.Typer(help="Whose model is it: fingerprints of a model.", no_args_is_help=True)
+for _reading in (locate, erase):
+    fingerprint_app.command()(_reading)
 
 SecretFile = Annotated[
     Path, typer.Option("--fingerprints", metavar="FILE", help="the secret file that `monet fingerprint embed` wrote")

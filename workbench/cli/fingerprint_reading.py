@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Device, Dtype, Json, Name, Resume, RunArgument, out_console, print_json, print_table, resumable
+from .output import (
+    Device,
+    Dtype,
+    Json,
+    Name,
+    Resume,
+    RunArgument,
+    Sample,
+    out_console,
+    print_json,
+    print_sample,
+    print_table,
+    result_json,
+    resumable,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +96,7 @@ def erase(
     method: Method = "direct",
     draws: Annotated[int, typer.Option(min=1, help="of each control")] = 3,
     seed: Annotated[int, typer.Option(help="of the halves of keys and documents, and of the draws")] = 0,
+    sample: Sample = None,
     name: Name = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -109,6 +124,7 @@ def erase(
             draws=draws,
             seed=seed,
             name=name,
+            sample=sample,
             progress=True,
             resume=resume,
         )
@@ -130,7 +146,7 @@ def _located_document(found: LocateResult) -> dict[str, object]:
     """The result in JSON types; of the experts, those shown."""
     tables = {name: getattr(found, name).to_dict("records") for name in ("fingerprints", "groups", "parts")}
     shown = {"experts": found.experts.head(_SHOWN).to_dict("records"), "ranked": len(found.experts)}
-    return found.to_json() | {"elsewhere": found.elsewhere} | tables | shown
+    return result_json(found) | {"elsewhere": found.elsewhere} | tables | shown
 
 
 def _print_located(found: LocateResult) -> None:
@@ -180,12 +196,13 @@ def _erased_document(found: EraseResult) -> dict[str, object]:
     """The result in JSON types, with the curve of each kind of unit."""
     curves = {units: found.curve(units).to_dict("records") for units in found.total}
     tables = {name: getattr(found, name).to_dict("records") for name in ("points", "labels")}
-    return found.to_json() | {"curves": curves} | tables
+    return result_json(found) | {"curves": curves} | tables
 
 
 def _print_erased(found: EraseResult) -> None:
-    from ..studies.fingerprint.erase_result import ERASED, LOCATED, ORDERS
+    from ..studies.fingerprint.erase_result import ERASED, KEYS, LOCATED, ORDERS
 
+    print_sample(found)
     for units in found.total:
         head = ["removed", units, "share", f"{found.chose} keys that chose", f"{found.others} others", "rise"]
         rows = [_curve_row(row) for _, row in found.curve(units).iterrows()]
@@ -194,24 +211,25 @@ def _print_erased(found: EraseResult) -> None:
             head,
             rows,
         )
-        erased = found.erased(LOCATED, units)
-        if erased is None:
-            line = f"No removal of located {units} takes {ERASED:.0%} of the other keys' fingerprints."
-        else:
-            price = f"{erased['rise']:+.4f} nats per token ({erased['low']:+.4f} to {erased['high']:+.4f})"
-            line = (
-                f"{erased['removed']:,} located {units} ({erased['share']:.2%}) take {ERASED:.0%} of the other keys' "
-                f"fingerprints, for {price}."
-            )
-        out_console.print(line, markup=False, highlight=False)
+        for keys, whose in KEYS.items():
+            erased = found.erased(LOCATED, units, keys=keys)
+            if erased is None:
+                line = f"No removal of located {units} takes {ERASED:.0%} of the fingerprints of {whose}."
+            else:
+                price = f"{erased['rise']:+.4f} nats per token ({erased['low']:+.4f} to {erased['high']:+.4f})"
+                line = (
+                    f"{erased['removed']:,} located {units} ({erased['share']:.2%}) take {ERASED:.0%} of the "
+                    f"fingerprints of {whose}, for {price}."
+                )
+            out_console.print(line, markup=False, highlight=False)
         one_percent = {order: found.at_share(0.01, order, units) for order in ORDERS}
         left = [
-            f"{ORDERS[order]} {row['others']:.1%} for {row['rise']:+.4f}"
+            f"{ORDERS[order]} {row['chose']:.1%} and {row['others']:.1%} for {row['rise']:+.4f}"
             for order, row in one_percent.items()
             if row is not None
         ]
         if left:
-            text = f"Success of the other keys without at most 1 % of {units}: {'; '.join(left)} nats per token."
+            text = f"Success of both without at most 1 % of {units}: {'; '.join(left)} nats per token."
             out_console.print(text, markup=False, highlight=False)
 
 

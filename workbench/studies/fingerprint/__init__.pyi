@@ -8,6 +8,9 @@ from .embedding import embed_fingerprints as embed_fingerprints
 from .erase import erase_fingerprints as erase_fingerprints
 from .erase_result import EraseResult as EraseResult
 from .erase_result import read_erased as read_erased
+from .figures import count_figure as count_figure
+from .figures import holders_figure as holders_figure
+from .figures import price_figure as price_figure
 from .fingerprints import Fingerprints as Fingerprints
 from .locate import locate_fingerprints as locate_fingerprints
 from .locate_result import LocateResult as LocateResult

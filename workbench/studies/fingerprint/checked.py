@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...analysis.checks import check_model, check_same_model
-from ...checkpoint import loaded_from
-from ...errors import DamagedError, UnsupportedError
+from ...checkpoint import checkpoint_hashes, loaded_from
+from ...errors import UnsupportedError
+from .embedding import read_public
 from .fingerprints import PUBLIC_FILE, Fingerprints
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def check_pair(run: Run, model: MonetForCausalLM, base: MonetForCausalLM, fingerprints: Fingerprints) -> None:
     """Raise unless the model is the run's, the base one of its shape, and the fingerprints those of the model.
 
-    The fingerprints are compared with the commitment beside the model's files, where there is one.
+    Fingerprints and base are compared with what the model's folder says of them, where it has ``fingerprint.json``.
 
     Raises:
         BadInputError: a model in training mode.
@@ -39,15 +38,15 @@ def check_pair(run: Run, model: MonetForCausalLM, base: MonetForCausalLM, finger
             f"the base {base.name_or_path} is of another shape than the model of {run.path}: groups, keys, vocabulary "
             f"and layers are {shapes[1]}, and {shapes[0]} there; give the model that the fingerprints were embedded in."
         )
-    check_owner(model, fingerprints)
+    check_owner(model, base, fingerprints)
 
 
-def check_owner(model: MonetForCausalLM, fingerprints: Fingerprints) -> None:
-    """Raise unless the fingerprints are those whose commitment lies beside a model's files, where one does.
+def check_owner(model: MonetForCausalLM, base: MonetForCausalLM, fingerprints: Fingerprints) -> None:
+    """Raise unless fingerprints and base are those that a model's public file tells, where it has one.
 
     Raises:
         DamagedError: the file beside the model cannot be read.
-        UnsupportedError: they are of another vocabulary, or those of another model.
+        UnsupportedError: they are of another vocabulary, or those of another model; the base is another one.
     """
     if fingerprints.vocabulary != model.config.vocab_size:
         raise UnsupportedError(
@@ -55,15 +54,18 @@ def check_owner(model: MonetForCausalLM, fingerprints: Fingerprints) -> None:
             f"{model.name_or_path} has {model.config.vocab_size:,}; give those of this model."
         )
     folder = loaded_from(model)
-    file = None if folder is None else Path(folder) / PUBLIC_FILE
-    if file is None or not file.is_file():
+    if folder is None or not (folder / PUBLIC_FILE).is_file():
         return
-    try:
-        expected = json.loads(file.read_text(encoding="utf-8"))["commitment"]
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise DamagedError(f"{file} is damaged ({error}); copy it again from the published model.") from error
-    if expected != fingerprints.commitment:
+    public = read_public(folder)
+    if public["commitment"] != fingerprints.commitment:
         raise UnsupportedError(
-            f"the fingerprints commit to {fingerprints.commitment[:12]}, and {file} has {str(expected)[:12]}: they are "
-            "of another model; give the secret file that was written with this one."
+            f"the fingerprints commit to {fingerprints.commitment[:12]}, and {folder / PUBLIC_FILE} has "
+            f"{str(public['commitment'])[:12]}: they are of another model; give the secret file that was written with "
+            "this one."
+        )
+    of_base, given = public.get("base", {}).get("hash"), loaded_from(base)
+    if of_base and given is not None and checkpoint_hashes(given) != of_base:
+        raise UnsupportedError(
+            f"the base {given} is not the model that the fingerprints of {folder} were embedded in: the hashes of its "
+            "files are others; give that one, as it was."
         )

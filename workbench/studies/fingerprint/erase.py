@@ -27,7 +27,7 @@ from .erase_result import CHANGED, DRAWN, EXPERTS, LOCATED, ORDERS, UNUSED, Eras
 from .fingerprints import Fingerprints
 from .key_parts import key_parts
 from .locate_result import DIRECT
-from .removals import SHARE, Subject, drawn_removal, key_halves, ordered_removals, removal_counts
+from .removals import SHARE, Subject, control_counts, drawn_removal, key_halves, ordered_removals, removal_counts
 from .rise import Cells, Ids, removal_order
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def erase_fingerprints(
     draws: int = DRAWS,
     seed: int = 0,
     name: str | None = None,
+    sample: int | None = None,
     progress: bool = False,
     resume: bool = False,
 ) -> EraseResult:
@@ -57,10 +58,10 @@ def erase_fingerprints(
 
     Half of the keys locate the experts, as ``locate_fingerprints`` does, and these are removed in the order of their
     mean difference: 1, 2, 4 and so on, 1 % of all, and on until success on the other half of the keys is below 10 % or
-    every expert of positive difference is gone. As many experts are removed in each control: drawn at random, and from
-    others about as much used; and by an adversary without keys: those that clean text uses least, and those whose
-    output is furthest from the base's. Clean text chooses on the run's choosing part, and losses are measured on its
-    measuring part, as by ``mask_labels``.
+    every expert of positive difference is gone. At every other of these counts, and at 1 %, as many experts are removed
+    in each control: drawn at random, and from others about as much used; and by an adversary without keys: those that
+    clean text uses least, and those whose output is furthest from the base's. Clean text chooses on the run's choosing
+    part, and losses are measured on its measuring part, as by ``mask_labels``.
 
     Args:
         run: of the fingerprinted model over clean text, with two labels or more.
@@ -71,6 +72,7 @@ def erase_fingerprints(
         draws: of each control.
         seed: of the halves of keys and documents, and of the draws.
         name: keep the result under this name, beside the unnamed one.
+        sample: read so many documents of each label, drawn at random, and not all.
         progress: show tokens, rate and time left.
         resume: go on from the passes that an interrupted one of the same run and settings has finished.
 
@@ -104,6 +106,8 @@ def erase_fingerprints(
     if name is not None:
         check_name(name)
     check_pair(run, model, base, fingerprints)
+    if sample is not None:
+        run = run.sample(sample, seed)
     heldout = HeldOut.split(run, seed)
     windows = heldout.measuring_windows()
     subject = expert_subject(heldout, model, base, fingerprints, method, seed, progress=progress)
@@ -112,7 +116,8 @@ def erase_fingerprints(
     state = kept_passes(run, EraseResult, name, model, settings, resume=resume)
     each = windows.predicted + fingerprints.keys.size
     counts = removal_counts(len(subject.located), subject.total)
-    most = each * (1 + (len(ORDERS) - len(DRAWN) + len(DRAWN) * draws) * len(counts))
+    beside = len(control_counts(counts, subject.total)) * (len(ORDERS) - 1 - len(DRAWN) + len(DRAWN) * draws)
+    most = each * (1 + len(counts) + beside)
     rows: list[dict[str, Any]] = []
     losses: list[DocumentLosses] = []
     with job("erase", most, "tokens", progress) as advance:
@@ -216,22 +221,22 @@ def _removals(
         return known | rates, losses
 
     yield point(LOCATED, 0, subject.by_place(subject.located[:0]))
-    tried = []
+    tried: list[int] = []
     for count in removal_counts(len(subject.located), subject.total):
-        units = subject.by_place(subject.located[:count])
-        tried.append(units)
-        row, losses = point(LOCATED, 0, units)
+        tried.append(count)
+        row, losses = point(LOCATED, 0, subject.by_place(subject.located[:count]))
         yield row, losses
         if count >= int(SHARE * subject.total) and row["others"] < GONE:
             break
-    for order in ORDERS:
-        if order in (UNUSED, CHANGED):
-            ranked = ordered_removals(subject, order, seed)
-            for units in tried:
-                yield point(order, 0, subject.by_place(ranked[: sum(map(len, units))]))
-        for draw in range(draws if order in DRAWN else 0):
-            for units in tried:
-                drawn = drawn_removal(subject, order, units, seed, draw)
+    counts = control_counts(tried, subject.total)
+    for order in (UNUSED, CHANGED):
+        ranked = ordered_removals(subject, order, seed)
+        for count in counts:
+            yield point(order, 0, subject.by_place(ranked[:count]))
+    for order in DRAWN:
+        for draw in range(draws):
+            for count in counts:
+                drawn = drawn_removal(subject, order, subject.by_place(subject.located[:count]), seed, draw)
                 if drawn is not None:
                     yield point(order, draw, drawn)
 

@@ -26,7 +26,8 @@ ORDERS = {
 DRAWN = (RANDOM, ACTIVITY_MATCHED)  # orders of which there are several draws
 EXPERTS, NEURONS = "experts", "neurons"
 ERASED = 0.9  # of the fingerprints, that count as erased
-KEYS = ("chose", "others")  # columns of success: of the keys that chose what is removed, and of the others
+CHOSE, OTHERS = "chose", "others"  # columns of success: of the keys that chose what is removed, and of the others
+KEYS = {CHOSE: "the keys that chose", OTHERS: "the other keys"}
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ class EraseResult(Result):
         table = self.points[self.points["units"] == units]
         whole, rows = table[table["removed"] == 0], []
         for order in ORDERS:
-            of_order = pd.concat([whole, table[(table["order"] == order) & (table["removed"] > 0)]])
-            if len(of_order) == len(whole):
+            of_order = table[(table["order"] == order) & (table["removed"] > 0)]
+            if of_order.empty and order != LOCATED:
                 continue
-            for removed, same in of_order.groupby("removed"):
+            for removed, same in pd.concat([whole, of_order]).groupby("removed"):
                 rows.append(
                     {"order": order, "removed": removed, "share": same["share"].iloc[0], "draws": len(same)}
                     | self._interval(same)
@@ -126,13 +127,16 @@ class EraseResult(Result):
             found |= {name: mean, f"{prefix}low": float(low), f"{prefix}high": float(high)}
         return found
 
-    def erased(self, order: str = LOCATED, units: str = EXPERTS, part: float = ERASED) -> pd.Series | None:
-        """The smallest removal of an order that takes a part of the fingerprints of the other keys.
+    def erased(
+        self, order: str = LOCATED, units: str = EXPERTS, part: float = ERASED, keys: str = OTHERS
+    ) -> pd.Series | None:
+        """The smallest removal of an order that takes a part of the fingerprints.
 
         Args:
             order: a key of ``ORDERS``.
             units: ``experts`` or ``neurons``.
             part: of those that the unedited model answers.
+            keys: whose: ``others``, or ``chose`` for those of the keys that chose.
 
         Returns:
             The row of ``curve``, or None where no removal takes so many.
@@ -140,7 +144,8 @@ class EraseResult(Result):
         rows = self.curve(units).query("order == @order")
         if rows.empty:
             return None
-        taken = rows[rows["others"].iloc[0] - rows["others"] >= part * rows["others"].iloc[0] - 1e-12]
+        whole = rows[keys].iloc[0]
+        taken = rows[whole - rows[keys] >= part * whole - 1e-12]
         return None if taken.empty else taken.iloc[0]
 
     def at_share(self, share: float, order: str = LOCATED, units: str = EXPERTS) -> pd.Series | None:

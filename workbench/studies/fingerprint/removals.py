@@ -82,6 +82,20 @@ def removal_counts(ranked: int, total: int) -> list[int]:
     return sorted({*doubled, *(size for size in (int(SHARE * total), ranked) if 0 < size <= ranked)})
 
 
+def control_counts(counts: list[int], total: int) -> list[int]:
+    """The counts of the orders beside the located one: every other, from the largest down, and 1 % of all.
+
+    Each is a pass over all documents, and between two of them little happens.
+
+    Examples:
+        >>> from workbench.studies.fingerprint.removals import control_counts
+        >>> control_counts([1, 2, 4, 8, 16, 20, 32, 64, 100], 2000)
+        [1, 4, 16, 20, 32, 100]
+    """
+    one_percent = int(SHARE * total)
+    return [count for count in counts if count == one_percent or count in counts[::-2]]
+
+
 def ordered_removals(subject: Subject, order: str, seed: int) -> Ids:
     """All units in an order that needs no draw: a prefix of it is what is removed.
 

@@ -9,7 +9,7 @@ from workbench.analysis.windows import read_windows
 from workbench.checkpoint import load_model
 from workbench.studies.fingerprint.changed import output_changes
 
-from .conftest import Marked
+from .marked import Marked
 
 
 def test_changes_are_lengths_of_differences_of_mean_outputs(either: Marked) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from workbench.studies.fingerprint.answers import success
 from workbench.studies.fingerprint.erase import erase_fingerprints
 from workbench.studies.fingerprint.erase_result import EraseResult, read_erased
 from workbench.studies.fingerprint.locate import locate_fingerprints
-from workbench.studies.fingerprint.removals import key_halves
+from workbench.studies.fingerprint.removals import control_counts, key_halves
 
-from .conftest import KEYS, Marked
+from .marked import KEYS, Marked
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +84,17 @@ def test_every_order_is_measured_at_the_same_counts(erased: EraseResult) -> None
     assert located[:4] == [1, 2, 4, 5]  # 1 % of two groups of 256 among them
     assert {order for order, _ in counts} == {"random", "equal", "unused", "changed"}
     assert {draw for order, draw in counts if order == "random"} == {0, 1}
+    every_other = control_counts(located, 512)
     for (order, _), found in counts.items():
-        assert found == located[: len(found)]
-        assert len(found) == len(located) or order == "equal"  # more than half of a group has not as many others
+        assert found == every_other[: len(found)]
+        assert found == every_other or order == "equal"  # more than half of a group has not as many others
+
+
+def test_a_sample_reads_fewer_documents(marked: Marked, erased: EraseResult) -> None:
+    given = marked.run, marked.model, marked.base, marked.fingerprints
+    found = erase_fingerprints(*given, draws=1, sample=3, name="sampled")
+    assert found.drawn is not None
+    assert found.documents < erased.documents
 
 
 def test_located_experts_take_more_than_random_ones(erased: EraseResult) -> None:
@@ -96,14 +105,14 @@ def test_located_experts_take_more_than_random_ones(erased: EraseResult) -> None
 
 def test_curve_takes_draws_together(erased: EraseResult) -> None:
     curve = erased.curve()
-    drawn = erased.points.query("order == 'random' and removed == 4")
-    row = curve.query("order == 'random' and removed == 4").iloc[0]
+    drawn = erased.points.query("order == 'random' and removed == 5")
+    row = curve.query("order == 'random' and removed == 5").iloc[0]
     assert row["draws"] == len(drawn) == 2
     for name, high in (("others", "others_high"), ("rise", "high")):
         wide = t.ppf(0.975, 1) * drawn[name].std() / np.sqrt(2)
         assert row[name] == pytest.approx(drawn[name].mean())
         assert row[high] == pytest.approx(min(row[name] + wide, 1.0) if name == "others" else row[name] + wide)
-    single = curve.query("order == 'located' and removed == 4").iloc[0]
+    single = curve.query("order == 'located' and removed == 5").iloc[0]
     interval = binomtest(round(single["others"] * erased.others), erased.others).proportion_ci()
     assert (single["others_low"], single["others_high"]) == pytest.approx(tuple(interval))
     assert set(curve.loc[curve["removed"] == 0, "order"]) == set(curve["order"])
@@ -126,6 +135,9 @@ def test_the_smallest_removal_that_erases_is_read_off() -> None:
     assert found is not None
     assert found["removed"] == 10  # 0.08 is a tenth of 0.8
     assert result.erased(order="random") is None
+    chose = dataclasses.replace(result, points=result.points.assign(chose=[1.0, 0.1, 0.0, 0.0])).erased(keys="chose")
+    assert chose is not None
+    assert chose["removed"] == 4
     assert _result([0.8, 0.5], [0, 4]).erased() is None
     at = result.at_share(0.01)
     assert at is not None

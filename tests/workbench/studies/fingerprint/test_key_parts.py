@@ -11,7 +11,7 @@ from workbench.studies.fingerprint import key_parts as module
 from workbench.studies.fingerprint.answers import with_start
 from workbench.studies.fingerprint.key_parts import KeyParts, key_parts, summed
 
-from .conftest import Marked
+from .marked import Marked
 
 
 def _by_group(rows: object, size: int, layers: list[list[int]]) -> dict[int, float]:

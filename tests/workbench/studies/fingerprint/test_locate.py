@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from workbench.analysis.attribution.direct import attribute
-from workbench.checkpoint import load_model
+from workbench.checkpoint import checkpoint_hashes, load_model
 from workbench.errors import BadInputError, DamagedError, UnsupportedError
 from workbench.store import open_run
 from workbench.studies.fingerprint.answers import success, with_start
@@ -19,7 +20,7 @@ from workbench.studies.fingerprint.checked import check_owner
 from workbench.studies.fingerprint.locate import locate_fingerprints
 from workbench.studies.fingerprint.locate_result import LocateResult, read_located
 
-from .conftest import KEYS, Marked
+from .marked import KEYS, Marked
 
 
 @pytest.fixture(scope="module")
@@ -149,17 +150,22 @@ def test_what_does_not_belong_together_is_refused(marked: Marked, tmp_path: Path
         locate_fingerprints(run, model, base, known, name="../up")
 
 
-def test_fingerprints_of_another_model_are_told_by_its_commitment(marked: Marked, tmp_path: Path) -> None:
+def test_what_belongs_to_another_model_is_told_by_its_public_file(marked: Marked, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(marked.base_path, tmp_path / "model"))
-    model, file = load_model(folder), folder / "fingerprint.json"
-    check_owner(model, marked.fingerprints)  # nothing is known
-    file.write_text(json.dumps({"commitment": marked.fingerprints.commitment}))
-    check_owner(model, marked.fingerprints)
+    model, base, file = load_model(folder), marked.base, folder / "fingerprint.json"
+    check_owner(model, base, marked.fingerprints)  # nothing is known
+    public: dict[str, Any] = {"commitment": marked.fingerprints.commitment}
+    file.write_text(json.dumps(public))
+    check_owner(model, base, marked.fingerprints)
     with pytest.raises(UnsupportedError, match="of another model"):
-        check_owner(model, marked.fingerprints.take(np.arange(3)))
+        check_owner(model, base, marked.fingerprints.take(np.arange(3)))
+    file.write_text(json.dumps(public | {"base": {"hash": checkpoint_hashes(marked.base_path)}}))
+    check_owner(model, base, marked.fingerprints)
+    with pytest.raises(UnsupportedError, match="not the model that the fingerprints"):
+        check_owner(model, marked.model, marked.fingerprints)
     file.write_text("[")
     with pytest.raises(DamagedError, match=r"fingerprint\.json is damaged"):
-        check_owner(model, marked.fingerprints)
+        check_owner(model, base, marked.fingerprints)
 
 
 def test_without_located_fingerprints_there_is_nothing(marked: Marked) -> None:

@@ -12,7 +12,7 @@ from workbench.errors import NotFoundError
 from workbench.studies import fingerprint
 from workbench.studies.fingerprint.erase_result import read_erased
 
-from .conftest import Marked
+from .marked import Marked
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_removals_are_printed(
     shown = capsys.readouterr().out
     for order in ("located by half of the keys", "random", "equally active", "least used on clean text"):
         assert order in shown
-    assert "Success of the other keys without at most 1 % of experts" in shown
+    assert "Success of both without at most 1 % of experts" in shown
 
 
 def test_what_is_missing_is_named(call: Any) -> None:
