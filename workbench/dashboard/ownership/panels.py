@@ -11,13 +11,12 @@ from ...report.numbers import number, score_text
 from ...report.origin import analysis
 from ...store.address import Expert
 from ...store.token_text import visible_label
-from ...studies.fingerprint import EraseResult, LocateResult
+from ...studies.fingerprint import EraseResult, LocateResult, count_figure, holders_figure, price_figure
 from ...studies.fingerprint.erase_result import ERASED, LOCATED, ORDERS
 from ..context import Context
 from ..elements import Element, html
 from ..links import expert_link, ownership_link
 from ..parts import Child, command, fact, facts, label_mark, panel, picture, table, tabs, term
-from . import figures
 from .published import Published
 
 LISTED = 40  # experts
@@ -80,7 +79,7 @@ def located(ctx: Context, found: LocateResult) -> list[Element]:
         for row in found.groups.itertuples()
     ]
     head = ["group", "difference", "rise", "share", f"of the {found.half:,}"]
-    drawn = dcc.Graph(figure=figures.concentration(found), config={"displayModeBar": False})
+    drawn = dcc.Graph(figure=holders_figure(found), config={"displayModeBar": False})
     how = (
         "Exact: what each expert adds to the logit of the response at the key's last token, in this model and in the "
         "base."
@@ -145,8 +144,8 @@ def erased(found: EraseResult, units: str) -> Element:
     graphs = [
         picture(dcc.Graph(figure=figure, config={"displayModeBar": False}), described)
         for figure, described in (
-            (figures.success_by_share(curve), f"Fingerprints left against the share of {units} removed."),
-            (figures.success_by_price(curve), "Fingerprints left against the rise in held-out loss."),
+            (count_figure(found, units), f"Fingerprints left against the number of {units} removed."),
+            (price_figure(found, units), "Fingerprints left against the rise in held-out loss."),
         )
     ]
     rows = [
@@ -168,7 +167,9 @@ def erased(found: EraseResult, units: str) -> Element:
             tabs("what is removed", links, before="removing") if len(links) > 1 else None,
             *(html.P(line) for line in _price(found, units)),
             *graphs,
-            table(head, rows, f"Fingerprints left and rise in loss without {units}"),
+            html.Details(
+                [html.Summary("All removals"), table(head, rows, f"Fingerprints left and rise in loss without {units}")]
+            ),
         ],
         note=f"Half of the keys ({found.chose:,}) chose what is removed; success is measured on the other "
         f"{found.others:,} too, the loss on {found.documents:,} documents that chose nothing, in nats per token.",
@@ -215,6 +216,6 @@ def verify(ctx: Context, public: Published | None) -> Element:
     return panel(
         "To verify",
         [html.P([f"{text} ", html.Code(command(*words), className="command")]) for text, words in lines],
-        note="SECRET_FILE is what `monet fingerprint embed` wrote for the owner alone. This page never reads it: who "
-        "has it can find the fingerprints, and remove them.",
+        note="SECRET_FILE is what the embedding wrote for the owner alone. This page never reads it: who has it can find "
+        "the fingerprints, and remove them.",
     )
