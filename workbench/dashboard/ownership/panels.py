@@ -216,6 +216,6 @@ def verify(ctx: Context, public: Published | None) -> Element:
     return panel(
         "To verify",
         [html.P([f"{text} ", html.Code(command(*words), className="command")]) for text, words in lines],
-        note="SECRET_FILE is what the embedding wrote for the owner alone. This page never reads it: who has it can find "
+        note="SECRET_FILE is what the embedding wrote for its owner. This page never reads it: who has it can find "
         "the fingerprints, and remove them.",
     )
