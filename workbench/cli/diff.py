@@ -13,6 +13,7 @@ from .output import Device, Dtype, Json, out_console, print_json, print_table
 
 if TYPE_CHECKING:
     from ..analysis import DiffResult
+    from ..corpus.load import ReadOptions
     from ..store import Run
 
 SHOWN = 10  # experts listed by each change
@@ -57,8 +58,8 @@ def diff_command(
         _check_run(opened, tuned)
     if out is not None and out.exists() and not out.is_dir():
         raise BadInputError(f"{out} is a file; name a folder for the report.")
-    columns = {"text_column": text_column, "label_column": label_column, "limit": limit}
-    result = diff_models(base, tuned, corpus, split, device=device, dtype=dtype, progress=True, **columns)  # type: ignore[arg-type]
+    options: ReadOptions = {"text_column": text_column, "label_column": label_column, "limit": limit}
+    result = diff_models(base, tuned, corpus, split, device=device, dtype=dtype, progress=True, **options)
     if opened is not None:
         write_result(opened, result)
     if out is not None:

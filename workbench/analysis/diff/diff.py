@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from torch import Tensor
 from monet_model.projection import project
 from monet_model.record import Record, record_pass
 
-from ...checkpoint import checkpoint_hashes, load_model, loaded_from
+from ...checkpoint import checkpoint_hashes, load_model, model_folder
 from ...corpus import read_corpus
 from ...corpus.load import ReadOptions
 from ...errors import BadInputError
@@ -91,7 +91,7 @@ def diff_models(
             sums.add(batch)
     if not sums.label_tokens.sum():
         raise BadInputError(f"the corpus {read.name} has no tokens but control tokens: there is nothing to compare.")
-    described = [_identity(path, model) for path, model in zip((base, tuned), models, strict=True)]
+    described = [{"path": str(path), "hash": checkpoint_hashes(model_folder(path))} for path in (base, tuned)]
     experts = sums.experts()
     return DiffResult(
         base=described[0],
@@ -104,11 +104,6 @@ def diff_models(
         labels=sums.label_table(),
         groups=pd.DataFrame([concentration(experts, group) for group in range(len(sums.groups))]),
     )
-
-
-def _identity(path: str | Path, model: MonetForCausalLM) -> dict[str, Any]:
-    folder = loaded_from(model)
-    return {"path": str(path), "hash": {} if folder is None else checkpoint_hashes(folder)}
 
 
 class _Sums:
