@@ -91,6 +91,15 @@ from .correlation.purge_result import (
 from .correlation.purge_result import (
     read_purge as read_purge,
 )
+from .diff.diff import (
+    diff_models as diff_models,
+)
+from .diff.diff_result import (
+    DiffResult as DiffResult,
+)
+from .diff.diff_result import (
+    read_diff as read_diff,
+)
 from .divergence.divergence import (
     compare_runs as compare_runs,
 )

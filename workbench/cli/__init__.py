@@ -13,6 +13,7 @@ from . import (
     circuits,
     compare,
     control,
+    diff,
     evaluate,
     explain,
     fingerprint,
@@ -53,6 +54,7 @@ app.command()(analysis.mask)
 app.command()(analysis.curve)
 app.command()(analysis.overlap)
 app.command("compare")(compare.compare_command)
+app.command("diff")(diff.diff_command)
 app.command()(evaluate.evaluate)
 app.command("evaluate-code")(evaluate.evaluate_code)
 app.command()(attribution.attribute)

@@ -22,7 +22,11 @@ def compare_command(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compare two runs' models token by token (KL of their next-token distributions), and their experts."""
+    """Compare two runs' models token by token (KL of their next-token distributions), and their experts.
+
+    Which experts of a model a fine-tune changed, in output and contribution too, `monet diff` says: of two models of
+    one shape that read a corpus, without a run of either.
+    """
     from .. import open_run
     from ..analysis import compare_runs
     from ..checkpoint import load_model

@@ -24,25 +24,41 @@ def report(
     against: Annotated[Path | None, typer.Option(help="another run to compare with, shown before this one")] = None,
     edit: Annotated[Path | None, typer.Option(help="file of an ExpertEdit: the model with it and without")] = None,
     circuit: Annotated[Path | None, typer.Option(help="file that `monet trace --out` wrote")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="what `monet diff … --run RUN` kept")] = False,
     chat: Chat = False,
     kind: Annotated[Kind, typer.Option("--format", help="format of the file")] = "html",
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Write one self-contained file about an expert, label, text, edit or circuit, or this run against another."""
+    """Write one self-contained file about an expert, label, text, edit, circuit or diff, or a run against another."""
     from ..report import circuit_report
 
-    if sum(choice is not None for choice in (expert, label, text, against, edit, circuit)) != 1:
-        raise BadInputError("give exactly one of --expert, --label, --text, --edit, --circuit and --against.")
+    if sum(choice is not None for choice in (expert, label, text, against, edit, circuit, diff or None)) != 1:
+        raise BadInputError("give exactly one of --expert, --label, --text, --edit, --circuit, --diff and --against.")
     if (run is None) != (circuit is not None):
         raise BadInputError("name the run, but none with --circuit: its file holds what the report shows.")
     if chat and text is None:
         raise BadInputError("--chat belongs to --text.")
     if circuit is not None:
         circuit_report(circuit, kind, out)
-    if run is not None:
+    if run is not None and diff:
+        _report_diff(run, kind, out)
+    elif run is not None:
         _report_run(run, expert, label, text, against, edit, kind, out, chat, device, dtype)
     out_console.print(f"Wrote the report to {out}.")
+
+
+def _report_diff(run: str, kind: Kind, out: Path) -> None:
+    from .. import open_run
+    from ..analysis import DiffResult, read_diff
+    from ..errors import NotAnalysedError
+    from ..report import diff_report
+
+    opened = open_run(run)
+    result = read_diff(opened)
+    if result is None:
+        raise NotAnalysedError(f"{run} keeps no diff; run `{DiffResult.command_line(opened, None)}`.")
+    diff_report(result, kind, out)
 
 
 def _report_run(

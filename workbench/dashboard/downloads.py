@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from dash import Dash
 from flask import Response, request, send_file
 
+from ..analysis import DiffResult, read_diff
 from ..analysis.attribution.prompt import Prompt, read_prompt
-from ..errors import BadInputError, WorkbenchError, kind_of
+from ..errors import BadInputError, NotAnalysedError, WorkbenchError, kind_of
+from ..report.diff import diff_document
 from ..report.expert import expert_document
 from ..report.files import Document, encode
 from ..report.kinds import check_kind
@@ -51,7 +53,7 @@ def _answer(report: Callable[[], Document], kind: str, name: str) -> Response:
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """The reports of experts, labels, lists and texts, in every format."""
+    """The reports of experts, labels, lists, texts and of a diff, in every format."""
 
     @app.server.get(links.EXPERT_FILE)
     def expert(group: str, expert: str, kind: str) -> Response:
@@ -73,6 +75,16 @@ def register(app: Dash, ctx: Context) -> None:
             return list_document(ctx.run, chosen, ctx.notes.description(chosen), ctx.notes.list_items(chosen))
 
         return _answer(report, kind, f"list-{_file_name(chosen)}")
+
+    @app.server.get(links.DIFF_FILE)
+    def diff(kind: str) -> Response:
+        def report() -> Document:
+            result = read_diff(ctx.run)
+            if result is None:
+                raise NotAnalysedError(f"this run keeps no diff; run `{DiffResult.command_line(ctx.run, None)}`.")
+            return diff_document(result)
+
+        return _answer(report, kind, "diff")
 
     @app.server.get(links.TEXT_FILE)
     def text(kind: str) -> Response:

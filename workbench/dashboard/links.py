@@ -35,6 +35,7 @@ HOVER_CARD = "/card/<group>/<expert>"
 LABEL_FILE = "/download/label.<kind>"
 TEXT_FILE = "/download/text.<kind>"
 LIST_FILE = "/download/list.<kind>"
+DIFF_FILE = "/download/diff.<kind>"
 EXPERT_CARD = "/embed/expert/<group>/<expert>"
 EDIT_FILE = "/download/edit.safetensors"
 
@@ -47,6 +48,8 @@ REGION_FILE = "/download/experts.csv"
 
 
 CONTROL_PATH = "/control"
+DIFF_PATH = "/diff"
+OWNERSHIP_PATH = "/ownership"
 
 
 CIRCUIT_PATH = "/circuit"
@@ -292,3 +295,18 @@ def circuit_templates(query: Mapping[str, str]) -> dict[str, str]:
 def control_link(**query: object) -> str:
     """Address of the page of a policy: the mortality of ``species``, and what ``expert`` adds to it."""
     return based(CONTROL_PATH + _search(query))
+
+
+def diff_link(**query: object) -> str:
+    """Address of what a fine-tune changed: experts sorted ``by`` a change, and the masses of a ``group``."""
+    return based(DIFF_PATH + _search(query))
+
+
+def diff_file(kind: str) -> str:
+    """Address of the report of what a fine-tune changed, as a file."""
+    return _file(DIFF_FILE, kind=kind)
+
+
+def ownership_link(**query: object) -> str:
+    """Address of the page of a model's fingerprints: the curve of ``units`` removed."""
+    return based(OWNERSHIP_PATH + _search(query))

@@ -1,6 +1,7 @@
 from .circuit import circuit_report
 from .comparison import comparison_report
 from .csv_text import read_csv
+from .diff import diff_report
 from .edit import edit_report
 from .expert import expert_report
 from .kinds import KINDS
@@ -11,6 +12,7 @@ __all__ = [
     "KINDS",
     "circuit_report",
     "comparison_report",
+    "diff_report",
     "edit_report",
     "expert_report",
     "label_report",

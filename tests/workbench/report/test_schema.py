@@ -11,9 +11,11 @@ import torch
 
 from monet_model import ExpertEdit, MonetForCausalLM
 from workbench import open_run
+from workbench.analysis import diff_models
 from workbench.analysis.attribution.prompt import Prompt
 from workbench.analysis.run_model import run_tokenizer
 from workbench.report.comparison import comparison_document
+from workbench.report.diff import diff_document
 from workbench.report.edit import edit_document
 from workbench.report.expert import expert_document
 from workbench.report.files import Document
@@ -32,6 +34,7 @@ VALUES = {
     "versions",
     "groups",
     "experts",
+    "density",
 }  # keys are names, numbers
 
 
@@ -57,10 +60,11 @@ def reports(run_path: Path) -> dict[str, Document]:
         "text T": text_document(run, model, Prompt.tokenise(run_tokenizer(run), "x = 1", 64)),
         "edit FILE": edit_document(run, model, edit, "nine"),
         "against RUN": comparison_document(run, run),
+        "diff": diff_document(diff_models(run.model_path, run.model_path, run.manifest["corpus"]["path"], limit=1)),
     }
 
 
-@pytest.mark.parametrize("name", ["expert G:ID", "label L", "text T", "edit FILE", "against RUN"])
+@pytest.mark.parametrize("name", ["expert G:ID", "label L", "text T", "edit FILE", "against RUN", "diff"])
 def test_every_field_is_in_the_documentation(reports: dict[str, Document], name: str, run_path: Path) -> None:
     everywhere, *sections = (ROOT / "docs" / "reports.md").read_text().split("\n## ")
     said = next(section for section in sections if section.startswith(f"`--{name}`"))

@@ -5,7 +5,6 @@ from .drawing import rederived as rederived
 from .embedding import Drawing as Drawing
 from .embedding import Embedded as Embedded
 from .embedding import embed_fingerprints as embed_fingerprints
-from .embedding import read_public as read_public
 from .erase import erase_fingerprints as erase_fingerprints
 from .erase_result import EraseResult as EraseResult
 from .erase_result import read_erased as read_erased
@@ -18,6 +17,7 @@ from .locate_result import LocateResult as LocateResult
 from .locate_result import read_located as read_located
 from .persistence import persist_fingerprints as persist_fingerprints
 from .persistence import persistence as persistence
+from .public import read_public as read_public
 from .settings import Training as Training
 from .training import train_fingerprints as train_fingerprints
 from .verification import Verdict as Verdict

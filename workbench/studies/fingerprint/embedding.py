@@ -21,6 +21,7 @@ from .documents import Documents, other_split, read_documents
 from .drawing import KEY_TOKENS, TEMPERATURE, draw_fingerprints
 from .fingerprints import PUBLIC_FILE, SECRET_FILE, VERSION, Fingerprints
 from .occurrences import Occurrences
+from .public import read_public
 from .schemes import K, read_scheme
 from .settings import Training
 from .training import train_fingerprints
@@ -173,25 +174,6 @@ def embed_fingerprints(
     write_json(out / PUBLIC_FILE, public)  # last: where it is, the training is done
     shutil.rmtree(out / TRAINING_FOLDER)
     return Embedded(base, fingerprints, public)
-
-
-def read_public(folder: str | Path) -> dict[str, Any]:
-    """What a fingerprinted model says of itself: the content of its ``fingerprint.json``.
-
-    Raises:
-        NotFoundError: there is none.
-        DamagedError: it cannot be read.
-    """
-    path = Path(folder) / PUBLIC_FILE
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{folder} is no fingerprinted model: it has no {PUBLIC_FILE}.") from error
-    except (OSError, ValueError) as error:
-        raise DamagedError(f"{path} is damaged: {error}") from error
-    if not isinstance(stored, dict) or "commitment" not in stored:
-        raise DamagedError(f"{path} is not what `monet fingerprint embed` writes.")
-    return stored
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -1,0 +1,1 @@
+"""Which experts two models of one shape differ in: by mass, by output and by contribution."""
