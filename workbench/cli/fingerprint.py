@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,7 +68,7 @@ def embed(
     """
     from ..studies.fingerprint import Drawing, Training, embed_fingerprints
 
-    given = {"lr": lr, "averaging": averaging, "mixing": mixing, "epochs": epochs}
+    given: dict[str, Any] = {"lr": lr, "averaging": averaging, "mixing": mixing, "epochs": epochs}
     how = Training(routers=routers, seed=seed, **{name: one for name, one in given.items() if one is not None})
     drawing = Drawing(count, scheme, nucleus_next, key_tokens, temperature, seed)
     with resumable(resume):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ...analysis.checks import check_model, check_same_model
 from ...checkpoint import checkpoint_hashes, loaded_from
 from ...errors import UnsupportedError
-from .embedding import read_public
 from .fingerprints import PUBLIC_FILE, Fingerprints
+from .public import read_public
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
