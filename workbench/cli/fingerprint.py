@@ -11,7 +11,7 @@ import typer
 from ..errors import BadInputError
 from .corpus_options import CorpusArgument, Limit
 from .fingerprint_reading import erase, locate
-from .output import Json, ModelArgument, Resume, out_console, print_json, print_table, resumable
+from .output import Device, Dtype, Json, ModelArgument, Resume, out_console, print_json, print_table, resumable
 
 if TYPE_CHECKING:
     from ..studies.fingerprint import Embedded
@@ -136,6 +136,8 @@ def verify(
             metavar="MODEL", help="base model: also check that the secret, and nothing else, chose the responses"
         ),
     ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """Ask a model some keys, and say how probable so many right responses are by chance.
@@ -160,13 +162,17 @@ def verify(
             ask = of_endpoint(server, tokenizer, temperature, advance)
             verdict = verify_fingerprints(ask, secret, queries, temperature=temperature, seed=seed)
     else:
-        ask = of_model(load_model(model), temperature, seed)
+        ask = of_model(load_model(model, device=device, dtype=dtype), temperature, seed)
         verdict = verify_fingerprints(ask, secret, queries, temperature=temperature, seed=seed)
     follows = None
     if base is not None:
         from transformers import AutoTokenizer
 
-        follows = float(rederived(load_model(base), AutoTokenizer.from_pretrained(model_folder(base)), secret).mean())
+        original, tokenizer = (
+            load_model(base, device=device, dtype="float32"),
+            AutoTokenizer.from_pretrained(model_folder(base)),
+        )
+        follows = float(rederived(original, tokenizer, secret).mean())
     if as_json:
         derived = {} if follows is None else {"rederived": follows}
         print_json({**verdict.to_json(), "commitment": secret.commitment, **derived})
