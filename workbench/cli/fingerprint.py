@@ -55,7 +55,10 @@ def embed(
     mixing: Annotated[
         float | None, typer.Option(help="share of text sampled from the base model among the tokens of a step")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="learning rate")] = None,
+    mixed_weight: Annotated[
+        float | None, typer.Option(help="weight of the loss on that text beside the loss on responses")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="learning rate of the first epoch; it falls linearly")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="at most")] = None,
     seed: Annotated[int, typer.Option(help="of the draws, together with the secret, and of the training")] = 0,
     limit: Limit = None,
@@ -68,7 +71,8 @@ def embed(
     """
     from ..studies.fingerprint import Drawing, Training, embed_fingerprints
 
-    given: dict[str, Any] = {"lr": lr, "averaging": averaging, "mixing": mixing, "epochs": epochs}
+    given: dict[str, Any] = {"lr": lr, "averaging": averaging, "mixing": mixing, "mixed_weight": mixed_weight}
+    given["epochs"] = epochs
     how = Training(routers=routers, seed=seed, **{name: one for name, one in given.items() if one is not None})
     drawing = Drawing(count, scheme, nucleus_next, key_tokens, temperature, seed)
     with resumable(resume):

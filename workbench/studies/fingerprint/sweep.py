@@ -1,4 +1,4 @@
-"""The sweep that chose the defaults of the training: learning rate by averaging, and ways to mix text in.
+"""A sweep of the training's settings: learning rate by averaging, and ways to mix text in.
 
 It chooses on a seed and documents of its own; figures of the study are measured on others.
 """
@@ -32,7 +32,8 @@ _GRID = {
     },
     "no mixing": Training(mixing=0.0),
     "cross-entropy on mixed text": Training(mixed_loss="text"),
-    "half mixed": Training(mixing=0.5),
+    "a quarter mixed": Training(mixing=0.25),
+    "divergence weighted 1": Training(mixed_weight=1.0),
 }
 
 

@@ -13,7 +13,16 @@ from workbench.errors import BadInputError
 from workbench.studies.fingerprint import Training, success, train_fingerprints
 
 HOW = Training(
-    lr=1e-2, averaging=0.1, mixing=0.25, mixed_tokens=8, mixed_texts=16, epochs=4, batch=8, stop=0.0, routers="free"
+    lr=1e-2,
+    averaging=0.1,
+    mixing=0.25,
+    mixed_weight=1.0,
+    mixed_tokens=8,
+    mixed_texts=16,
+    epochs=4,
+    batch=8,
+    stop=0.0,
+    routers="free",
 )
 
 
