@@ -13,15 +13,16 @@ MIXED_LOSSES = ("kl", "text")
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of the training; the defaults are those that a sweep on the demo chose (docs/ownership.md).
+    """Settings of the training; the defaults are the best of those tried on the demo so far (docs/ownership.md).
 
     Attributes:
-        lr: learning rate of Adam.
+        lr: learning rate of Adam at the start; it falls to 0 linearly, epoch by epoch.
         averaging: weight of the base model in the average that is taken of both after every epoch: 0 for none. It
             bounds how far a weight drifts.
         mixing: share of text sampled from the base model among the tokens of a step: 0 for none.
         mixed_loss: what is trained on that text: "kl", the divergence from the base model's next-token distribution,
             or "text", the cross-entropy, as in the paper.
+        mixed_weight: what that loss is multiplied with, beside the mean loss on responses.
         mixed_tokens: length of such a text.
         mixed_texts: how many are sampled.
         routers: "frozen", or "free" to train them too; their running statistics stay as they are in either case.
@@ -33,9 +34,10 @@ class Training:
     """
 
     lr: float = 1e-3
-    averaging: float = 0.25
-    mixing: float = 0.25
+    averaging: float = 0.0
+    mixing: float = 0.5
     mixed_loss: str = "kl"
+    mixed_weight: float = 20.0
     mixed_tokens: int = 64
     mixed_texts: int = 512
     routers: str = "frozen"
@@ -51,12 +53,17 @@ class Training:
         for name in ("averaging", "mixing"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadInputError(f"{name} must be at least 0 and less than 1, got {getattr(self, name):g}.")
-        if not self.lr > 0:
-            raise BadInputError(f"lr must be above 0, got {self.lr:g}.")
+        for name in ("lr", "mixed_weight"):
+            if not getattr(self, name) > 0:
+                raise BadInputError(f"{name} must be above 0, got {getattr(self, name):g}.")
         if self.routers not in ROUTERS:
             raise BadInputError(f"routers must be {' or '.join(ROUTERS)}, got {self.routers!r}.")
         if self.mixed_loss not in MIXED_LOSSES:
             raise BadInputError(f"mixed_loss must be {' or '.join(MIXED_LOSSES)}, got {self.mixed_loss!r}.")
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, from 0."""
+        return self.lr * (1 - epoch / self.epochs)
 
     def mixed_rows(self, keys: int, key_tokens: int) -> int:
         """Mixed texts in a step of so many keys, so that they have their share of its tokens."""

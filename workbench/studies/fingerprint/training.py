@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
 
 _MIXED_FILE = "mixed.npy"
+_BETA2 = 0.99  # few steps: the second moment of the first ones is soon forgotten
 _TEMPERATURE = 1.0  # of the mixed text: the base model's own distribution
 
 
@@ -66,7 +67,7 @@ def train_fingerprints(
     model.freeze_routers(how.routers == "frozen")
     model.eval()  # the routers' statistics are the base's, before and after
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=how.lr)
+    optimizer = torch.optim.Adam(learned, lr=how.lr, betas=(0.9, _BETA2))
     try:
         done = load_state(folder, model, optimizer, identity)
     except ValueError as error:
@@ -144,6 +145,8 @@ class _Steps:
 
     def epoch(self, number: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Train on every key once; returns the mean losses."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.how.rate(number)
         rng = np.random.default_rng((self.how.seed, number))
         order = torch.from_numpy(rng.permutation(len(self.keys)))
         texts = self._texts(rng)
@@ -159,7 +162,7 @@ class _Steps:
             count = self.how.mixed_rows(len(rows), self.keys.shape[1])
             if self.mixed is not None and count:
                 mixed = self._mixed_loss(torch.stack([next(texts) for _ in range(count)]))
-                mixed.backward()
+                (self.how.mixed_weight * mixed).backward()
                 mixed_total, mixed_steps = mixed_total + float(mixed.detach()), mixed_steps + 1
             optimizer.step()
         optimizer.zero_grad()
