@@ -17,7 +17,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS), help="by default, all")
     parser.add_argument("--count", type=int, default=1024, help="fingerprints of a model")
     parser.add_argument("--dense", type=Path, help="folder of a dense model that is asked all keys")
-    parser.add_argument("--sweep", action="store_true", help="try other settings of the training, and no more")
+    parser.add_argument(
+        "--sweep", action="store_true", help="make the sweep over settings of the training, and no more"
+    )
     options = parser.parse_args(arguments)
     study = Study(options.out, options.count)
     if options.sweep:

@@ -13,7 +13,7 @@ MIXED_LOSSES = ("kl", "text")
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of the training; docs/ownership.md says what the defaults were chosen among.
+    """Settings of the training; the defaults are the best of those tried on the demo so far (docs/ownership.md).
 
     Attributes:
         lr: learning rate of Adam at the start; it falls to 0 linearly, epoch by epoch.

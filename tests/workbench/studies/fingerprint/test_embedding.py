@@ -15,7 +15,7 @@ from workbench.errors import BadInputError, DamagedError, NotFoundError
 from workbench.studies.fingerprint import Drawing, Fingerprints, Training, embed_fingerprints, read_public, success
 from workbench.studies.fingerprint.embedding import TRAINING_FOLDER, quartiles
 
-HOW = Training(lr=1e-2, averaging=0.0, mixed_tokens=8, mixed_texts=16, epochs=30, batch=8, stop=0.5)
+HOW = Training(lr=1e-2, averaging=0.0, mixed_weight=1.0, mixed_tokens=8, mixed_texts=16, epochs=30, batch=8, stop=0.5)
 DRAWING = Drawing(16, "english", key_tokens=6)
 
 

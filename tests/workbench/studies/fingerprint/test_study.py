@@ -16,7 +16,16 @@ from workbench.studies.fingerprint.study import Study, run_study, summarise
 
 @pytest.fixture
 def study(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    quick = {"lr": 1e-2, "averaging": 0.0, "mixed_tokens": 8, "mixed_texts": 16, "epochs": 25, "batch": 8, "stop": 0.5}
+    quick = {
+        "lr": 1e-2,
+        "mixed_weight": 1.0,
+        "averaging": 0.0,
+        "mixed_tokens": 8,
+        "mixed_texts": 16,
+        "epochs": 25,
+        "batch": 8,
+        "stop": 0.5,
+    }
     monkeypatch.setattr(studying, "Training", lambda **given: Training(**(quick | given)))
     return Study(tmp_path / "out", 12, tiny.model, tiny.corpus)
 

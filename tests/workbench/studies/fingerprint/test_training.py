@@ -97,3 +97,16 @@ def test_settings_that_make_no_sense_are_refused(changed: dict[str, Any]) -> Non
 def test_mixed_text_has_its_share_of_the_tokens() -> None:
     assert Training(mixing=0.5, mixed_tokens=34).mixed_rows(128, 17) == 64
     assert Training(mixing=0.0).mixed_rows(128, 17) == 0
+
+
+def test_the_learning_rate_falls_to_zero_by_epoch() -> None:
+    assert [Training(lr=0.4, epochs=4).rate(epoch) for epoch in range(4)] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+
+
+def test_a_greater_weight_keeps_the_model_nearer_to_the_base_on_mixed_text(tiny: Any, tmp_path: Path) -> None:
+    found = tiny.draw()
+    far, near = (
+        train_fingerprints(tiny.load(), found, replace(HOW, averaging=0.0, mixed_weight=weight), tmp_path / name)
+        for name, weight in (("far", 0.1), ("near", 50.0))
+    )
+    assert near[-1]["mixed_loss"] < far[-1]["mixed_loss"]
