@@ -200,9 +200,9 @@ def _interval(row: dict[str, Any], name: str) -> str:
 def verify(ctx: Context, public: Published | None) -> Element:
     """The commands to paste; the secret file is the owner's to name."""
     model, run = ctx.run.model_path, ctx.run.path
-    base = (
-        "BASE" if public is None or visible_label(public.base) != public.base else public.base
-    )  # no hidden characters
+    base = "BASE" if public is None else public.base
+    if "/" not in base or visible_label(base) != base:  # a folder's name alone, or hidden characters
+        base = "BASE"
     secret = ("--fingerprints", "SECRET_FILE")
     lines = [
         ("Whose model it is, from 10 keys:", ("fingerprint", "verify", model, *secret, "--queries", 10)),

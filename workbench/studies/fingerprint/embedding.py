@@ -158,7 +158,7 @@ def embed_fingerprints(
         "key_tokens": fingerprints.keys.shape[1],
         "nucleus_next": fingerprints.k,
         "commitment": fingerprints.commitment,
-        "base": described,
+        "base": described | {"path": _published_name(model)},
         "training": how.to_json() | {"epochs_done": len(rows), "keys": _origin(drawing, keys_from, refused)},
         "measured": {
             "success": float(hits.mean()),
@@ -197,8 +197,13 @@ def _texts(keys_from: str | Path, tokenizer: Any) -> list[str]:
 
 def _origin(drawing: Drawing, keys_from: str | Path | None, refused: dict[str, int]) -> dict[str, Any]:
     """How keys were drawn, as it may be published: nothing of it tells a key."""
-    source = {"temperature": drawing.temperature} if keys_from is None else {"from": str(keys_from)}
+    source = {"temperature": drawing.temperature} if keys_from is None else {"from": _published_name(keys_from)}
     return source | {"refused": refused}
+
+
+def _published_name(path: str | Path) -> str:
+    """A hub name, or a folder's or file's name without the owner's folders around it."""
+    return Path(path).resolve().name if Path(path).exists() else str(path)
 
 
 def _read_refused(path: Path) -> dict[str, int]:

@@ -36,6 +36,7 @@ def test_a_folder_holds_the_model_and_says_what_is_public(tiny: Any, tmp_path: P
     assert public["measured"]["loss"] != public["measured"]["loss_base"]
     assert set(public["measured"]["by_label"]) == {"x", "y", "z"}
     assert public["base"]["hash"]["config.json"]
+    assert "/" not in public["base"]["path"]  # the owner's folders are not published
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not (out / TRAINING_FOLDER).exists()
     told = (out / "fingerprint.json").read_text() + (out / "log.jsonl").read_text()
