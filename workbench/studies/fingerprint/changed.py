@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monet_model.experts import OutputPart
 from monet_model.record import record_pass
 
+from ...analysis.diff.outputs import difference
 from ...progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -74,16 +74,6 @@ def output_changes(
                 ]
                 both.append(one.model.layers[layer].moe.output_parts([mean.to(one.device) for mean in means]))
             for mine, other in zip(*both, strict=True):
-                squares[group] += _minus(mine, other).squares().cpu()
+                squares[group] += difference(other, mine).squares().cpu()
     changes: NDArray[np.float64] = squares.clamp(min=0).sqrt().flatten().numpy()
     return changes
-
-
-def _minus(one: OutputPart, other: OutputPart) -> OutputPart:
-    """The difference of two outputs is such a product too: of the units of both, read with opposite signs."""
-    return OutputPart(
-        base=one.base - other.base,
-        read=torch.cat([one.read, -other.read], 2),
-        other=torch.cat([one.other, other.other], 1),
-        by_row=one.by_row,
-    )
