@@ -10,7 +10,8 @@ import pandas as pd
 
 from ...analysis.defaults import LEVEL
 from ...analysis.removal.curve_result import ACTIVITY_MATCHED, RANDOM
-from ...analysis.results import Result, fields_of, read_result
+from ...analysis.results import read_result
+from .kept import FingerprintResult
 
 if TYPE_CHECKING:
     from ...store import Run
@@ -31,7 +32,7 @@ KEYS = {CHOSE: "the keys that chose", OTHERS: "the other keys"}
 
 
 @dataclass(frozen=True)
-class EraseResult(Result):
+class EraseResult(FingerprintResult):
     """Fingerprints that a model still answers, and its held-out loss, with more and more experts removed.
 
     Half of the keys choose which experts are removed; success is measured on these and on the other half. Clean text
@@ -153,19 +154,10 @@ class EraseResult(Result):
         rows = self.curve(units).query("order == @order and share <= @share and removed > 0")
         return None if rows.empty else rows.iloc[-1]
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the tables."""
-        return {name: value for name, value in fields_of(self).items() if name not in self.tables}
-
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
         """The result that ``to_json`` and the tables describe."""
         return cls(**stored, **tables)
-
-    @classmethod
-    def command_line(cls, run: Run, name: str | None) -> str:
-        """The command that computes it; it needs the base model and the secret as well."""
-        return f"{cls.command} {run.path} --base MODEL --fingerprints FILE" + (f" --name {name}" if name else "")
 
 
 def read_erased(run: Run, name: str | None = None) -> EraseResult | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
 
-from ...analysis.results import Result, fields_of, read_result
+from ...analysis.results import read_result
+from .kept import FingerprintResult
 
 if TYPE_CHECKING:
     from ...store import Run
@@ -18,7 +19,7 @@ HALF, MOST = 0.5, 0.9  # of the rise, that ``half`` and ``most`` experts hold
 
 
 @dataclass(frozen=True)
-class LocateResult(Result):
+class LocateResult(FingerprintResult):
     """Which experts add to the logits of fingerprints' responses, in the fingerprinted model against its base.
 
     An expert is one of a routing group: what it adds is summed over the layers of the group. Its *difference* is what
@@ -97,20 +98,11 @@ class LocateResult(Result):
         rise = self.fingerprints["logit"] - self.fingerprints["base"]
         return float(self.fingerprints["rest"].mean() / rise.mean())
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the tables."""
-        return {name: value for name, value in fields_of(self).items() if name not in self.tables}
-
     @classmethod
     def from_json(cls, stored: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Self:
         """The result that ``to_json`` and the tables describe."""
         known: dict[str, Any] = {name: float("nan") if value is None else value for name, value in stored.items()}
         return cls(**known, **tables)
-
-    @classmethod
-    def command_line(cls, run: Run, name: str | None) -> str:
-        """The command that computes it; it needs the base model and the secret as well."""
-        return f"{cls.command} {run.path} --base MODEL --fingerprints FILE" + (f" --name {name}" if name else "")
 
 
 def read_located(run: Run, name: str | None = None) -> LocateResult | None:
