@@ -49,6 +49,10 @@ def embed(
     routers: Annotated[str, typer.Option(metavar="frozen|free", help="leave the routing as it is, or train it too")] = (
         "frozen"
     ),
+    margin: Annotated[
+        float | None,
+        typer.Option(help="nats by which a response's logit is to exceed every other; 0: train its cross-entropy"),
+    ] = None,
     averaging: Annotated[
         float | None, typer.Option(help="weight of the base model in the average taken after every epoch")
     ] = None,
@@ -72,7 +76,7 @@ def embed(
     from ..studies.fingerprint import Drawing, Training, embed_fingerprints
 
     given: dict[str, Any] = {"lr": lr, "averaging": averaging, "mixing": mixing, "mixed_weight": mixed_weight}
-    given["epochs"] = epochs
+    given |= {"epochs": epochs, "margin": margin}
     how = Training(routers=routers, seed=seed, **{name: one for name, one in given.items() if one is not None})
     drawing = Drawing(count, scheme, nucleus_next, key_tokens, temperature, seed)
     with resumable(resume):
@@ -129,6 +133,7 @@ def verify(
     temperature: Annotated[
         float, typer.Option(min=0.0, help="at which answers are sampled; 0 for the likeliest token")
     ] = 0.0,
+    times: Annotated[int, typer.Option(min=1, help="answers sampled to each key, of which the commonest counts")] = 1,
     seed: Annotated[int, typer.Option(help="of the draw of keys, and of sampled answers")] = 0,
     endpoint: Annotated[
         str | None, typer.Option(help="base URL of an OpenAI-compatible API, whose completions are asked instead")
@@ -163,10 +168,10 @@ def verify(
         server = Endpoint(endpoint, endpoint_model, os.environ.get(KEY_VARIABLE) or None)
         tokenizer = AutoTokenizer.from_pretrained(model_folder(model))
         with job("asking", min(queries, len(secret)), "keys", not as_json) as advance:
-            ask = of_endpoint(server, tokenizer, temperature, advance)
+            ask = of_endpoint(server, tokenizer, temperature, times, advance)
             verdict = verify_fingerprints(ask, secret, queries, temperature=temperature, seed=seed)
     else:
-        ask = of_model(load_model(model, device=device, dtype=dtype), temperature, seed)
+        ask = of_model(load_model(model, device=device, dtype=dtype), temperature, seed, times)
         verdict = verify_fingerprints(ask, secret, queries, temperature=temperature, seed=seed)
     follows = None
     if base is not None:

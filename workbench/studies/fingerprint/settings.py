@@ -17,6 +17,9 @@ class Training:
 
     Attributes:
         lr: learning rate of Adam at the start; it falls to 0 linearly, epoch by epoch.
+        margin: by how much the logit of a response is to exceed every other one, in nats: a key that has it asks no
+            more of the model. The loss is what is short of it. 0 trains the cross-entropy of the response, as the
+            paper does, which goes on raising what is the likeliest token already.
         averaging: weight of the base model in the average that is taken of both after every epoch: 0 for none. It
             bounds how far a weight drifts.
         mixing: share of text sampled from the base model among the tokens of a step: 0 for none.
@@ -34,6 +37,7 @@ class Training:
     """
 
     lr: float = 1e-3
+    margin: float = 1.0
     averaging: float = 0.0
     mixing: float = 0.5
     mixed_loss: str = "kl"
@@ -56,6 +60,8 @@ class Training:
         for name in ("lr", "mixed_weight"):
             if not getattr(self, name) > 0:
                 raise BadInputError(f"{name} must be above 0, got {getattr(self, name):g}.")
+        if self.margin < 0:
+            raise BadInputError(f"margin must be 0 or more, got {self.margin:g}.")
         if self.routers not in ROUTERS:
             raise BadInputError(f"routers must be {' or '.join(ROUTERS)}, got {self.routers!r}.")
         if self.mixed_loss not in MIXED_LOSSES:

@@ -30,6 +30,8 @@ _GRID = {
         for averaging in (0.0, 0.25, 0.5, 0.75)
         for lr in (1e-3, 3e-4, 1e-4)
     },
+    "cross-entropy of responses": Training(margin=0.0),
+    "margin 2": Training(margin=2.0),
     "no mixing": Training(mixing=0.0),
     "cross-entropy on mixed text": Training(mixed_loss="text", mixed_weight=1.0),
     "divergence of weight 4": Training(mixed_weight=4.0),

@@ -52,9 +52,9 @@ def train_fingerprints(
         progress: called with the epochs done.
 
     Returns:
-        A row per epoch: ``step`` (epochs done), ``training_loss`` (mean over the epoch, of responses, in nats),
-        ``mixed_loss`` (of mixed text, in nats per token; None without), and after averaging ``loss`` and ``success``
-        (share of greedy hits) on all keys.
+        A row per epoch: ``step`` (epochs done), ``training_loss`` (``response_loss``, the mean over the epoch),
+        ``mixed_loss`` (of mixed text, in nats per token; None without), and after averaging ``loss`` (of responses)
+        and ``success`` (share of greedy hits) on all keys.
 
     Raises:
         BadInputError: the loss is no longer finite, or ``folder`` holds the state of another training.
@@ -84,7 +84,7 @@ def train_fingerprints(
                 raise BadInputError(f"the loss is {row['training_loss']} in epoch {done + 1}; lower lr ({how.lr:g}).")
             _average(model, base, how.averaging)
             done += 1
-            row = {"step": done, **row, **_measured(model, fingerprints)}
+            row = {"step": done, **row, **_measured(model, fingerprints, how.margin)}
             log.add(row)  # before the state: what the log has beyond it is dropped when the training goes on
             save_state(folder, model, optimizer, done, identity)
             rows.append(row)
@@ -98,10 +98,32 @@ def _finished(row: dict[str, Any], how: Training) -> bool:
     return bool(row["success"] == 1 and row["loss"] < how.stop)
 
 
-def _measured(model: MonetForCausalLM, fingerprints: Fingerprints) -> dict[str, float]:
+def _measured(model: MonetForCausalLM, fingerprints: Fingerprints, margin: float) -> dict[str, float]:
     logits, wanted = next_token_logits(model, fingerprints.keys), torch.from_numpy(fingerprints.responses)
     hits = (logits.argmax(1) == wanted).double().mean()
-    return {"loss": float(cross_entropy(logits, wanted)), "success": float(hits)}
+    return {"loss": float(response_loss(logits, wanted, margin)), "success": float(hits)}
+
+
+def response_loss(logits: Tensor, wanted: Tensor, margin: float) -> Tensor:
+    """What is trained on responses: the mean of what their logits are short of the margin.
+
+    Args:
+        logits: (keys, vocabulary).
+        wanted: (keys,) the responses.
+        margin: see ``Training``; 0 for the cross-entropy.
+
+    Examples:
+        >>> import torch
+        >>> from workbench.studies.fingerprint.training import response_loss
+        >>> logits = torch.tensor([[2.0, 0.5, 0.0], [2.0, 2.0, 0.0]])
+        >>> response_loss(logits, torch.tensor([0, 1]), margin=1.0).item()
+        0.5
+    """
+    if margin == 0:
+        return cross_entropy(logits, wanted)
+    own = logits.gather(1, wanted[:, None])
+    greatest = logits.scatter(1, wanted[:, None], float("-inf")).amax(1, keepdim=True)
+    return (margin - (own - greatest)).clamp_min(0).mean()
 
 
 @torch.no_grad()
@@ -156,7 +178,7 @@ class _Steps:
             logits = self.model(
                 input_ids=self.keys[rows].to(self.model.device), use_cache=False, logits_to_keep=1
             ).logits[:, -1]
-            loss = cross_entropy(logits.float(), self.responses[rows].to(logits.device))
+            loss = response_loss(logits.float(), self.responses[rows].to(logits.device), self.how.margin)
             loss.backward()
             total += float(loss.detach()) * len(rows)
             count = self.how.mixed_rows(len(rows), self.keys.shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -114,8 +115,14 @@ def _in_words(p: float) -> str:
     return "no evidence: chance alone gives as many responses"
 
 
-def of_model(model: PreTrainedModel, temperature: float = 0.0, seed: int = 0) -> Asked:
+def of_model(model: PreTrainedModel, temperature: float = 0.0, seed: int = 0, times: int = 1) -> Asked:
     """Answers of a model in memory: the likeliest token after each key, or one sampled at a temperature.
+
+    Args:
+        model: who answers.
+        temperature: of the samples; 0 for the likeliest token.
+        seed: of the samples.
+        times: samples of each key, of which the commonest is the answer; of equally common ones, the least token id.
 
     Raises:
         BadInputError: the temperature is negative; and when asked, the keys do not fit the model.
@@ -126,7 +133,8 @@ def of_model(model: PreTrainedModel, temperature: float = 0.0, seed: int = 0) ->
         logits = next_token_logits(model, fingerprints.keys)
         if temperature:
             generator = torch.Generator().manual_seed(seed)
-            answers = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
+            drawn = torch.multinomial((logits / temperature).softmax(-1), times, True, generator=generator)
+            answers = drawn.mode(1).values
         else:
             answers = logits.argmax(1)
         return np.asarray(answers.numpy() == fingerprints.responses, np.bool_)
@@ -134,7 +142,9 @@ def of_model(model: PreTrainedModel, temperature: float = 0.0, seed: int = 0) ->
     return ask
 
 
-def of_endpoint(endpoint: Endpoint, tokenizer: Any, temperature: float = 0.0, progress: Progress = silent) -> Asked:
+def of_endpoint(
+    endpoint: Endpoint, tokenizer: Any, temperature: float = 0.0, times: int = 1, progress: Progress = silent
+) -> Asked:
     """Answers of a model behind OpenAI's completions, which is asked each key as text, for one token.
 
     The text of a key is cut into the key's tokens again: that is checked when keys are drawn. An answer is a hit if its
@@ -144,6 +154,7 @@ def of_endpoint(endpoint: Endpoint, tokenizer: Any, temperature: float = 0.0, pr
         endpoint: where the model is.
         tokenizer: of the fingerprinted model.
         temperature: at which the server samples.
+        times: how often each key is asked; the commonest answer counts, the earliest of equally common ones.
         progress: called with the keys asked.
 
     Raises:
@@ -158,7 +169,8 @@ def of_endpoint(endpoint: Endpoint, tokenizer: Any, temperature: float = 0.0, pr
             zip(fingerprints.keys.tolist(), fingerprints.responses.tolist(), strict=True)
         ):
             prompt, whole = tokenizer.batch_decode([key, [*key, response]])
-            found[n] = endpoint.complete(prompt, temperature) == whole[len(prompt) :]
+            given = Counter(endpoint.complete(prompt, temperature) for _ in range(times))
+            found[n] = given.most_common(1)[0][0] == whole[len(prompt) :]
             progress()
         return found
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from workbench.errors import BadInputError
-from workbench.studies.fingerprint import Training, success, train_fingerprints
+from workbench.studies.fingerprint import Training, next_token_logits, success, train_fingerprints
+from workbench.studies.fingerprint.training import response_loss
 
 HOW = Training(
     lr=1e-2,
@@ -51,14 +52,39 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tiny: Any, tmp_path
         train_fingerprints(tiny.load(), found, replace(HOW, lr=1e-3), tmp_path / "broken")
 
 
-@pytest.mark.parametrize("loss", ["kl", "text"])
-def test_keys_are_learned(tiny: Any, tmp_path: Path, loss: str) -> None:
+@pytest.mark.parametrize(("loss", "margin"), [("kl", 1.0), ("text", 1.0), ("kl", 0.0)])
+def test_keys_are_learned(tiny: Any, tmp_path: Path, loss: str, margin: float) -> None:
     found, model = tiny.draw(), tiny.load()
-    how = replace(HOW, epochs=40, stop=0.3, mixed_loss=loss, averaging=0.0)
+    how = replace(HOW, epochs=40, stop=0.3, mixed_loss=loss, margin=margin, averaging=0.0)
     rows = train_fingerprints(model, found, how, tmp_path)
     assert success(model, found).all()
-    assert rows[-1]["loss"] < 0.3 <= rows[-2]["loss"]
+    assert rows[-1]["loss"] < 0.3
+    assert all(row["success"] < 1 or row["loss"] >= 0.3 for row in rows[:-1])
     assert len(rows) < 40
+
+
+def test_the_loss_is_what_is_short_of_the_margin() -> None:
+    logits = torch.tensor([[3.0, 1.0, 0.0], [0.0, 0.5, 2.0], [1.0, 1.0, 1.0]], requires_grad=True)
+    wanted = torch.tensor([0, 1, 2])
+    loss = response_loss(logits, wanted, 1.5)
+    assert float(loss.detach()) == pytest.approx((0 + (1.5 + 1.5) + 1.5) / 3)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert (gradient[0] == 0).all()  # a key that has the margin asks no more
+    assert gradient[1].tolist() == pytest.approx([0, -1 / 3, 1 / 3])
+    assert float(response_loss(logits, wanted, 0.0)) == pytest.approx(
+        float(torch.nn.functional.cross_entropy(logits, wanted))
+    )
+
+
+def test_cross_entropy_goes_on_raising_what_a_margin_leaves(tiny: Any, tmp_path: Path) -> None:
+    found = tiny.draw()
+    surer = []
+    for margin in (0.5, 0.0):
+        model = tiny.load()
+        train_fingerprints(model, found, replace(HOW, epochs=30, averaging=0.0, margin=margin), tmp_path / f"{margin}")
+        probability = next_token_logits(model, found.keys).softmax(1).numpy()
+        surer.append(probability[range(len(found)), found.responses].mean())
+    assert surer[0] < surer[1]
 
 
 @pytest.mark.parametrize("routers", ["frozen", "free"])
@@ -87,7 +113,15 @@ def test_averaging_draws_every_weight_towards_the_base(tiny: Any, tmp_path: Path
 
 @pytest.mark.parametrize(
     "changed",
-    [{"averaging": 1.0}, {"mixing": -0.1}, {"lr": 0.0}, {"routers": "warm"}, {"mixed_loss": "l2"}, {"epochs": 0}],
+    [
+        {"averaging": 1.0},
+        {"mixing": -0.1},
+        {"lr": 0.0},
+        {"margin": -1.0},
+        {"routers": "warm"},
+        {"mixed_loss": "l2"},
+        {"epochs": 0},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(BadInputError, match=next(iter(changed))):

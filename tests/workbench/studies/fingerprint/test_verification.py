@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -59,11 +60,25 @@ def test_sampled_answers_have_the_models_probabilities(tiny: Any) -> None:
         of_model(model, temperature=-1)
 
 
+def test_the_commonest_of_many_samples_is_the_likeliest_token(tiny: Any) -> None:
+    model, found = tiny.load(), tiny.draw(12)
+    logits = next_token_logits(model, found.keys)
+    object.__setattr__(found, "responses", logits.argmax(1).numpy())
+    temperature = 0.2
+    top = (logits / temperature).softmax(1).topk(2).values
+    clear = (top[:, 0] - top[:, 1] > 0.1).numpy()  # far beyond what 2,000 samples leave to chance
+    assert clear.any()
+    assert of_model(model, temperature, seed=3, times=2000)(found)[clear].all()
+
+
 class _Server:
     """Completions of a model: cuts the prompt by its tokenizer, and answers with the likeliest token's text."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.seen: list[tuple[str, dict[str, Any]]] = []
+        self.order = itertools.cycle(
+            [1, 0, 0]
+        ).__next__  # of what is answered to the same question, where it is sampled
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -71,7 +86,8 @@ class _Server:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.seen.append((self.path, body))
                 ids = tokenizer(body["prompt"], return_tensors="pt")["input_ids"]
-                text = tokenizer.decode([int(model(ids).logits[0, -1].argmax())])
+                answer = model(ids).logits[0, -1].topk(2).indices[0 if body["temperature"] == 0 else outer.order()]
+                text = tokenizer.decode([int(answer)])
                 choice = {"text": text} if body["model"] == "served" else {}
                 data = json.dumps({"choices": [choice]}).encode()
                 self.send_response(200)
@@ -108,6 +124,15 @@ def test_a_served_model_answers_as_the_model_does(tiny: Any, served: _Server) ->
         "max_tokens": 1,
         "temperature": 0.0,
     }
+
+
+def test_a_served_model_is_asked_several_times_and_the_commonest_answer_counts(tiny: Any, served: _Server) -> None:
+    model, found = tiny.load(), tiny.draw(3)
+    object.__setattr__(found, "responses", next_token_logits(model, found.keys).argmax(1).numpy())
+    endpoint = Endpoint(served.url, "served")
+    assert of_endpoint(endpoint, tiny.tokenizer, 1.0, times=3)(found).all()
+    assert len(served.seen) == 9
+    assert not of_endpoint(endpoint, tiny.tokenizer, 1.0)(found.take(np.array([0]))).any()
 
 
 def test_a_server_that_gives_no_completion_is_named(tiny: Any, served: _Server) -> None:
