@@ -42,10 +42,10 @@ def persistence(
         progress: called with the treatments done.
 
     Returns:
-        A row per treatment: ``treatment``; ``success``, the share of keys whose greedy answer is the response (mean
-        over ways of asking, of which ``least`` and ``most`` are the extremes); ``loss``, held-out, in nats per token;
-        ``rise`` above the base's; ``p``, that of an owner who asks ``QUERIES`` keys (``verification.owner_p``, of the
-        first way of asking); and ``loss_by_label``.
+        A row per treatment: ``treatment``; ``success``, the share of keys whose greedy answer is the response (a key
+        that is refused has none; mean over ways of asking, of which ``least`` and ``most`` are the extremes); ``loss``,
+        held-out, in nats per token; ``rise`` above the base's; ``p``, that of an owner who asks ``QUERIES`` keys
+        (``verification.owner_p``, of the first way of asking); and ``loss_by_label``.
 
     Raises:
         NotFoundError: there is no such treatment.
@@ -80,10 +80,12 @@ def _measure(treated: Treated, fingerprints: Fingerprints, held: Documents, befo
 
 def _hits(treated: Treated, fingerprints: Fingerprints, prefix: list[int]) -> npt.NDArray[np.bool_]:
     front = np.broadcast_to(np.array(prefix, np.int64), (len(fingerprints), len(prefix)))
-    logits = next_token_logits(treated.model, np.concatenate([front, fingerprints.keys], 1))
+    prompts = np.concatenate([front, fingerprints.keys], 1)
+    logits = next_token_logits(treated.model, prompts)
     if treated.change is not None:
         logits = treated.change(logits)
-    return np.asarray(logits.argmax(1).numpy() == fingerprints.responses, np.bool_)
+    hits = np.asarray(logits.argmax(1).numpy() == fingerprints.responses, np.bool_)
+    return hits if treated.refuses is None else hits & ~treated.refuses(prompts)
 
 
 def persist_fingerprints(
