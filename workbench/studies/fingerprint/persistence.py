@@ -55,17 +55,19 @@ def persistence(
     shapes = [{name: tuple(p.shape) for name, p in model.named_parameters()} for model in (owned.model, owned.base)]
     if shapes[0] != shapes[1]:
         raise BadInputError("the fingerprinted model and its base have other shapes; give the base it was made from.")
-    before = held.loss(owned.base).mean
+    before, as_it_is = held.loss(owned.base).mean, held.loss(owned.model)
     rows: list[dict[str, Any]] = []
     for name, treat in chosen.items():
-        rows.append({"treatment": name, **_measure(treat(owned), fingerprints, held, before)})
+        treated = treat(owned)
+        untouched = treated.model is owned.model and treated.change is None
+        loss = as_it_is if untouched else held.loss(treated.model, treated.change)
+        rows.append({"treatment": name, **_measure(treated, fingerprints, loss, before)})
         progress(1, name)
     return pd.DataFrame(rows)
 
 
-def _measure(treated: Treated, fingerprints: Fingerprints, held: Documents, before: float) -> dict[str, Any]:
+def _measure(treated: Treated, fingerprints: Fingerprints, loss: HeldOutLoss, before: float) -> dict[str, Any]:
     ways = [_hits(treated, fingerprints, prefix) for prefix in treated.prefixes]
-    loss: HeldOutLoss = held.loss(treated.model, treated.change)
     shares = [float(hits.mean()) for hits in ways]
     return {
         "success": float(np.mean(shares)),
