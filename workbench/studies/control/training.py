@@ -31,13 +31,8 @@ from .vec_env import FisheryVecEnv
 
 _TRAIN_SEED = 0  # first seed of the noise of training episodes; those of figures are a million and more
 _SAVE_EVERY = 10  # updates
-_MLP = {
-    "episodes": 64,
-    "epochs": 10,
-    "batch": 1024,
-    "lr": 1e-3,
-    "last_deviation": 0.1,
-}  # settings of an MLP in place of a Monet policy's
+# Settings of an MLP in place of a Monet policy's.
+_MLP = {"episodes": 64, "epochs": 10, "batch": 1024, "lr": 1e-3, "last_deviation": 0.1}
 _REFRESH_STATES = 512  # of a rollout, whose statistics the routers take
 
 
