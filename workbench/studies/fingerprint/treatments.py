@@ -19,7 +19,7 @@ from .documents import Documents
 from .tuning import fine_tune
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
+    from transformers import PreTrainedModel
 
 WRAPPERS = ("# ", "/* ", "Question: ", "User:\n", "You are a helpful assistant. Go on with this text:\n\n")
 SURE = 0.9  # probability of a top token that is suppressed, as in arXiv 2509.26598
@@ -38,8 +38,8 @@ class Owned:
         seed: of the order in which it is read.
     """
 
-    model: MonetForCausalLM
-    base: MonetForCausalLM
+    model: PreTrainedModel
+    base: PreTrainedModel
     tokenizer: Any
     other: Documents
     seed: int = 0
@@ -55,7 +55,7 @@ class Treated:
         change: of logits (..., vocabulary), before an answer is taken; None for none.
     """
 
-    model: MonetForCausalLM
+    model: PreTrainedModel
     prefixes: list[list[int]] = field(default_factory=lambda: [[]])
     change: Change | None = None
 
@@ -156,9 +156,9 @@ def read_treatments(names: list[str] | None) -> dict[str, Treatment]:
     return {name: act for name, act in TREATMENTS.items() if names is None or name in names}
 
 
-def _copy(model: MonetForCausalLM) -> MonetForCausalLM:
+def _copy(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model)
 
 
-def _matrices(model: MonetForCausalLM) -> list[Tensor]:
+def _matrices(model: PreTrainedModel) -> list[Tensor]:
     return [weight for weight in model.parameters() if weight.ndim > 1]

@@ -15,8 +15,9 @@ from datasets import Dataset
 
 from monet_model import MonetConfig, MonetForCausalLM
 from workbench.studies.fingerprint import Fingerprints, draw_fingerprints
+from workbench.studies.fingerprint.neurons import DenseOwned
 
-from .marked import Marked, mark
+from .marked import Marked, mark, mark_dense
 
 BAND = (0.002, 0.2)  # wide: a random model knows no words
 
@@ -92,3 +93,9 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Marked:
 def either(request: pytest.FixtureRequest, marked: Marked, tmp_path_factory: pytest.TempPathFactory) -> Marked:
     """A fingerprinted golden model of each decomposition."""
     return marked if request.param == "vertical" else mark("tiny-hd", tmp_path_factory.mktemp("marked"))
+
+
+@pytest.fixture(scope="session")
+def owned_dense(tmp_path_factory: pytest.TempPathFactory) -> DenseOwned:
+    """A small dense model with twelve fingerprints."""
+    return mark_dense(tmp_path_factory.mktemp("dense"))
