@@ -178,7 +178,7 @@ def test_neurons_are_on_the_curve_beside_the_same_experts(
     located = points.query("order == 'located'").set_index("removed")
     assert located.index[:5].tolist() == [0, 1, 2, 4, 8]  # 1 % of 144 is one
     assert located.loc[64, "chose"] < 0.5  # the MLPs alone were trained
-    assert points.query("order == 'random' and removed == 32")["chose"].item() > located.loc[64, "chose"]
+    assert points.query("order == 'random' and removed == 64")["chose"].item() > located.loc[64, "chose"]
 
 
 @pytest.mark.parametrize("count", [0, 8])
