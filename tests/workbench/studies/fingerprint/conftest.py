@@ -80,7 +80,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     model.save_pretrained(folder / "model")
     _write_tokenizer(folder / "model")
     torch.manual_seed(0)
-    llama = LlamaConfig(**sizes, **shape, intermediate_size=48, bos_token_id=0, eos_token_id=1, pad_token_id=2)
+    llama = LlamaConfig(**sizes, **shape, intermediate_size=64, bos_token_id=0, eos_token_id=1, pad_token_id=2)
     dense = LlamaForCausalLM(llama).eval()
     with torch.no_grad():
         for parameter in dense.parameters():

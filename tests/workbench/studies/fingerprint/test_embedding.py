@@ -148,7 +148,7 @@ def test_a_dense_model_is_fingerprinted_alike(tiny: Any, tmp_path: Path) -> None
     assert success(base, secret).sum() < len(secret)
     assert rederived(base, tiny.tokenizer, secret, BAND).all()
     public = read_public(out)
-    assert (public["base"]["neurons"], public["base"]["layers"]) == (48, 2)
+    assert (public["base"]["neurons"], public["base"]["layers"]) == (64, 2)
     check_owner(loaded, base, secret)
     again = embed_fingerprints(tiny.dense, tiny.corpus, out, how=HOW, resume=True, **given)
     assert again.public == public == json.loads(json.dumps(done.public))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -60,15 +59,14 @@ def test_a_cell_that_is_not_there_is_named(study: Study) -> None:
 
 
 def test_erasing_is_the_last_stage_and_is_kept(tiny: Any, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = dataclasses.replace(study, count=8)
     assert run_erasing(study, tiny.dense, "english") is None  # no model yet
     run_study(study, [0], ["english"], tiny.dense)
     monkeypatch.setattr(erasing, "DRAWS", 1)
     found = run_erasing(study, tiny.dense, "english")
     assert found is not None
     assert json.loads((study.out / "erased.json").read_text()) == found
-    assert (found["chose"], found["others"], found["located"]["count"]) == (4, 4, 8)
-    assert {(row["units"], row["total"]) for row in found["erased"]} == {("experts", 512), ("neurons", 96)}
+    assert (found["chose"], found["others"], found["located"]["count"]) == (6, 6, 12)
+    assert {(row["units"], row["total"]) for row in found["erased"]} == {("experts", 256), ("neurons", 128)}
     assert {row["order"] for row in found["erased"] if row["units"] == "experts"} == set(ORDERS)
     for row in found["erased"]:
         assert row["share"] <= 0.01
