@@ -10,7 +10,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from torch import Tensor, nn
 
+from cuda_ext.routing import Routing
 from monet_model import MonetForCausalLM
+from monet_model.losses import ambiguity_loss, uniformity_loss
 
 from .fishery import UNIT, Fishery
 from .observations import observed_populations
@@ -43,6 +45,7 @@ class StateReader(BaseFeaturesExtractor):
         self.model = model
         self.fishery = fishery
         self._base = torch.tensor(fishery.base)
+        self._routed: list[Routing] = []
         self._known: dict[int, int] = {}  # state -> row of the table
         self._table = torch.empty(0, len(self.rows))
 
@@ -61,6 +64,11 @@ class StateReader(BaseFeaturesExtractor):
         """The tokens of observed states, (states, tokens)."""
         return torch.from_numpy(state_ids(self.fishery, observed_populations(self.fishery, observations.numpy())))
 
+    def auxiliary(self) -> Tensor:
+        """The auxiliary losses of routing (arXiv 2412.04139, section 3) at the states that were read last."""
+        probs = [routing.dense() for routing in self._routed]
+        return uniformity_loss(probs) + ambiguity_loss(probs)
+
     def forward(self, observations: Tensor) -> Tensor:
         """Logits and populations (states, actions + species) for observations (states, species)."""
         ids = self.ids(observations)
@@ -68,7 +76,9 @@ class StateReader(BaseFeaturesExtractor):
         return torch.cat([logits, observations * UNIT], 1)
 
     def _read(self, ids: Tensor) -> Tensor:
-        return self._base + last_hidden(self.model, ids) @ self.model.lm_head.weight[self.rows].T
+        self._routed = []
+        hidden = last_hidden(self.model, ids, self._routed)
+        return self._base + hidden @ self.model.lm_head.weight[self.rows].T
 
     def _recall(self, ids: Tensor) -> Tensor:
         codes = state_codes(ids.numpy()).tolist()
@@ -106,6 +116,11 @@ class MonetActorCritic(ActorCriticPolicy):
     """
 
     features_extractor: StateReader
+
+    def evaluate_actions(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        """Values, log-probabilities, and in place of the entropy, which is fixed, minus the auxiliary losses."""
+        values, log_prob, _ = super().evaluate_actions(obs, actions)
+        return values, log_prob, -self.features_extractor.auxiliary()
 
     def _build(self, lr_schedule: Any) -> None:
         self._build_mlp_extractor()

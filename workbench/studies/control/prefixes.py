@@ -10,10 +10,11 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 if TYPE_CHECKING:
+    from cuda_ext.routing import Routing
     from monet_model import MonetForCausalLM
 
 
-def last_hidden(model: MonetForCausalLM, ids: Tensor) -> Tensor:
+def last_hidden(model: MonetForCausalLM, ids: Tensor, routed: list[Routing] | None = None) -> Tensor:
     """The residual stream after the final norm, at the last token of each sequence: (sequences, hidden).
 
     What ``model.model(ids).last_hidden_state[:, -1]`` is, for a model without edits in force: states that share their
@@ -23,6 +24,7 @@ def last_hidden(model: MonetForCausalLM, ids: Tensor) -> Tensor:
     Args:
         model: a model whose layers all have experts and routers of their own.
         ids: (sequences, tokens), without padding.
+        routed: takes the routing of every layer, of the distinct beginnings that went through its experts.
     """
     inner = model.model
     tree = _Tree.of(ids, model.config.vocab_size)
@@ -45,6 +47,8 @@ def last_hidden(model: MonetForCausalLM, ids: Tensor) -> Tensor:
         x = layer.post_attention_layernorm(hidden)
         routing = layer.router(x)
         hidden = hidden + layer.moe(x, routing)
+        if routed is not None:
+            routed.append(routing)
     return inner.norm(hidden)[tree.sequences]
 
 

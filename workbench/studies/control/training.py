@@ -71,6 +71,7 @@ class PolicyTraining:
     deviation: float = 0.15
     last_deviation: float = 0.1
     reward_scale: float = 0.1
+    auxiliary: float = 0.0
     seed: int = 0
 
     @classmethod
@@ -223,6 +224,7 @@ def _algorithm(settings: PolicyTraining, fishery: Fishery, env: FisheryVecEnv) -
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,
         clip_range=settings.clip,
+        ent_coef=settings.auxiliary if settings.policy == "monet" else 0.0,
         seed=settings.seed,
         device="cpu",
     )

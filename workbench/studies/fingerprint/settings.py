@@ -41,11 +41,11 @@ class Training:
     averaging: float = 0.0
     mixing: float = 0.5
     mixed_loss: str = "kl"
-    mixed_weight: float = 20.0
+    mixed_weight: float = 30.0
     mixed_tokens: int = 64
     mixed_texts: int = 512
     routers: str = "frozen"
-    epochs: int = 40
+    epochs: int = 28
     batch: int = 128
     stop: float = 0.05
     seed: int = 0

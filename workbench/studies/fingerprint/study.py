@@ -68,7 +68,8 @@ class Study:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.base)
-        return tokenizer, *read_documents(self.corpus, tokenizer, limit=self.limit).halves()
+        measured, chosen_on = read_documents(self.corpus, tokenizer, limit=self.limit).halves()
+        return tokenizer, chosen_on, measured
 
     def folder(self, cell: str, seed: int) -> Path:
         """Where the model of a cell is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cuda_ext.routing import Routing
 from workbench.studies.control.policy import make_model, refresh_statistics
 from workbench.studies.control.prefixes import last_hidden
 
@@ -37,3 +38,19 @@ def test_gradients_are_those_of_the_model() -> None:
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         assert torch.allclose(gradient, gradients[1][name], rtol=1e-3, atol=1e-4), name
+
+
+def test_the_routing_handed_out_is_that_of_the_distinct_beginnings() -> None:
+    model, ids = make_model(3), states(60)
+    refresh_statistics(model, ids)
+    routed: list[Routing] = []
+    with torch.no_grad():
+        last_hidden(model, ids, routed)
+        probs = model(ids, output_router_probs=True).router_probs
+    beginnings = [torch.unique(ids[:, : length + 1], dim=0) for length in range(ids.shape[1])]
+    assert [len(routing) for routing in routed] == [sum(map(len, beginnings)), len(beginnings[-1])]
+    whole = [int((ids == row).all(1).nonzero()[0]) for row in beginnings[-1]]
+    for layer in range(2):
+        for side in range(2):
+            shown = routed[layer].dense()[side][-len(whole) :]
+            assert torch.allclose(shown, probs[layer][side][whole, -1], atol=1e-6)

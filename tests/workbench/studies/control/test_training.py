@@ -15,9 +15,13 @@ pytest.importorskip("stable_baselines3", reason="the extra `control` is not inst
 
 from safetensors.torch import load_file
 
+from monet_model.losses import ambiguity_loss, uniformity_loss
 from workbench.errors import BadInputError, DamagedError
-from workbench.studies.control import Fishery, PolicyTraining, measure, open_policy, train_policy
+from workbench.studies.control import Fishery, PolicyTraining, load_policy, measure, open_policy, train_policy
 from workbench.studies.control import training as training_module
+from workbench.studies.control.cloning import visited
+from workbench.studies.control.rules import constant_mortality
+from workbench.studies.control.tokens import state_ids
 
 SMALL = PolicyTraining(steps=4 * 256, episodes=16, rollout=16, batch=128, epochs=2)
 WEIGHTS = {"monet": "model.safetensors", "mlp": "mlp.safetensors"}
@@ -75,6 +79,19 @@ def test_deviation_falls_from_the_first_to_the_last(tmp_path: Path) -> None:
     assert fallen[0] == pytest.approx(0.2)
     assert fallen[8] == pytest.approx(0.1)
     assert fallen[-1] == pytest.approx(0.05, rel=0.1)
+
+
+def test_the_auxiliary_losses_spread_the_routing_of_states(tmp_path: Path) -> None:
+    losses = []
+    for weight in (0.0, 0.1):
+        settings = replace(SMALL, steps=6 * 256, auxiliary=weight)
+        train_policy(settings, tmp_path / f"{weight}")
+        model, fishery = load_policy(tmp_path / f"{weight}")
+        ids = torch.from_numpy(state_ids(fishery, visited(fishery, constant_mortality(0.3, 0.25), 4, seed=9)))
+        with torch.no_grad():
+            probs = model(ids, output_router_probs=True).router_probs
+        losses.append(float(uniformity_loss(probs) + ambiguity_loss(probs)))
+    assert losses[1] < losses[0] - 0.1
 
 
 def test_ppo_learns_to_harvest_without_ruin(tmp_path: Path) -> None:
