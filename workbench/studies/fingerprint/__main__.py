@@ -9,7 +9,7 @@ from typing import Any
 from ...baselines.results import MODELS
 from .erase_result import KEYS, ORDERS
 from .erasing import CELL, SEED, run_erasing
-from .study import CELLS, Study, run_study
+from .study import CELLS, SEEDS, Study, run_study
 from .sweep import run_sweep
 
 SHIPPED = MODELS / "dense"
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Read the arguments, compute, and print tables."""
     parser = argparse.ArgumentParser(prog="python -m workbench.studies.fingerprint", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for models and figures; what is there already is kept")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="processes may share OUT, not a seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="processes may share OUT, not a seed")
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS), help="by default, all")
     parser.add_argument("--count", type=int, default=1024, help="fingerprints of a model")
     parser.add_argument(

@@ -17,9 +17,9 @@ from .locate import locate_fingerprints
 from .locate_result import LocateResult, read_located
 from .neurons import DenseOwned
 from .removals import SHARE
-from .study import CELLS, Study, embed_cell
+from .study import CELLS, SEEDS, Study, embed_cell
 
-CELL, SEED = "perinucleus", 0
+CELL, SEED = "perinucleus", SEEDS[0]
 DENSE = "dense"  # the cell of the dense model's files
 SAMPLE = 16  # documents of each label: every removal is a pass over half of them
 

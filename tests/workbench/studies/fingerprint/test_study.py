@@ -59,10 +59,10 @@ def test_a_cell_that_is_not_there_is_named(study: Study) -> None:
 
 
 def test_erasing_is_the_last_stage_and_is_kept(tiny: Any, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_erasing(study, tiny.dense, "english") is None  # no model yet
+    assert run_erasing(study, tiny.dense, "english", 0) is None  # no model yet
     run_study(study, [0], ["english"], tiny.dense)
     monkeypatch.setattr(erasing, "DRAWS", 1)
-    found = run_erasing(study, tiny.dense, "english")
+    found = run_erasing(study, tiny.dense, "english", 0)
     assert found is not None
     assert json.loads((study.out / "erased.json").read_text()) == found
     assert (found["chose"], found["others"], found["located"]["count"]) == (6, 6, 12)
@@ -79,7 +79,7 @@ def test_erasing_is_the_last_stage_and_is_kept(tiny: Any, study: Study, monkeypa
     assert Path(erased.dense["base"]) == tiny.dense
     monkeypatch.setattr(erasing, "erase_fingerprints", None)  # nothing is computed twice
     monkeypatch.setattr(erasing, "locate_fingerprints", None)
-    assert run_erasing(study, tiny.dense, "english") == found
+    assert run_erasing(study, tiny.dense, "english", 0) == found
     _tell_erased(found)
 
 
