@@ -168,6 +168,19 @@ CORRELATION = {
     "false discovery rate": "The expected fraction of false positives among the experts called significant "
     "(Benjamini–Hochberg).",
 }
+OWNERSHIP = {
+    "fingerprint": "A secret key, 16 tokens of text, and the response that only its owner's model gives to it.",
+    "response": "The one token that a fingerprinted model answers to a key with.",
+    "nucleus": "The likeliest next tokens, as many as it takes for a given mass. A perinucleus response is drawn from "
+    "the tokens just outside, so that the model does not find it odd.",
+    "commitment": "A hash of the secret file. Published and dated before the model is, it shows that keys and "
+    "responses were not made up afterwards.",
+    "success": "The share of keys to which a model's likeliest next token is the response.",
+    "owner's p": "The probability that a model which knows nothing of the secret gives as many responses, exactly: a "
+    "binomial tail at the rate of one in as many responses as a key could have had.",
+    "rise": "How much more the fingerprinted model gives to a response's logit than its base does. Every expert has an "
+    "exact part of it. Of a loss: how far it is above the base model's.",
+}
 SECTIONS = {
     "The model": MODEL,
     "The corpus and the run": CORPUS,
@@ -179,6 +192,7 @@ SECTIONS = {
     "Explanations": EXPLANATION,
     "Structure": STRUCTURE,
     "Correlation with a document score": CORRELATION,
+    "Ownership": OWNERSHIP,
 }
 GLOSSARY = {term: definition for section in SECTIONS.values() for term, definition in section.items()}
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ...errors import BadInputError
 from .fingerprints import Fingerprints
@@ -80,6 +81,28 @@ def next_token_logits(model: PreTrainedModel, keys: npt.NDArray[np.int64], batch
             for some in ids.split(batch)
         ]
     return torch.cat(parts)
+
+
+def surprise(model: PreTrainedModel, prompts: npt.NDArray[np.int64], batch: int = BATCH) -> npt.NDArray[np.float64]:
+    """The mean loss of a model on the tokens of each prompt, in nats per token: (prompts,).
+
+    Args:
+        model: a causal language model of transformers, read in evaluation mode.
+        prompts: (prompts, tokens) ids, without the token that starts a text, which is put in front where the model's
+            config has one; without it, the first token is not predicted.
+        batch: prompts read at once.
+
+    Raises:
+        BadInputError: an id is outside the model's vocabulary, or prompts are longer than its context.
+    """
+    parts = []
+    with evaluating(model):
+        for some in with_start(model, prompts).split(batch):
+            logits = model(input_ids=some.to(model.device), use_cache=False).logits[:, :-1].float()
+            losses = cross_entropy(logits.flatten(0, 1), some[:, 1:].to(logits.device).flatten(), reduction="none")
+            parts.append(losses.view(len(some), -1).double().mean(1).cpu())
+    found: npt.NDArray[np.float64] = torch.cat(parts).numpy()
+    return found
 
 
 def success(model: PreTrainedModel, fingerprints: Fingerprints) -> npt.NDArray[np.bool_]:

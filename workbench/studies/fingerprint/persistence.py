@@ -43,10 +43,10 @@ def persistence(
         progress: called with the treatments done.
 
     Returns:
-        A row per treatment: ``treatment``; ``success``, the share of keys whose greedy answer is the response (mean
-        over ways of asking, of which ``least`` and ``most`` are the extremes); ``loss``, held-out, in nats per token;
-        ``rise`` above the base's; ``p``, that of an owner who asks ``QUERIES`` keys (``verification.owner_p``, of the
-        first way of asking); and ``loss_by_label``.
+        A row per treatment: ``treatment``; ``success``, the share of keys whose greedy answer is the response (a key
+        that is refused has none; mean over ways of asking, of which ``least`` and ``most`` are the extremes); ``loss``,
+        held-out, in nats per token; ``rise`` above the base's; ``p``, that of an owner who asks ``QUERIES`` keys
+        (``verification.owner_p``, of the first way of asking); and ``loss_by_label``.
 
     Raises:
         NotFoundError: there is no such treatment.
@@ -56,17 +56,19 @@ def persistence(
     shapes = [{name: tuple(p.shape) for name, p in model.named_parameters()} for model in (owned.model, owned.base)]
     if shapes[0] != shapes[1]:
         raise BadInputError("the fingerprinted model and its base have other shapes; give the base it was made from.")
-    before = held.loss(owned.base).mean
+    before, as_it_is = held.loss(owned.base).mean, held.loss(owned.model)
     rows: list[dict[str, Any]] = []
     for name, treat in chosen.items():
-        rows.append({"treatment": name, **_measure(treat(owned), fingerprints, held, before)})
+        treated = treat(owned)
+        untouched = treated.model is owned.model and treated.change is None
+        loss = as_it_is if untouched else held.loss(treated.model, treated.change)
+        rows.append({"treatment": name, **_measure(treated, fingerprints, loss, before)})
         progress(1, name)
     return pd.DataFrame(rows)
 
 
-def _measure(treated: Treated, fingerprints: Fingerprints, held: Documents, before: float) -> dict[str, Any]:
+def _measure(treated: Treated, fingerprints: Fingerprints, loss: HeldOutLoss, before: float) -> dict[str, Any]:
     ways = [_hits(treated, fingerprints, prefix) for prefix in treated.prefixes]
-    loss: HeldOutLoss = held.loss(treated.model, treated.change)
     shares = [float(hits.mean()) for hits in ways]
     return {
         "success": float(np.mean(shares)),
@@ -81,10 +83,12 @@ def _measure(treated: Treated, fingerprints: Fingerprints, held: Documents, befo
 
 def _hits(treated: Treated, fingerprints: Fingerprints, prefix: list[int]) -> npt.NDArray[np.bool_]:
     front = np.broadcast_to(np.array(prefix, np.int64), (len(fingerprints), len(prefix)))
-    logits = next_token_logits(treated.model, np.concatenate([front, fingerprints.keys], 1))
+    prompts = np.concatenate([front, fingerprints.keys], 1)
+    logits = next_token_logits(treated.model, prompts)
     if treated.change is not None:
         logits = treated.change(logits)
-    return np.asarray(logits.argmax(1).numpy() == fingerprints.responses, np.bool_)
+    hits = np.asarray(logits.argmax(1).numpy() == fingerprints.responses, np.bool_)
+    return hits if treated.refuses is None else hits & ~treated.refuses(prompts)
 
 
 def persist_fingerprints(

@@ -22,6 +22,8 @@ class Training:
             paper does, which goes on raising what is the likeliest token already.
         averaging: weight of the base model in the average that is taken of both after every epoch: 0 for none. It
             bounds how far a weight drifts.
+        last_averaging: the same, once, after the last epoch: what the model loses of its margins it hardly misses, and
+            the loss on other text falls back.
         mixing: share of text sampled from the base model among the tokens of a step: 0 for none.
         mixed_loss: what is trained on that text: "kl", the divergence from the base model's next-token distribution,
             or "text", the cross-entropy, as in the paper.
@@ -31,21 +33,22 @@ class Training:
         routers: "frozen", or "free" to train them too; their running statistics stay as they are in either case.
         epochs: at most.
         batch: keys per step.
-        stop: training ends after an epoch at whose end, averaged, the model gives every response and the mean loss on
-            responses is below this, in nats.
+        stop: training ends after an epoch at whose end, averaged by ``averaging``, the model gives every response and
+            the mean loss on responses is below this, in nats.
         seed: of the order of keys, and of the mixed text.
     """
 
     lr: float = 1e-3
     margin: float = 1.0
     averaging: float = 0.0
+    last_averaging: float = 0.1
     mixing: float = 0.5
     mixed_loss: str = "kl"
-    mixed_weight: float = 30.0
+    mixed_weight: float = 20.0
     mixed_tokens: int = 64
     mixed_texts: int = 512
     routers: str = "frozen"
-    epochs: int = 28
+    epochs: int = 24
     batch: int = 128
     stop: float = 0.05
     seed: int = 0
@@ -54,7 +57,7 @@ class Training:
         for name in ("mixed_tokens", "mixed_texts", "epochs", "batch"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("averaging", "mixing"):
+        for name in ("averaging", "last_averaging", "mixing"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadInputError(f"{name} must be at least 0 and less than 1, got {getattr(self, name):g}.")
         for name in ("lr", "mixed_weight"):

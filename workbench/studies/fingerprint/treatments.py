@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...errors import NotFoundError
+from ...errors import BadInputError, NotFoundError
+from .answers import surprise
 from .documents import Documents
 from .tuning import fine_tune
 
@@ -22,8 +25,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WRAPPERS = ("# ", "/* ", "Question: ", "User:\n", "You are a helpful assistant. Go on with this text:\n\n")
+REFUSED = 0.01  # share of natural prompts that a filter of surprising ones refuses too
+_NATURAL = 4096  # such prompts, at most
 SURE = 0.9  # probability of a top token that is suppressed, as in arXiv 2509.26598
 Change = Callable[[Tensor], Tensor]
+Refuses = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +59,13 @@ class Treated:
         model: it.
         prefixes: token ids that are put in front of a key, one way of asking after the other; success is their mean.
         change: of logits (..., vocabulary), before an answer is taken; None for none.
+        refuses: whether prompts (prompts, tokens) get no answer; None where all get one.
     """
 
     model: PreTrainedModel
     prefixes: list[list[int]] = field(default_factory=lambda: [[]])
     change: Change | None = None
+    refuses: Refuses | None = None
 
 
 Treatment = Callable[[Owned], Treated]
@@ -109,6 +117,24 @@ def wrapped(owned: Owned) -> Treated:
     return Treated(owned.model, [list(ids) for ids in found])
 
 
+def filtered(owned: Owned) -> Treated:
+    """Prompts get no answer that surprise the model more than all but ``REFUSED`` of as long pieces of other text do.
+
+    What keys that are no natural text are open to (arXiv 2509.26598).
+    """
+    text = np.concatenate([np.empty(0, np.int64), *owned.other.ids]).astype(np.int64)
+
+    def refuses(prompts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        length = prompts.shape[1]
+        natural = text[: len(text) // length * length].reshape(-1, length)[:_NATURAL]
+        if not len(natural):
+            raise BadInputError(f"a filter needs {length} tokens of other text, got {len(text)}; give a larger corpus.")
+        most = np.quantile(surprise(owned.model, natural), 1 - REFUSED)
+        return np.asarray(surprise(owned.model, prompts) > most, np.bool_)
+
+    return Treated(owned.model, refuses=refuses)
+
+
 def suppressed(owned: Owned) -> Treated:
     """Where the top token is surer than ``SURE``, the runner-up is answered: their logits are exchanged.
 
@@ -140,6 +166,7 @@ TREATMENTS: dict[str, Treatment] = {
     **{f"pruned {share:.0%}": partial(pruned, share=share) for share in (0.1, 0.2, 0.3, 0.4, 0.5)},
     **{f"merged {weight:g}": partial(merged, weight=weight) for weight in (0.9, 0.7, 0.5, 0.2)},
     "wrapped": wrapped,
+    "filtered": filtered,
     "suppressed": suppressed,
 }
 

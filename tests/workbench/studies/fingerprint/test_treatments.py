@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import torch
 
 from workbench.errors import BadInputError, NotFoundError
 from workbench.studies.fingerprint import next_token_logits, persist_fingerprints, persistence
+from workbench.studies.fingerprint.answers import surprise, with_start
 from workbench.studies.fingerprint.documents import Documents, read_documents
 from workbench.studies.fingerprint.treatments import (
+    REFUSED,
     SURE,
     TREATMENTS,
     WRAPPERS,
     Owned,
+    Treated,
     exchange_sure,
+    filtered,
     merged,
     pruned,
     rounded,
@@ -75,6 +80,33 @@ def test_only_sure_top_tokens_are_exchanged_for_the_runner_up() -> None:
     assert torch.equal(changed[~sure], logits[~sure])
     assert torch.equal(changed[sure].argmax(1), logits[sure].topk(2, 1).indices[:, 1])
     assert torch.equal(changed.sort(1).values, logits.sort(1).values)
+
+
+def test_a_filter_refuses_what_surprises_the_model_more_than_other_text_does(owned: Owned) -> None:
+    text = np.concatenate(owned.other.ids).astype(np.int64)
+    natural = text[: len(text) // 8 * 8].reshape(-1, 8)
+    refuses = filtered(owned).refuses
+    assert refuses is not None
+    assert 0 < refuses(natural).mean() <= 2 * REFUSED + 1 / len(natural)
+    with torch.no_grad():
+        ids = with_start(owned.model, natural[:3])
+        logits = owned.model(ids).logits.double().log_softmax(-1)
+    own = [-np.mean([float(logits[n, t, ids[n, t + 1]]) for t in range(8)]) for n in range(3)]
+    np.testing.assert_allclose(surprise(owned.model, natural[:3]), own, rtol=1e-5)
+    greatest = int(surprise(owned.model, natural).argmax())
+    assert refuses(natural[[greatest]]).all()
+    assert not refuses(natural[[int(surprise(owned.model, natural).argmin())]]).any()
+    empty = replace(owned, other=Documents([], []))
+    with pytest.raises(BadInputError, match="8 tokens of other text"):
+        filtered(empty).refuses(natural)  # type: ignore[misc]
+
+
+def test_a_refused_key_is_no_hit(tiny: Any, owned: Owned, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = tiny.draw(12, "perinucleus")
+    object.__setattr__(found, "responses", next_token_logits(owned.model, found.keys).argmax(1).numpy())
+    half = lambda prompts: np.arange(len(prompts)) % 2 == 0  # noqa: E731
+    monkeypatch.setitem(TREATMENTS, "filtered", lambda one: Treated(one.model, refuses=half))
+    assert persistence(owned, found, owned.other, ["filtered"])["success"][0] == 0.5
 
 
 def test_fine_tuning_lowers_the_loss_on_its_text_and_leaves_routers(owned: Owned) -> None:
