@@ -8,7 +8,7 @@ many at a time, and only active experts are ever held.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -103,7 +103,7 @@ def key_parts(
 
 
 def read_keys(
-    model: PreTrainedModel, keys: Ids, responses: Ids, method: str, read: dict[str, Reader], advance: Progress
+    model: PreTrainedModel, keys: Ids, responses: Ids, method: str, read: Mapping[str, Reader], advance: Progress
 ) -> KeyParts:
     """Take apart the logits of many keys, some at a time.
 
