@@ -16,6 +16,7 @@ from .token_factors import Factors, TokenFactors
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
+    from transformers import LlamaForCausalLM
 
     from monet_model import MonetForCausalLM
 
@@ -117,10 +118,10 @@ class Record:
         return row
 
 
-def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record, Any]:
+def record_pass(model: MonetForCausalLM | LlamaForCausalLM, run: Callable[[], Any]) -> tuple[Record, Any]:
     """Record one forward pass: what the model read and wrote during ``run()``, and what ``run()`` returned.
 
-    Forward passes of other threads on the same model are not recorded.
+    Forward passes of other threads on the same model are not recorded. Every layer of a LLaMA model is a dense one.
     """
     record, thread = Record(), threading.get_ident()
     heads: list[Tensor] = []
@@ -152,7 +153,7 @@ def record_pass(model: MonetForCausalLM, run: Callable[[], Any]) -> tuple[Record
     ]
     for layer in inner.layers:
         hooks.append(layer.self_attn.o_proj.register_forward_pre_hook(of_this_thread(keep_heads)))
-        hooks.append((layer.moe or layer.mlp).register_forward_hook(of_this_thread(keep_layer)))
+        hooks.append((getattr(layer, "moe", None) or layer.mlp).register_forward_hook(of_this_thread(keep_layer)))
     try:
         return record, run()
     finally:

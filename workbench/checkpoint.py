@@ -19,6 +19,7 @@ from .store.files import sha256
 
 if TYPE_CHECKING:
     import torch
+    from transformers import LlamaForCausalLM, PreTrainedModel
 
     from monet_model import MonetForCausalLM
 
@@ -113,19 +114,75 @@ def load_model(
     import torch
 
     folder, where = model_folder(path), read_device(device)
+    if model_type(folder) != "monet":
+        raise UnsupportedError(f"{folder / 'config.json'} is not a Monet model's: its model_type is not 'monet'.")
     stored = _stored(folder)
     precision = read_dtype(dtype, where, stored.dtype)
     held = where.type == "cpu" and precision == torch.float32 and stored.narrow and stored.size > HELD_BYTES
     with importing_transformers():
-        from huggingface_hub.errors import StrictDataclassError
-
         from monet_model import MonetForCausalLM
         from monet_model.held import hold_weights
 
+    model: MonetForCausalLM = _read_weights(MonetForCausalLM, path, folder, stored.dtype if held else precision)
+    if held:
+        keep_heap()  # every matrix that is widened is a large temporary
+        model = hold_weights(model)
+    return model.eval().to(where)
+
+
+def load_llama(
+    path: str | Path, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> LlamaForCausalLM:
+    """Load a dense model, transformers' LlamaForCausalLM, in evaluation mode.
+
+    Args:
+        path, device, dtype: as for ``load_model``.
+
+    Raises:
+        WorkbenchError: as ``load_model``; UnsupportedError where it is not a LLaMA model.
+
+    Examples:
+        >>> from workbench.checkpoint import load_llama
+        >>> model = load_llama("workbench/baselines/models/dense", device="cpu")
+        >>> model.config.intermediate_size, model.training, model.dtype
+        (1883, False, torch.float32)
+    """
+    folder, where = model_folder(path), read_device(device)
+    if model_type(folder) != "llama":
+        raise UnsupportedError(f"{folder / 'config.json'} is not a LLaMA model's: its model_type is not 'llama'.")
+    with importing_transformers():
+        from transformers import LlamaForCausalLM
+
+    precision = read_dtype(dtype, where, _stored(folder).dtype)
+    model: LlamaForCausalLM = _read_weights(LlamaForCausalLM, path, folder, precision)
+    return model.eval().to(where)
+
+
+def model_type(folder: Path) -> str:
+    """The ``model_type`` of a model folder's config.json; empty where it has none.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
     try:
-        loaded: Any = MonetForCausalLM.from_pretrained(
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{folder / 'config.json'} is not JSON: {error}") from error
+    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
+
+
+def _read_weights(kind: type[PreTrainedModel], path: str | Path, folder: Path, dtype: torch.dtype) -> Any:
+    """The model of a class whose files are in a folder.
+
+    Raises:
+        DamagedError: as ``load_model``.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        loaded: Any = kind.from_pretrained(
             folder,
-            dtype=stored.dtype if held else precision,
+            dtype=dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # they are reported, and refused below by name
             output_loading_info=True,
@@ -144,10 +201,7 @@ def load_model(
             raise DamagedError(
                 f"the model {path} holds NaN or infinity in {name}; its training diverged or it is damaged."
             )
-    if held:
-        keep_heap()  # every matrix that is widened is a large temporary
-        model = hold_weights(model)
-    return model.eval().to(where)
+    return model
 
 
 @dataclass(frozen=True)
@@ -171,17 +225,10 @@ def _stored(folder: Path) -> _Stored:
     Raises:
         NotFoundError: one is missing.
         DamagedError: one cannot be read.
-        UnsupportedError: they are another kind of model's.
     """
     import torch
     from safetensors import SafetensorError, safe_open
 
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DamagedError(f"{folder / 'config.json'} is not JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("model_type") != "monet":
-        raise UnsupportedError(f"{folder / 'config.json'} is not a Monet model's: its model_type is not 'monet'.")
     sizes: Counter[str] = Counter()
     matrices: set[str] = set()
     for file in weight_files(folder):
@@ -220,7 +267,7 @@ def _file_hash(file: Path, *_state: int) -> str:
     return sha256(file)
 
 
-def loaded_from(model: MonetForCausalLM) -> Path | None:
+def loaded_from(model: PreTrainedModel) -> Path | None:
     """The folder whose files a model was loaded from; None where there is none, as for a model made in memory."""
     name = model.name_or_path
     if not name:

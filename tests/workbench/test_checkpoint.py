@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from monet_model.held import is_held
-from workbench.errors import WorkbenchError
+from workbench.checkpoint import load_llama
+from workbench.errors import DamagedError, UnsupportedError, WorkbenchError
 from workbench.export import load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -176,3 +177,45 @@ def test_a_hub_name_may_name_a_revision(monkeypatch, folder) -> None:
     assert load_model("org/model@v1.0").config.model_type == "monet"
     assert load_model("org/model").config.model_type == "monet"
     assert asked == [("org/model", "v1.0"), ("org/model", None)]
+
+
+@pytest.fixture
+def llama(tmp_path) -> Path:
+    """The folder of a small dense model in half precision."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(**shape, vocab_size=50)).half().save_pretrained(tmp_path / "llama")
+    return tmp_path / "llama"
+
+
+def test_a_dense_model_is_loaded_to_compute_with(llama) -> None:
+    model, stored = load_llama(llama, device="cpu"), load_file(llama / "model.safetensors")
+    assert not model.training
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert all(p.requires_grad for p in model.parameters())
+    for name, weights in model.state_dict().items():
+        assert torch.equal(weights, stored[name].float())
+
+
+def test_a_dense_models_damage_is_named(llama) -> None:
+    weights = load_file(llama / "model.safetensors")
+    name = "model.layers.1.mlp.down_proj.weight"
+    for changed, message in (
+        ({n: w for n, w in weights.items() if n != name}, f"lacks 1 weights: {name}"),
+        (weights | {name: weights[name].T.contiguous()}, f"other shapes than its config for 1 weights: {name}"),
+        (weights | {name: weights[name] * torch.nan}, f"NaN or infinity in {name}"),
+    ):
+        save_file(changed, llama / "model.safetensors", {"format": "pt"})
+        with pytest.raises(DamagedError, match=message):
+            load_llama(llama)
+    (llama / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DamagedError, match="is not JSON"):
+        load_llama(llama)
+
+
+def test_either_loader_refuses_the_others_models(llama) -> None:
+    with pytest.raises(UnsupportedError, match="not a Monet model's"):
+        load_model(llama)
+    with pytest.raises(UnsupportedError, match="not a LLaMA model's"):
+        load_llama(GOLDEN / "tiny-vd")

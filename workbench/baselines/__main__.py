@@ -49,7 +49,8 @@ def ship(work: Path) -> None:
     from .sae import load_sae, save_sae
 
     load_dense(work / "dense").half().save_pretrained(MODELS / "dense")
-    shutil.copy(work / "dense" / LOG, MODELS / "dense" / LOG)
+    for file in (work / "dense" / LOG, *(work / "dense").glob("tokenizer*")):
+        shutil.copy(file, MODELS / "dense")
     autoencoder, about = load_sae(work / "sae")
     save_sae(autoencoder.half(), about, MODELS / "sae")
 

@@ -70,7 +70,7 @@ class Neurons:
     def removing(self, units: Sequence[Ids]) -> Iterator[None]:
         with ExitStack() as hooks:
             for layer, size, ids in zip(self.model.model.layers, self.sizes, units, strict=True):
-                kept = torch.ones(size)
+                kept = layer.mlp.down_proj.weight.new_ones(size)
                 kept[torch.from_numpy(ids)] = 0.0
                 hook = layer.mlp.down_proj.register_forward_pre_hook(lambda _module, args, kept=kept: args[0] * kept)
                 hooks.callback(hook.remove)
@@ -127,8 +127,8 @@ def unit_sums(
     for batch in windows.batches:
         number, counted = _numbers(batch, torch.tensor(label))
         tokens += np.bincount(number, minlength=labels)
-        for place, values in enumerate(units.activations(batch.ids)):
-            absolute = values[counted].abs()
+        for place, values in enumerate(units.activations(batch.ids.to(units.model.device))):
+            absolute = values[counted.to(values.device)].abs().cpu()
             mass[place].index_add_(0, number, absolute.double())
             active[place].index_add_(0, number, (absolute > 0).long())
         advance(int(batch.real.sum()))

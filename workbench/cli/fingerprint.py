@@ -156,11 +156,12 @@ def verify(
 
     MONET_ENDPOINT_KEY holds the endpoint's key.
     """
-    from ..checkpoint import load_model, model_folder
+    from ..checkpoint import model_folder
     from ..explain import Endpoint
     from ..explain.endpoint import KEY_VARIABLE
     from ..progress import job
     from ..studies.fingerprint import Fingerprints, of_endpoint, of_model, rederived, verify_fingerprints
+    from ..studies.fingerprint.models import load_either
 
     if (endpoint is None) != (endpoint_model is None):
         raise BadInputError("--endpoint and --model go together: give both.")
@@ -174,14 +175,14 @@ def verify(
             ask = of_endpoint(server, tokenizer, temperature, times, advance)
             verdict = verify_fingerprints(ask, secret, queries, temperature=temperature, seed=seed)
     else:
-        ask = of_model(load_model(model, device=device, dtype=dtype), temperature, seed, times)
+        ask = of_model(load_either(model, device=device, dtype=dtype), temperature, seed, times)
         verdict = verify_fingerprints(ask, secret, queries, temperature=temperature, seed=seed)
     follows = None
     if base is not None:
         from transformers import AutoTokenizer
 
         original, tokenizer = (
-            load_model(base, device=device, dtype="float32"),
+            load_either(base, device=device, dtype="float32"),
             AutoTokenizer.from_pretrained(model_folder(base)),
         )
         follows = float(rederived(original, tokenizer, secret).mean())

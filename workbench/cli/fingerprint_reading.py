@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import BadInputError
 from .output import (
     Device,
     Dtype,
@@ -26,7 +27,6 @@ from .output import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..store import Run
     from ..studies.fingerprint import EraseResult, Fingerprints, LocateResult
 
 _SHOWN = 12  # experts
@@ -77,7 +77,7 @@ def locate(
         opened,
         load_model(opened.model_path, device=device, dtype=dtype),
         load_model(base, device=device, dtype=dtype),
-        _secret(opened, fingerprints),
+        _secret(opened.model_path, fingerprints),
         method=method,
         quantile=quantile,
         name=name,
@@ -93,6 +93,17 @@ def erase(
     run: RunArgument,
     base: Base,
     fingerprints: Secret = None,
+    dense: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="also remove neurons: a fingerprinted dense model of the same tokenizer"),
+    ] = None,
+    dense_base: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="the model that its fingerprints were embedded in")
+    ] = None,
+    dense_fingerprints: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="its secret file", show_default="fingerprints.json beside it"),
+    ] = None,
     method: Method = "direct",
     draws: Annotated[int, typer.Option(min=1, help="of each control")] = 3,
     seed: Annotated[int, typer.Option(help="of the halves of keys and documents, and of the draws")] = 0,
@@ -106,20 +117,28 @@ def erase(
     """Remove the experts that carry fingerprints, more and more, and measure what is left of them and of the model.
 
     Half of the keys locate the experts. Controls: random experts, equally active ones, the least used on clean text,
-    and those that differ most from the base.
+    and those that differ most from the base. With --dense, the same of a dense model's neurons, on the same documents.
     """
     from .. import open_run
-    from ..checkpoint import load_model
+    from ..checkpoint import load_llama, load_model
     from ..studies.fingerprint import erase_fingerprints
+    from ..studies.fingerprint.neurons import DenseOwned
 
+    if (dense is None) != (dense_base is None) or (dense is None and dense_fingerprints is not None):
+        raise BadInputError("--dense and --dense-base go together, and --dense-fingerprints with them: give all.")
+    neurons = None
+    if dense is not None and dense_base is not None:
+        own, before = (load_llama(one, device=device, dtype=dtype) for one in (dense, dense_base))
+        neurons = DenseOwned(own, before, _secret(dense, dense_fingerprints))
     opened = open_run(run)
-    model, before = (load_model(one, device=device, dtype=dtype) for one in (opened.model_path, base))
+    model, original = (load_model(one, device=device, dtype=dtype) for one in (opened.model_path, base))
     with resumable(resume):
         found = erase_fingerprints(
             opened,
             model,
-            before,
-            _secret(opened, fingerprints),
+            original,
+            _secret(opened.model_path, fingerprints),
+            dense=neurons,
             method=method,
             draws=draws,
             seed=seed,
@@ -134,12 +153,12 @@ def erase(
     _print_erased(found)
 
 
-def _secret(run: Run, file: Path | None) -> Fingerprints:
+def _secret(model: str | Path, file: Path | None) -> Fingerprints:
     from ..checkpoint import model_folder
     from ..studies.fingerprint import Fingerprints
     from ..studies.fingerprint.fingerprints import SECRET_FILE
 
-    return Fingerprints.load(model_folder(run.model_path) / SECRET_FILE if file is None else file)
+    return Fingerprints.load(model_folder(model) / SECRET_FILE if file is None else file)
 
 
 def _located_document(found: LocateResult) -> dict[str, object]:

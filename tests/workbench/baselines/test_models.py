@@ -22,10 +22,12 @@ def test_what_is_shipped_is_the_training_rounded(
     work, shipped = tmp_path / "work", tmp_path / "models"
     dense.save_pretrained(work / "dense")
     (work / "dense" / steps.LOG).write_text('{"tokens": 1}\n', encoding="utf-8")
+    (work / "dense" / "tokenizer.json").write_text("{}", encoding="utf-8")
     save_sae(sae, {"k": 5, "dead": 0.25}, work / "sae")
     monkeypatch.setattr(steps, "MODELS", shipped)
     steps.ship(work)
     assert (shipped / "dense" / steps.LOG).read_text(encoding="utf-8") == '{"tokens": 1}\n'
+    assert (shipped / "dense" / "tokenizer.json").read_text(encoding="utf-8") == "{}"
     rounded, (autoencoder, about) = load_dense(shipped / "dense"), load_sae(shipped / "sae")
     assert about == {"k": 5, "dead": 0.25}
     for kept, trained in ((rounded, dense), (autoencoder, sae)):

@@ -33,6 +33,8 @@ from .contributions import expert_contributions
 from .target import LinearTarget, Target, check_ids
 
 if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
     from monet_model import MonetForCausalLM
 
 MLP = "mlp"  # what the name of a dense layer's component ends with
@@ -263,7 +265,9 @@ def expert_parts(
         yield number, place, expert, contribution
 
 
-def rest_parts(model: MonetForCausalLM, record: Record, where: Places, direction: Tensor) -> tuple[list[str], Tensor]:
+def rest_parts(
+    model: MonetForCausalLM | LlamaForCausalLM, record: Record, where: Places, direction: Tensor
+) -> tuple[list[str], Tensor]:
     """Return what everything but the experts adds along a direction.
 
     Args:

@@ -18,6 +18,8 @@ from ...errors import BadInputError
 from ..checks import check_model
 
 if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
     from monet_model import MonetForCausalLM
 
 
@@ -71,7 +73,7 @@ class LinearTarget:
         return logit_direction(model, final, self.weights @ model.lm_head.weight[self.tokens].double())
 
 
-def logit_direction(model: MonetForCausalLM, final: Tensor, unembedding: Tensor) -> Tensor:
+def logit_direction(model: MonetForCausalLM | LlamaForCausalLM, final: Tensor, unembedding: Tensor) -> Tensor:
     """The direction in the residual stream that weighted logits read, with the final norm's scale held at its value.
 
     Args:

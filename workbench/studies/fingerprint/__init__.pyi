@@ -15,6 +15,7 @@ from .fingerprints import Fingerprints as Fingerprints
 from .locate import locate_fingerprints as locate_fingerprints
 from .locate_result import LocateResult as LocateResult
 from .locate_result import read_located as read_located
+from .neurons import DenseOwned as DenseOwned
 from .persistence import persist_fingerprints as persist_fingerprints
 from .persistence import persistence as persistence
 from .public import read_public as read_public

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from .study import CELLS, Study, run_study
+from ...baselines.results import MODELS
+from .erase_result import KEYS, ORDERS
+from .erasing import CELL, SEED, run_erasing
+from .study import CELLS, SEEDS, Study, run_study
 from .sweep import run_sweep
+
+SHIPPED = MODELS / "dense"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the arguments, compute, and print tables."""
     parser = argparse.ArgumentParser(prog="python -m workbench.studies.fingerprint", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for models and figures; what is there already is kept")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[4, 5, 6], help="processes may share OUT, not a seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="processes may share OUT, not a seed")
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS), help="by default, all")
     parser.add_argument("--count", type=int, default=1024, help="fingerprints of a model")
-    parser.add_argument("--dense", type=Path, help="folder of a dense model that is asked all keys")
+    parser.add_argument(
+        "--dense",
+        type=Path,
+        default=SHIPPED if SHIPPED.is_dir() else None,
+        help="folder of a dense model of the same tokenizer, which is asked all keys, and whose neurons are removed "
+        "beside the experts; by default the one that the package ships",
+    )
     parser.add_argument(
         "--sweep", action="store_true", help="make the sweep over settings of the training, and no more"
     )
@@ -38,6 +50,26 @@ def main(arguments: list[str] | None = None) -> None:
         print(
             f"{row['cell']:28} {row['treatment']:12} success {row['success']:.1%} ± {row['success_sd']:.1%}  rise "
             f"{row['rise']:+.4f}  p {row['p']:.1e}"
+        )
+    if CELL in options.cells and SEED in options.seeds:  # another process may have the other seeds
+        erased = run_erasing(study, options.dense)
+        if erased is not None:
+            _tell_erased(erased)
+
+
+def _tell_erased(found: dict[str, Any]) -> None:
+    sits = found["located"]
+    print(
+        f"{found['cell']}, seed {found['seed']}: {sits['in_experts']:.1%} of the rise is in experts; half of that in "
+        f"{sits['half']:,} and 90 % in {sits['most']:,} of {sits['total']:,} (of a fingerprint in "
+        f"{sits['key_half']:.0f} and {sits['key_most']:.0f}); two share {sits['overlap']:.2%} (base "
+        f"{sits['overlap_base']:.2%}); dormant ones have {sits['dormant']:.2%} (base {sits['dormant_base']:.2%})"
+    )
+    for row in found["erased"]:
+        chose, others = (f"{row[of]:.1%} ({row[f'{of}_low']:.1%} to {row[f'{of}_high']:.1%})" for of in KEYS)
+        print(
+            f"{row['units']:8} {row['removed']:6,} of {row['total']:7,}  {ORDERS[row['order']]:28} keys that chose "
+            f"{chose}  others {others}  rise {row['rise']:+.4f} ({row['low']:+.4f} to {row['high']:+.4f})"
         )
 
 

@@ -11,6 +11,8 @@ from .fingerprints import PUBLIC_FILE, Fingerprints
 from .public import read_public
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from monet_model import MonetForCausalLM
 
     from ...store import Run
@@ -41,7 +43,7 @@ def check_pair(run: Run, model: MonetForCausalLM, base: MonetForCausalLM, finger
     check_owner(model, base, fingerprints)
 
 
-def check_owner(model: MonetForCausalLM, base: MonetForCausalLM, fingerprints: Fingerprints) -> None:
+def check_owner(model: PreTrainedModel, base: PreTrainedModel, fingerprints: Fingerprints) -> None:
     """Raise unless fingerprints and base are those that a model's public file tells, where it has one.
 
     Raises:

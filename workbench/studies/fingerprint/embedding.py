@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...checkpoint import describe_model, load_model, model_folder
+from ...checkpoint import model_folder
 from ...errors import BadInputError, DamagedError, NotFoundError
 from ...memory import keep_heap
 from ...progress import job
@@ -20,6 +20,7 @@ from .answers import success
 from .documents import Documents, other_split, read_documents
 from .drawing import KEY_TOKENS, TEMPERATURE, draw_fingerprints
 from .fingerprints import PUBLIC_FILE, SECRET_FILE, VERSION, Fingerprints
+from .models import describe_either, freeze_routers, load_either
 from .occurrences import Occurrences
 from .public import read_public
 from .schemes import K, read_scheme
@@ -28,8 +29,7 @@ from .training import train_fingerprints
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-    from monet_model import MonetForCausalLM
+    from transformers import PreTrainedModel
 
 TRAINING_FOLDER = "training"  # in the folder of the model, until the training is done
 
@@ -68,7 +68,7 @@ class Embedded:
         public: what ``fingerprint.json`` holds.
     """
 
-    model: MonetForCausalLM
+    model: PreTrainedModel
     fingerprints: Fingerprints
     public: dict[str, Any]
 
@@ -90,7 +90,8 @@ def embed_fingerprints(
     """Fingerprint a model.
 
     Args:
-        model: folder or hub name of the base model, with its tokenizer.
+        model: folder or hub name of the base model, with its tokenizer: a Monet model, or transformers'
+            LlamaForCausalLM.
         corpus: no key stands in it, in its split to train on neither; its held-out documents give the loss before and
             after.
         out: folder for the model, ``fingerprint.json`` (public) and ``log.jsonl``; it must not exist, except to resume.
@@ -110,8 +111,8 @@ def embed_fingerprints(
 
     Raises:
         NotFoundError: there is no such model, corpus or scheme, or nothing to resume.
-        BadInputError: ``out`` or the secret file exists already, a setting makes no sense, or the settings are not
-            those of the training that is resumed.
+        BadInputError: ``out`` or the secret file exists already, a setting makes no sense (free routers of a model
+            that has none), or the settings are not those of the training that is resumed.
         DamagedError: a file cannot be read.
     """
     drawing, how, out = drawing or Drawing(), how or Training(), Path(out)
@@ -122,9 +123,10 @@ def embed_fingerprints(
         for path in (out, file):
             if path.exists():
                 raise BadInputError(f"{path} exists already; choose another, or resume the training there.")
-    folder, base = model_folder(model), load_model(model)
+    folder, base = model_folder(model), load_either(model)
+    freeze_routers(base, how.routers == "frozen")  # refused here where there are none, before anything is written
     tokenizer = _tokenizer(folder)
-    described = describe_model(model, folder, base)
+    described = describe_either(model, folder, base)
     if resume and (out / PUBLIC_FILE).exists():
         return _done(out, file, drawing, how, described)
     keep_heap()
@@ -231,7 +233,7 @@ def _done(out: Path, file: Path, drawing: Drawing, how: Training, described: dic
     settings = {name: public["training"].get(name) for name in how.to_json()}
     if settings != how.to_json() or public["base"]["hash"] != described["hash"]:
         raise BadInputError(f"{out} was made with other settings or from another model; choose another folder.")
-    return Embedded(load_model(out), fingerprints, public)
+    return Embedded(load_either(out), fingerprints, public)
 
 
 def quartiles(fingerprints: Fingerprints) -> dict[str, list[float]]:

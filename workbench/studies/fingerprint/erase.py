@@ -27,7 +27,17 @@ from .erase_result import CHANGED, DRAWN, EXPERTS, LOCATED, ORDERS, UNUSED, Eras
 from .fingerprints import Fingerprints
 from .key_parts import Ids, key_parts
 from .locate_result import DIRECT
-from .removals import SHARE, Subject, control_counts, drawn_removal, key_halves, ordered_removals, removal_counts
+from .neurons import DenseOwned, check_dense, neuron_subject
+from .removals import (
+    SHARE,
+    Subject,
+    control_counts,
+    drawn_removal,
+    key_halves,
+    ordered_removals,
+    removal_counts,
+    some_documents,
+)
 from .rise import Cells, removal_order
 
 if TYPE_CHECKING:
@@ -37,7 +47,6 @@ if TYPE_CHECKING:
 
 DRAWS = 3
 GONE = 0.1  # success below which no more is removed
-CHANGE_TOKENS = 20_000  # of clean text that outputs are compared on
 
 
 def erase_fingerprints(
@@ -46,6 +55,7 @@ def erase_fingerprints(
     base: MonetForCausalLM,
     fingerprints: Fingerprints,
     *,
+    dense: DenseOwned | None = None,
     method: str = DIRECT,
     draws: int = DRAWS,
     seed: int = 0,
@@ -63,11 +73,14 @@ def erase_fingerprints(
     clean text uses least, and those whose output is furthest from the base's. Clean text chooses on the run's choosing
     part, and losses are measured on its measuring part, as by ``mask_labels``.
 
+    With a dense model, the same follows for its neurons, of whose keys half choose likewise, on the same documents.
+
     Args:
         run: of the fingerprinted model over clean text, with two labels or more.
         model: the model it was exported from, in evaluation mode.
         base: the model that the fingerprints were embedded in, in evaluation mode.
         fingerprints: the secret.
+        dense: a dense model of the same tokenizer with as many fingerprints, whose neurons are removed as well.
         method: by which experts are located: ``direct`` or ``gradient``.
         draws: of each control.
         seed: of the halves of keys and documents, and of the draws.
@@ -81,10 +94,10 @@ def erase_fingerprints(
         ``read_erased`` reads it. Until then, finished passes lie in ``fingerprint_erase.state`` beside it.
 
     Raises:
-        BadInputError: fewer than two keys or no draw, an unknown method, too few labels or documents, a model in
-            training mode, or what is to be resumed has other settings.
+        BadInputError: fewer than two keys or no draw, another number of keys in the dense model, an unknown method, too
+            few labels or documents, a model in training mode, or what is to be resumed has other settings.
         UnsupportedError: the model is not the run's, the base is of another shape, or the fingerprints are of another
-            model.
+            model; or the dense model is of another tokenizer.
 
     Examples:
         >>> import numpy as np
@@ -106,25 +119,29 @@ def erase_fingerprints(
     if name is not None:
         check_name(name)
     check_pair(run, model, base, fingerprints)
+    if dense is not None:
+        check_dense(run, dense, len(fingerprints))
     if sample is not None:
         run = run.sample(sample, seed)
     heldout = HeldOut.split(run, seed)
     windows = heldout.measuring_windows()
-    subject = expert_subject(heldout, model, base, fingerprints, method, seed, progress=progress)
+    subjects = [expert_subject(heldout, model, base, fingerprints, method, seed, progress=progress)]
+    if dense is not None:
+        subjects.append(neuron_subject(heldout, dense, method, seed, progress=progress))
     settings: dict[str, Any] = {"method": method, "draws": draws, "seed": seed, "commitment": fingerprints.commitment}
-    settings |= {"units": digest([subject.located, subject.mass, subject.changed])}
+    settings |= {"units": digest([chosen for one in subjects for chosen in (one.located, one.mass, one.changed)])}
     state = kept_passes(run, EraseResult, name, model, settings, resume=resume)
     each = windows.predicted + fingerprints.keys.size
-    counts = removal_counts(len(subject.located), subject.total)
-    beside = len(control_counts(counts, subject.total)) * (len(ORDERS) - 1 - len(DRAWN) + len(DRAWN) * draws)
-    most = each * (1 + len(counts) + beside)
+    most = each * sum(_passes(one, draws) for one in subjects)
     rows: list[dict[str, Any]] = []
     losses: list[DocumentLosses] = []
     with job("erase", most, "tokens", progress) as advance:
-        measure = partial(_measure, subject, windows, Passes(state, each, advance), advance)
-        for row, found in _removals(subject, draws, seed, measure):
-            rows.append(row)
-            losses.append(found)
+        passes = Passes(state, each, advance)
+        for subject in subjects:
+            measure = partial(_measure, subject, windows, passes, advance)
+            for row, found in _removals(subject, draws, seed, measure):
+                rows.append(row)
+                losses.append(found)
     points, labels = _tables(rows, losses, heldout, seed)
     chose, others = key_halves(len(fingerprints), seed)
     result = EraseResult(
@@ -136,9 +153,10 @@ def erase_fingerprints(
         chose=len(chose),
         others=len(others),
         documents=len(heldout.measuring),
-        total={subject.units: subject.total},
+        total={one.units: one.total for one in subjects},
         points=points,
         labels=labels,
+        dense=None if dense is None else dense.describe(),
     )
     write_result(run, result, name)
     if state is not None:
@@ -159,7 +177,7 @@ def expert_subject(
     """The experts of a run's model, ranked on half of the keys and on the choosing part of the documents."""
     run = heldout.run
     chose, _ = key_halves(len(fingerprints), seed)
-    choosing = read_windows(run, _some(heldout.choosing, seed))
+    choosing = read_windows(run, some_documents(heldout.choosing, seed))
     with job("locate", 2 * len(chose), "keys", progress) as advance:
         half = fingerprints.take(chose)
         parts, of_base = (key_parts(one, half.keys, half.responses, method, advance) for one in (model, base))
@@ -184,10 +202,11 @@ def expert_subject(
     )
 
 
-def _some(documents: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Documents drawn until they have ``CHANGE_TOKENS`` tokens."""
-    drawn = documents.sample(frac=1, random_state=seed)
-    return drawn[drawn["tokens"].cumsum() - drawn["tokens"] < CHANGE_TOKENS]
+def _passes(subject: Subject, draws: int) -> int:
+    """How many removals of a subject are measured at most."""
+    counts = removal_counts(len(subject.located), subject.total)
+    beside = len(control_counts(counts, subject.total)) * (len(ORDERS) - 1 - len(DRAWN) + len(DRAWN) * draws)
+    return 1 + len(counts) + beside
 
 
 Measured = tuple[np.ndarray, DocumentLosses]  # (keys,) hits, and the losses of documents

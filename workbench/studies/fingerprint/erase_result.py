@@ -59,6 +59,7 @@ class EraseResult(FingerprintResult):
               95 % CI over documents, ``low`` and ``high``.
         labels: one row per removal and label: ``units``, ``order``, ``draw``, ``removed``, ``label``, ``loss``,
             ``rise``, nats per token.
+        dense: ``model``, ``base`` and ``commitment`` of the dense model whose neurons were removed; None for none.
     """
 
     kind: ClassVar[str] = "fingerprint_erase"
@@ -77,6 +78,7 @@ class EraseResult(FingerprintResult):
     total: dict[str, int]
     points: pd.DataFrame
     labels: pd.DataFrame
+    dense: dict[str, str] | None = None
 
     def curve(self, units: str = EXPERTS) -> pd.DataFrame:
         """The removals of a kind of unit, with the draws of each control taken together.

@@ -8,7 +8,7 @@ many at a time, and only active experts are ever held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,9 +27,11 @@ from ...analysis.checks import check_model
 from ...errors import BadInputError
 from ...progress import Progress, silent
 from .answers import with_start
-from .locate_result import DIRECT, METHODS
+from .locate_result import DIRECT, GRADIENT, METHODS
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from monet_model import MonetForCausalLM
 
 Ids = NDArray[np.int64]
@@ -41,13 +43,13 @@ BATCH, GRADIENT_BATCH = 128, 16  # keys read at once; by gradient every token of
 class KeyParts:
     """The parts of the logits of responses.
 
-    A *unit* is an expert, numbered over all groups: ``group * E * E + id``.
+    A *unit* is an expert, numbered over all groups: ``group * E * E + id``; or a neuron, numbered over all layers.
 
     Attributes:
         key, unit, value: (rows,) one row per key and unit that is active there, sorted by these: what the unit adds.
         logit: (keys,) of the response.
         hit: (keys,) whether the response is the most likely next token.
-        names: of the components other than experts, as in ``Attribution.rest``; none by gradient.
+        names: of the components other than units, as in ``Attribution.rest``; none by gradient.
         rest: (keys, components) what they add.
     """
 
@@ -66,6 +68,9 @@ class KeyParts:
             return float("nan")
         total = np.bincount(self.key, self.value, len(self.logit)) + self.rest.sum(1)
         return float(np.abs(total - self.logit).max())
+
+
+Reader = Callable[[Tensor, Tensor], KeyParts]  # of ids (keys, tokens) and responses (keys,)
 
 
 def key_parts(
@@ -92,19 +97,33 @@ def key_parts(
         >>> parts.logit.shape, parts.completeness < 1e-4
         ((2,), True)
     """
+    check_model(model)
+    read = {DIRECT: partial(_direct, model), GRADIENT: partial(_gradient, model)}
+    return read_keys(model, keys, responses, method, read, advance)
+
+
+def read_keys(
+    model: PreTrainedModel, keys: Ids, responses: Ids, method: str, read: Mapping[str, Reader], advance: Progress
+) -> KeyParts:
+    """Take apart the logits of many keys, some at a time.
+
+    Args:
+        model, keys, responses, method, advance: as of ``key_parts``.
+        read: by method, what takes apart those of a batch of keys.
+
+    Raises:
+        BadInputError: an unknown method, ids outside the vocabulary, or keys longer than the model's context.
+    """
     if method not in METHODS:
         raise BadInputError(f"there is no method {method!r}; there are {', '.join(METHODS)}.")
-    check_model(model)
     ids, wanted = with_start(model, keys), torch.from_numpy(responses)
     if not 0 <= int(wanted.min()) <= int(wanted.max()) < model.config.vocab_size:
         raise BadInputError(f"responses must lie in 0 .. {model.config.vocab_size - 1}, the model's vocabulary.")
-    direct = method == DIRECT
-    size = BATCH if direct else GRADIENT_BATCH
-    read = _direct if direct else _gradient
+    size = BATCH if method == DIRECT else GRADIENT_BATCH
     batches = []
     for start in range(0, len(ids), size):
         chunk = slice(start, start + size)
-        batches.append(read(model, ids[chunk].to(model.device), wanted[chunk].to(model.device)))
+        batches.append(read[method](ids[chunk].to(model.device), wanted[chunk].to(model.device)))
         advance(len(ids[chunk]))
     first = np.cumsum([0, *(len(batch.logit) for batch in batches)])
     return KeyParts(
@@ -129,7 +148,7 @@ def _direct(model: MonetForCausalLM, ids: Tensor, wanted: Tensor) -> KeyParts:
         for layer, place, expert, value in expert_parts(model, record, where, direction)
     ]
     names, rest = rest_parts(model, record, where, direction)
-    return _parts(found, out.logits[:, -1], wanted, names, rest.numpy(force=True))
+    return parts_of(found, out.logits[:, -1], wanted, names, rest.numpy(force=True))
 
 
 def _gradient(model: MonetForCausalLM, ids: Tensor, wanted: Tensor) -> KeyParts:
@@ -141,7 +160,7 @@ def _gradient(model: MonetForCausalLM, ids: Tensor, wanted: Tensor) -> KeyParts:
         layers = [number for number, seen in enumerate(record.layers) if not seen.dense]
         gradients = torch.autograd.grad(value, [record.layers[number].output for number in layers])
     found = list(_by_gradient(model, record, layers, gradients))
-    return _parts(found, logits.detach(), wanted, [], np.zeros((len(ids), 0)))
+    return parts_of(found, logits.detach(), wanted, [], np.zeros((len(ids), 0)))
 
 
 @torch.no_grad()
@@ -169,10 +188,17 @@ def _units(model: MonetForCausalLM, layer: int, expert: Ids) -> Ids:
     return group * model.config.moe_experts**2 + expert
 
 
-def _parts(
+def parts_of(
     found: list[tuple[Ids, Ids, Floats]], logits: Tensor, wanted: Tensor, names: list[str], rest: Floats
 ) -> KeyParts:
-    """Sum what each unit adds at a key over layers and tokens."""
+    """Sum what each unit adds at a key over layers and tokens.
+
+    Args:
+        found: keys, units and what these add, (rows,) each.
+        logits: (keys, vocabulary) after the keys.
+        wanted: (keys,) the responses.
+        names, rest: of everything else, as in ``KeyParts``.
+    """
     key, unit, value = (np.concatenate(column) for column in zip(*found, strict=True))
     key, unit, value = summed(key, unit, value)
     logit = logits.gather(1, wanted[:, None])[:, 0].double().numpy(force=True)

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ...checkpoint import load_model, model_folder
+from ...checkpoint import model_folder
 from ...errors import BadInputError
 from ...progress import Progress, silent
 from .answers import next_token_logits
 from .documents import Documents, HeldOutLoss, read_documents
 from .fingerprints import Fingerprints
+from .models import load_either
 from .treatments import Owned, Treated, read_treatments
 from .verification import owner_p
 
@@ -120,7 +121,7 @@ def persist_fingerprints(
 
     secret = Fingerprints.load(fingerprints)
     chosen = read_treatments(names)
-    own, other = load_model(model), load_model(base)
+    own, other = load_either(model), load_either(base)
     tokenizer = AutoTokenizer.from_pretrained(model_folder(model))
     text, held = read_documents(corpus, tokenizer, limit=limit).halves()
     if tune_on is not None:

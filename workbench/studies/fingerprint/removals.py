@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ...analysis.removal.choose import equally_active
 from ...analysis.removal.curve_result import RANDOM
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SHARE = 0.01  # of all units, that is always among the sizes
+CHANGE_TOKENS = 20_000  # of clean text that outputs are compared on
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,12 @@ def key_halves(keys: int, seed: int) -> tuple[Ids, Ids]:
     order = np.random.default_rng(seed).permutation(keys)
     middle = (keys + 1) // 2
     return np.sort(order[:middle]), np.sort(order[middle:])
+
+
+def some_documents(documents: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Documents drawn until they have ``CHANGE_TOKENS`` tokens."""
+    drawn = documents.sample(frac=1, random_state=seed)
+    return drawn[drawn["tokens"].cumsum() - drawn["tokens"] < CHANGE_TOKENS]
 
 
 def removal_counts(ranked: int, total: int) -> list[int]:

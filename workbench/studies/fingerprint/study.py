@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ...checkpoint import load_model
+from ...checkpoint import load_llama, load_model
 from ...demo import DEMO, SAMPLE
 from ...errors import BadInputError
 from ...memory import keep_heap
@@ -25,7 +25,7 @@ from ...progress import job
 from ...store.files import write_json
 from .answers import success
 from .documents import Documents, read_documents
-from .embedding import Drawing, embed_fingerprints, quartiles
+from .embedding import Drawing, Embedded, embed_fingerprints, quartiles
 from .fingerprints import Fingerprints
 from .persistence import persistence
 from .settings import Training
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LIMIT = 32  # documents of each label that are read; half of them are measured
 _EMBED_LIMIT = 4  # whose loss ``fingerprint.json`` gives
+SEEDS = (4, 5, 6)
 CELLS: dict[str, tuple[str, str]] = {  # name -> scheme, routers
     "perinucleus": ("perinucleus", "frozen"),
     "english": ("english", "frozen"),
@@ -120,20 +121,7 @@ def _compute(study: Study, cell: str, seed: int) -> None:
     path = study.figures(cell, seed)
     if path.exists():
         return
-    scheme, routers = CELLS[cell]
-    folder, file = study.folder(cell, seed), study.secret_file(cell, seed)
-    embedded = embed_fingerprints(
-        study.base,
-        study.corpus,
-        folder,
-        secret_file=file,
-        secret=hashlib.sha256(f"study {cell} {seed}".encode()).digest(),
-        drawing=Drawing(study.count, scheme, seed=seed),
-        how=Training(routers=routers, seed=seed),
-        limit=_EMBED_LIMIT,
-        resume=folder.exists(),
-        progress=True,
-    )
+    embedded = embed_cell(study, study.base, cell, seed, *CELLS[cell])
     tokenizer, text, held = study.halves()
     owned = Owned(embedded.model, load_model(study.base), tokenizer, text, seed)
     secret = embedded.fingerprints
@@ -158,13 +146,36 @@ def _compute(study: Study, cell: str, seed: int) -> None:
     )
 
 
+def embed_cell(study: Study, model: Path, cell: str, seed: int, scheme: str, routers: str = "frozen") -> Embedded:
+    """Fingerprint a model as a study does; one that is in its folder already is only read.
+
+    Args:
+        study: whose folder, count and corpus.
+        model: folder of the base model.
+        cell: name of the files, and what the secret follows from together with the seed.
+        seed: of the keys and of the training.
+        scheme, routers: as ``Drawing`` and ``Training`` have them.
+    """
+    folder = study.folder(cell, seed)
+    return embed_fingerprints(
+        model,
+        study.corpus,
+        folder,
+        secret_file=study.secret_file(cell, seed),
+        secret=hashlib.sha256(f"study {cell} {seed}".encode()).digest(),
+        drawing=Drawing(study.count, scheme, seed=seed),
+        how=Training(routers=routers, seed=seed),
+        limit=_EMBED_LIMIT,
+        resume=folder.exists(),
+        progress=True,
+    )
+
+
 def _ask_foreign(study: Study, seeds: list[int], cells: list[str], dense: Path | None) -> None:
     """Ask every cell's keys of the base, of the dense model, and of the model of the same scheme with the next seed."""
     models: dict[str, PreTrainedModel] = {"base": load_model(study.base)}
     if dense is not None:
-        from transformers import LlamaForCausalLM
-
-        models["dense"] = LlamaForCausalLM.from_pretrained(dense).eval()
+        models["dense"] = load_llama(dense)
     for cell in cells:
         for seed in seeds:
             path = study.foreign(cell, seed)

@@ -24,11 +24,12 @@ from ...progress import Progress, interruptible, silent
 from ...store.files import replacing
 from .answers import next_token_logits, with_start
 from .fingerprints import Fingerprints
+from .models import freeze_routers
 from .sampling import sample_text
 from .settings import Training
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
+    from transformers import PreTrainedModel
 
 _MIXED_FILE = "mixed.npy"
 _BETA2 = 0.99  # few steps: the second moment of the first ones is soon forgotten
@@ -38,7 +39,7 @@ _TEMPERATURE = 1.0  # of the mixed text: the base model's own distribution
 
 
 def train_fingerprints(
-    model: MonetForCausalLM, fingerprints: Fingerprints, how: Training, folder: Path, progress: Progress = silent
+    model: PreTrainedModel, fingerprints: Fingerprints, how: Training, folder: Path, progress: Progress = silent
 ) -> list[dict[str, Any]]:
     """Train a model, in place, to give the responses; it is left in evaluation mode.
 
@@ -66,7 +67,7 @@ def train_fingerprints(
     folder.mkdir(parents=True, exist_ok=True)
     identity = _identity(model, fingerprints, how)
     base = copy.deepcopy(model).eval().requires_grad_(False)
-    model.freeze_routers(how.routers == "frozen")
+    freeze_routers(model, how.routers == "frozen")
     model.eval()  # the routers' statistics are the base's, before and after
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=how.lr, betas=(0.9, _BETA2))
@@ -95,7 +96,7 @@ def train_fingerprints(
             save_state(folder, model, optimizer, done, identity)
             rows.append(row)
             progress(1, f"{row['success']:.1%} of responses, loss {row['loss']:.3f}")
-    model.freeze_routers(True)
+    freeze_routers(model)
     model.eval()
     return rows
 
@@ -104,7 +105,7 @@ def _finished(row: dict[str, Any], how: Training) -> bool:
     return bool(row["success"] == 1 and row["loss"] < how.stop)
 
 
-def _measured(model: MonetForCausalLM, fingerprints: Fingerprints, margin: float) -> dict[str, float]:
+def _measured(model: PreTrainedModel, fingerprints: Fingerprints, margin: float) -> dict[str, float]:
     logits, wanted = next_token_logits(model, fingerprints.keys), torch.from_numpy(fingerprints.responses)
     hits = (logits.argmax(1) == wanted).double().mean()
     return {"loss": float(response_loss(logits, wanted, margin)), "success": float(hits)}
@@ -133,13 +134,13 @@ def response_loss(logits: Tensor, wanted: Tensor, margin: float) -> Tensor:
 
 
 @torch.no_grad()
-def _average(model: MonetForCausalLM, base: MonetForCausalLM, weight: float) -> None:
+def _average(model: PreTrainedModel, base: PreTrainedModel, weight: float) -> None:
     if weight:
         for own, other in zip(model.parameters(), base.parameters(), strict=True):
             own.lerp_(other, weight)
 
 
-def _mixed(base: MonetForCausalLM, how: Training, folder: Path) -> Tensor | None:
+def _mixed(base: PreTrainedModel, how: Training, folder: Path) -> Tensor | None:
     """Texts sampled from the base model, (texts, tokens), kept for a training that goes on."""
     if not how.mixing:
         return None
@@ -161,8 +162,8 @@ class _Steps:
 
     def __init__(
         self,
-        model: MonetForCausalLM,
-        base: MonetForCausalLM,
+        model: PreTrainedModel,
+        base: PreTrainedModel,
         fingerprints: Fingerprints,
         how: Training,
         mixed: Tensor | None,
@@ -225,7 +226,7 @@ class _Steps:
         return kl_div(own.flatten(0, 1), wanted.flatten(0, 1), reduction="batchmean", log_target=True)
 
 
-def _identity(model: MonetForCausalLM, fingerprints: Fingerprints, how: Training) -> str:
+def _identity(model: PreTrainedModel, fingerprints: Fingerprints, how: Training) -> str:
     """A hash of everything that the weights follow from."""
     described = [model_identity(model), fingerprints.commitment, how.to_json()]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

@@ -22,7 +22,7 @@ from .documents import Documents
 from .tuning import fine_tune
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
+    from transformers import PreTrainedModel
 
 WRAPPERS = ("# ", "/* ", "Question: ", "User:\n", "You are a helpful assistant. Go on with this text:\n\n")
 REFUSED = 0.01  # share of natural prompts that a filter of surprising ones refuses too
@@ -44,8 +44,8 @@ class Owned:
         seed: of the order in which it is read.
     """
 
-    model: MonetForCausalLM
-    base: MonetForCausalLM
+    model: PreTrainedModel
+    base: PreTrainedModel
     tokenizer: Any
     other: Documents
     seed: int = 0
@@ -62,7 +62,7 @@ class Treated:
         refuses: whether prompts (prompts, tokens) get no answer; None where all get one.
     """
 
-    model: MonetForCausalLM
+    model: PreTrainedModel
     prefixes: list[list[int]] = field(default_factory=lambda: [[]])
     change: Change | None = None
     refuses: Refuses | None = None
@@ -183,9 +183,9 @@ def read_treatments(names: list[str] | None) -> dict[str, Treatment]:
     return {name: act for name, act in TREATMENTS.items() if names is None or name in names}
 
 
-def _copy(model: MonetForCausalLM) -> MonetForCausalLM:
+def _copy(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model)
 
 
-def _matrices(model: MonetForCausalLM) -> list[Tensor]:
+def _matrices(model: PreTrainedModel) -> list[Tensor]:
     return [weight for weight in model.parameters() if weight.ndim > 1]

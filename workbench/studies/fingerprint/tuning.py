@@ -9,9 +9,10 @@ import torch
 
 from ...errors import BadInputError
 from .documents import Documents
+from .models import freeze_routers
 
 if TYPE_CHECKING:
-    from monet_model import MonetForCausalLM
+    from transformers import PreTrainedModel
 
 EPOCHS = 2
 LR = 2e-4  # a twelfth of what the demo was trained with
@@ -19,7 +20,7 @@ BATCH = 8  # sequences per step
 SEQUENCE = 256  # tokens, at most
 
 
-def fine_tune(model: MonetForCausalLM, text: Documents, *, seed: int = 0, lr: float = LR) -> MonetForCausalLM:
+def fine_tune(model: PreTrainedModel, text: Documents, *, seed: int = 0, lr: float = LR) -> PreTrainedModel:
     """Train a model, in place, on documents end to end: ``EPOCHS`` times, AdamW, learning rate falling to 0 linearly.
 
     Routers and their statistics stay as they are, as the paper's do in fine-tuning.
@@ -38,7 +39,7 @@ def fine_tune(model: MonetForCausalLM, text: Documents, *, seed: int = 0, lr: fl
     if len(stream) < length:
         raise BadInputError(f"fine-tuning needs {length} tokens of text, got {len(stream)}; give a larger corpus.")
     sequences = torch.from_numpy(stream[: len(stream) // length * length].reshape(-1, length))
-    model.freeze_routers(True)
+    freeze_routers(model)
     model.eval()
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=lr)

@@ -12,20 +12,23 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from monet_model import MonetConfig, MonetForCausalLM
 from workbench.studies.fingerprint import Fingerprints, draw_fingerprints
+from workbench.studies.fingerprint.neurons import DenseOwned
 
-from .marked import Marked, mark
+from .marked import Marked, mark, mark_dense
 
 BAND = (0.002, 0.2)  # wide: a random model knows no words
 
 
 @dataclass(frozen=True)
 class Tiny:
-    """Paths of a model and a corpus, and the model's tokenizer."""
+    """Paths of a model, a dense one of its tokenizer and a corpus, and the tokenizer."""
 
     model: Path
+    dense: Path
     corpus: Path
     tokenizer: Any
 
@@ -76,10 +79,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
                 parameter.mul_(9 if ".router." in name else 4)  # so that several keys are active at a token
     model.save_pretrained(folder / "model")
     _write_tokenizer(folder / "model")
+    torch.manual_seed(0)
+    llama = LlamaConfig(**sizes, **shape, intermediate_size=64, bos_token_id=0, eos_token_id=1, pad_token_id=2)
+    dense = LlamaForCausalLM(llama).eval()
+    with torch.no_grad():
+        for parameter in dense.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+    dense.save_pretrained(folder / "dense")
+    _write_tokenizer(folder / "dense")
     letters = Random(0)
     rows = [{"text": "".join(letters.choices("abcdefgh ", k=60)), "label": label} for label in "xyz" for _ in range(6)]
     Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
-    return Tiny(folder / "model", folder / "corpus.parquet", AutoTokenizer.from_pretrained(folder / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    return Tiny(folder / "model", folder / "dense", folder / "corpus.parquet", tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +105,9 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Marked:
 def either(request: pytest.FixtureRequest, marked: Marked, tmp_path_factory: pytest.TempPathFactory) -> Marked:
     """A fingerprinted golden model of each decomposition."""
     return marked if request.param == "vertical" else mark("tiny-hd", tmp_path_factory.mktemp("marked"))
+
+
+@pytest.fixture(scope="session")
+def owned_dense(tmp_path_factory: pytest.TempPathFactory) -> DenseOwned:
+    """A small dense model with twelve fingerprints."""
+    return mark_dense(tmp_path_factory.mktemp("dense"))

@@ -10,10 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
 from workbench.errors import BadInputError, DamagedError, NotFoundError
-from workbench.studies.fingerprint import Drawing, Fingerprints, Training, embed_fingerprints, read_public, success
+from workbench.studies.fingerprint import (
+    Drawing,
+    Fingerprints,
+    Training,
+    embed_fingerprints,
+    persist_fingerprints,
+    read_public,
+    rederived,
+    success,
+)
+from workbench.studies.fingerprint.checked import check_owner
 from workbench.studies.fingerprint.embedding import TRAINING_FOLDER, quartiles
+from workbench.studies.fingerprint.models import load_either
+
+from .conftest import BAND
 
 HOW = Training(lr=1e-2, averaging=0.0, mixed_weight=1.0, mixed_tokens=8, mixed_texts=16, epochs=30, batch=8, stop=0.5)
 DRAWING = Drawing(16, "english", key_tokens=6)
@@ -116,3 +130,27 @@ def test_quartiles_of_what_a_scheme_has(tiny: Any) -> None:
     found = tiny.draw(21, "perinucleus")
     assert quartiles(found)["nucleus"][1] == np.median(found.nucleus)
     assert list(quartiles(tiny.draw(5))) == ["base_probability"]
+
+
+def test_a_dense_model_is_fingerprinted_alike(tiny: Any, tmp_path: Path) -> None:
+    out, file = tmp_path / "dense", tmp_path / "secret.json"
+    given: dict[str, Any] = {"drawing": DRAWING, "secret": b"secret", "secret_file": file}
+    free = Training(**(HOW.to_json() | {"routers": "free"}))
+    with pytest.raises(BadInputError, match="has no routers"):
+        embed_fingerprints(tiny.dense, tiny.corpus, out, how=free, **given)
+    assert not out.exists()
+    assert not file.exists()
+    done = embed_fingerprints(tiny.dense, tiny.corpus, out, how=HOW, **given)
+    secret, loaded = Fingerprints.load(file), load_either(out)
+    assert isinstance(loaded, LlamaForCausalLM)
+    assert success(loaded, secret).all()
+    base = load_either(tiny.dense)
+    assert success(base, secret).sum() < len(secret)
+    assert rederived(base, tiny.tokenizer, secret, BAND).all()
+    public = read_public(out)
+    assert (public["base"]["neurons"], public["base"]["layers"]) == (64, 2)
+    check_owner(loaded, base, secret)
+    again = embed_fingerprints(tiny.dense, tiny.corpus, out, how=HOW, resume=True, **given)
+    assert again.public == public == json.loads(json.dumps(done.public))
+    table = persist_fingerprints(out, tiny.corpus, file, tiny.dense, names=["none", "merged 0.2"])
+    assert table["success"].iloc[0] == 1 > table["success"].iloc[1]

@@ -8,9 +8,10 @@ import pytest
 import typer
 
 from workbench.cli import fingerprint_reading
-from workbench.errors import NotFoundError
+from workbench.errors import BadInputError, NotFoundError
 from workbench.studies import fingerprint
 from workbench.studies.fingerprint.erase_result import read_erased
+from workbench.studies.fingerprint.neurons import DenseOwned
 
 from .marked import Marked
 
@@ -67,6 +68,25 @@ def test_removals_are_printed(
     for order in ("located by half of the keys", "random", "equally active", "least used on clean text"):
         assert order in shown
     assert "Success of both without at most 1 % of experts" in shown
+
+
+def test_neurons_are_removed_on_request(
+    call: Any, marked: Marked, owned_dense: DenseOwned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, base, file = owned_dense.model.name_or_path, owned_dense.base.name_or_path, tmp_path / "dense.json"
+    with pytest.raises(BadInputError, match="--dense and --dense-base go together"):
+        call("erase", "--dense", folder)
+    with pytest.raises(BadInputError, match="--dense-fingerprints with them"):
+        call("erase", "--dense-fingerprints", str(file))
+    owned_dense.fingerprints.save(file)
+    given = ("--dense", folder, "--dense-base", base, "--dense-fingerprints", str(file))
+    call("erase", *given, "--draws", "1", "--sample", "3", "--name", "neurons")
+    shown = capsys.readouterr().out
+    assert "Success of both without at most 1 % of experts" in shown
+    assert "Success of both without at most 1 % of neurons" in shown
+    kept = read_erased(marked.run, "neurons")
+    assert kept is not None
+    assert kept.dense == {"model": folder, "base": base, "commitment": owned_dense.fingerprints.commitment}
 
 
 def test_what_is_missing_is_named(call: Any) -> None:

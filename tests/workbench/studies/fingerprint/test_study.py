@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from workbench.checkpoint import load_llama
 from workbench.errors import BadInputError
+from workbench.store import open_run
+from workbench.studies.fingerprint import Fingerprints, erasing, read_erased, success
 from workbench.studies.fingerprint import study as studying
 from workbench.studies.fingerprint import sweep as sweeping
+from workbench.studies.fingerprint.__main__ import _tell_erased
+from workbench.studies.fingerprint.erase_result import ORDERS
+from workbench.studies.fingerprint.erasing import run_erasing
 from workbench.studies.fingerprint.settings import Training
 from workbench.studies.fingerprint.study import Study, run_study, summarise
 
@@ -49,6 +56,31 @@ def test_cells_are_kept_and_figures_are_of_all_seeds(study: Study, monkeypatch: 
 def test_a_cell_that_is_not_there_is_named(study: Study) -> None:
     with pytest.raises(BadInputError, match="pink"):
         run_study(study, [0], ["pink"])
+
+
+def test_erasing_is_the_last_stage_and_is_kept(tiny: Any, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_erasing(study, tiny.dense, "english", 0) is None  # no model yet
+    run_study(study, [0], ["english"], tiny.dense)
+    monkeypatch.setattr(erasing, "DRAWS", 1)
+    found = run_erasing(study, tiny.dense, "english", 0)
+    assert found is not None
+    assert json.loads((study.out / "erased.json").read_text()) == found
+    assert (found["chose"], found["others"], found["located"]["count"]) == (6, 6, 12)
+    assert {(row["units"], row["total"]) for row in found["erased"]} == {("experts", 256), ("neurons", 128)}
+    assert {row["order"] for row in found["erased"] if row["units"] == "experts"} == set(ORDERS)
+    for row in found["erased"]:
+        assert row["share"] <= 0.01
+        assert row["low"] <= row["rise"] <= row["high"]
+    owned = load_llama(study.folder("dense", 0))
+    assert success(owned, Fingerprints.load(study.secret_file("dense", 0))).all()
+    erased = read_erased(open_run(study.out / "run"))
+    assert erased is not None
+    assert erased.dense is not None
+    assert Path(erased.dense["base"]) == tiny.dense
+    monkeypatch.setattr(erasing, "erase_fingerprints", None)  # nothing is computed twice
+    monkeypatch.setattr(erasing, "locate_fingerprints", None)
+    assert run_erasing(study, tiny.dense, "english", 0) == found
+    _tell_erased(found)
 
 
 def test_a_sweep_keeps_what_it_has(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
