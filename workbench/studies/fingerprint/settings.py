@@ -41,14 +41,14 @@ class Training:
     lr: float = 1e-3
     margin: float = 1.0
     averaging: float = 0.0
-    last_averaging: float = 0.1
+    last_averaging: float = 0.05
     mixing: float = 0.5
     mixed_loss: str = "kl"
     mixed_weight: float = 20.0
     mixed_tokens: int = 64
     mixed_texts: int = 512
     routers: str = "frozen"
-    epochs: int = 24
+    epochs: int = 28
     batch: int = 128
     stop: float = 0.05
     seed: int = 0
