@@ -49,12 +49,15 @@ def _make_examples(folder: Path) -> None:
 
     from workbench import open_run
     from workbench.analysis import analyze_run, mask_labels
+    from workbench.baselines.results import MODELS
     from workbench.checkpoint import load_model
     from workbench.demo import DEMO, SAMPLE
     from workbench.export import export_run
 
     (folder / "monet_model").mkdir()
     (folder / "monet_model" / "demo").symlink_to(DEMO)
+    (folder / "workbench" / "baselines").mkdir(parents=True)
+    (folder / "workbench" / "baselines" / "models").symlink_to(MODELS)
     sample = load_dataset("parquet", data_files=str(DEMO / SAMPLE), split="train").to_pandas()
     corpus = folder / "heldout.parquet"
     sample.groupby("label").head(DOCUMENTS).to_parquet(corpus)
