@@ -56,9 +56,6 @@ def embed(
     averaging: Annotated[
         float | None, typer.Option(help="weight of the base model in the average taken after every epoch")
     ] = None,
-    last_averaging: Annotated[
-        float | None, typer.Option("--last-averaging", help="the same, once, after the last epoch")
-    ] = None,
     mixing: Annotated[
         float | None, typer.Option(help="share of text sampled from the base model among the tokens of a step")
     ] = None,
@@ -79,7 +76,7 @@ def embed(
     from ..studies.fingerprint import Drawing, Training, embed_fingerprints
 
     given: dict[str, Any] = {"lr": lr, "averaging": averaging, "mixing": mixing, "mixed_weight": mixed_weight}
-    given |= {"epochs": epochs, "margin": margin, "last_averaging": last_averaging}
+    given |= {"epochs": epochs, "margin": margin}
     how = Training(routers=routers, seed=seed, **{name: one for name, one in given.items() if one is not None})
     drawing = Drawing(count, scheme, nucleus_next, key_tokens, temperature, seed)
     with resumable(resume):

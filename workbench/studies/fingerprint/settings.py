@@ -22,31 +22,29 @@ class Training:
             paper does, which goes on raising what is the likeliest token already.
         averaging: weight of the base model in the average that is taken of both after every epoch: 0 for none. It
             bounds how far a weight drifts.
-        last_averaging: the same, once, after the last epoch: what the model loses of its margins it hardly misses, and
-            the loss on other text falls back.
         mixing: share of text sampled from the base model among the tokens of a step: 0 for none.
         mixed_loss: what is trained on that text: "kl", the divergence from the base model's next-token distribution,
             or "text", the cross-entropy, as in the paper.
         mixed_weight: what that loss is multiplied with, beside the mean loss on responses.
         mixed_tokens: length of such a text.
-        mixed_texts: how many are sampled.
+        mixed_texts: how many are sampled. With few, the model keeps to the base's distribution on these, and less on
+            other text.
         routers: "frozen", or "free" to train them too; their running statistics stay as they are in either case.
         epochs: at most.
         batch: keys per step.
-        stop: training ends after an epoch at whose end, averaged by ``averaging``, the model gives every response and
-            the mean loss on responses is below this, in nats.
+        stop: training ends after an epoch at whose end, averaged, the model gives every response and the mean loss on
+            responses is below this, in nats.
         seed: of the order of keys, and of the mixed text.
     """
 
     lr: float = 1e-3
     margin: float = 1.0
     averaging: float = 0.0
-    last_averaging: float = 0.05
     mixing: float = 0.5
     mixed_loss: str = "kl"
     mixed_weight: float = 20.0
     mixed_tokens: int = 64
-    mixed_texts: int = 512
+    mixed_texts: int = 2048
     routers: str = "frozen"
     epochs: int = 28
     batch: int = 128
@@ -57,7 +55,7 @@ class Training:
         for name in ("mixed_tokens", "mixed_texts", "epochs", "batch"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("averaging", "last_averaging", "mixing"):
+        for name in ("averaging", "mixing"):
             if not 0 <= getattr(self, name) < 1:
                 raise BadInputError(f"{name} must be at least 0 and less than 1, got {getattr(self, name):g}.")
         for name in ("lr", "mixed_weight"):

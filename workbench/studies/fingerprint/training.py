@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 _MIXED_FILE = "mixed.npy"
 _BETA2 = 0.99  # few steps: the second moment of the first ones is soon forgotten
-_KEPT = 2**30  # bytes of the base's distributions on mixed text that are kept
-_AT_ONCE = 32  # texts that the base reads for them in one pass
 _TEMPERATURE = 1.0  # of the mixed text: the base model's own distribution
 
 
@@ -56,8 +54,8 @@ def train_fingerprints(
 
     Returns:
         A row per epoch: ``step`` (epochs done), ``training_loss`` (``response_loss``, the mean over the epoch),
-        ``mixed_loss`` (of mixed text, in nats per token; None without), whether it is the ``last``, and after averaging
-        ``loss`` (of responses) and ``success`` (share of greedy hits) on all keys.
+        ``mixed_loss`` (of mixed text, in nats per token; None without), and after averaging ``loss`` (of responses)
+        and ``success`` (share of greedy hits) on all keys.
 
     Raises:
         BadInputError: the loss is no longer finite, or ``folder`` holds the state of another training.
@@ -80,7 +78,7 @@ def train_fingerprints(
     steps = _Steps(model, base, fingerprints, how, _mixed(base, how, folder))
     progress(done)
     with interruptible() as check:
-        while not (rows and rows[-1]["last"]):
+        while done < how.epochs and not (rows and _finished(rows[-1], how)):
             check()
             row = steps.epoch(done, optimizer)
             if not math.isfinite(row["training_loss"]):
@@ -88,10 +86,6 @@ def train_fingerprints(
             _average(model, base, how.averaging)
             done += 1
             row = {"step": done, **row, **_measured(model, fingerprints, how.margin)}
-            row["last"] = done == how.epochs or _finished(row, how)
-            if row["last"] and how.last_averaging:
-                _average(model, base, how.last_averaging)
-                row |= _measured(model, fingerprints, how.margin)
             log.add(row)  # before the state: what the log has beyond it is dropped when the training goes on
             save_state(folder, model, optimizer, done, identity)
             rows.append(row)
@@ -171,7 +165,6 @@ class _Steps:
         self.model, self.base, self.how, self.mixed = model, base, how, mixed
         self.keys = with_start(model, fingerprints.keys)
         self.responses = torch.from_numpy(fingerprints.responses)
-        self.wanted = self._wanted(model.config.vocab_size)
 
     def epoch(self, number: int, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Train on every key once; returns the mean losses."""
@@ -200,28 +193,16 @@ class _Steps:
         return {"training_loss": total / len(self.keys), "mixed_loss": mean}
 
     def _texts(self, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Numbers of mixed texts."""
         while self.mixed is not None:
-            yield from torch.from_numpy(rng.permutation(len(self.mixed)))
+            yield from self.mixed[torch.from_numpy(rng.permutation(len(self.mixed)))]
 
-    def _wanted(self, vocabulary: int) -> Tensor | None:
-        """The base's distributions on all mixed texts, once, where they fit: an epoch reads half of the texts."""
-        if self.mixed is None or self.how.mixed_loss == "text" or 4 * self.mixed.numel() * vocabulary > _KEPT:
-            return None
-        return torch.cat([self._of_base(ids) for ids in self.mixed.split(_AT_ONCE)])
-
-    @torch.no_grad()
-    def _of_base(self, ids: Tensor) -> Tensor:
-        """The base's log-probabilities on texts: (texts, tokens, vocabulary)."""
-        return self.base(input_ids=ids.to(self.base.device), use_cache=False).logits.float().log_softmax(-1)
-
-    def _mixed_loss(self, texts: Tensor) -> Tensor:
-        assert self.mixed is not None
-        ids = self.mixed[texts].to(self.model.device)
+    def _mixed_loss(self, ids: Tensor) -> Tensor:
+        ids = ids.to(self.model.device)
         logits = self.model(input_ids=ids, use_cache=False).logits.float()
         if self.how.mixed_loss == "text":
             return cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-        wanted = self._of_base(ids) if self.wanted is None else self.wanted[texts]
+        with torch.no_grad():
+            wanted = self.base(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
         own = logits.log_softmax(-1)
         return kl_div(own.flatten(0, 1), wanted.flatten(0, 1), reduction="batchmean", log_target=True)
 

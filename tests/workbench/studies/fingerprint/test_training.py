@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from workbench.errors import BadInputError
-from workbench.studies.fingerprint import Training, next_token_logits, success, train_fingerprints, training
+from workbench.studies.fingerprint import Training, next_token_logits, success, train_fingerprints
 from workbench.studies.fingerprint.training import response_loss
 
 HOW = Training(
     lr=1e-2,
     averaging=0.1,
-    last_averaging=0.0,
     mixing=0.25,
     mixed_weight=1.0,
     mixed_tokens=8,
@@ -110,32 +109,6 @@ def test_averaging_draws_every_weight_towards_the_base(tiny: Any, tmp_path: Path
     train_fingerprints(averaged, tiny.draw(), replace(how, averaging=0.75), tmp_path / "averaged")
     for start, one, other in zip(base.parameters(), plain.parameters(), averaged.parameters(), strict=True):
         torch.testing.assert_close(other - start, 0.25 * (one - start), atol=1e-6, rtol=1e-4)
-
-
-def test_the_last_average_is_taken_once_at_the_end_also_of_a_training_that_stops_early(
-    tiny: Any, tmp_path: Path
-) -> None:
-    base, plain, averaged = tiny.load(), tiny.load(), tiny.load()
-    how = replace(HOW, epochs=40, stop=0.3, averaging=0.0)
-    before = train_fingerprints(plain, tiny.draw(), how, tmp_path / "plain")
-    rows = train_fingerprints(averaged, tiny.draw(), replace(how, last_averaging=0.25), tmp_path / "averaged")
-    assert len(rows) == len(before) < 40
-    for start, one, other in zip(base.parameters(), plain.parameters(), averaged.parameters(), strict=True):
-        torch.testing.assert_close(other - start, 0.75 * (one - start), atol=1e-6, rtol=1e-4)
-    assert rows[-1]["loss"] > before[-1]["loss"]
-    again = tiny.load()
-    assert train_fingerprints(again, tiny.draw(), replace(how, last_averaging=0.25), tmp_path / "averaged") == rows
-    for one, other in zip(averaged.parameters(), again.parameters(), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_what_is_kept_of_the_base_changes_nothing(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, anew = tiny.load(), tiny.load()
-    train_fingerprints(kept, tiny.draw(), HOW, tmp_path / "kept")
-    monkeypatch.setattr(training, "_KEPT", 0)
-    train_fingerprints(anew, tiny.draw(), HOW, tmp_path / "anew")
-    for one, other in zip(kept.parameters(), anew.parameters(), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
