@@ -6,7 +6,7 @@ PORT = 8050
 
 BIN = .venv/bin
 
-.PHONY: app test check format coverage docs bench notebooks control peers clean gpu-check
+.PHONY: app test check format coverage docs bench notebooks control ownership peers clean gpu-check
 
 app: runs/demo/analysis/mask.json
 	@$(PY) app.py runs/demo --port $(PORT)
@@ -65,6 +65,17 @@ runs/control/rule-%.json: .venv/test-ready
 	$(MONET) control choose $(@D)/monet-$*/seed-* --out $(@D)/best-$*
 	$(MONET) control rule $(@D)/best-$* $(@D)/run-$* --json > $@.part
 	mv $@.part $@
+
+# The study of docs/ownership.md: fingerprints of three schemes and seeds, what wears them down, and what erasing costs; `make -j2
+# ownership` for two seeds at once. It goes on where it was broken off.
+OWNED = $(addprefix runs/ownership/seed-,4 5 6)
+ownership: $(OWNED)
+	$(PY) -m workbench.studies.fingerprint runs/ownership
+
+$(OWNED): runs/ownership/seed-%: .venv/test-ready
+	mkdir -p $(@D)
+	OMP_NUM_THREADS=1 $(PY) -m workbench.studies.fingerprint runs/ownership --seeds $*
+	touch $@
 
 # What tools have left behind; .venv, the compiled kernels and runs/ stay.
 clean:
