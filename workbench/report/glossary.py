@@ -176,8 +176,8 @@ OWNERSHIP = {
     "commitment": "A hash of the secret file. Published and dated before the model is, it shows that keys and "
     "responses were not made up afterwards.",
     "success": "The share of keys to which a model's likeliest next token is the response.",
-    "owner's p": "The probability that a model which knows nothing of the secret gives as many responses, exactly: a "
-    "binomial tail at the rate of one in as many responses as a key could have had.",
+    "ownership p-value": "The probability that a model which knows nothing of the secret gives as many responses, "
+    "exactly: a binomial tail at the rate of one in as many responses as a key could have had.",
     "rise": "How much more the fingerprinted model gives to a response's logit than its base does. Every expert has an "
     "exact part of it. Of a loss: how far it is above the base model's.",
 }
