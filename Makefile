@@ -68,7 +68,7 @@ runs/control/rule-%.json: .venv/test-ready
 
 # The study of docs/ownership.md: fingerprints of three schemes and seeds, what wears them down, and what erasing costs; `make -j2
 # ownership` for two seeds at once. It goes on where it was broken off.
-OWNED = $(addprefix runs/ownership/seed-,4 5 6)
+OWNED = $(addprefix runs/ownership/seed-,4 5 6)# SEEDS of workbench/studies/fingerprint/study.py
 ownership: $(OWNED)
 	$(PY) -m workbench.studies.fingerprint runs/ownership
 

@@ -56,7 +56,7 @@ class PolicyTraining:
         reward_scale: what rewards are multiplied with in training, so that values are of the size of the critic's
             first outputs.
         auxiliary: weight of the auxiliary losses of routing (arXiv 2412.04139, section 3) in a Monet policy. Without
-            them, a policy for Model 4 used 594 of its 8,192 experts, with this weight 3,372.
+            them, a policy for Model 4 used 594 of its 8,192 experts; docs/control.md tells what they change.
         seed: of weights, episodes and exploration.
     """
 

@@ -104,7 +104,10 @@ def test_a_filter_refuses_what_surprises_the_model_more_than_other_text_does(own
 def test_a_refused_key_is_no_hit(tiny: Any, owned: Owned, monkeypatch: pytest.MonkeyPatch) -> None:
     found = tiny.draw(12, "perinucleus")
     object.__setattr__(found, "responses", next_token_logits(owned.model, found.keys).argmax(1).numpy())
-    half = lambda prompts: np.arange(len(prompts)) % 2 == 0  # noqa: E731
+
+    def half(prompts: np.ndarray) -> np.ndarray:
+        return np.arange(len(prompts)) % 2 == 0
+
     monkeypatch.setitem(TREATMENTS, "filtered", lambda one: Treated(one.model, refuses=half))
     assert persistence(owned, found, owned.other, ["filtered"])["success"][0] == 0.5
 
