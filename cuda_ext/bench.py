@@ -8,6 +8,9 @@ is GPU time, over several inputs in rotation, so that the GPU's cache does not h
 
 The floor of a row is the time to read its op's inputs and write its outputs once (the MB column), at the speed of a
 copy that is timed beside it. `accumulate` reads and writes the statistics of every active expert.
+
+``--instruction-sets`` also times `route` with the code of each lower instruction set that this processor has: what an
+older one runs, at this one's clock, caches and memory. PyTorch's own functions keep the widest set.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ import argparse
 import ctypes
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist, median
 from time import thread_time
 from types import SimpleNamespace
@@ -79,8 +83,13 @@ def size(*tensors: Tensor) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def cases(device: str, seed: int = 0) -> Iterator[Case]:
-    """Yield all cases: each op, then what it replaces."""
+def lower_levels() -> range:
+    """Return the levels of the CPU kernels below the one that runs, as `library.INSTRUCTION_SETS` numbers them."""
+    return range(torch.ops.monet.best_level())
+
+
+def cases(device: str, seed: int = 0, levels: Sequence[int] = ()) -> Iterator[Case]:
+    """Yield all cases: each op, then what it replaces; `route` also with the code of other ``levels``."""
     torch.manual_seed(seed)
     logits = torch.randn(TOKENS, HEADS, KEYS, device=device)
     mean, var = logits.mean((0, 2)), logits.var((0, 2))
@@ -100,6 +109,9 @@ def cases(device: str, seed: int = 0) -> Iterator[Case]:
 
     yield Case(COPY, lambda: target.copy_(logits), COPY, 2 * size(logits))
     yield Case("route", lambda: route(logits, mean, var, sigma), "route", size(logits, *first))
+    for level in levels:
+        name = f"  with the code of {library.INSTRUCTION_SETS[level]}"
+        yield Case(name, partial(torch.ops.monet.route_kernel, logits, mean, var, sigma, level), "route")
     yield Case("  authors' formula, dense", lambda: formula(logits, mean, var, sigma), "route")
     yield Case("  torch.compile of it", lambda: compiled(logits, mean, var, sigma), "route")
     yield Case(f"  torch.topk({TOPK}) + softmax", topk, "route")
@@ -181,9 +193,9 @@ def timed(run: Callable[[], object], device: str) -> float:
     return 1e3 * (thread_time() - start)
 
 
-def measure(repeats: int, device: str) -> dict[str, dict[str, Any]]:
+def measure(repeats: int, device: str, levels: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
     """Return rows by name: least and median milliseconds, ratio to the op, floor. An op and its rivals take turns."""
-    sets = [list(cases(device, seed)) for seed in range(4 if device == "cuda" else 1)]
+    sets = [list(cases(device, seed, levels)) for seed in range(4 if device == "cuda" else 1)]
     groups: dict[str, list[int]] = {}
     for at, case in enumerate(sets[0]):
         groups.setdefault(case.against, []).append(at)
@@ -229,20 +241,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--repeats", type=int, default=15, help="timed rounds per allocator (15)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to run (cpu)")
+    parser.add_argument(
+        "--instruction-sets", action="store_true", help="also time route with the code of lower instruction sets"
+    )
     options = parser.parse_args(argv)
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU")
+    if options.instruction_sets and (options.device != "cpu" or not library.CPU.loaded):
+        parser.error("--instruction-sets are those of the compiled CPU kernels; see python -m cuda_ext")
+    levels = lower_levels() if options.instruction_sets else ()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         if options.device == "cuda":
             where, tables = torch.cuda.get_device_name(), {"GPU": measure(options.repeats, "cuda")}
         else:
-            where, tables = library.backend(), {"default malloc": measure(options.repeats, "cpu")}
+            where, tables = library.backend(), {"default malloc": measure(options.repeats, "cpu", levels)}
             if keep_heap():
-                tables["heap kept"] = measure(options.repeats, "cpu")
+                tables["heap kept"] = measure(options.repeats, "cpu", levels)
     finally:
         torch.set_num_threads(threads)
     shape = {"tokens": TOKENS, "heads": HEADS, "keys": KEYS, "topk": TOPK, "units": UNITS, "threads": 1}
