@@ -4,8 +4,8 @@
 what lies in both memories is refused, and each function of the project that waits for the GPU is noted. Ops that the
 project defines run as they do on a GPU, with ``kernels`` in place of the compiled ones.
 
-What it does not show: races between streams, numbers that a GPU rounds otherwise, and waits inside the CUDA libraries.
-`make gpu-check` runs on a GPU that is there.
+What it does not show: races between streams, but for copies to the host (``streams``), numbers that a GPU rounds
+otherwise, and waits inside the CUDA libraries. `make gpu-check` runs on a GPU that is there.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import ctypes
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -61,6 +61,7 @@ class StandIn(Tensor):
     """A tensor that says it is on a GPU; ``values`` are on the processor."""
 
     values: Tensor
+    used_by: tuple[object, ...] = ()  # streams that its memory is kept for
 
     @staticmethod
     def __new__(cls, values: Tensor) -> StandIn:
@@ -79,6 +80,10 @@ class StandIn(Tensor):
     def data(self, other: StandIn) -> None:
         Tensor.data.__set__(self, other)  # type: ignore[attr-defined]
         self.values = other.values
+
+    def record_stream(self, stream: object) -> None:  # type: ignore[override]  # in torch, a stream of its own
+        """Keep its memory for a stream."""
+        self.used_by = (*self.used_by, stream)
 
     def tolist(self) -> Any:
         """Its values, fetched together."""
@@ -103,11 +108,13 @@ class Gpu(TorchDispatchMode):
 
     Attributes:
         waits: how often each function of the project waited for the GPU, and for what: ``file:function op``.
+        copying: what is called with a copy to the host that is not waited for; by default it is made at once.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
+        self.copying: Callable[[Callable[[], object]], object] | None = None
 
     @contextmanager
     def on(self) -> Iterator[Gpu]:
@@ -138,6 +145,9 @@ class Gpu(TorchDispatchMode):
                 made_there, from_there = (isinstance(one, StandIn) for one in args[:2])
             if made_there != from_there and at_once and source.numel():
                 self._count("to the GPU" if made_there else "to the host")
+            if func is aten.copy_.default and from_there and not (made_there or at_once) and self.copying:
+                self.copying(partial(self._compute, func, args, kwargs, there, made_there))
+                return args[0]
         elif there:
             # Numbers that are tensors without dimensions travel with an operation, as in torch.
             if any(isinstance(leaf, Tensor) and not isinstance(leaf, StandIn) and leaf.ndim for leaf in leaves):

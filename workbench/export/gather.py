@@ -32,17 +32,22 @@ GPU_TOKENS = 16_384  # of a piece on a GPU, which keeps no statistics in a cache
 def fetch(routing: Routing) -> Callable[[], Routing]:
     """Begin to copy a routing to the processor's memory; the function returned waits for it and gives the copy.
 
-    From a GPU it goes into pinned memory beside what the GPU does next. On a processor it is the routing itself.
+    From a GPU it goes into pinned memory on a stream of its own: the copy waits for what the GPU was given before, and
+    nothing that the GPU is given afterwards waits for the copy. On a processor it is the routing itself.
     """
     device = routing.probs1.device
     if device.type != "cuda":
         return lambda: routing.to("cpu")
+    copies, copied = torch.cuda.Stream(device), torch.cuda.Event()
+    copies.wait_stream(torch.cuda.current_stream(device))
 
     def pinned(tensor: Tensor) -> Tensor:
+        tensor.record_stream(copies)  # its memory is not used again before it is copied, whoever lets go of it
         return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
-    there, copied = routing.map(pinned), torch.cuda.Event()
-    copied.record(torch.cuda.current_stream(device))
+    with torch.cuda.stream(copies):
+        there = routing.map(pinned)
+    copied.record(copies)
 
     def wait() -> Routing:
         copied.synchronize()

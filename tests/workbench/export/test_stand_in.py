@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from monet_model import MonetForCausalLM
 from workbench import open_run
@@ -20,6 +19,7 @@ from workbench.export import export_run
 from workbench.store import verify_run
 
 from ...stand_in.gpu import Gpu, moved
+from ...stand_in.streams import install
 from .conftest import CONTEXT, GOLDEN, random_documents, write_corpus
 
 SETTINGS: dict[str, Any] = {"batch_size": 3, "context": CONTEXT, "examples": 5, "examples_per_document": 2}
@@ -53,22 +53,11 @@ def _pool(*_threads: int) -> Iterator[_AtOnce]:
     yield _AtOnce()
 
 
-class _Event:
-    """A mark in the GPU's work, which is done as soon as it is asked for."""
-
-    def record(self, _stream: object) -> None:
-        """Set the mark."""
-
-    def synchronize(self) -> None:
-        """Wait for it."""
-
-
 @pytest.fixture
 def export_there(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Counter[str]]:
     """Exports with a golden model on the stand-in, and returns where it waited."""
     monkeypatch.setattr("workbench.export.pipeline.thread_pool", _pool)
-    monkeypatch.setattr(torch.cuda, "Event", _Event)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: None)
+    install(monkeypatch, gpu)
 
     def export(name: str, corpus: Path, run: Path, **settings: Any) -> Counter[str]:
         there = moved(MonetForCausalLM.from_pretrained(GOLDEN / name).eval())
