@@ -88,6 +88,10 @@ gpu-check: .venv/test-ready
 	$(PY) -m pytest -q tests/cuda_ext tests/workbench/test_gpu.py
 	compute-sanitizer --error-exitcode 1 $(PY) -m pytest -q tests/cuda_ext/test_gpu.py
 	$(PY) -m cuda_ext.bench --device cuda
+	$(PY) -m monet_model.bench --device cuda
+	$(PY) -m workbench.bench.attribution --device cuda
+	$(PY) -m workbench.bench.circuits --device cuda
+	$(PY) -m workbench.bench.export --device cuda
 
 # A run that was interrupted goes on; one that is finished but older than the demo model is made anew.
 runs/demo/analysis/mask.json: $(DEMO)/model.safetensors $(DEMO)/heldout.parquet | .venv/ready

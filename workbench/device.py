@@ -1,28 +1,25 @@
-"""Where a model runs and in which precision: what `--device`, `--dtype` and `MONET_DEVICE` may say."""
+"""Where a model runs and in which precision, as ``monet_model.device`` reads it, with the workbench's errors."""
 
 from __future__ import annotations
 
-import os
-import re
 from typing import TYPE_CHECKING
+
+from monet_model import device as names
+from monet_model.device import DTYPES, VARIABLE
 
 from .errors import BadInputError, UnsupportedError
 
 if TYPE_CHECKING:
     import torch
 
-DEVICES = "auto, cpu, cuda, cuda:N or mps"
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-VARIABLE = "MONET_DEVICE"  # what `auto` is replaced by, in the environment
+__all__ = ["DTYPES", "VARIABLE", "read_device", "read_dtype"]
 
 
 def read_device(name: str | torch.device = "auto") -> torch.device:
     """Return the device of that name.
 
     Args:
-        name: auto, cpu, cuda, cuda:N or mps. ``auto`` is what the environment variable MONET_DEVICE says, or else the
-            first NVIDIA or AMD GPU that torch sees, or else the processor. It is never an Apple GPU (mps), which lacks
-            the float64 that analyses compute in.
+        name: auto, cpu, cuda, cuda:N or mps, as for ``monet_model.device.read_device``.
 
     Raises:
         BadInputError: there is no device of such a name.
@@ -33,34 +30,19 @@ def read_device(name: str | torch.device = "auto") -> torch.device:
         >>> read_device("cpu")
         device(type='cpu')
     """
-    import torch
-
-    asked, said = str(name), "--device"
-    if asked == "auto":
-        asked, said = os.environ.get(VARIABLE) or "auto", VARIABLE
-    if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", asked):
-        raise BadInputError(f"{said} takes {DEVICES}; got {asked!r}.")
-    device = torch.device(asked)
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            seen = "torch sees no GPU" if not count else f"torch sees {count} GPUs, numbered from 0"
-            raise UnsupportedError(f"{said} {asked}: {seen}; use cpu or auto.")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UnsupportedError(f"{said} mps: torch sees no Apple GPU; use cpu or auto.")
-    return device
+    try:
+        return names.read_device(name)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None
+    except RuntimeError as error:
+        raise UnsupportedError(str(error)) from None
 
 
 def read_dtype(name: str | torch.dtype, device: torch.device, stored: torch.dtype) -> torch.dtype:
     """Return the precision that a model computes in; its routers compute in float32 in any case.
 
     Args:
-        name: auto, float32, bfloat16 or float16, or one of these as a ``torch.dtype``. ``auto`` is the checkpoint's own
-            precision on a GPU and float32 on a processor.
-        device: where the model runs.
-        stored: the checkpoint's own precision.
+        name, device, stored: as for ``monet_model.device.read_dtype``.
 
     Raises:
         BadInputError: there is no such choice.
@@ -71,12 +53,7 @@ def read_dtype(name: str | torch.dtype, device: torch.device, stored: torch.dtyp
         >>> read_dtype("auto", torch.device("cpu"), torch.bfloat16)
         torch.float32
     """
-    import torch
-
-    asked = str(name).removeprefix("torch.")
-    if asked not in DTYPES:
-        raise BadInputError(f"--dtype takes {', '.join(DTYPES[:-1])} or {DTYPES[-1]}; got {asked!r}.")
-    if asked == "auto":
-        return torch.float32 if device.type == "cpu" else stored
-    found: torch.dtype = getattr(torch, asked)
-    return found
+    try:
+        return names.read_dtype(name, device, stored)
+    except ValueError as error:
+        raise BadInputError(str(error)) from None

@@ -15,7 +15,7 @@ from ..analysis.attribution.direct import Attribution, attribute
 from ..checkpoint import load_model
 from ..demo import DEMO
 from .clock import Clock
-from .common import Table, make_parser, print_result
+from .common import Table, add_place, make_parser, place_of, print_result
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -34,6 +34,7 @@ def measure(model: MonetForCausalLM, tokens: int, prompts: int, seed: int) -> di
         seed: of the prompts.
 
     Returns:
+        - device, dtype: where the model runs and in which precision.
         - tokens, prompts, threads: the setting.
         - active_experts: mean number of experts with a contribution.
         - completeness: largest difference between a logit and the sum of its contributions.
@@ -41,11 +42,11 @@ def measure(model: MonetForCausalLM, tokens: int, prompts: int, seed: int) -> di
         - forward_ms: median milliseconds of that forward pass alone.
     """
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(model.config.vocab_size, (WARM_UP + prompts, 1, tokens), generator=generator)
+    ids = torch.randint(model.config.vocab_size, (WARM_UP + prompts, 1, tokens), generator=generator).to(model.device)
     attributions, attribution_ms = _timed(lambda prompt: _top(model, prompt), ids)
     with torch.no_grad():
         _, forward_ms = _timed(lambda prompt: model(prompt, logits_to_keep=1, use_cache=False), ids)
-    return {
+    return place_of(model) | {
         "tokens": tokens,
         "prompts": prompts,
         "threads": torch.get_num_threads(),
@@ -66,7 +67,7 @@ def _timed(function: Callable[[torch.Tensor], Any], prompts: torch.Tensor) -> tu
     """Results for all but the first prompts, and the median of their milliseconds."""
     for prompt in prompts[:WARM_UP]:
         function(prompt)
-    clock = Clock("attribution")
+    clock = Clock("attribution", device=prompts.device)
     results = [clock.time(partial(function, prompt)) for prompt in prompts[WARM_UP:]]
     return results, clock.summary()["p50_ms"]
 
@@ -74,7 +75,8 @@ def _timed(function: Callable[[torch.Tensor], Any], prompts: torch.Tensor) -> tu
 def tables(result: dict[str, Any]) -> list[Table]:
     """The result as tables."""
     title = (
-        f"Attribution of {result['prompts']} prompts of {result['tokens']} tokens, {result['threads']} threads of torch"
+        f"Attribution of {result['prompts']} prompts of {result['tokens']} tokens, model in {result['dtype']} on "
+        f"{result['device']}, {result['threads']} threads of torch"
     )
     rows = [
         ["attribution, with its forward pass", f"{result['attribution_ms']:,.1f}", "ms, median"],
@@ -92,8 +94,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=128, help="tokens per prompt (128)")
     parser.add_argument("--prompts", type=int, default=30, help="prompts that are timed (30)")
     parser.add_argument("--seed", type=int, default=0, help="of the prompts (0)")
+    add_place(parser)
     options = parser.parse_args(argv)
-    result = measure(load_model(options.model), options.tokens, options.prompts, options.seed)
+    model = load_model(options.model, device=options.device, dtype=options.dtype)
+    result = measure(model, options.tokens, options.prompts, options.seed)
     print_result(result, tables(result), options.json)
 
 

@@ -1,7 +1,7 @@
 """`python -m workbench.bench.circuits [MODEL] [--large] [--json]`: time, memory and completeness of tracing a circuit.
 
 On random prompts, for the model's own next token, each circuit with all of its edges, beside the forward pass alone.
-``--large`` takes a random model of the 1.4B shape instead, in float32, one prompt of 64 tokens and 2,000 nodes.
+``--large`` takes a random model of the 1.4B shape instead, traced in float32, one prompt of 64 tokens and 2,000 nodes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from monet_model.device import device_name
+
 from ..analysis.circuits.trace import circuit_memory, trace_circuit
 from ..checkpoint import load_model
 from ..demo import DEMO
+from ..device import read_device, read_dtype
 from .clock import Clock
-from .common import Table, make_parser, print_result
+from .common import Table, add_place, dtype_name, make_parser, print_result
 
 if TYPE_CHECKING:
     from monet_model import MonetForCausalLM
@@ -39,23 +42,25 @@ def measure(
         nodes: experts that become nodes.
         prompts: number of prompts that are timed, after one that is not.
         seed: of the prompts.
-        dtype: what is computed in.
+        dtype: what is traced in, whatever the model's own precision.
 
     Returns:
+        - device, model_dtype: where the model runs and in which precision.
         - tokens, nodes, prompts, threads, dtype: the setting.
         - edges: mean number of edges.
         - completeness: the worst of the circuits.
         - rest_value: mean fraction of the absolute value of the experts' nodes and the rest's that is the rest's.
         - trace_ms, forward_ms: median milliseconds of tracing, forward pass included, and of that pass alone.
-        - estimated_bytes, peak_bytes: what ``circuit_memory`` says, and by how much the process's peak memory rose.
+        - estimated_bytes, peak_bytes: what ``circuit_memory`` says, and by how much the peak memory rose: of the GPU,
+          if the model is on one, or else of the process.
     """
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(model.config.vocab_size, (prompts + 1, 1, tokens), generator=generator)
+    ids = torch.randint(model.config.vocab_size, (prompts + 1, 1, tokens), generator=generator).to(model.device)
     estimate = circuit_memory(model, tokens, nodes, dtype)
     with torch.no_grad():
         model(ids[0], logits_to_keep=1, use_cache=False)
-    before = _peak()
-    clocks = {"trace": Clock("trace"), "forward": Clock("forward")}
+    before = _peak(model.device)
+    clocks = {name: Clock(name, device=model.device) for name in ("trace", "forward")}
     circuits = []
     for number, prompt in enumerate(ids):
         ask = partial(trace_circuit, model, prompt, nodes=nodes, dtype=dtype, max_memory=4 * estimate)
@@ -66,22 +71,26 @@ def measure(
             clocks["forward"].time(partial(model, prompt, logits_to_keep=1, use_cache=False))
     size = [circuit.nodes.groupby("kind", observed=True)["value"].agg(lambda v: v.abs().sum()) for circuit in circuits]
     return {
+        "device": device_name(model.device),
+        "model_dtype": dtype_name(model.dtype),
         "tokens": tokens,
         "nodes": nodes,
         "prompts": prompts,
         "threads": torch.get_num_threads(),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": dtype_name(dtype),
         "edges": sum(len(circuit.edges) for circuit in circuits) / prompts,
         "completeness": max(circuit.completeness for circuit in circuits),
         "rest_value": sum(float(one["rest"] / (one["rest"] + one["expert"])) for one in size) / prompts,
         "trace_ms": clocks["trace"].summary()["p50_ms"],
         "forward_ms": clocks["forward"].summary()["p50_ms"],
         "estimated_bytes": estimate,
-        "peak_bytes": _peak() - before,
+        "peak_bytes": _peak(model.device) - before,
     }
 
 
-def _peak() -> int:
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -89,7 +98,8 @@ def tables(result: dict[str, Any]) -> list[Table]:
     """The result as tables."""
     title = (
         f"Circuits of {result['prompts']} prompts of {result['tokens']} tokens, {result['nodes']:,} nodes, in "
-        f"{result['dtype']}, {result['threads']} threads of torch"
+        f"{result['dtype']}, model in {result['model_dtype']} on {result['device']}, {result['threads']} threads of "
+        "torch"
     )
     rows = [
         ["tracing, with its forward pass", f"{result['trace_ms']:,.0f}", "ms, median"],
@@ -98,7 +108,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
         ["completeness", f"{result['completeness']:.1e}", "worst relative error of a node"],
         ["value of experts in rest nodes", f"{result['rest_value']:.1%}", "mean, of all experts' absolute value"],
         ["memory, as estimated before", f"{result['estimated_bytes'] / 1e9:.2f}", "GB"],
-        ["rise of the process's peak", f"{result['peak_bytes'] / 1e9:.2f}", "GB"],
+        ["rise of the peak memory", f"{result['peak_bytes'] / 1e9:.2f}", "GB"],
     ]
     return [(title, ["", "", ""], rows)]
 
@@ -112,14 +122,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--nodes", type=int, help="experts that become nodes (512; 2,000 with --large)")
     parser.add_argument("--prompts", type=int, help="prompts that are timed (5; 1 with --large)")
     parser.add_argument("--seed", type=int, default=0, help="of the prompts (0)")
+    add_place(parser)
     options = parser.parse_args(argv)
     if options.large:
         from monet_model import MonetConfig
-        from monet_model.bench import settled
+        from monet_model.bench import PUBLISHED, settled
 
-        model, dtype, setting = settled(MonetConfig(**LARGE)), torch.float32, (64, 2000, 1)
+        device = read_device(options.device)
+        model = settled(MonetConfig(**LARGE)).to(device, read_dtype(options.dtype, device, PUBLISHED))
+        dtype, setting = torch.float32, (64, 2000, 1)
     else:
-        model, dtype, setting = load_model(options.model), torch.float64, (128, 512, 5)
+        model = load_model(options.model, device=options.device, dtype=options.dtype)
+        dtype, setting = torch.float64, (128, 512, 5)
     given = (options.tokens, options.nodes, options.prompts)
     tokens, nodes, prompts = (usual if value is None else value for value, usual in zip(given, setting, strict=True))
     result = measure(model, tokens, nodes, prompts, options.seed, dtype)

@@ -9,7 +9,16 @@ import argparse
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from monet_model.device import device_name
+
+from ..device import DTYPES
+
+if TYPE_CHECKING:
+    import torch
+
+    from monet_model import MonetForCausalLM
 
 Figures = Mapping[str, Any]
 Table = tuple[str, list[str], list[list[str]]]  # title, head, rows
@@ -26,6 +35,24 @@ def make_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m workbench.bench.{name}", description=purpose)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Give a bench's parser ``--device`` and ``--dtype``, which say what they say everywhere (``workbench.device``)."""
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]|mps", help="where the model runs (auto)")
+    parser.add_argument(
+        "--dtype", default="auto", metavar="|".join(DTYPES), help="precision it computes in, except its routers (auto)"
+    )
+
+
+def place_of(model: MonetForCausalLM) -> dict[str, str]:
+    """Return where a model runs and in which precision, as figures: ``device``, a GPU by its model, and ``dtype``."""
+    return {"device": device_name(model.device), "dtype": dtype_name(model.dtype)}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a precision as ``--dtype`` takes it."""
+    return str(dtype).removeprefix("torch.")
 
 
 def take_turns(measures: Mapping[str, Callable[[int], Figures]], rounds: int) -> dict[str, list[Figures]]:

@@ -2,8 +2,9 @@
 
 Tokens per second of the whole forward pass (logits of every token, the same batches, torch's threads), and of an export
 with statistics, examples and routing, from opening the corpus to the last file of the run, with the model already
-loaded; in separate processes, in turn. Bytes per token on disk, compared with dense g1 and g2 in half precision, and
-with the entropy of what is kept. With --memory, peak memory at a tenth of the tokens and at all of them.
+loaded; in separate processes, in turn. A GPU is waited for before and after. Bytes per token on disk, compared with
+dense g1 and g2 in half precision, and with the entropy of what is kept. With --memory, the process's peak memory at a
+tenth of the tokens and at all of them.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from cuda_ext import backend
+from monet_model.device import synchronize
 
 from ..corpus import load_corpus
 from ..store.manifest import read_manifest
 from ..store.schema import routing_name
-from .common import Table, make_parser, median_of, median_ratio, print_result, take_turns
+from .common import Table, add_place, make_parser, median_of, median_ratio, place_of, print_result, take_turns
 
 SHAPES: dict[str, dict[str, Any]] = {
     "1.4b": {
@@ -58,7 +60,7 @@ def make_corpus(vocabulary: int, tokens: int, path: Path) -> Path:
     return path
 
 
-def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
+def time_forward(model: str, corpus: str, limit: int, device: str, dtype: str) -> dict[str, Any]:
     """Measure tokens per second of the whole model over the batches that an export reads."""
     import torch
 
@@ -71,7 +73,7 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
     from ..store.token_text import load_tokenizer
 
     keep_heap()
-    loaded, data = load_model(model), load_corpus(corpus)
+    loaded, data = load_model(model, device=device, dtype=dtype), load_corpus(corpus)
     data = data.select(range(min(limit, len(data))))
     reading = Reading.of(loaded.config, load_tokenizer(model_folder(model)), "input_ids" in data.column_names)
     documents = list(reading.documents(data))
@@ -81,34 +83,41 @@ def time_forward(model: str, corpus: str, limit: int) -> dict[str, Any]:
         pad(batch) for batch in Part(0, documents, 0, 0, sorted(set(data["label"])), settings, True).batches(BATCH)
     ]
     with torch.inference_mode():
-        loaded(input_ids=batches[0][0], attention_mask=batches[0][1], use_cache=False)
-        begun, processor = time.perf_counter(), time.process_time()
-        for ids, mask, _ in batches:
-            loaded(input_ids=ids, attention_mask=mask, use_cache=False)
+        for timed in (batches[:1], batches):  # the first warms up
+            synchronize(loaded.device)
+            begun, processor = time.perf_counter(), time.process_time()
+            for ids, mask, _ in timed:
+                ids, mask = (each.to(loaded.device, non_blocking=True) for each in (ids, mask))
+                loaded(input_ids=ids, attention_mask=mask, use_cache=False)
+            synchronize(loaded.device)
         seconds, processor = time.perf_counter() - begun, time.process_time() - processor
     tokens = sum(int(counted.sum()) for *_, counted in batches)
-    return {"backend": backend(), "tokens": tokens, "tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
+    speed = {"tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
+    return {"backend": backend(), "tokens": tokens} | place_of(loaded) | speed
 
 
-def time_export(model: str, corpus: str, limit: int, run: str) -> dict[str, Any]:
+def time_export(model: str, corpus: str, limit: int, run: str, device: str, dtype: str) -> dict[str, Any]:
     """Measure tokens per second of an export, its model already loaded, and the process's peak memory in bytes."""
     from ..checkpoint import load_model
     from ..export import export
 
-    loaded, found, data = load_model(model), Path(run), load_corpus(corpus)
+    loaded, found, data = load_model(model, device=device, dtype=dtype), Path(run), load_corpus(corpus)
     clock: dict[str, float] = {}
 
     def start(_: Any, **_place: Any) -> Any:
+        synchronize(loaded.device)
         clock.update(wall=time.perf_counter(), processor=time.process_time())
         return loaded
 
     export.load_model = start  # type: ignore[assignment, attr-defined]  # replaced for the measurement
-    export.export_run(model, data.select(range(min(limit, len(data)))), found, batch_size=BATCH)
+    chosen = data.select(range(min(limit, len(data))))
+    export.export_run(model, chosen, found, batch_size=BATCH, device=device, dtype=dtype)
+    synchronize(loaded.device)
     seconds, processor = time.perf_counter() - clock["wall"], time.process_time() - clock["processor"]
     tokens = read_manifest(found)["parts"][-1]["rows"][1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     speed = {"tokens_s": tokens / seconds, "tokens_cpu_s": tokens / processor}
-    return {"backend": backend(), "tokens": tokens, "peak": peak} | speed
+    return {"backend": backend(), "tokens": tokens, "peak": peak} | place_of(loaded) | speed
 
 
 def sizes(path: Path) -> dict[str, float]:
@@ -162,12 +171,14 @@ def _apart(*arguments: str) -> dict[str, Any]:
     return figures
 
 
-def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memory: bool) -> dict[str, Any]:
-    """Measure a model over the first ``limit`` documents of a corpus."""
+def bench(
+    model: str, corpus: str, limit: int, repeats: int, folder: Path, memory: bool, place: tuple[str, str]
+) -> dict[str, Any]:
+    """Measure a model over the first ``limit`` documents of a corpus; ``place`` is its device and its precision."""
     rows = take_turns(
         {
-            "forward": lambda _: _apart("--forward", model, corpus, str(limit)),
-            "export": lambda turn: _apart("--export", model, corpus, str(limit), str(folder / f"run-{turn}")),
+            "forward": lambda _: _apart("--forward", model, corpus, str(limit), *place),
+            "export": lambda turn: _apart("--export", model, corpus, str(limit), str(folder / f"run-{turn}"), *place),
         },
         repeats,
     )
@@ -176,7 +187,7 @@ def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memor
         for name, rounds in rows.items()
     }
     result: dict[str, Any] = {
-        "tokens": rows["export"][0]["tokens"],
+        **{figure: rows["export"][0][figure] for figure in ("tokens", "device", "dtype")},
         "backends": sorted({row["backend"] for rounds in rows.values() for row in rounds}),
         "rounds": {name: [row["tokens_s"] for row in rounds] for name, rounds in rows.items()},
         "speed": speed,
@@ -186,7 +197,7 @@ def bench(model: str, corpus: str, limit: int, repeats: int, folder: Path, memor
     }
     if memory:
         documents = min(limit, len(load_corpus(corpus)))
-        few = _apart("--export", model, corpus, str(max(1, documents // MORE)), str(folder / "few"))
+        few = _apart("--export", model, corpus, str(max(1, documents // MORE)), str(folder / "few"), *place)
         result["peak memory"] = {str(int(row["tokens"])): row["peak"] for row in (few, rows["export"][0])}
     return result
 
@@ -197,7 +208,10 @@ def tables(result: dict[str, Any]) -> list[Table]:
     speed.append(["export / forward", f"{result['ratio']:.2f}", f"{result['ratio_cpu']:.2f}"])
     disk = [[name, f"{value:,.3f}"] for name, value in result["bytes a token"].items()]
     memory = [[f"{int(tokens):,}", f"{peak / 1e9:.2f} GB"] for tokens, peak in result.get("peak memory", {}).items()]
-    title = f"Tokens per second, over {result['tokens']:,.0f} tokens; router kernels: {', '.join(result['backends'])}"
+    title = (
+        f"Tokens per second, over {result['tokens']:,.0f} tokens, in {result['dtype']} on {result['device']}; the "
+        f"processor's kernels: {', '.join(result['backends'])}"
+    )
     shown: list[Table] = [
         (title, ["", "by the clock", "of processor time"], speed),
         ("Bytes per token", ["folder", ""], disk),
@@ -219,11 +233,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["--forward"]:
-        print(json.dumps(time_forward(arguments[1], arguments[2], int(arguments[3]))))
+        print(json.dumps(time_forward(arguments[1], arguments[2], int(arguments[3]), *arguments[4:])))
         return
     if arguments[:1] == ["--export"]:
-        print(json.dumps(time_export(arguments[1], arguments[2], int(arguments[3]), arguments[4])))
+        print(json.dumps(time_export(arguments[1], arguments[2], int(arguments[3]), *arguments[4:])))
         return
+    add_place(parser)
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -234,7 +249,8 @@ def main(argv: list[str] | None = None) -> None:
             from ..demo import DEMO, SAMPLE
 
             model, corpus = Path(options.model or DEMO), Path(options.corpus or DEMO / SAMPLE)
-        result = bench(str(model), str(corpus), options.limit, options.repeats, folder, options.memory)
+        place = (options.device, options.dtype)
+        result = bench(str(model), str(corpus), options.limit, options.repeats, folder, options.memory, place)
     print_result(result, tables(result), options.json)
 
 

@@ -23,11 +23,22 @@ def test_tracing_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < result["rest_value"] < 1
     assert result["edges"] > 10
     assert circuits.tables(result)[0][0].startswith("Circuits of 2 prompts of 6 tokens, 10 nodes, in float64")
-    circuits.main([str(GOLDEN), "--tokens", "5", "--nodes", "4", "--prompts", "1", "--json"])
+    options = ["--tokens", "5", "--nodes", "4", "--prompts", "1", "--device", "cpu", "--json"]
+    circuits.main([str(GOLDEN), *options, "--dtype", "bfloat16"])
     printed = json.loads(capsys.readouterr().out)
     assert printed["nodes"] == 4
+    assert (printed["device"], printed["model_dtype"], printed["dtype"]) == ("cpu", "bfloat16", "float64")
     large = circuits.measure(model, tokens=6, nodes=10, prompts=1, seed=0, dtype=torch.float32)
     assert large["dtype"] == "float32"
+
+
+def test_a_random_model_takes_its_place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "moe_experts": 16}
+    monkeypatch.setattr(circuits, "LARGE", circuits.LARGE | small | {"moe_heads": 2, "moe_topk": 3, "moe_groups": 2})
+    options = ["--large", "--tokens", "5", "--nodes", "4", "--device", "cpu", "--dtype", "bfloat16", "--json"]
+    circuits.main(options)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["device"], printed["model_dtype"], printed["dtype"]) == ("cpu", "bfloat16", "float32")
 
 
 def test_circuits_are_held_against_ablation(run_path: Path) -> None:

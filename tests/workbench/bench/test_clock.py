@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from workbench.bench.clock import Clock
 
@@ -15,3 +16,13 @@ def test_clock_summarises_calls() -> None:
     assert (summary["calls"], summary["p50_ms"], summary["worst_ms"]) == (100, 1, 200)
     assert 1 < summary["p95_ms"] < 200
     assert summary["cpu_p95_ms"] == pytest.approx(2)
+
+
+def test_clock_waits_for_a_gpu_before_and_after_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: done.append(f"{device} is idle"))
+    Clock("a question", device=torch.device("cuda:0")).time(lambda: done.append("asked"))
+    assert done == ["cuda:0 is idle", "asked", "cuda:0 is idle"]
+    for place in (None, torch.device("cpu")):
+        Clock("a question", device=place).time(lambda: done.append("asked here"))
+    assert done[3:] == ["asked here"] * 2
