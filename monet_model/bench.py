@@ -38,7 +38,6 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from cuda_ext import library
@@ -175,7 +174,7 @@ def within(context: Callable[[], Any], run: Callable[[], object]) -> Callable[[]
 
 def compiled(module: nn.Module) -> Callable[..., Any]:
     """Return a module compiled by `torch.compile`."""
-    return cast(Callable[..., Any], torch.compile(module))
+    return torch.compile(module)
 
 
 def has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
@@ -183,8 +182,8 @@ def has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cpu" and dtype == torch.float32
 
 
-def settled(config: MonetConfig) -> MonetForCausalLM:
-    """Return a random model whose router logits have a standard deviation of about 1, with statistics to match."""
+def settled(config: MonetConfig, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> MonetForCausalLM:
+    """Return a random model whose raw router logits deviate by about 1, with statistics to match, placed as asked."""
     torch.manual_seed(0)
     model = MonetForCausalLM(config).eval()
     with torch.no_grad():
@@ -192,6 +191,8 @@ def settled(config: MonetConfig) -> MonetForCausalLM:
             for w, norm in ((router.w1, router.norm1), (router.w2, router.norm2)):
                 w.weight.normal_(std=config.hidden_size**-0.5)
                 norm.running_var.fill_(1.0)
+    moved: nn.Module = model  # `to` of transformers' models has a type that no argument fits
+    moved.to(device=device, dtype=dtype)
     return model
 
 
@@ -204,7 +205,7 @@ def bridge(model: MonetForCausalLM) -> Any:
 
 def demo_cases(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> dict[str, Case]:
     """Return the cases for the whole demo model."""
-    model = settled(MonetConfig(**DEMO)).to(device=device, dtype=dtype)
+    model = settled(MonetConfig(**DEMO), device, dtype)
     ids = torch.randint(0, DEMO["vocab_size"], (8, 128)).to(device)
     edits = {layer: torch.rand(DEMO["moe_experts"], DEMO["moe_experts"]).to(device) for layer in (0, 2)}
     formulas, written_out, lens = deepcopy(model), deepcopy(model), bridge(model)
@@ -230,7 +231,7 @@ def demo_cases(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -
 
 def large_cases(tokens: int, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> dict[str, Case]:
     """Return the cases for one layer of the 1.4B model."""
-    model = settled(MonetConfig(**LARGE)).to(device=device, dtype=dtype)
+    model = settled(MonetConfig(**LARGE), device, dtype)
     layer = model.model.layers[0]
     router, moe = cast(MonetRouter, layer.router), cast(VerticalExperts, layer.moe)
     formula_router, formula_experts, written_out = FormulaRouter(router), FormulaExperts(moe), EveryExpert(moe)
@@ -288,7 +289,7 @@ def shares(run: Callable[[], object], device: torch.device = CPU, n: int = 6) ->
     with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * there]) as profiler:
         run()
         synchronize(device)
-    operators = [row for row in profiler.key_averages() if row.device_type == DeviceType.CPU]  # the others are kernels
+    operators = [row for row in profiler.key_averages() if row.device_type.name == "CPU"]  # the others are kernels
     times = {row.key: row.self_device_time_total if there else row.self_cpu_time_total for row in operators}
     total = sum(times.values())
     return {name: times[name] / total for name in sorted(times, key=lambda name: -times[name])[:n]}
@@ -363,9 +364,9 @@ def main(argv: list[str] | None = None) -> None:
         torch.set_num_threads(threads)
     kernels = library.backend() if device.type == "cpu" else "cuda" if library.has_kernel(device) else "pytorch"
     about = {"torch": torch.__version__, "device": device_name(device), "dtype": str(dtype).removeprefix("torch.")}
-    about |= {"cuda_ext": kernels, "threads": 1}
+    about["cuda_ext"] = kernels
     if options.json:
-        print(json.dumps(about | tables, indent=2))
+        print(json.dumps(about | {"threads": 1} | tables, indent=2))
         return
     print(f"{about['device']}, {about['dtype']}; kernels: {kernels}; one thread; torch {torch.__version__}")
     for shape, table in tables.items():

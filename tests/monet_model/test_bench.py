@@ -131,7 +131,7 @@ def test_bench_waits_for_a_gpu_before_and_after_what_it_times(monkeypatch: pytes
 def test_bench_cases_run_on_a_gpu(whole: bool, gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     """On one that is not there: no tensor is left on the host, and what is timed side by side gives the same."""
     there = moved(settled(MonetConfig(**bench.DEMO if whole else bench.LARGE)))
-    monkeypatch.setattr(bench, "settled", lambda _config: there)
+    monkeypatch.setattr(bench, "settled", lambda *_place: there)
     monkeypatch.setattr(bench, "bridge", lambda _model: _NoLens())  # TransformerLens reads a folder
     make = bench.demo_cases if whole else partial(bench.large_cases, 8)
     with gpu.on():

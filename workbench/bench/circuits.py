@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         from monet_model.bench import PUBLISHED, settled
 
         device = read_device(options.device)
-        model = settled(MonetConfig(**LARGE)).to(device, read_dtype(options.dtype, device, PUBLISHED))
+        model = settled(MonetConfig(**LARGE), device, read_dtype(options.dtype, device, PUBLISHED))
         dtype, setting = torch.float32, (64, 2000, 1)
     else:
         model = load_model(options.model, device=options.device, dtype=options.dtype)
