@@ -17,6 +17,7 @@ from . import grid
 from .brush import Axis, Brush, distribution
 from .context import Context
 from .elements import dcc, dmc, html
+from .gather import gather_bar
 from .links import Address
 from .parts import LONGEST_NAME, aria, term
 
@@ -137,6 +138,7 @@ def expert_list(
             role="region",
             **aria(label=f"Grid of the experts of group {group}"),
         ),
+        gather_bar("Choose experts with their boxes, or the one in hand with the space bar, to keep them in a list."),
         dcc.Store(
             id=f"{grid_id}-choice",
             data={"group": group, "label": label, "rules": rules, "first": first, "sort": "-".join(FIRST)},
@@ -272,4 +274,10 @@ def register_list(app: Dash, ctx: Context, grid_id: str) -> None:
         ClientsideFunction("experts", "remember"),
         Input(grid_id, "getRowsRequest"),
         State(f"{grid_id}-choice", "data"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("gather", "rows"),
+        Input(grid_id, "selectedRows"),
+        State(f"{grid_id}-choice", "data"),
+        prevent_initial_call=True,
     )

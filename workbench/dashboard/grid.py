@@ -124,6 +124,7 @@ def expert_grid(
             "filterParams": {"buttons": ["reset"], "maxNumConditions": 2},
         },
         rowModelType="infinite",
+        getRowId="'' + params.data.expert",  # by which the chosen stay chosen when rows are fetched anew
         **({"scrollTo": {"rowIndex": opened, "rowPosition": "middle"}} if opened >= 0 else {}),
         dashGridOptions={
             "theme": {"function": "monetTheme(themeQuartz)"},
@@ -138,6 +139,8 @@ def expert_grid(
             "tooltipShowDelay": 300,
             "enableCellTextSelection": True,
             "animateRows": False,
+            "rowSelection": {"mode": "multiRow", "headerCheckbox": False},  # the browser has no more than some blocks
+            "selectionColumnDef": {"width": 36, "minWidth": 36, "maxWidth": 36, "headerTooltip": "Choose experts"},
         },
         eventListeners={"cellKeyDown": ["openExpert(params)"]},
         className="expert-grid",

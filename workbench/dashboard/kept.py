@@ -183,7 +183,7 @@ def register(app: Dash, ctx: Context) -> None:
             elif called.triggered_id == "kept-act" and act and "leave" in act:
                 ctx.notes.remove_from_list(act["leave"], *expert)
             elif called.triggered_id == "kept-list-add":
-                _add_to(ctx, name or "", expert)
+                keep_in_list(ctx, name or "", [expert])
             else:
                 return (no_update,) * 6
         except WorkbenchError as problem:
@@ -251,10 +251,15 @@ def register(app: Dash, ctx: Context) -> None:
         return freeze(_notes(ctx, expert)), left, error
 
 
-def _add_to(ctx: Context, name: str, expert: Expert) -> None:
-    """Put an expert into a list, which is made if there is none of that name."""
+def keep_in_list(ctx: Context, name: str, experts: list[Expert]) -> str:
+    """Put experts into a list, which is made if there is none of that name; returns its name as it is kept.
+
+    Raises:
+        BadInputError: the name cannot be kept, or the list would have too many experts.
+        NotFoundError: the run has no such expert, or the list was deleted meanwhile.
+    """
     name = name.strip()
-    if name in set(ctx.notes.lists()["name"]):
-        ctx.notes.add_to_list(name, *expert)
-    else:
-        ctx.notes.create_list(name, experts=[expert])
+    if name not in set(ctx.notes.lists()["name"]):
+        return ctx.notes.create_list(name, experts=experts)
+    ctx.notes.extend_list(name, experts)
+    return name
