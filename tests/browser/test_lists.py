@@ -134,3 +134,25 @@ def test_experts_are_chosen_where_they_are_found(page: Page, address: str, notes
     page.locator("#gather-said").get_by_role("link").click()
     expect(page.locator(".kept-table")).to_contain_text(expert)
     assert page.evaluate("window.hacked") is None
+
+
+def test_a_note_and_a_description_are_edited_where_they_stand(page: Page, address: str, notes: Notes) -> None:
+    expert = int(notes.run.experts(0)["mass"].idxmax())
+    notes.add_note(0, expert, "a lop")
+    notes.create_list("mine", "old", [])
+    page.goto(f"{address}/expert/0/{expert}")
+    page.get_by_role("button", name="edit this note").press("Enter")
+    text = page.get_by_role("textbox", name="Note", exact=True)
+    expect(text).to_be_focused()
+    text.fill(HOSTILE)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".kept-notes")).to_contain_text(HOSTILE)
+    page.get_by_role("button", name="edit this note").click()
+    page.get_by_role("button", name="leave this note as it was").click()
+    expect(text).to_have_count(0)
+    page.goto(f"{address}/lists/mine")
+    page.get_by_role("textbox", name="Description").fill(f"{HOSTILE}\nsecond line")
+    page.get_by_role("button", name="Save description").click()
+    expect(page.locator("#list-described")).to_contain_text("second line")
+    assert notes.description("mine") == f"{HOSTILE}\nsecond line"
+    assert page.evaluate("window.hacked") is None

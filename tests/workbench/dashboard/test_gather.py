@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +19,8 @@ from workbench.dashboard.links import Address, list_link
 from workbench.dashboard.pages.search import answer
 from workbench.store.address import Expert
 
+Press = Callable[..., dict[str, Any]]
+Add = Callable[[str | None, list[str]], dict[str, Any]]
 HOSTILE = "<b>five</b> & more"
 
 
@@ -31,32 +33,23 @@ def ctx(run_path: Path, tmp_path: Path) -> Context:
     return Context(open_run(tmp_path / "run"))
 
 
-def _add(ctx: Context, name: str | None, chosen: list[str]) -> dict[str, Any]:
-    """What the browser gets for a click on the button."""
-    app = create_app(ctx.run)
-    body = {
-        "output": "..gather-said.children...gather-list.error..",
-        "outputs": [{"id": "gather-said", "property": "children"}, {"id": "gather-list", "property": "error"}],
-        "inputs": [
-            {"id": "gather-add", "property": "n_clicks", "value": 1},
-            {"id": "gather-list", "property": "n_submit", "value": 0},
-        ],
-        "state": [
-            {"id": "gather-list", "property": "value", "value": name},
-            {"id": "gathered", "property": "data", "value": chosen},
-        ],
-        "changedPropIds": ["gather-add.n_clicks"],
-    }
-    sent = app.server.test_client().post("/_dash-update-component", json=body)
-    return dict(json.loads(sent.text)["response"]) if sent.status_code == 200 else {}
+@pytest.fixture
+def add(ctx: Context, press: Press) -> Add:
+    """What the browser gets for a click on the button, given a name and the chosen."""
+
+    def add(name: str | None, chosen: list[str]) -> dict[str, Any]:
+        values = {"gather-add.n_clicks": 1, "gather-list.value": name, "gathered.data": chosen}
+        return press(create_app(ctx.run), "gather-add.n_clicks", values)
+
+    return add
 
 
-def test_chosen_experts_make_a_list_and_then_join_it(ctx: Context) -> None:
-    said = _add(ctx, HOSTILE, ["0:17", "1:5"])
+def test_chosen_experts_make_a_list_and_then_join_it(ctx: Context, add: Add) -> None:
+    said = add(HOSTILE, ["0:17", "1:5"])
     assert ctx.notes.list_experts(HOSTILE) == [(0, 17), (1, 5)]
     assert "All 2 are" in str(said["gather-said"])
     assert list_link(HOSTILE) in str(said["gather-said"])
-    said = _add(ctx, f" {HOSTILE} ", ["1:5", "0:3"])
+    said = add(f" {HOSTILE} ", ["1:5", "0:3"])
     assert ctx.notes.list_experts(HOSTILE) == [(0, 17), (1, 5), (0, 3)]
     assert "which has 3 experts" in str(said["gather-said"]).replace("', '", "")
 
@@ -69,15 +62,17 @@ def test_chosen_experts_make_a_list_and_then_join_it(ctx: Context) -> None:
         ("mine", [f"0:{expert % 256}" for expert in range(1001)], "at most 1,000"),
     ],
 )
-def test_what_cannot_be_kept_is_said_at_the_name(ctx: Context, name: str, chosen: list[str], error: str) -> None:
-    said = _add(ctx, name, chosen)
+def test_what_cannot_be_kept_is_said_at_the_name(
+    ctx: Context, add: Add, name: str, chosen: list[str], error: str
+) -> None:
+    said = add(name, chosen)
     assert error in said["gather-list"]["error"]
     assert said["gather-said"]["children"] is None
     assert not ctx.notes.list_names()
 
 
-def test_nothing_is_kept_of_nothing(ctx: Context) -> None:
-    assert _add(ctx, "mine", []) == {}
+def test_nothing_is_kept_of_nothing(ctx: Context, add: Add) -> None:
+    assert add("mine", []) == {}
     assert not ctx.notes.path.exists()
 
 
@@ -103,8 +98,8 @@ def test_results_of_a_search_have_a_box_each(ctx: Context, kind: str) -> None:
     assert f"'/expert/{expert.group}/{expert.id}'" in found
 
 
-def test_a_page_of_a_run_whose_notes_are_damaged_can_still_choose(ctx: Context) -> None:
+def test_a_page_of_a_run_whose_notes_are_damaged_can_still_choose(ctx: Context, add: Add) -> None:
     ctx.notes.path.write_text("no database " * 200)
     assert "gather-form" in str(freeze([gather_bar("how")]))
     assert create_app(ctx.run).server.test_client().get(f"/?{urlencode({'group': 0})}").status_code == 200
-    assert "is no database of notes" in _add(ctx, "mine", ["0:17"])["gather-list"]["error"]
+    assert "is no database of notes" in add("mine", ["0:17"])["gather-list"]["error"]

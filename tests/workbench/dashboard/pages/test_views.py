@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ from workbench.dashboard.parts import tabs
 from workbench.store.address import Expert
 
 Page = Callable[[Context, str], str]
+Press = Callable[..., dict[str, Any]]
 LISTED = {"filter": '{"mass":{"filterType":"number","type":"greaterThan","filter":0}}', "sort": "mass-asc"}
 
 
@@ -74,31 +74,14 @@ def test_links_to_views_stay_in_place_and_take_what_scripts_set() -> None:
     assert "data-keeps" not in drawn.props
 
 
-def test_filtering_the_tokens_keeps_the_text_typed_since(ctx: Context, expert: Expert) -> None:
-    app = create_app(ctx.run)
-    output = next(
-        name for name, one in app.callback_map.items() if {"id": "listing-run", "property": "n_clicks"} in one["inputs"]
-    )
-    values: dict[str, Any] = {"listing-label": "lua", "listing-source": "", "listing-doc": "", "listing-low": "0.5"}
-    body = {
-        "output": output,
-        "outputs": {"id": "url", "property": output.partition(".")[2]},
-        "inputs": [
-            {"id": "listing-run", "property": "n_clicks", "value": 1},
-            *(
-                {"id": f"listing-{name}", "property": "n_submit", "value": 0}
-                for name in ("source", "doc", "low", "high")
-            ),
-        ],
-        "state": [
-            *({"id": name, "property": "value", "value": value} for name, value in values.items()),
-            {"id": "listing-high", "property": "value", "value": None},
-            {"id": "listing-query", "property": "data", "value": {"show": "all", "page": "3", "try": "old"}},
-            {"id": "try-asked", "property": "data", "value": "new"},
-            {"id": "expert-chosen", "property": "data", "value": list(expert)},
-        ],
-        "changedPropIds": ["listing-run.n_clicks"],
+def test_filtering_the_tokens_keeps_the_text_typed_since(ctx: Context, press: Press, expert: Expert) -> None:
+    values = {
+        "listing-run.n_clicks": 1,
+        "listing-label.value": "lua",
+        "listing-low.value": "0.5",
+        "listing-query.data": {"show": "all", "page": "3", "try": "old"},
+        "try-asked.data": "new",
+        "expert-chosen.data": list(expert),
     }
-    sent = app.server.test_client().post("/_dash-update-component", json=body)
-    (changed,) = json.loads(sent.text)["response"]["url"].values()
+    (changed,) = press(create_app(ctx.run), "listing-run.n_clicks", values)["url"].values()
     assert parse_qs(changed[1:]) == {"show": ["all"], "label": ["lua"], "low": ["0.5"], "try": ["new"]}
