@@ -156,11 +156,12 @@ def expert_list(
 
 def _labels(ctx: Context, grid_id: str, filters: Filters, offered: bool) -> Widget:
     """The choice of the labels that are listed: another face of the filter of their column."""
-    kinds = [ctx.kind_name(kind) for kind in (ctx.without_label, TOO_LITTLE)]
+    names = [*ctx.labels, *(ctx.kind_name(kind) for kind in (ctx.without_label, TOO_LITTLE))] if offered else []
+    shown = [(name, visible_label(name)) for name in names]
     choice = dmc.MultiSelect(
         id=f"{grid_id}-labels",
-        data=[{"value": name, "label": visible_label(name)} for name in (*ctx.labels, *kinds)],
-        value=chosen_labels(filters.get("specialised")),
+        data=[name if name == text else {"value": name, "label": text} for name, text in shown],
+        value=chosen_labels(filters.get("specialised")) if offered else [],
         placeholder="labels",
         searchable=True,
         clearable=True,

@@ -33,10 +33,9 @@ def test_views_of_an_experts_tokens_keep_the_text_and_lead_to_the_tokens(
     path, text = f"/expert/{expert.group}/{expert.id}", "for i = 1"
     for show in ("", "ranges", "all"):
         asked = {"try": text, "label": "lua"} | ({"show": show} if show else {})
-        shown = page(ctx, f"{path}?{urlencode(asked)}").partition("'which tokens are shown'")[0]
-        views = [urlsplit(link) for link in re.findall(rf"'({path}(?:\?[^']*)?)', 'className': 'group-link", shown)][
-            -3:
-        ]
+        shown = page(ctx, f"{path}?{urlencode(asked)}").partition("'which tokens are shown'")[2]
+        links = re.findall(rf"'({path}(?:\?[^']*)?)', 'className': 'group-link", shown)
+        views = [urlsplit(link) for link in links[:3]]
         assert [parse_qs(view.query).get("show") for view in views] == [None, ["ranges"], ["all"]]
         assert all(parse_qs(view.query)["try"] == [text] for view in views)
         assert all(parse_qs(view.query)["label"] == ["lua"] for view in views)
