@@ -19,7 +19,7 @@ BLOCK = 100
 ROW_HEIGHT = 46  # of two lines
 _NUMBER = {"filter": "agNumberColumnFilter", "type": "rightAligned"}
 
-_TEXT = {
+_TEXT: dict[str, Any] = {
     "filter": "agTextColumnFilter",
     "filterParams": {
         "buttons": ["reset"],

@@ -159,7 +159,8 @@ def listing(ctx: Context, expert: Expert, query: dict[str, str]) -> list[Any]:
 
 
 def _link(expert: Expert, query: dict[str, str], **changed: object) -> str:
-    return tokens_link(*expert, query, **{"show": ALL, "page": ""} | changed)  # another list begins at its first page
+    fields: dict[str, Any] = {"show": ALL, "page": "", **changed}  # another list begins at its first page
+    return tokens_link(*expert, query, **fields)
 
 
 def _pages(expert: Expert, query: dict[str, str], page: int, pages: int) -> Element:
