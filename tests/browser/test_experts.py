@@ -82,3 +82,50 @@ def test_brush_moves_with_the_keyboard(page: Page, address: str) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#experts-grid-count")).to_have_text(re.compile(f"^{everything:,} of"))
     expect(page).not_to_have_url(re.compile("token_entropy"))
+
+
+def test_another_group_is_listed_in_the_same_order_and_place(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 500})
+    page.goto(f"{address}/?filter=%7B%7D")
+    expect(page.locator(ROW.format(0))).to_have_text(re.compile(r"^\d+$"))
+    page.locator("#experts-grid .ag-header-cell[col-id='density'] .ag-header-cell-text").click()
+    expect(page).to_have_url(re.compile("sort=density-asc"))
+    other = page.get_by_role("navigation", name="layer group of the list").get_by_role("link", name="1")
+    other.scroll_into_view_if_needed()
+    before = page.evaluate("window.scrollY")
+    assert before > 0
+    other.click()
+    expect(page).to_have_url(re.compile(r"group=1"))
+    expect(page).to_have_url(re.compile("sort=density-asc"))
+    expect(page).to_have_url(re.compile("filter=%7B%7D"))
+    expect(page.locator("#experts-grid .ag-header-cell[col-id='density']")).to_have_attribute("aria-sort", "ascending")
+    assert abs(page.evaluate("window.scrollY") - before) < 5
+    page.set_viewport_size({"width": 1600, "height": 1000})
+
+
+def test_labels_are_chosen_above_the_list(page: Page, address: str) -> None:
+    page.goto(f"{address}/?filter=%7B%7D")
+    expect(page.locator(ROW.format(0))).to_have_text(re.compile(r"^\d+$"))
+    everything = _count(page)
+    choice = page.get_by_role("textbox", name="Labels listed")
+    for name in ("lua", "html"):
+        choice.fill(name)
+        page.get_by_role("option", name=name, exact=True).click()
+    expect(page).to_have_url(re.compile("specialised.*OR.*lua.*html|specialised.*lua.*html.*OR"))
+    expect(page.locator("#experts-grid-count")).not_to_have_text(re.compile(f"^{everything:,} of"))
+    choice.press("Backspace")
+    choice.press("Backspace")
+    expect(page).not_to_have_url(re.compile("specialised"))
+    expect(page.locator("#experts-grid-count")).to_have_text(re.compile(f"^{everything:,} of"))
+
+
+def test_the_list_fits_a_window_of_1280_pixels(page: Page, address: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(f"{address}/?filter=%7B%7D")
+    expect(page.locator(ROW.format(0))).to_have_text(re.compile(r"^\d+$"))
+    mass = page.locator("#experts-grid .ag-header-cell[col-id='mass']")
+    expect(mass).to_have_count(0)
+    beyond = "document.querySelector('#experts-grid .ag-body-horizontal-scroll-viewport')"
+    assert page.evaluate(f"{beyond}.scrollWidth - {beyond}.clientWidth") <= 1
+    page.set_viewport_size({"width": 1600, "height": 1000})
+    expect(mass).to_be_visible()

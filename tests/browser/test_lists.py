@@ -97,3 +97,62 @@ def test_a_saved_circuit_is_opened_and_deleted_from_the_lists(page: Page, addres
     expect(page).to_have_url(f"{address}/circuit?text=x&keep=0.25")
     expect(page.get_by_label("Text for the model")).to_have_value("x")
     assert page.evaluate("window.hacked") is None
+
+
+def test_experts_are_chosen_where_they_are_found(page: Page, address: str, notes: Notes) -> None:
+    page.goto(f"{address}/?filter=%7B%7D")
+    row = "#experts-grid .ag-row[row-index='{}']"
+    expect(page.locator(row.format(0)).get_by_role("link")).to_have_text(re.compile(r"^\d+$"))
+    chosen = [int(page.locator(row.format(at)).get_by_role("link").inner_text()) for at in (0, 1)]
+    page.locator(row.format(0)).get_by_role("checkbox").check()
+    page.locator(row.format(1)).locator("[col-id='mass']").click()
+    page.keyboard.press("Space")
+    expect(page.locator("#gather-count")).to_have_text("2 chosen")
+    page.evaluate("window.dash_ag_grid.getApi('experts-grid').ensureIndexVisible(150)")
+    page.locator(row.format(150)).get_by_role("checkbox").check()
+    chosen.append(int(page.locator(row.format(150)).get_by_role("link").inner_text()))
+    page.evaluate("window.dash_ag_grid.getApi('experts-grid').ensureIndexVisible(0)")
+    expect(page.locator(row.format(0)).get_by_role("checkbox")).to_be_checked()
+    page.locator("#experts-grid .ag-header-cell[col-id='density'] .ag-header-cell-text").click()
+    expect(page).to_have_url(re.compile("sort=density-asc"))
+    expect(page.locator("#gather-count")).to_have_text("3 chosen")
+    page.locator("#gather-list").fill(HOSTILE)
+    page.locator("#gather-list").press("Enter")
+    expect(page.locator("#gather-said")).to_contain_text(HOSTILE)
+    assert {expert for _, expert in notes.list_experts(HOSTILE)} == set(chosen)
+    page.get_by_role("button", name="Choose none").press("Enter")
+    expect(page.locator("#gather-count")).to_contain_text("to keep them in a list")
+    expect(page.locator("#experts-grid .ag-row-selected")).to_have_count(0)
+    page.goto(f"{address}/search?q=l")
+    box = page.locator(".gather-box").first
+    expert = box.get_attribute("data-expert")
+    assert expert is not None
+    box.press("Space")
+    expect(page.locator("#gather-count")).to_have_text("1 chosen")
+    page.locator("#gather-list").fill(HOSTILE)
+    page.get_by_role("button", name="Add to list").press("Enter")
+    page.locator("#gather-said").get_by_role("link").click()
+    expect(page.locator(".kept-table")).to_contain_text(expert)
+    assert page.evaluate("window.hacked") is None
+
+
+def test_a_note_and_a_description_are_edited_where_they_stand(page: Page, address: str, notes: Notes) -> None:
+    expert = int(notes.run.experts(0)["mass"].idxmax())
+    notes.add_note(0, expert, "a lop")
+    notes.create_list("mine", "old", [])
+    page.goto(f"{address}/expert/0/{expert}")
+    page.get_by_role("button", name="edit this note").press("Enter")
+    text = page.get_by_role("textbox", name="Note", exact=True)
+    expect(text).to_be_focused()
+    text.fill(HOSTILE)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".kept-notes")).to_contain_text(HOSTILE)
+    page.get_by_role("button", name="edit this note").click()
+    page.get_by_role("button", name="leave this note as it was").click()
+    expect(text).to_have_count(0)
+    page.goto(f"{address}/lists/mine")
+    page.get_by_role("textbox", name="Description").fill(f"{HOSTILE}\nsecond line")
+    page.get_by_role("button", name="Save description").click()
+    expect(page.locator("#list-described")).to_contain_text("second line")
+    assert notes.description("mine") == f"{HOSTILE}\nsecond line"
+    assert page.evaluate("window.hacked") is None

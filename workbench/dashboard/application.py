@@ -14,7 +14,7 @@ from plotly.io.json import to_json_plotly
 
 from ..api import serve_api
 from ..errors import NotFoundError, kind_of
-from . import cards, downloads, embed, kept, running, search_box
+from . import cards, downloads, embed, gather, kept, running, search_box
 from .access import Access, protect
 from .context import Context
 from .delivery import deliver, fetched_ahead
@@ -116,6 +116,7 @@ def app_of(ctx: Context, pages: Sequence[Page] = PAGES, access: Access = _OPEN) 
         if page.register is not None:
             page.register(app, ctx)
     kept.register(app, ctx)
+    gather.register(app, ctx)
     downloads.register(app, ctx)
     embed.register(app, ctx)
     cards.register(app, ctx)

@@ -15,8 +15,9 @@ from ..report.labels import shortened
 from ..store.token_text import visible_label, visible_prose
 from . import grid
 from .brush import Axis, Brush, distribution
-from .context import Context
-from .elements import dcc, dmc, html
+from .context import TOO_LITTLE, Context
+from .elements import Widget, dcc, dmc, html
+from .gather import gather_bar
 from .links import Address
 from .parts import LONGEST_NAME, aria, term
 
@@ -112,6 +113,7 @@ def expert_list(
                     value=set_rules,
                     children=[dmc.Chip(WORDS[name], value=name, size="xs") for name in rules],
                 ),
+                _labels(ctx, grid_id, filters, offered=ctx.analysed and label is None),
                 dmc.Box(counted, id=f"{grid_id}-count", className="expert-count", **aria(live="polite")),
             ],
             className="readable-bar",
@@ -137,11 +139,47 @@ def expert_list(
             role="region",
             **aria(label=f"Grid of the experts of group {group}"),
         ),
+        gather_bar("Choose experts with their boxes, or the one in hand with the space bar, to keep them in a list."),
         dcc.Store(
             id=f"{grid_id}-choice",
-            data={"group": group, "label": label, "rules": rules, "first": first, "sort": "-".join(FIRST)},
+            data={
+                "group": group,
+                "label": label,
+                "rules": rules,
+                "first": first,
+                "sort": "-".join(FIRST),
+                "spare": grid.SPARE,
+            },
         ),
     ]
+
+
+def _labels(ctx: Context, grid_id: str, filters: Filters, offered: bool) -> Widget:
+    """The choice of the labels that are listed: another face of the filter of their column."""
+    names = [*ctx.labels, *(ctx.kind_name(kind) for kind in (ctx.without_label, TOO_LITTLE))] if offered else []
+    shown = [(name, visible_label(name)) for name in names]
+    choice = dmc.MultiSelect(
+        id=f"{grid_id}-labels",
+        data=[name if name == text else {"value": name, "label": text} for name, text in shown],
+        value=chosen_labels(filters.get("specialised")) if offered else [],
+        placeholder="labels",
+        searchable=True,
+        clearable=True,
+        maxValues=grid.MOST_LABELS,
+        nothingFoundMessage="No such label.",
+        size="xs",
+        className="list-labels",
+        **aria(label=f"Labels listed, {grid.MOST_LABELS} at most"),
+    )
+    return dmc.Box(choice, display="block" if offered else "none")
+
+
+def chosen_labels(model: dict[str, Any] | None) -> list[str]:
+    """The labels that a filter of their column asks for; none where it is another filter, or there is none."""
+    conditions = model.get("conditions", [model]) if model else []
+    joined = model is not None and (len(conditions) < 2 or model.get("operator") == "OR")
+    names = [str(one.get("filter")) for one in conditions if one.get("type") == "equals"]
+    return names if joined and len(names) == len(conditions) else []
 
 
 def meaning() -> list[Any]:
@@ -262,8 +300,10 @@ def register_list(app: Dash, ctx: Context, grid_id: str) -> None:
         Output(grid_id, "filterModel"),
         Output(f"{grid_id}-readable", "checked"),
         Output(f"{grid_id}-rules", "value"),
+        Output(f"{grid_id}-labels", "value"),
         Input(f"{grid_id}-readable", "checked"),
         Input(f"{grid_id}-rules", "value"),
+        Input(f"{grid_id}-labels", "value"),
         Input(grid_id, "filterModel"),
         State(f"{grid_id}-choice", "data"),
         State(grid_id, "id"),
@@ -272,4 +312,11 @@ def register_list(app: Dash, ctx: Context, grid_id: str) -> None:
         ClientsideFunction("experts", "remember"),
         Input(grid_id, "getRowsRequest"),
         State(f"{grid_id}-choice", "data"),
+        State(grid_id, "id"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("gather", "rows"),
+        Input(grid_id, "selectedRows"),
+        State(f"{grid_id}-choice", "data"),
+        prevent_initial_call=True,
     )

@@ -30,6 +30,7 @@ from ..store.token_text import visible, visible_label
 from .context import GENERAL, Context
 from .elements import Element, html
 from .explained import NUMERIC, cells, heading, note
+from .gather import gather_bar, gather_box
 from .links import Address, document_link, edit_link, expert_link, label_link, search_link
 from .parts import (
     LONGEST_NAME,
@@ -51,6 +52,7 @@ PREVIEWED = 5  # top tokens shown per expert
 STRONGEST = 3  # experts of a match in each group
 LABELS = 6  # listed beside a count
 DENSITIES = (1.0, 0.5, 0.1, 0.01)
+GATHER = "Choose experts with their boxes to keep them in a list."
 
 
 def firing(ctx: Context, address: Address) -> list[Any]:
@@ -99,6 +101,7 @@ def firing(ctx: Context, address: Address) -> list[Any]:
                 html.P([*told, *_by_label(ctx, query, by_label)], className="search-count"),
                 tabs("layer group", choices, before="layer group"),
                 table(head, lines, "Experts that fire on the text", numeric=3),
+                gather_bar(GATHER),
                 _edit_these(query, "firing", None if asked is None else _experts_of(best)),
             ],
             note=[
@@ -162,6 +165,7 @@ def text(ctx: Context, address: Address) -> list[Any]:
                             className="bar-of-links",
                         ),
                         table(head, lines, "Experts of the text", numeric=3),
+                        gather_bar(GATHER),
                         _edit_these(query, "text", None if (by, density) == ("sum", 1) else _experts_of(read.table)),
                     ],
                     note=[
@@ -267,14 +271,23 @@ def explanations(ctx: Context, address: Address) -> list[Any]:
     if matching.empty:
         return [*drawn, message("No explanations", "No stored explanation contains it.")]
     lines = [
-        [html.Span(_link(ctx, Expert(row["group"], row["expert"]))), *cells(row), number(row["similarity"], 2)]
+        [
+            html.Span([gather_box(expert), *_link(ctx, expert)]),
+            *cells(row),
+            number(row["similarity"], 2),
+        ]
         for row in matching.to_dict("records")
+        for expert in [Expert(row["group"], row["expert"])]
     ]
     head = ["expert", *heading(), "similarity"]
     meaning = matching["similarity"].notna().any()
     how = "those that contain it first, then by similarity of meaning" if meaning else "those that contain it"
     told = [f"{len(matching):,} shown, {how}. ", *note()]
-    listing = [table(head, lines, "Explanations", numeric=NUMERIC + 1), _edit_these(query, "explanations")]
+    listing = [
+        table(head, lines, "Explanations", numeric=NUMERIC + 1),
+        gather_bar(GATHER),
+        _edit_these(query, "explanations"),
+    ]
     return [*drawn, panel("Explanations", listing, note=told)]
 
 
@@ -335,7 +348,9 @@ def _expert(ctx: Context, expert: Expert, **data: Any) -> list[Child]:
     sure: list[Child] = [" ", html.Span("confirmed", className="expert-label")] if confirmed else []
     texts = top_tokens(ctx.run, expert.group, expert.id, PREVIEWED)
     return [
-        html.A(f"{expert}", href=expert_link(*expert), **data),
+        html.Span(
+            [gather_box(expert), html.A(f"{expert}", href=expert_link(*expert), **data)], className="search-chosen"
+        ),
         html.Span([mark, *sure], className="search-label"),
         html.Span([html.Span(token_shown(text), className="chip") for text in texts], className="search-tokens"),
     ]

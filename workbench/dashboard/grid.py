@@ -19,7 +19,7 @@ BLOCK = 100
 ROW_HEIGHT = 46  # of two lines
 _NUMBER = {"filter": "agNumberColumnFilter", "type": "rightAligned"}
 
-_TEXT = {
+_TEXT: dict[str, Any] = {
     "filter": "agTextColumnFilter",
     "filterParams": {
         "buttons": ["reset"],
@@ -27,6 +27,8 @@ _TEXT = {
         "maxNumConditions": 2,
     },
 }
+MOST_LABELS = 10  # listed together
+_LABELS = _TEXT | {"filterParams": {**_TEXT["filterParams"], "maxNumConditions": MOST_LABELS}}
 
 
 def _decimals(places: int) -> dict[str, Any]:
@@ -47,7 +49,7 @@ TOP_TOKENS = {
     "headerName": "top tokens",
     "filter": False,
     "sortable": False,
-    "minWidth": 150,
+    "minWidth": 130,
     "flex": 2,
     "cellRenderer": "TwoLines",
     "cellClass": "token-preview",
@@ -59,31 +61,33 @@ EXPLANATION = {
     "headerName": "explanation",
     "filter": False,
     "sortable": False,
-    "minWidth": 270,
+    "minWidth": 220,
     "flex": 4,
     "cellRenderer": "Explanation",
     "tooltipField": "explanation",
 } | _means("explanation")
 EXPERT_COLUMNS: tuple[dict[str, Any], ...] = (
-    {"field": "expert", "headerName": "expert", "cellRenderer": "ExpertLink", "minWidth": 90, **_NUMBER},
+    {"field": "expert", "headerName": "expert", "cellRenderer": "ExpertLink", "minWidth": 84, **_NUMBER},
     EXPLANATION,
     TOP_TOKENS,
-    {"field": "specialised", "headerName": "label", "cellRenderer": "LabelSwatch", "minWidth": 112, **_TEXT}
+    {"field": "specialised", "headerName": "label", "cellRenderer": "LabelSwatch", "minWidth": 104, **_LABELS}
     | _means("specialised"),
     {"field": "interest", "headerName": "interest", "minWidth": 108, **_NUMBER, **_decimals(2)} | _means("interest"),
-    {"field": "density", "headerName": "density", "minWidth": 96, **_NUMBER, **_PERCENT}
+    {"field": "density", "headerName": "density", "minWidth": 90, **_NUMBER, **_PERCENT}
     | _means("density", "Filter it as a fraction: 0.01 is 1 %."),
-    {"field": "token_entropy", "headerName": "token entropy", "minWidth": 96, **_NUMBER, **_decimals(2)}
+    {"field": "token_entropy", "headerName": "token entropy", "minWidth": 90, **_NUMBER, **_decimals(2)}
     | _means("token entropy"),
-    {"field": "max", "headerName": "max", "minWidth": 78, **_NUMBER, **_SCORE}
+    {"field": "max", "headerName": "max", "minWidth": 76, **_NUMBER, **_SCORE}
     | {"headerTooltip": "Highest routing score."},
-    {"field": "confirmed", "headerName": "confirmed", "minWidth": 118, **_TEXT} | _means("confirmed"),
+    {"field": "confirmed", "headerName": "confirmed", "minWidth": 110, **_TEXT} | _means("confirmed"),
     {"field": "monosemanticity", "headerName": "label selectivity", "minWidth": 110, **_NUMBER, **_decimals(3)}
     | _means("label selectivity"),
     {"field": "mass", "headerName": "mass", "minWidth": 86, **_NUMBER, **_SCORE} | _means("mass"),
     {"field": "tokens", "headerName": "tokens", "minWidth": 92, **_NUMBER, **_COUNT}
     | {"headerTooltip": "Tokens at which the expert is active."},
 )
+SPARE = ("tokens", "mass")  # columns that narrow windows do without: density and interest tell much of what they do
+BOXES = {"width": 36, "minWidth": 36, "maxWidth": 36, "headerTooltip": "Choose experts"}  # the column that chooses rows
 STORED = tuple(c["field"] for c in EXPERT_COLUMNS if c not in (TOP_TOKENS, EXPLANATION))  # by which rows are chosen
 
 
@@ -124,6 +128,7 @@ def expert_grid(
             "filterParams": {"buttons": ["reset"], "maxNumConditions": 2},
         },
         rowModelType="infinite",
+        getRowId="'' + params.data.expert",  # by which the chosen stay chosen when rows are fetched anew
         **({"scrollTo": {"rowIndex": opened, "rowPosition": "middle"}} if opened >= 0 else {}),
         dashGridOptions={
             "theme": {"function": "monetTheme(themeQuartz)"},
@@ -138,6 +143,8 @@ def expert_grid(
             "tooltipShowDelay": 300,
             "enableCellTextSelection": True,
             "animateRows": False,
+            "rowSelection": {"mode": "multiRow", "headerCheckbox": False},  # the browser has no more than some blocks
+            "selectionColumnDef": BOXES,
         },
         eventListeners={"cellKeyDown": ["openExpert(params)"]},
         className="expert-grid",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dash import Dash, Input, Output, State, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 from dash import ctx as called
 
 from ..errors import WorkbenchError
@@ -104,29 +104,42 @@ def note_text(text: str) -> Element:
     return html.P(visible_prose(text), className="kept-text")
 
 
-def _notes(ctx: Context, expert: Expert) -> Element:
+def _notes(ctx: Context, expert: Expert, edited: int | None = None) -> Element:
+    """The notes of an expert; in place of the one of the id ``edited``, a form that changes it."""
     if not ctx.notes.has_notes(*expert):  # sooner told than by a table of none
         return html.P("No notes yet.", className="note")
     return html.Ul(
         [
-            html.Li(
-                [
-                    note_text(note.text),
-                    html.Div(
-                        [
-                            html.Span(
-                                [html.Bdi(note.author), ", " if note.author else "", f"{note.time:%Y-%m-%d %H:%M} UTC"]
-                            ),
-                            act_button("Delete", "kept-act", "delete this note", delete=note.id),
-                        ],
-                        className="kept-by",
-                    ),
-                ]
-            )
+            html.Li(_note_form(note) if note.id == edited else _note(note))
             for note in ctx.notes.notes_of(*expert).itertuples(index=False)
         ],
         className="kept-notes",
     )
+
+
+def _note(note: Any) -> list[Any]:
+    """A note as it is read; ``note`` is a row of ``Notes.notes_of``."""
+    written = [html.Bdi(note.author), ", " if note.author else "", f"{note.time:%Y-%m-%d %H:%M} UTC"]
+    acts = [
+        act_button("Edit", "kept-act", "edit this note", edit=note.id),
+        act_button("Delete", "kept-act", "delete this note", delete=note.id),
+    ]
+    return [note_text(note.text), html.Div([html.Span(written), *acts], className="kept-by")]
+
+
+def _note_form(note: Any) -> list[Any]:
+    """A note as it is changed."""
+    return [
+        dmc.Textarea(id="kept-note-text", value=note.text, label="Note", autosize=True, minRows=2, maxRows=10),
+        html.Div(
+            [
+                dmc.Button("Save", id="kept-note-save", size="xs"),
+                act_button("Cancel", "kept-act", "leave this note as it was", edit=None),
+            ],
+            className="kept-by",
+        ),
+        dcc.Store(id="kept-note-known", data={"id": note.id, "text": note.text}),
+    ]
 
 
 def _embed(ctx: Context, expert: Expert) -> Element:
@@ -183,7 +196,7 @@ def register(app: Dash, ctx: Context) -> None:
             elif called.triggered_id == "kept-act" and act and "leave" in act:
                 ctx.notes.remove_from_list(act["leave"], *expert)
             elif called.triggered_id == "kept-list-add":
-                _add_to(ctx, name or "", expert)
+                keep_in_list(ctx, name or "", [expert])
             else:
                 return (no_update,) * 6
         except WorkbenchError as problem:
@@ -244,17 +257,43 @@ def register(app: Dash, ctx: Context) -> None:
                 left = ""
             elif act and "delete" in act:
                 ctx.notes.delete_note(act["delete"])
-            else:
+            elif not act or "edit" not in act:
                 return no_update, no_update, no_update
         except WorkbenchError as problem:
             error = str(problem)
-        return freeze(_notes(ctx, expert)), left, error
+        edited = act["edit"] if error is None and called.triggered_id == "kept-act" and act and "edit" in act else None
+        return freeze(_notes(ctx, expert, edited)), left, error
+
+    @app.callback(
+        Output("kept-notes", "children", allow_duplicate=True),
+        Output("kept-note-text", "error"),
+        Input("kept-note-save", "n_clicks"),
+        State("kept-note-text", "value"),
+        State("kept-note-known", "data"),
+        State("kept-expert", "data"),
+        prevent_initial_call=True,
+    )
+    def change(clicks: int | None, text: str | None, known: dict[str, Any], shown: str) -> tuple[Any, Any]:
+        if not clicks:
+            return no_update, no_update
+        try:
+            ctx.notes.change_note(known["id"], text or "", known["text"])
+        except WorkbenchError as problem:
+            return no_update, str(problem)
+        return freeze(_notes(ctx, expert_of(shown))), no_update
+
+    app.clientside_callback(ClientsideFunction("kept", "write"), Input("kept-note-known", "data"))
 
 
-def _add_to(ctx: Context, name: str, expert: Expert) -> None:
-    """Put an expert into a list, which is made if there is none of that name."""
+def keep_in_list(ctx: Context, name: str, experts: list[Expert]) -> str:
+    """Put experts into a list, which is made if there is none of that name; returns its name as it is kept.
+
+    Raises:
+        BadInputError: the name cannot be kept, or the list would have too many experts.
+        NotFoundError: the run has no such expert, or the list was deleted meanwhile.
+    """
     name = name.strip()
-    if name in set(ctx.notes.lists()["name"]):
-        ctx.notes.add_to_list(name, *expert)
-    else:
-        ctx.notes.create_list(name, experts=[expert])
+    if name not in set(ctx.notes.lists()["name"]):
+        return ctx.notes.create_list(name, experts=experts)
+    ctx.notes.extend_list(name, experts)
+    return name

@@ -29,6 +29,8 @@ LIST_PATH = "/lists/{name}"
 COMPARE_PATH = "/compare"
 SAVED_EDITS = "saved-edits"  # anchor on the page of lists
 TRY, TOKENS = "try", "tokens"  # anchors on an expert's page
+TOKENS_FIELDS = ("show", "n", "label", "source", "doc", "low", "high", "order", "page", TRY)  # of its address
+LIST_FIELDS = ("filter", "sort")  # of the address of a list of experts, whatever its group
 ALL_LABELS = "all-labels"  # anchor on the front page
 EXPERT_FILE = "/download/expert/<group>/<expert>.<kind>"  # as Flask writes routes
 HOVER_CARD = "/card/<group>/<expert>"
@@ -81,16 +83,23 @@ def based(path: str) -> str:
     return (request.script_root if has_request_context() else "") + path
 
 
-def overview_link(group: int | None = None, label: str | None = None) -> str:
-    """Address of the map of a group, with one label highlighted if given."""
-    return based(
-        "/" + _search({name: value for name, value in (("group", group), ("label", label)) if value is not None})
-    )
+def overview_link(group: int | None = None, label: str | None = None, **listed: object) -> str:
+    """Address of the map of a group, with one label highlighted if given; ``listed`` are fields of its list of experts,
+    of which None leaves one out."""
+    fields = {"group": group, "label": label} | listed
+    return based("/" + _search({name: value for name, value in fields.items() if value is not None}))
 
 
 def expert_link(group: int, expert: int, **query: object) -> str:
     """Address of an expert's page."""
     return based(EXPERT_PATH.format(group=group, expert=expert) + _search(query))
+
+
+def tokens_link(group: int, expert: int, query: Mapping[str, str], **changes: object) -> str:
+    """Address of the tokens on an expert's page: those of ``query`` with ``changes``, of which "" drops a field."""
+    fields = {name: query[name] for name in TOKENS_FIELDS if name in query} | changes
+    kept = {name: value for name, value in fields.items() if value != ""}
+    return expert_link(group, expert, **kept) + f"#{TOKENS}"
 
 
 def expert_template(group: int) -> str:
@@ -118,9 +127,11 @@ def token_anchor(row: int) -> str:
     return f"token-{row}"
 
 
-def label_link(label: str, group: int | None = None) -> str:
-    """Address of a label's page, of one group if given."""
-    return based(LABEL_PATH.format(label=path_part(label)) + _search({} if group is None else {"group": group}))
+def label_link(label: str, group: int | None = None, **listed: object) -> str:
+    """Address of a label's page, of one group if given; ``listed`` as in ``overview_link``."""
+    fields = {"group": group} | listed
+    asked = {name: value for name, value in fields.items() if value is not None}
+    return based(LABEL_PATH.format(label=path_part(label)) + _search(asked))
 
 
 def all_labels_link() -> str:
@@ -133,9 +144,9 @@ def mask_link(perplexity: bool = False, removal: Mapping[str, str] | None = None
     return based(MASK_PATH + _search(dict(removal or {}) | ({"show": "perplexity"} if perplexity else {})))
 
 
-def structure_link(group: int) -> str:
-    """Address of the structure page with the map of a group."""
-    return based(STRUCTURE_PATH + _search({"group": group}))
+def structure_link(group: int, colour: str | None = None) -> str:
+    """Address of the structure page with the map of a group, in a colouring if given."""
+    return based(STRUCTURE_PATH + _search({"group": group} | ({} if colour is None else {"colour": colour})))
 
 
 def explanations_link(query: str = "") -> str:

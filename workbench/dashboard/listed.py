@@ -12,7 +12,7 @@ from ..errors import BadInputError
 from ..notes.lists import MOST_EXPERTS
 from ..report.list import listed_experts
 from ..report.numbers import score_text
-from ..store.address import Expert, read_expert
+from ..store.address import Expert, check_groups_given, read_expert
 from ..store.token_text import visible_label
 from .elements import Element, html
 from .kept import note_text
@@ -30,9 +30,10 @@ def read_experts(ctx: Context, text: str) -> list[Expert]:
     """The experts that a text names, ``group:id`` each, between commas, semicolons or blanks; repeated ones count once.
 
     Raises:
-        BadInputError: one cannot be read, or there are too many.
+        BadInputError: one cannot be read or leaves out its group, or there are too many.
         NotFoundError: the run has no such group or expert.
     """
+    check_groups_given(text, ctx.run.num_keys)
     names = [name for name in re.split(r"[,;\s]+", text) if name]
     if len(names) > MOST_EXPERTS:
         raise BadInputError(f"there are {len(names):,} experts; a list has at most {MOST_EXPERTS:,}.")

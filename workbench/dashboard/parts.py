@@ -192,19 +192,30 @@ def _program(python: str, folder: Path, _path: str | None) -> str:
     return program
 
 
-def tabs(name: str, links: Iterable[tuple[str, str, bool]], before: str = "") -> Element:
-    """Links to alternative views of the same thing.
+IN_PLACE = "in-place"  # class of links to the same page, after which it stays where it is scrolled to
+
+
+def keeping(*fields: str) -> dict[str, str]:
+    """Attribute of a link to another view of its page: these fields of its address are those of the page's own when it
+    is followed, as scripts have set them by then."""
+    return {"data-keeps": " ".join(fields)} if fields else {}
+
+
+def tabs(name: str, links: Iterable[tuple[str, str, bool]], before: str = "", keeps: Sequence[str] = ()) -> Element:
+    """Links to alternative views of the same thing, after which the page stays where it is.
 
     Args:
         name: what screen readers call the choice.
         links: text, address and whether it is the view shown, for each.
         before: a word in front of them.
+        keeps: fields of the page's address that scripts set, and that all views have.
     """
     drawn = [
         html.A(
             text,
             href=href,
-            className="group-link" + (" chosen" if chosen else ""),
+            className=f"group-link {IN_PLACE}" + (" chosen" if chosen else ""),
+            **keeping(*keeps),
             **aria(current="true" if chosen else None),
         )
         for text, href, chosen in links
@@ -212,13 +223,15 @@ def tabs(name: str, links: Iterable[tuple[str, str, bool]], before: str = "") ->
     return html.Nav([html.Span(before) if before else None, *drawn], className="group-links", **aria(label=name))
 
 
-def group_links(ctx: Context, group: int, address: Callable[[int], str], of: str = "") -> Element:
-    """Links to the same view of every layer group; ``address`` returns a group's.
+def group_links(
+    ctx: Context, group: int, address: Callable[[int], str], of: str = "", keeps: Sequence[str] = ()
+) -> Element:
+    """Links to the same view of every layer group; ``address`` returns a group's, and ``keeps`` is as in ``tabs``.
 
     Where a page has several, ``of`` tells screen readers what each belongs to.
     """
     links = [(f"{other}", address(other), other == group) for other in ctx.run.groups]
-    return tabs(f"layer group {of}".strip(), links, before="layer group")
+    return tabs(f"layer group {of}".strip(), links, before="layer group", keeps=keeps)
 
 
 def chosen_group(ctx: Context, address: Address) -> int:

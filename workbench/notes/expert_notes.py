@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pandas as pd
-from sqlalchemy import BindParameter, Row, bindparam, delete, func, select, tuple_
+from sqlalchemy import BindParameter, Row, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ..errors import NotFoundError
 from ..store.address import Expert
 from .database import Database, notes, tags
-from .texts import AUTHOR, NOTE, TAG, one_line, several_lines
+from .texts import AUTHOR, NOTE, TAG, check_unchanged, one_line, several_lines
 
 _NOTE = ("id", "group", "expert", "text", "author", "time")
 
@@ -33,6 +33,10 @@ def dated(rows: Iterable[Row], columns: Iterable[str]) -> pd.DataFrame:  # type:
     """Rows as a table whose column ``time`` holds times of pandas."""
     table = pd.DataFrame([tuple(row) for row in rows], columns=list(columns))
     return table.assign(time=pd.to_datetime(table["time"], utc=True, format="ISO8601"))
+
+
+def _no_note(note: int) -> NotFoundError:
+    return NotFoundError(f"there is no note {note}; it may have been deleted already.")
 
 
 class ExpertNotes(Database):
@@ -107,6 +111,39 @@ class ExpertNotes(Database):
         with self.reading() as connection:
             return dated(connection.execute(chosen), _NOTE)
 
+    def change_note(self, note: int, text: str, known: str) -> str:
+        """Write a note anew, and return its text as it is kept; its author stays, its time is that of the change.
+
+        Args:
+            note: its id.
+            text: at most 10,000 characters.
+            known: the text that it replaces, as ``notes_of`` has it.
+
+        Raises:
+            NotFoundError: there is none of that id.
+            BadInputError: the text is empty, too long, or has characters that cannot be kept; or the note was changed
+                meanwhile, and is no longer ``known``.
+
+        Examples:
+            >>> from shutil import copytree
+            >>> from workbench import open_run
+            >>> from workbench.notes import open_notes
+            >>> notes = open_notes(open_run(copytree("runs/demo", "runs/noted", dirs_exist_ok=True)))
+            >>> number = notes.add_note(0, 1234, "Opens a lop.")
+            >>> notes.change_note(number, "Opens a loop.", "Opens a lop.")
+            'Opens a loop.'
+            >>> notes.delete_note(number)
+        """
+        kept = several_lines("the note", text, NOTE)
+        with self.writing() as connection:
+            current = connection.execute(select(notes.c.text).where(notes.c.id == note)).scalar()
+            if current is None:
+                raise _no_note(note)
+            check_unchanged("the note", str(current), known, kept)
+            if kept != current:
+                connection.execute(update(notes).where(notes.c.id == note).values(text=kept, time=now()))
+        return kept
+
     def delete_note(self, note: int) -> None:
         """Forget a note.
 
@@ -115,7 +152,7 @@ class ExpertNotes(Database):
         """
         with self.writing() as connection:
             if not connection.execute(delete(notes).where(notes.c.id == note)).rowcount:
-                raise NotFoundError(f"there is no note {note}; it may have been deleted already.")
+                raise _no_note(note)
 
     def tag(self, group: int, expert: int, tag: str) -> None:
         """Give an expert a tag; one that it has already stays.

@@ -11,7 +11,7 @@ from ..errors import BadInputError, NotFoundError
 from ..store.address import Expert
 from .database import BOOKMARKS, items, lists
 from .expert_notes import ExpertNotes, dated, now
-from .texts import DESCRIPTION, NAME, one_line, several_lines
+from .texts import DESCRIPTION, NAME, check_unchanged, one_line, several_lines
 
 MOST_EXPERTS = 1000  # of a list
 
@@ -156,6 +156,37 @@ class Lists(ExpertNotes):
             if kept != name:
                 _check_free(connection, kept)
             connection.execute(update(lists).where(lists.c.id == number).values(name=kept))
+        return kept
+
+    def describe(self, name: str, description: str, known: str) -> str:
+        """Give a list another description, and return it as it is kept.
+
+        Args:
+            name: of the list.
+            description: at most 1,000 characters; "" for none.
+            known: the description that it replaces, as ``description`` returned it.
+
+        Raises:
+            NotFoundError: there is no such list.
+            BadInputError: the description is too long, or has characters that cannot be kept; or it was changed
+                meanwhile, and is no longer ``known``.
+
+        Examples:
+            >>> from shutil import copytree
+            >>> from workbench import open_run
+            >>> from workbench.notes import open_notes
+            >>> notes = open_notes(open_run(copytree("runs/demo", "runs/noted", dirs_exist_ok=True)))
+            >>> name = notes.create_list("ends", "Close a loop.")
+            >>> notes.describe(name, "Close a loop or a block.", "Close a loop.")
+            'Close a loop or a block.'
+            >>> notes.delete_list(name)
+        """
+        kept = several_lines("the description", description, DESCRIPTION, empty=True)
+        with self.writing() as connection:
+            number = _list_id(connection, name)
+            current = connection.execute(select(lists.c.description).where(lists.c.id == number)).scalar()
+            check_unchanged("the description", str(current), known, kept)
+            connection.execute(update(lists).where(lists.c.id == number).values(description=kept))
         return kept
 
     def delete_list(self, name: str) -> None:

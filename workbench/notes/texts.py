@@ -36,6 +36,16 @@ def several_lines(what: str, text: str, longest: int, empty: bool = False) -> st
     return _checked(what, text.replace("\r\n", "\n").strip(), longest, empty, "\n\t")
 
 
+def check_unchanged(what: str, current: str, known: str, new: str) -> None:
+    """Refuse to replace a text that is no longer the one its reader saw, unless it is the new one already.
+
+    Raises:
+        BadInputError: it was changed meanwhile.
+    """
+    if current not in (known, new):
+        raise BadInputError(f"{what} was changed meanwhile and is now {current!r}; load the page anew to change that.")
+
+
 def _checked(what: str, text: str, longest: int, empty: bool, allowed: str) -> str:
     if not text and not empty:
         raise BadInputError(f"{what} is empty; write something.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import BadInputError, NotFoundError
 
+_SHARED_GROUP = re.compile(r"(?<![^\s,;])(\d{1,9})\s*:\s*(\d{1,9}(?:\s*,\s*\d{1,9})+)(?!\d|\s*:)")
 _TILDES = re.compile("(?:~[0-9A-F]{2})+")
 
 
@@ -51,6 +52,27 @@ def read_expert(text: str, groups: list[int], num_keys: int, group: int | None =
     if expert >= num_keys**2:
         raise NotFoundError(f"there is no expert {expert}; ids run from 0 to {num_keys**2 - 1}.")
     return Expert(chosen, expert)
+
+
+def check_groups_given(text: str, num_keys: int) -> None:
+    """Refuse a text of several experts in which some share a group, such as ``0:1,2``: between commas that may be two
+    experts, or the keys of one.
+
+    Raises:
+        BadInputError: it has such a place; the message says how to write either.
+
+    Examples:
+        >>> from workbench.store.address import check_groups_given
+        >>> check_groups_given("0:1, 0:2; 1:5", 512)
+    """
+    match = _SHARED_GROUP.search(text)
+    if match is None:
+        return
+    group, ids = match[1], [int(part) for part in match[2].split(",")]
+    each = ", ".join(f"{group}:{expert}" for expert in ids)
+    keys = f", or {group}:{ids[0] * num_keys + ids[1]} for the one of keys {ids[0]} and {ids[1]}"
+    either = keys if len(ids) == 2 and max(ids) < num_keys else ""
+    raise BadInputError(f"{match[0]!r} leaves out groups; write {each} for {len(ids)} experts{either}.")
 
 
 def shared_key(experts: NDArray[np.int64], expert: int, num_keys: int) -> NDArray[np.object_]:

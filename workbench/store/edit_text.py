@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import BadInputError
-from .address import Expert, path_part, read_expert, read_path_part
+from .address import Expert, check_groups_given, path_part, read_expert, read_path_part
 from .edit_places import PLACE, TokenPlaces
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def read_edit_text(run: Run, text: str, without: str = "") -> PromptEdit:
         without: a label whose experts are removed as well, or several, separated by commas.
 
     Raises:
-        BadInputError: a row that cannot be read.
+        BadInputError: a row that cannot be read, or whose expert leaves out its group.
         NotFoundError: an expert or label that the run does not have.
 
     Examples:
@@ -186,6 +186,7 @@ def read_edit_text(run: Run, text: str, without: str = "") -> PromptEdit:
         >>> str(read_edit_text(open_run("runs/demo"), "0:17=0 @3, 5-9, 1:3 @last-"))
         '0:17=0 @3,5-9, 1:3=0 @last-'
     """
+    check_groups_given(text, run.num_keys)
     rows = [EditRow(_label(run, name)) for name in _labels(without, run)]
     rows += [_read_row(item.strip(), run) for item in _BETWEEN_ROWS.split(text) if item.strip()]
     last: dict[object, EditRow] = {}

@@ -14,7 +14,7 @@ from workbench import open_run
 from workbench.dashboard import grid
 from workbench.dashboard.application import create_app
 from workbench.dashboard.context import TOO_LITTLE, Context
-from workbench.dashboard.expert_list import RULES, answer_rows, expert_list
+from workbench.dashboard.expert_list import RULES, answer_rows, chosen_labels, expert_list
 from workbench.dashboard.links import Address
 from workbench.errors import BadInputError
 
@@ -127,3 +127,52 @@ def test_experts_of_too_few_tokens_are_no_generalists(ctx: Context) -> None:
     assert {ctx.kind(0, int(expert)) for expert in enough} <= {"generalist"}
     codes = ctx.codes(0)
     assert (codes == len(ctx.run.labels) + 1).sum() == len(few)
+
+
+def _equals(name: str) -> dict[str, Any]:
+    return {"filterType": "text", "type": "equals", "filter": name}
+
+
+def _any_of(*names: str) -> dict[str, Any]:
+    return {"filterType": "text", "operator": "OR", "conditions": [_equals(name) for name in names]}
+
+
+def test_several_labels_are_listed_together_and_shown_as_chosen(ctx: Context) -> None:
+    names = [*ctx.labels[:2], TOO_LITTLE]
+    model = _any_of(*names)
+    rows, count = grid.select(ctx.listed(0), {"filterModel": {"specialised": model}})
+    assert count == int(ctx.listed(0)["specialised"].isin(names).sum()) > 0
+    assert set(rows["specialised"]) <= set(names)
+    parts = expert_list(
+        ctx, "experts-grid", 0, Address("overview", query={"filter": json.dumps({"specialised": model})})
+    )
+    assert f"value={names!r}" in repr(parts)
+    assert _grid_among(parts).filterModel == {"specialised": model}
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (None, []),
+        (_equals("lua"), ["lua"]),
+        (_any_of("lua", "c, d"), ["lua", "c, d"]),
+        (_any_of("lua", "html") | {"operator": "AND"}, []),
+        ({"filterType": "text", "type": "contains", "filter": "lu"}, []),
+        ({"filterType": "text", "operator": "OR", "conditions": [_equals("lua"), {"type": "blank"}]}, []),
+    ],
+)
+def test_only_a_filter_of_labels_is_a_choice_of_labels(model: dict[str, Any] | None, names: list[str]) -> None:
+    assert chosen_labels(model) == names
+
+
+def test_labels_are_offered_where_the_list_has_several(ctx: Context) -> None:
+    assert "id='experts-grid-labels'" in repr(expert_list(ctx, "experts-grid", 0, Address("overview")))
+    of_one = repr(expert_list(ctx, "label-grid", 0, Address("label"), label=str(ctx.listed(0)["specialised"].iloc[0])))
+    assert "display='none'" in of_one.partition("label-grid-count")[0]
+
+
+def test_the_columns_fit_a_window_of_1280_pixels_without_the_spare_ones() -> None:
+    room = 1280 - 40 - 34 - 15 - 15  # the page's and the panel's margins, and two scrollbars
+    widths = {column["field"]: column["minWidth"] for column in grid.EXPERT_COLUMNS}
+    assert set(grid.SPARE) <= set(widths)
+    assert grid.BOXES["width"] + sum(width for name, width in widths.items() if name not in grid.SPARE) <= room

@@ -135,6 +135,34 @@ def test_lists_keep_their_order(notes: Notes) -> None:
     assert notes.lists_of(0, 1) == ["bookmarks"]
 
 
+def test_a_note_is_changed_unless_it_was_meanwhile(notes: Notes) -> None:
+    number = notes.add_note(0, 17, "a lop", "Ada")
+    assert notes.change_note(number, f" {HOSTILE}\r\nend ", "a lop") == f"{HOSTILE}\nend"
+    assert notes.notes_of(0, 17)[["id", "text", "author"]].to_numpy().tolist() == [[number, f"{HOSTILE}\nend", "Ada"]]
+    with pytest.raises(BadInputError, match="changed meanwhile and is now"):
+        notes.change_note(number, "another", "a lop")
+    assert notes.change_note(number, f"{HOSTILE}\nend", "a lop") == f"{HOSTILE}\nend"  # two who write the same agree
+    for text in ("", "x" * 10_001):
+        with pytest.raises(BadInputError, match="the note"):
+            notes.change_note(number, text, f"{HOSTILE}\nend")
+    notes.delete_note(number)
+    with pytest.raises(NotFoundError, match=f"no note {number}"):
+        notes.change_note(number, "another", f"{HOSTILE}\nend")
+
+
+def test_a_description_is_changed_unless_it_was_meanwhile(notes: Notes) -> None:
+    notes.create_list("zoo", "old")
+    assert notes.describe("zoo", " new ", "old") == notes.description("zoo") == "new"
+    with pytest.raises(BadInputError, match="changed meanwhile and is now 'new'"):
+        notes.describe("zoo", "another", "old")
+    assert notes.describe("zoo", "", "new") == notes.description("zoo") == ""
+    assert notes.describe("bookmarks", "seen", "") == notes.description("bookmarks") == "seen"
+    with pytest.raises(BadInputError, match="1,001 characters"):
+        notes.describe("zoo", "x" * 1001, "")
+    with pytest.raises(NotFoundError, match="no list 'ark'"):
+        notes.describe("ark", "x", "")
+
+
 def test_a_list_has_at_most_1000_experts(notes: Notes) -> None:
     notes.create_list("many", "", [Expert(group, expert) for group in notes.run.groups for expert in range(256)])
     assert len(notes.list_items("many")) == len(notes.run.groups) * 256

@@ -78,9 +78,21 @@ function visit(address, stay = false) {
   if (!stay && !address.includes("#")) window.scrollTo(0, 0);
 }
 
+// The address of another view of the page, with the fields that scripts may have set since it was drawn: see keeping.
+function withKept(link) {
+  const address = new URL(link.href);
+  const now = new URLSearchParams(window.location.search);
+  for (const name of link.dataset.keeps.split(" ")) {
+    if (now.has(name)) address.searchParams.set(name, now.get(name));
+    else address.searchParams.delete(name);
+  }
+  return address.pathname + address.search + address.hash;
+}
+
 // Links to pages of the dashboard change the address without loading it all again.
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href^='/']:not([download])");
+  if (link?.dataset.keeps) link.setAttribute("href", withKept(link)); // for a new tab too
   if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
   visit(link.getAttribute("href"), link.classList.contains("in-place")); // a change of the page that is shown

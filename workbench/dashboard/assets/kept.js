@@ -6,3 +6,11 @@ document.addEventListener("click", (event) => {
   const said = JSON.parse(button.dataset.said);
   window.dash_clientside.set_props(button.dataset.store, { data: { ...said, at: Date.now() } });
 });
+
+window.dash_clientside = window.dash_clientside || {};
+window.dash_clientside.kept = {
+  // A note that is to be changed has the button's place, and its focus.
+  write(known) {
+    if (known) document.getElementById("kept-note-text")?.focus();
+  },
+};

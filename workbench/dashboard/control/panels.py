@@ -16,7 +16,7 @@ from ...studies.control.tokens import ACTIONS, VOCABULARY, populations_of
 from ..context import Context
 from ..elements import Element, html
 from ..links import expert_link, prompt_link
-from ..parts import Child, aria, fact, facts, panel, swatch, table
+from ..parts import IN_PLACE, Child, aria, fact, facts, panel, swatch, table
 
 GIVERS = 5  # experts named beside each number of a rule
 ACTION_TOKENS = range(VOCABULARY - 1 - len(ACTIONS), VOCABULARY - 1)
@@ -164,7 +164,7 @@ def expert_links(experts: Sequence[Expert], chosen: Expert, address: Any, colour
         html.A(
             [swatch(colours[one]) if one in colours else "", str(one)],
             href=address(one),
-            className="group-link" + (" chosen" if one == chosen else ""),
+            className=f"group-link {IN_PLACE}" + (" chosen" if one == chosen else ""),
             **aria(current="true" if one == chosen else None),
         )
         for one in experts

@@ -17,8 +17,8 @@ from ...store.token_text import visible_label
 from ..context import Context
 from ..elements import Element, dcc, dmc, html
 from ..heatmap import example_line
-from ..links import TOKENS, TRY, expert_link
-from ..parts import Child, aria, tabs
+from ..links import TRY, tokens_link
+from ..parts import IN_PLACE, Child, aria, keeping, tabs
 
 SHOWN = 25  # tokens of a page
 ALL = "all"  # value of the address's field ``show``
@@ -150,6 +150,7 @@ def listing(ctx: Context, expert: Expert, query: dict[str, str]) -> list[Any]:
                 ("Corpus order", _link(expert, query, order="corpus"), wanted.corpus_order),
             ],
             before="order",
+            keeps=(TRY,),
         ),
         html.P(f"{told}{copies}.", className="note listing-count", role="status"),
         html.Ol(lines, className="examples"),
@@ -158,16 +159,15 @@ def listing(ctx: Context, expert: Expert, query: dict[str, str]) -> list[Any]:
 
 
 def _link(expert: Expert, query: dict[str, str], **changed: object) -> str:
-    kept = {name: query[name] for name in (*FILTERS, "order", TRY) if name in query}
-    fields: dict[str, Any] = {**kept, "show": ALL, **changed}
-    return expert_link(*expert, **{name: value for name, value in fields.items() if value != ""}) + f"#{TOKENS}"
+    fields: dict[str, Any] = {"show": ALL, "page": "", **changed}  # another list begins at its first page
+    return tokens_link(*expert, query, **fields)
 
 
 def _pages(expert: Expert, query: dict[str, str], page: int, pages: int) -> Element:
     def step(text: str, to: int) -> Child:
         if not 1 <= to <= pages:
             return html.Span(text, className="button disabled", **aria(disabled="true"))
-        return html.A(text, href=_link(expert, query, page=to), className="button")
+        return html.A(text, href=_link(expert, query, page=to), className=f"button {IN_PLACE}", **keeping(TRY))
 
     place = html.Span(f"page {page:,} of {pages:,}", className="place")
     return html.Nav(
@@ -215,13 +215,14 @@ def register(app: Dash, ctx: Context) -> None:
         *(Input(f"listing-{name}", "n_submit") for name in FILTERS[1:]),
         *(State(f"listing-{name}", "value") for name in FILTERS),
         State("listing-query", "data"),
+        State("try-asked", "data"),
         State("expert-chosen", "data"),
         prevent_initial_call=True,
     )
     def narrow(*given: Any) -> Any:
-        presses, values, (query, chosen) = given[: len(FILTERS)], given[len(FILTERS) : -2], given[-2:]
+        presses, values, (query, text, chosen) = given[: len(FILTERS)], given[len(FILTERS) : -3], given[-3:]
         if not any(presses):
             return no_update
         asked = dict(zip(FILTERS, ((value or "").strip() for value in values), strict=True))
-        link = _link(Expert(*chosen), query, **asked)
+        link = _link(Expert(*chosen), query, **asked, **{TRY: text or ""})  # as it is by now
         return link.partition("#")[0][link.index("?") :]

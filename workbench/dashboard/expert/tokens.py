@@ -13,7 +13,8 @@ from ...store.address import Expert
 from ..context import Context
 from ..elements import html
 from ..heatmap import example_line
-from ..links import Address, expert_link
+from ..links import TRY, Address, tokens_link
+from ..parts import IN_PLACE, keeping
 
 EXAMPLES = 16
 
@@ -35,7 +36,8 @@ def strongest(ctx: Context, expert: Expert, address: Address, examples: pd.DataF
     top, active = max(example.score for example in shown), int(row["tokens"])
     more: Any = None
     if len(shown) == count < kept:
-        more = html.A(f"Show up to {kept}", href=expert_link(*expert, n=kept))
+        link = tokens_link(*expert, address.query, n=kept)
+        more = html.A(f"Show up to {kept}", href=link, className=IN_PLACE, **keeping(TRY))
     elif len(shown) < active:
         more = html.P(
             f"The run keeps {len(shown)} of the expert's {active:,} active tokens: at most {kept} per expert, and only "

@@ -82,7 +82,8 @@ def _states(ctx: Context, reading: ControlReading, groups: dict[int, int], addre
     expert = strongest[0] if asked is None else read_expert(asked, ctx.run.groups, ctx.run.num_keys)
     state = "the other species at its median"
     map_of = dcc.Graph(figure=figures.states(lattice, groups, colours), config={"displayModeBar": False})
-    views = [(f"mortality of {one}", control_link(species=one), one == species) for one in known]
+    kept = {} if asked is None else {"expert": asked}
+    views = [(f"mortality of {one}", control_link(species=one, **kept), one == species) for one in known]
     return [
         panel(
             f"What the policy takes of {species}",

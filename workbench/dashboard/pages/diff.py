@@ -56,7 +56,7 @@ def _drawn(ctx: Context, by: str, group: int) -> list[Any]:
             "itself: the experts that hold half of the base model's mass, to compare with.",
         ),
         _masses(ctx, result, by, group),
-        _experts(ctx, result, by),
+        _experts(ctx, result, by, group),
     ]
 
 
@@ -74,8 +74,8 @@ def _masses(ctx: Context, result: DiffResult, by: str, group: int) -> Element:
     )
 
 
-def _experts(ctx: Context, result: DiffResult, by: str) -> Element:
-    links = [(title, diff_link(by=key), key == by) for key, title in parts.ORDERS.items()]
+def _experts(ctx: Context, result: DiffResult, by: str, group: int) -> Element:
+    links = [(title, diff_link(by=key, group=group), key == by) for key, title in parts.ORDERS.items()]
     return panel(
         "Experts that changed most",
         [

@@ -23,7 +23,7 @@ from ..explained import NUMERIC, cells, heading, note
 from ..failures import message_or
 from ..heatmap import legend
 from ..kept import kept_panel
-from ..links import EXPERT_PATH, TOKENS, Address, expert_link, overview_link
+from ..links import EXPERT_PATH, TOKENS, TRY, Address, overview_link, tokens_link
 from ..page import Page
 from ..parts import message, panel, picture, table, tabs, term
 from ..running import run_first, unanalysed
@@ -68,9 +68,9 @@ def _side(ctx: Context, expert: Expert, row: dict[str, Any]) -> list[Any]:
 def _tokens(ctx: Context, expert: Expert, address: Address, examples: pd.DataFrame) -> Element:
     show = address.query.get("show", "")
     views = [
-        ("Highest scores", expert_link(*expert), show not in ("ranges", listing.ALL)),
-        ("By score range", expert_link(*expert, show="ranges"), show == "ranges"),
-        ("All activations", expert_link(*expert, show=listing.ALL), show == listing.ALL),
+        ("Highest scores", tokens_link(*expert, address.query, show=""), show not in ("ranges", listing.ALL)),
+        ("By score range", tokens_link(*expert, address.query, show="ranges"), show == "ranges"),
+        ("All activations", tokens_link(*expert, address.query, show=listing.ALL), show == listing.ALL),
     ]
     if show == listing.ALL:
         drawn = listing.listing(ctx, expert, address.query)
@@ -78,7 +78,7 @@ def _tokens(ctx: Context, expert: Expert, address: Address, examples: pd.DataFra
         drawn = by_range(ctx, expert) if show == "ranges" else strongest(ctx, expert, address, examples)
     shown = panel(
         "Active tokens in context",
-        [tabs("which tokens are shown", views), legend(), *drawn],
+        [tabs("which tokens are shown", views, keeps=(TRY,)), legend(), *drawn],
         note="The stronger a token's colour, the higher its score, on one scale for all experts. Point at a token to "
         "see its score. · is a space, ↵ a line break, → a tab; the tokens of a character that takes several are "
         "numbered, 1/3, 2/3, 3/3.",

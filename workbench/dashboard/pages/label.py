@@ -13,7 +13,7 @@ from ...store.token_text import visible_label
 from ..context import Context
 from ..elements import Element, html
 from ..expert_list import expert_list, meaning, register_list
-from ..links import LABEL_PATH, Address, all_labels_link, label_file, label_link, overview_link
+from ..links import LABEL_PATH, LIST_FIELDS, Address, all_labels_link, label_file, label_link, overview_link
 from ..page import Page
 from ..parts import (
     LONGEST_NAME,
@@ -56,6 +56,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         name = f"all {len(ctx.labels):,} labels"
         others.append(html.A([swatch(OTHER_LABELS_COLOUR), name], href=all_labels_link(), className="legend-entry"))
     shown = shortened(visible_label(label), LONGEST_NAME)
+    listed = {name: address.query.get(name) for name in LIST_FIELDS}
     return [
         _heading(ctx, label),
         alike_note(ctx.run.labels, label),
@@ -78,7 +79,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             [
                 html.Div(
                     [
-                        group_links(ctx, group, lambda other: label_link(label, other)),
+                        group_links(ctx, group, lambda other: label_link(label, other, **listed), keeps=LIST_FIELDS),
                         html.A("Show on the map", href=overview_link(group, label)),
                     ],
                     className="bar-of-links",

@@ -51,7 +51,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     ]
     return [
         html.H1([html.Bdi(visible_label(name)), html.Small("List of experts")]),
-        note_text(description) if description else None,
+        dmc.Box(_described(description), id="list-described", **aria(live="polite")),
         html.Div(
             [html.A("← All lists and notes", href=lists_link()), files("Export", lambda kind: list_file(name, kind))],
             className="expert-nav",
@@ -68,28 +68,48 @@ def layout(ctx: Context, address: Address) -> list[Any]:
                 dcc.Store(id="list-here", data={"name": name, "page": page}),
             ],
         ),
-        None if name == BOOKMARKS else _change(name),
+        panel("Change the list", [_description_form(description), *([] if name == BOOKMARKS else _change(name))]),
     ]
 
 
-def _change(name: str) -> Element:
-    return panel(
-        "Change the list",
+def _described(description: str) -> Element | None:
+    return note_text(description) if description else None
+
+
+def _description_form(description: str) -> Element:
+    return html.Div(
         [
-            html.Div(
-                [
-                    dmc.TextInput(id="list-name", label="Name", value=name, className="kept-wide"),
-                    dmc.Button("Rename", id="list-rename", variant="default"),
-                    dmc.Button("Delete list", id="list-delete", variant="outline", color="red"),
-                ],
-                className="kept-row",
+            dmc.Textarea(
+                id="list-description",
+                label="Description",
+                value=description,
+                autosize=True,
+                minRows=1,
+                maxRows=8,
+                className="kept-wide",
             ),
-            dcc.ConfirmDialog(
-                id="list-confirm",
-                message="Delete this list? Notes and tags of its experts stay. This cannot be undone.",
-            ),
+            dmc.Button("Save description", id="list-describe", variant="default"),
+            dcc.Store(id="list-description-known", data=description),
         ],
+        className="kept-row",
     )
+
+
+def _change(name: str) -> list[Any]:
+    return [
+        html.Div(
+            [
+                dmc.TextInput(id="list-name", label="Name", value=name, className="kept-wide"),
+                dmc.Button("Rename", id="list-rename", variant="default"),
+                dmc.Button("Delete list", id="list-delete", variant="outline", color="red"),
+            ],
+            className="kept-row",
+        ),
+        dcc.ConfirmDialog(
+            id="list-confirm",
+            message="Delete this list? Notes and tags of its experts stay. This cannot be undone.",
+        ),
+    ]
 
 
 def _shown(ctx: Context, name: str, page: int) -> list[Any]:
@@ -150,7 +170,7 @@ def _comparison(experts: list[Expert]) -> Element | None:
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """Moving, removing and adding experts; renaming and deleting the list."""
+    """Moving, removing and adding experts; describing, renaming and deleting the list."""
 
     @app.callback(
         Output("list-shown", "children"),
@@ -178,6 +198,26 @@ def register(app: Dash, ctx: Context) -> None:
         except WorkbenchError as problem:
             error = str(problem)
         return freeze(_shown(ctx, here["name"], here["page"])), left, error
+
+    @app.callback(
+        Output("list-described", "children"),
+        Output("list-description", "value"),
+        Output("list-description", "error"),
+        Output("list-description-known", "data"),
+        Input("list-describe", "n_clicks"),
+        State("list-description", "value"),
+        State("list-description-known", "data"),
+        State("list-here", "data"),
+        prevent_initial_call=True,
+    )
+    def describe(clicks: int | None, text: str | None, known: str, here: dict[str, Any]) -> tuple[Any, ...]:
+        if not clicks:
+            return (no_update,) * 4
+        try:
+            kept = ctx.notes.describe(here["name"], text or "", known)
+        except WorkbenchError as error:
+            return no_update, no_update, str(error), no_update
+        return freeze(_described(kept)), kept, None, kept
 
     @app.callback(
         Output("url", "pathname", allow_duplicate=True),

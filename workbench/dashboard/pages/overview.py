@@ -18,9 +18,10 @@ from ..elements import Element, html
 from ..expert_list import expert_list, meaning, register_list
 from ..failures import message_or
 from ..lattice import ExpertMap, packed, paint
-from ..links import ALL_LABELS, Address, atlas_link, expert_template, label_link, overview_link
+from ..links import ALL_LABELS, LIST_FIELDS, Address, atlas_link, expert_template, label_link, overview_link
 from ..page import Page
 from ..parts import (
+    IN_PLACE,
     LONGEST_NAME,
     alike_note,
     aria,
@@ -28,6 +29,7 @@ from ..parts import (
     fact,
     facts,
     group_links,
+    keeping,
     label_mark,
     panel,
     swatch,
@@ -134,10 +136,11 @@ def _legend(ctx: Context, group: int, codes: np.ndarray, highlight: str | None) 
         link = html.A(
             [label_mark(label, colour), " ", html.Span(known, className="count")],
             href=overview_link(group, None if chosen else label),
-            className="legend-entry" + (" chosen" if chosen else ""),
+            className=f"legend-entry {IN_PLACE}" + (" chosen" if chosen else ""),
             title=f"{_confirmed(ctx, count)}{' confirmed' if ctx.tested else ''}; the plain rule calls "
             f"{count['experts']:,} specialised. "
             + ("Click to show all labels again." if chosen else "Click to highlight this label."),
+            **keeping("sort"),
             **aria(current="true" if chosen else None),
         )
         entries.append(html.Li(link))
@@ -184,6 +187,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     highlight = address.query.get("label")
     if highlight is not None:
         ctx.run.check_label(highlight)
+    listed = {name: address.query.get(name) for name in LIST_FIELDS}
     codes = ctx.codes(group)
     seen = len(ctx.experts(group))
     description = (
@@ -200,10 +204,14 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         labels=["never active", ctx.without_label, *map(_hover_name, ctx.run.labels), TOO_LITTLE],
         description=description,
     )
+
+    def other_group(other: int) -> str:
+        return overview_link(other, highlight, **listed)
+
     map_panel = panel(
         "Map of the experts",
         [
-            group_links(ctx, group, lambda other: overview_link(other, highlight), "of the map"),
+            group_links(ctx, group, other_group, "of the map", LIST_FIELDS),
             drawn,
             _legend(ctx, group, codes, highlight),
             html.P(_counted(ctx), className="note"),
@@ -219,7 +227,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     list_panel = panel(
         f"Experts of group {group}",
         [
-            group_links(ctx, group, lambda other: overview_link(other, highlight), "of the list"),
+            group_links(ctx, group, other_group, "of the list", LIST_FIELDS),
             *expert_list(ctx, "experts-grid", group, address, highlight=highlight),
         ],
         note=[

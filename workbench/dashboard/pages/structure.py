@@ -34,9 +34,13 @@ def _map_panel(ctx: Context, group: int, address: Address) -> Any:
     if summary is None:
         return run_first(ctx, "No map yet", Request("map"))
     points = len(read_map(ctx.run, group))
+
+    def other_group(other: int) -> str:
+        return structure_link(other, address.query.get("colour"))
+
     return panel(
         f"Map of the {points:,} most active experts of group {group}",
-        [group_links(ctx, group, structure_link), *plane.plane_parts(ctx, group, points, address)],
+        [group_links(ctx, group, other_group, keeps=("colour",)), *plane.plane_parts(ctx, group, points, address)],
         note=[
             "UMAP of the mean context of each expert's best tokens, as represented by "
             f"{VIEWS.get(summary.view, summary.view)}. Experts close together have similar contexts; large distances "

@@ -15,10 +15,8 @@ from ...store.token_text import visible, visible_label
 from ..context import GENERAL, Context
 from ..elements import Element, dmc, html
 from ..links import circuit_link, compare_link, expert_link, prompt_link, text_file
-from ..parts import LONGEST_NAME, aria, bar, fact, facts, files, panel, swatch, table, token_shown
+from ..parts import IN_PLACE, LONGEST_NAME, aria, bar, fact, facts, files, panel, swatch, table, token_shown
 from .answer import Answer
-
-IN_PLACE = "in-place"  # class of the links after which the page stays where it is scrolled to
 
 
 def answer(ctx: Context, shown: Answer) -> list[Any]:

@@ -18,7 +18,7 @@ from ..edits import edited_experts, model_edit, read_edit
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import prompt_link, read_query
-from ..parts import aria, message, panel, token_shown
+from ..parts import IN_PLACE, aria, message, panel, token_shown
 from .answer import check_characters, read_text
 
 SETTINGS = {"temperature": 0.0, "top_p": 1.0, "length": 32, "seed": 0}  # fields of the address with their defaults
@@ -252,7 +252,7 @@ def register(app: Dash, ctx: Context) -> None:
         plain = written[0][1]
         texts = [_written(name, one, plain if at else None) for at, (name, one) in enumerate(written)]
         kept = {name: f"{value:g}" for name, value in settings.items()}
-        share = html.A("Link to this text", href=prompt_link(typed, generate=1, **kept), className="in-place")
+        share = html.A("Link to this text", href=prompt_link(typed, generate=1, **kept), className=IN_PLACE)
         note = "Point at a token, or move to it with the Tab key, to see the likeliest tokens there."
         if len(texts) > 1:
             note += " Underlined is what the edit changed."

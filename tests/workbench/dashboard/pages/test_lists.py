@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from workbench import open_run
-from workbench.dashboard.application import draw
+from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
 from workbench.dashboard.links import circuit_link, list_link, save_edit_link, shared_list_link, tag_link
 from workbench.dashboard.listed import ROWS, experts_text, page_links, read_experts, shown_page
 from workbench.dashboard.pages import read_address
 from workbench.errors import BadInputError, NotFoundError
 from workbench.store.address import Expert
+from workbench.store.edit_text import read_edit_text
 
+Press = Callable[..., dict[str, Any]]
 HOSTILE = "<script>window.hacked = 1</script>"
 
 
@@ -147,6 +150,73 @@ def test_experts_are_read_as_they_are_written(kept: Context) -> None:
         read_experts(kept, "17")
     with pytest.raises(NotFoundError, match="no group 7"):
         read_experts(kept, "7:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0:1,2", "'0:1,2' leaves out groups; write 0:1, 0:2 for 2 experts, or 0:18 for the one of keys 1 and 2."),
+        ("1:5; 0:1, 2, 3", "'0:1, 2, 3' leaves out groups; write 0:1, 0:2, 0:3 for 3 experts."),
+        ("0:1,99", "'0:1,99' leaves out groups; write 0:1, 0:99 for 2 experts."),
+    ],
+)
+def test_experts_without_a_group_are_refused_with_what_may_be_meant(kept: Context, text: str, said: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        read_experts(kept, text)
+    assert str(refused.value) == said
+    for edit in (text, f"{text}=0", f"{text} @3", f"label:lua=2, {text}=0.5"):
+        with pytest.raises(BadInputError) as refused:
+            read_edit_text(kept.run, edit)
+        assert str(refused.value) == said
+
+
+def test_edits_with_tokens_and_other_experts_are_read_as_before(kept: Context) -> None:
+    for edit in ("0:1=0, 0:2=0", "0:17=0 @3,5-9, 1:3=0", "0:1=0.5 @2,4, 0:3=0"):
+        assert str(read_edit_text(kept.run, edit)) == edit
+
+
+def test_a_description_is_changed_in_place(kept: Context, press: Press, page: Callable[[Context, str], str]) -> None:
+    app, name = create_app(kept.run), kept.notes.create_list("mine", "old", [Expert(0, 17)])
+    assert "list-describe" in page(kept, list_link(name))
+    assert "list-describe" in page(kept, list_link("bookmarks"))
+    assert "list-rename" not in page(kept, list_link("bookmarks"))
+    values = {
+        "list-describe.n_clicks": 1,
+        "list-description.value": f" {HOSTILE} ",
+        "list-description-known.data": "old",
+        "list-here.data": {"name": name, "page": 1},
+    }
+    said = press(app, "list-describe.n_clicks", values)
+    assert kept.notes.description(name) == HOSTILE
+    assert said["list-description-known"]["data"] == said["list-description"]["value"] == HOSTILE
+    assert HOSTILE in str(said["list-described"]["children"])
+    said = press(app, "list-describe.n_clicks", values | {"list-description.value": "another"})
+    assert "changed meanwhile" in said["list-description"]["error"]
+    assert kept.notes.description(name) == HOSTILE
+
+
+def test_a_note_is_changed_in_place(kept: Context, press: Press) -> None:
+    app, expert = create_app(kept.run), _strongest(kept)
+    number = kept.notes.add_note(*expert, "a lop", "Ada")
+    values = {"kept-act.data": {"edit": number}, "kept-expert.data": str(expert)}
+    form = str(press(app, "kept-act.data", values, "kept-notes")["kept-notes"]["children"])
+    assert "kept-note-save" in form
+    assert "'id': 'kept-note-text', " in form
+    values = {"kept-act.data": {"edit": None}, "kept-expert.data": str(expert)}
+    assert "kept-note-save" not in str(press(app, "kept-act.data", values, "kept-notes")["kept-notes"]["children"])
+    values = {
+        "kept-note-save.n_clicks": 1,
+        "kept-note-text.value": "a loop",
+        "kept-note-known.data": {"id": number, "text": "a lop"},
+        "kept-expert.data": str(expert),
+    }
+    said = press(app, "kept-note-save.n_clicks", values)
+    assert kept.notes.notes_of(*expert)[["text", "author"]].to_numpy().tolist() == [["a loop", "Ada"]]
+    assert "a loop" in str(said)
+    said = press(app, "kept-note-save.n_clicks", values | {"kept-note-text.value": "a hoop"})
+    assert "changed meanwhile" in said["kept-note-text"]["error"]
+    kept.notes.delete_note(number)
+    assert "no note" in press(app, "kept-note-save.n_clicks", values)["kept-note-text"]["error"]
 
 
 @pytest.mark.parametrize(("asked", "count", "page"), [("", 9, 1), ("2", 51, 2), ("2", 50, 1), ("9", 120, 3)])

@@ -77,10 +77,11 @@ def test_legend_of_hundreds_of_labels_lists_the_coloured_and_the_others(
     many: Context, page: Callable[[Context, str], str]
 ) -> None:
     shown = page(many, "/")
-    assert shown.count("'className': 'legend-entry'") == MOST_COLOURED + 1
+    assert shown.count("'className': 'legend-entry in-place'") == MOST_COLOURED
+    assert shown.count("'className': 'legend-entry'") == 1
     assert "other labels (288)" in shown
     chosen = page(many, "/?label=label+299")
-    assert chosen.count("'className': 'legend-entry chosen'") == 1
+    assert chosen.count("'className': 'legend-entry in-place chosen'") == 1
     assert "other labels (287)" in chosen
 
 
