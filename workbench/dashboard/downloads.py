@@ -24,6 +24,7 @@ from ..report.text import text_document
 from ..store.address import read_expert
 from . import links
 from .edits import edited_experts, file_edit, model_edit, read_edit
+from .parts import told_plainly
 from .prompting.answer import read_text
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _answer(report: Callable[[], Document], kind: str, name: str) -> Response:
         check_kind(kind)
         content = encode(report(), kind)
     except WorkbenchError as error:
-        return Response(f"{error}\n", status=kind_of(error).status, mimetype="text/plain")
+        return Response(told_plainly(f"{error}\n"), status=kind_of(error).status, mimetype="text/plain")
     return send_file(io.BytesIO(content), as_attachment=True, download_name=f"{name}.{kind}")
 
 
@@ -106,7 +107,7 @@ def register(app: Dash, ctx: Context) -> None:
             prompt = read_text(ctx, request.args) if request.args.get("text") else None
             made = file_edit(asked, _edited(ctx, asked, prompt), ctx.model())
         except WorkbenchError as error:
-            return Response(f"{error}\n", status=kind_of(error).status, mimetype="text/plain")
+            return Response(told_plainly(f"{error}\n"), status=kind_of(error).status, mimetype="text/plain")
         with TemporaryDirectory() as folder:
             made.save(path := Path(folder) / "edit.safetensors")
             content = path.read_bytes()

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import read_analysis, read_analysis_summary, read_mask
-from ..errors import NotAnalysedError
+from ..errors import NotAnalysedError, shell_command
 from .files import Document, encode, plain, records, save
 from .kinds import check_kind
 from .origin import analysis, origin
@@ -52,7 +52,7 @@ def specialised_experts(run: Run, group: int, label: str) -> pd.DataFrame:
     derived = analysis(run, group)
     if derived is None:
         raise NotAnalysedError(
-            f"{run.path} has not been analysed, so no expert has a label; run `monet analyze {run.path}`."
+            f"{run.path} has not been analysed, so no expert has a label; run `{shell_command('analyze', run.path)}`."
         )
     chosen = derived.index[derived["specialised"] == label]
     columns = ("tokens", "mass", "mean", "max", f"tokens:{label}", f"mass:{label}")
