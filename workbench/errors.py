@@ -5,6 +5,7 @@ docs/errors/ has a page for each: symptom, cause, fix. What serves a run answers
 
 from __future__ import annotations
 
+import shlex
 from typing import NamedTuple
 
 
@@ -34,6 +35,17 @@ class UnsupportedError(WorkbenchError):
 
 class BusyError(WorkbenchError):
     """What serves the run does one such thing at a time, and is doing another one now."""
+
+
+def shell_command(*words: object) -> str:
+    """A `monet` command for a message, as a shell takes it: a path with blanks is quoted. Put it into backticks.
+
+    Examples:
+        >>> from workbench.errors import shell_command
+        >>> shell_command("analyze", "runs/my run")
+        "monet analyze 'runs/my run'"
+    """
+    return shlex.join(["monet", *map(str, words)])
 
 
 class Kind(NamedTuple):

@@ -4,6 +4,12 @@ from .attribution.corpus import (
 from .attribution.corpus import (
     attribute_corpus as attribute_corpus,
 )
+from .attribution.corpus_result import (
+    TokenWriters as TokenWriters,
+)
+from .attribution.corpus_result import (
+    read_writers as read_writers,
+)
 from .attribution.direct import (
     Attribution as Attribution,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..errors import BadInputError, NotAnalysedError
+from ..errors import BadInputError, NotAnalysedError, shell_command
 from ..store.address import Expert
 from ..store.edit_text import LabelExperts, PromptEdit, SearchExperts, TopExperts
 
@@ -29,7 +29,7 @@ def check_labels(run: Run, edit: PromptEdit, analysed: bool) -> PromptEdit:
         NotAnalysedError: it names a label, and the run has not been analysed.
     """
     if not analysed and any(isinstance(row.experts, LabelExperts) for row in edit.rows):
-        raise NotAnalysedError(f"experts have labels once you have run `monet analyze {run.path}`.")
+        raise NotAnalysedError(f"experts have labels once you have run `{shell_command('analyze', run.path)}`.")
     return edit
 
 

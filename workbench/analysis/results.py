@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -63,7 +64,7 @@ class Result:
     @classmethod
     def command_line(cls, run: Run, name: str | None) -> str:
         """The command that computes the result of a run that is kept under a name."""
-        return f"{cls.command} {run.path}" + (f" --name {name}" if name else "")
+        return f"{cls.command} {shlex.quote(str(run.path))}" + (f" --name {name}" if name else "")
 
     @classmethod
     def upgrade(cls, stored: dict[str, Any], version: int) -> dict[str, Any]:

@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Chat, Device, Dtype, Json, ModelArgument, RunArgument, out_console, print_json, print_table
+from .output import (
+    Chat,
+    Device,
+    Dtype,
+    Json,
+    ModelArgument,
+    RunArgument,
+    err_console,
+    out_console,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..analysis import Attribution
 
 
@@ -56,7 +69,7 @@ def attribute(
         return
     name = visible(result.target_text)
     if result.gradient is None:
-        _print_direct(result.attribution, name, top)
+        _print_direct(result.attribution, name, result.attribution.top(top))
     else:
         rows = [
             [f"{row.layer}", f"{row.position}", f"{row.expert}", f"{row.contribution:+.4f}"]
@@ -77,9 +90,14 @@ def attribute_corpus(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Attribute a token's logit to experts, averaged over all its occurrences in a run's documents."""
+    """Attribute a token's logit to experts, averaged over all its occurrences in a run's documents.
+
+    The run keeps the result where it can be written.
+    """
     from .. import open_run
+    from ..analysis import TokenWriters
     from ..analysis import attribute_corpus as over_corpus
+    from ..analysis.attribution.corpus_result import keep_writers
     from ..analysis.attribution.prompt import read_token
     from ..analysis.run_model import run_tokenizer
     from ..checkpoint import load_model
@@ -90,20 +108,28 @@ def attribute_corpus(
     result = over_corpus(
         opened, load_model(opened.model_path, device=device, dtype=dtype), token, label=label, progress=True
     )
+    writers = TokenWriters.of(result, opened, target)
     if as_json:
-        print_json({"target_text": target, **result.to_json(top)})
-        return
-    documents = "all documents" if label is None else f"documents of {visible_label(label)}"
-    _print_direct(result, f"{visible(target)}, mean of {result.occurrences:,} occurrences in {documents}", top)
+        experts = writers.experts.head(top).to_dict("records")
+        print_json({"target_text": target, **result.to_json(top), "experts": experts})
+    else:
+        documents = "all documents" if label is None else f"documents of {visible_label(label)}"
+        name = f"{visible(target)}, mean of {result.occurrences:,} occurrences in {documents}"
+        _print_direct(result, name, writers.experts.head(top))
+    try:
+        keep_writers(opened, writers)
+    except OSError as error:
+        err_console.print(f"The run does not keep the result: {error}", markup=False, highlight=False)
 
 
-def _print_direct(attribution: Attribution, name: str, top: int) -> None:
-    """The top experts, all other components, and the sum."""
+def _print_direct(attribution: Attribution, name: str, top: pd.DataFrame) -> None:
+    """The top experts, `group:id` where their groups are known, all other components, and the sum."""
     from ..analysis.attribution.direct import MLP
 
+    grouped = "group" in top
     rows = [
-        [f"{row.layer}", f"{row.expert}", f"{row.contribution:+.4f}"]
-        for row in attribution.top(top).itertuples(index=False)
+        [f"{row.layer}", f"{row.group}:{row.expert}" if grouped else f"{row.expert}", f"{row.contribution:+.4f}"]
+        for row in top.itertuples(index=False)
     ]
     print_table(f"Direct logit attribution for {name}", ["layer", "expert", "contribution"], rows)
     dense = ", dense layers" if attribution.rest["component"].str.endswith(MLP).any() else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UnsupportedError
+from ..errors import UnsupportedError, shell_command
 from .output import Json, out_console, print_json, print_table, result_json
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def rule(
         print_json(_document(reading))
         return
     _print(reading)
-    out_console.print(f"The run is in {run}; `monet serve {run}` shows it on the page Control.", markup=False)
+    out_console.print(
+        f"The run is in {run}; `{shell_command('serve', run)}` shows it on the page Control.", markup=False
+    )
 
 
 def _document(reading: ControlReading) -> dict[str, object]:

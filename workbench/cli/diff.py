@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BadInputError, UnsupportedError
+from ..errors import BadInputError, UnsupportedError, shell_command
 from .corpus_options import CorpusArgument, LabelColumn, Limit, Split, TextColumn
 from .output import Device, Dtype, Json, out_console, print_json, print_table
 
@@ -73,7 +73,7 @@ def diff_command(
     if out is not None:
         out_console.print(f"The report is in {out}.", markup=False, highlight=False)
     if run is not None:
-        out_console.print(f"`monet serve {run}` shows it on the page Diff.", markup=False, highlight=False)
+        out_console.print(f"`{shell_command('serve', run)}` shows it on the page Diff.", markup=False, highlight=False)
 
 
 def _check_run(run: Run, tuned: str) -> None:

@@ -24,6 +24,10 @@ def report(
     against: Annotated[Path | None, typer.Option(help="another run to compare with, shown before this one")] = None,
     edit: Annotated[Path | None, typer.Option(help="file of an ExpertEdit: the model with it and without")] = None,
     circuit: Annotated[Path | None, typer.Option(help="file that `monet trace --out` wrote")] = None,
+    logits: Annotated[
+        bool,
+        typer.Option("--logits", help="with --expert: load the model, for what it promotes and suppresses"),
+    ] = False,
     diff: Annotated[bool, typer.Option("--diff", help="what `monet diff … --run RUN` kept")] = False,
     chat: Chat = False,
     kind: Annotated[Kind, typer.Option("--format", help="format of the file")] = "html",
@@ -39,12 +43,14 @@ def report(
         raise BadInputError("name the run, but none with --circuit: its file holds what the report shows.")
     if chat and text is None:
         raise BadInputError("--chat belongs to --text.")
+    if logits and expert is None:
+        raise BadInputError("--logits belongs to --expert.")
     if circuit is not None:
         circuit_report(circuit, kind, out)
     if run is not None and diff:
         _report_diff(run, kind, out)
     elif run is not None:
-        _report_run(run, expert, label, text, against, edit, kind, out, chat, device, dtype)
+        _report_run(run, expert, label, text, against, edit, kind, out, chat, logits, device, dtype)
     out_console.print(f"Wrote the report to {out}.")
 
 
@@ -71,6 +77,7 @@ def _report_run(
     kind: Kind,
     out: Path,
     chat: bool,
+    logits: bool,
     device: str,
     dtype: str,
 ) -> None:
@@ -81,7 +88,8 @@ def _report_run(
 
     opened = open_run(run)
     if expert is not None:
-        expert_report(opened, *read_expert(expert, opened.groups, opened.num_keys), kind, out)
+        named = read_expert(expert, opened.groups, opened.num_keys)
+        expert_report(opened, *named, kind, out, logits=logits, device=device, dtype=dtype)
     if label is not None:
         label_report(opened, label, kind, out)
     if text is not None:

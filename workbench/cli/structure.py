@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..analysis.structure.defaults import MAP_EXPERTS
+from ..errors import shell_command
 from .output import (
     Device,
     Dtype,
@@ -119,7 +120,9 @@ def map_command(
         return
     rows = [[f"{group}", f"{count:,}", f"{result.trust[group]:.3f}"] for group, count in result.experts.items()]
     print_table(f"Maps by {result.view}", ["group", "experts", "trustworthiness"], rows)
-    out_console.print(f"The maps are in {opened.path}; `monet serve {opened.path}` shows them on the page Structure.")
+    out_console.print(
+        f"The maps are in {opened.path}; `{shell_command('serve', opened.path)}` shows them on the page Structure."
+    )
 
 
 def coactive_command(

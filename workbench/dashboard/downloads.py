@@ -15,15 +15,16 @@ from ..analysis import DiffResult, read_diff
 from ..analysis.attribution.prompt import Prompt, read_prompt
 from ..errors import BadInputError, NotAnalysedError, WorkbenchError, kind_of
 from ..report.diff import diff_document
-from ..report.expert import expert_document
+from ..report.expert import LOGITS, expert_document
 from ..report.files import Document, encode
 from ..report.kinds import check_kind
 from ..report.label import label_document
 from ..report.list import list_document
 from ..report.text import text_document
-from ..store.address import read_expert
+from ..store.address import Expert, read_expert
 from . import links
 from .edits import edited_experts, file_edit, model_edit, read_edit
+from .parts import told_plainly
 from .prompting.answer import read_text
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _answer(report: Callable[[], Document], kind: str, name: str) -> Response:
         check_kind(kind)
         content = encode(report(), kind)
     except WorkbenchError as error:
-        return Response(f"{error}\n", status=kind_of(error).status, mimetype="text/plain")
+        return Response(told_plainly(f"{error}\n"), status=kind_of(error).status, mimetype="text/plain")
     return send_file(io.BytesIO(content), as_attachment=True, download_name=f"{name}.{kind}")
 
 
@@ -58,7 +59,8 @@ def register(app: Dash, ctx: Context) -> None:
     @app.server.get(links.EXPERT_FILE)
     def expert(group: str, expert: str, kind: str) -> Response:
         def report() -> Document:
-            return expert_document(ctx.run, read_expert(f"{group}:{expert}", ctx.run.groups, ctx.run.num_keys))
+            asked = read_expert(f"{group}:{expert}", ctx.run.groups, ctx.run.num_keys)
+            return expert_document(ctx.run, asked, _logit_view(ctx, asked))
 
         return _answer(report, kind, f"expert-{group}-{expert}")
 
@@ -106,11 +108,19 @@ def register(app: Dash, ctx: Context) -> None:
             prompt = read_text(ctx, request.args) if request.args.get("text") else None
             made = file_edit(asked, _edited(ctx, asked, prompt), ctx.model())
         except WorkbenchError as error:
-            return Response(f"{error}\n", status=kind_of(error).status, mimetype="text/plain")
+            return Response(told_plainly(f"{error}\n"), status=kind_of(error).status, mimetype="text/plain")
         with TemporaryDirectory() as folder:
             made.save(path := Path(folder) / "edit.safetensors")
             content = path.read_bytes()
         return send_file(io.BytesIO(content), as_attachment=True, download_name="edit.safetensors")
+
+
+def _logit_view(ctx: Context, expert: Expert) -> pd.DataFrame | None:
+    """What the expert's page shows of its logit effect; None where the run's model cannot be run."""
+    try:
+        return ctx.logit_view(*expert, LOGITS)
+    except WorkbenchError:
+        return None
 
 
 def _edited(ctx: Context, edit: PromptEdit, prompt: Prompt | None) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -23,6 +24,7 @@ from .freeze import plain
 from .links import Address, glossary_link, label_link
 
 Child = Any
+_QUOTED = re.compile(r"`([^`\n]+)`")  # a command or an option, as errors quote them
 LISTED_ALIKE = 4  # groups of labels that look alike, named
 LONGEST_NAME, LONGEST_TITLE = 40, 1000  # characters of a label in running text, and of what pointing at it shows
 
@@ -121,9 +123,12 @@ def panel(title: Child, children: Child, note: Child = None, kind: str = "") -> 
 
 
 def message(title: str, text: Child, kind: str = "info") -> Widget:
-    """A message box; its text starts with a capital letter, unlike the errors it may come from, or with a path."""
-    if isinstance(text, str) and "/" not in text.partition(" ")[0]:
-        text = text[:1].upper() + text[1:]
+    """A message box; its text starts with a capital letter, unlike the errors it may come from, or with a path.
+
+    Commands that a text quotes are shown as ``told`` shows them.
+    """
+    if isinstance(text, str):
+        text = told(text if "/" in text.partition(" ")[0] else text[:1].upper() + text[1:])
     colour = {"info": "blue", "warning": "yellow", "error": "red"}[kind]
     return dmc.Alert(text, title=title, color=colour, variant="light", className=f"message message-{kind}")
 
@@ -180,6 +185,36 @@ def files(name: str, address: Callable[[str], str]) -> Element:
 def command(*words: object) -> str:
     """A ``monet`` command to paste into a shell in the folder where the dashboard was started."""
     return shlex.join([_program(sys.executable, Path.cwd(), os.environ.get("PATH")), *map(str, words)])
+
+
+def told(text: str) -> Child:
+    """The words of an error for a page: what stands in backticks is code, and a `monet` command is one to paste.
+
+    Examples:
+        >>> from workbench.dashboard.parts import told
+        >>> told("there is no label 'x'.")
+        "there is no label 'x'."
+        >>> told("export it with `--keep-routing all`.")
+        ['export it with ', html.Code('--keep-routing all', className='quoted'), '.']
+    """
+    pieces = _QUOTED.split(text)  # words and what is quoted by turns
+    shown = [_quoted(piece) if at % 2 else piece for at, piece in enumerate(pieces) if piece]
+    return text if len(pieces) == 1 else shown
+
+
+def told_plainly(text: str) -> str:
+    """``told`` where only text can stand, as under a field."""
+    return _QUOTED.sub(lambda quoted: _pasted(quoted[1]), text)
+
+
+def _quoted(text: str) -> Element:
+    return html.Code(_pasted(text), className="quoted" if _pasted(text) == text else "command")
+
+
+def _pasted(text: str) -> str:
+    """A quoted text; where it is a command, as a shell takes it in the folder where the dashboard was started."""
+    program, blank, rest = text.partition(" ")
+    return f"{command()}{blank}{rest}" if program == "monet" else text
 
 
 @lru_cache(maxsize=1)

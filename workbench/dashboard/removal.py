@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..analysis import MaskResult, RemovalCurve, read_curve, read_mask
-from ..errors import BadInputError, NotAnalysedError
+from ..errors import BadInputError, NotAnalysedError, shell_command
 from ..jobs import Request
 from ..store.address import path_part, read_path_part
 from ..store.edit_text import EditRow, LabelExperts, PromptEdit
@@ -127,7 +127,7 @@ def analysed_ratio(ctx: Context) -> float:
     """
     summary = ctx.summary() if ctx.analysed else None
     if summary is None:
-        raise NotAnalysedError(f"experts have labels once you have run `monet analyze {ctx.run.path}`.")
+        raise NotAnalysedError(f"experts have labels once you have run `{shell_command('analyze', ctx.run.path)}`.")
     return summary.settings.ratio
 
 
@@ -152,10 +152,11 @@ def read_removal(address: Address, ctx: Context) -> Removal:
     for label in labels:
         ctx.run.check_label(label)
     least, text = analysed_ratio(ctx), address.query.get("ratio", "")
-    return checked(Removal(tuple(dict.fromkeys(labels)), confirmed=address.query.get("confirmed") == "1"), text, least)
+    chosen = Removal(tuple(dict.fromkeys(labels)), confirmed=address.query.get("confirmed") == "1")
+    return checked(chosen, text, least, ctx)
 
 
-def checked(removal: Removal, ratio: object, least: float) -> Removal:
+def checked(removal: Removal, ratio: object, least: float, ctx: Context) -> Removal:
     """The choice with a ratio as it was typed; none for that of the analysis, ``least``.
 
     Raises:
@@ -168,9 +169,11 @@ def checked(removal: Removal, ratio: object, least: float) -> Removal:
     except ValueError:
         value = math.nan
     if not least <= value <= LARGEST_RATIO:
+        again = shell_command("analyze", ctx.run.path, "--ratio", f"{value:g}")
+        lower = f" For this one, run `{again}`." if 1 <= value < least else ""
         raise BadInputError(
             f"the ratio {ratio!r:.40} is not a number from {least:g} to {LARGEST_RATIO:g}; the run was analysed at "
-            f"{least:g}. For a lower one, run `monet analyze` with another --ratio."
+            f"{least:g}.{lower}"
         )
     return replace(removal, ratio=None if value == least else value)
 

@@ -11,7 +11,7 @@ from ..store.address import read_expert
 from .context import Context
 from .elements import dcc, dmc
 from .links import expert_link, search_link
-from .parts import aria
+from .parts import aria, told_plainly
 
 
 def drawn(ctx: Context) -> list[Any]:
@@ -62,7 +62,7 @@ def register(app: Dash, ctx: Context) -> None:
         try:
             path, _mark, query = destination(ctx, asked["text"]).partition("?")
         except NotFoundError as error:
-            return no_update, no_update, str(error)
+            return no_update, no_update, told_plainly(str(error))
         return path, f"?{query}" if query else "", None
 
     app.clientside_callback(

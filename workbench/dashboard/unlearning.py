@@ -107,7 +107,8 @@ def register(app: Dash, ctx: Context) -> None:
     )
     def show(labels: list[str] | None, ratio: object, confirmed: bool) -> Any:
         try:
-            removal = checked(Removal(tuple(labels or ()), confirmed=bool(confirmed)), ratio, analysed_ratio(ctx))
+            chosen = Removal(tuple(labels or ()), confirmed=bool(confirmed))
+            removal = checked(chosen, ratio, analysed_ratio(ctx), ctx)
             return freeze(effect_of(ctx, removal))
         except WorkbenchError as error:
             return message("Nothing is chosen", str(error), "error")

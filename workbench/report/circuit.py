@@ -18,6 +18,7 @@ from ..store.token_text import visible
 from .circuit_chart import Chart, circuit_chart, shape
 from .files import Document, encode, plain, records, save
 from .kinds import check_kind
+from .origin import public_name
 
 NODES, EDGES = 100, 50  # rows of the tables on the page
 
@@ -131,7 +132,7 @@ def _origin(content: Mapping[str, Any], nodes: pd.DataFrame) -> dict[str, Any]:
         "run": str(metadata["scan"]),
         "prompt": str(metadata["prompt"]),
         "model": {
-            "path": str(model["path"]),
+            "name": public_name(str(model["path"])),
             "sha256": {str(name): str(digest) for name, digest in model["sha256"].items()},
         },
         "edit": None if edit is None else {"identity": str(edit["identity"]), "experts": int(edit["experts"])},

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from ..analysis.circuits.node_names import NodeTexts
-from ..explain import read_explanations
+from .explained import best_explanations
 from .text import specialised_in
 
 if TYPE_CHECKING:
     from ..analysis.circuits.circuit_result import Circuit
     from ..store import Run
-
-BEST = ["person", "endpoint", "rule", "self", "template"]  # kinds of explanations, the most telling first
 
 
 def circuit_texts(run: Run, circuit: Circuit, tokens: dict[int, str]) -> NodeTexts:
@@ -28,7 +24,7 @@ def circuit_texts(run: Run, circuit: Circuit, tokens: dict[int, str]) -> NodeTex
     """
     experts = circuit.nodes[circuit.nodes["kind"] == "expert"]
     groups = layer_groups(run, circuit.layers)
-    explained = _explanations(run)
+    explained = best_explanations(run)
     labels: dict[tuple[int, int], str] = {}
     sentences: dict[tuple[int, int], str] = {}
     for layer, rows in experts.groupby("layer"):
@@ -45,11 +41,3 @@ def layer_groups(run: Run, layers: int) -> Sequence[int]:
     """The layer group of each layer of a run's model; -1 for a dense layer."""
     of_layer = {layer: group for group in run.groups for layer in run.layers_of(group)}
     return [of_layer.get(layer, -1) for layer in range(layers)]
-
-
-def _explanations(run: Run) -> dict[tuple[int, int], str]:
-    """The stored explanation of each expert; of several the one of the most telling kind."""
-    table = read_explanations(run)
-    table["rank"] = pd.Categorical(table["kind"], BEST, ordered=True)
-    first = table.sort_values("rank", kind="stable").drop_duplicates(["group", "expert"])
-    return {(row.group, row.expert): row.text for row in first.itertuples(index=False)}

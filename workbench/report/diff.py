@@ -12,7 +12,7 @@ from ..analysis.diff.diff_result import CHANGES, RANKED_TOKENS
 from .charts import density_cells
 from .files import Document, encode, records, save
 from .kinds import check_kind
-from .origin import VERSIONS
+from .origin import VERSIONS, public_name
 
 if TYPE_CHECKING:
     from ..analysis import DiffResult
@@ -27,15 +27,15 @@ def diff_document(result: DiffResult) -> Document:
     content = {
         "report": "diff",
         "origin": {
-            "run": _name(result.tuned),
+            "run": tuned["name"],
             "versions": {name: version(name) for name in VERSIONS},
             "labels": {row.label: int(row.tokens) for row in result.labels.itertuples()},
             "tokens": result.tokens,
             "base": base,
             "tuned": tuned,
-            "corpus": {"path": result.corpus, "sha256": {}},
+            "corpus": {"name": public_name(result.corpus), "sha256": {}},
         },
-        "base_name": _name(result.base),
+        "base_name": base["name"],
         "documents": result.documents,
         "predicted": result.predicted,
         "min_tokens": RANKED_TOKENS,
@@ -48,12 +48,7 @@ def diff_document(result: DiffResult) -> Document:
 
 
 def _identity(model: dict[str, Any]) -> dict[str, Any]:
-    return {"path": model["path"], "sha256": model["hash"]}
-
-
-def _name(model: dict[str, Any]) -> str:
-    """A model's name: of its folder, or on its hub."""
-    return Path(model["path"]).name or str(model["path"])
+    return {"name": public_name(model["path"]), "sha256": model["hash"]}
 
 
 def _density(table: pd.DataFrame) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The report of one expert: how much it is used, for which labels, and its highest-scoring tokens in context."""
+"""The report of one expert: how much it is used and for which labels, what explains it, related experts, and tokens."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from ..errors import NotFoundError
 from ..store.address import Expert
 from ..store.token_text import joined
 from .charts import used_bins
+from .explained import explanations
 from .files import Document, encode, plain, records, save
 from .kinds import check_kind
 from .origin import analysis, origin
+from .related import related_experts
 
 if TYPE_CHECKING:
     from ..store import Run
 
 EXAMPLES = 32
+LOGITS = 10  # promoted tokens, and suppressed ones
 BEFORE, AFTER = 28, 14  # tokens of context on each side
 
 
@@ -120,6 +123,24 @@ def mass_ranking(mass: pd.Series) -> NDArray[np.int64]:
     return ids[np.argsort(-mass.to_numpy(), kind="stable")]
 
 
+def score_ranges(run: Run, expert: Expert) -> list[dict[str, Any]]:
+    """A few tokens from each range of an expert's scores, highest range first: its bounds, how many there are, some."""
+    sample = run.examples_by_score(*expert)
+    shown = in_context(run, expert, sample)
+    ranges = sample.groupby(["low", "high", "count"], sort=False).groups.items()
+    return [
+        {"low": plain(low), "high": plain(high), "count": plain(count), "examples": [shown[row] for row in rows]}
+        for (low, high, count), rows in ranges
+    ]
+
+
+def logit_ends(view: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The ``promoted`` and ``suppressed`` tokens of a ``logit_view``, the strongest first, as JSON types."""
+    half = len(view) // 2
+    rows = [{"token": row.token_text, "logit": plain(row.logit)} for row in view.itertuples(index=False)]
+    return {"promoted": rows[:half], "suppressed": rows[half:][::-1]}
+
+
 def _content(run: Run, expert: Expert) -> dict[str, Any]:
     group, number = run.check_group(expert.group), run.check_expert(expert.id)
     table = run.experts(group)
@@ -150,7 +171,11 @@ def _content(run: Run, expert: Expert) -> dict[str, Any]:
         },
         "labels": records(label_use(run, row)),
         "histogram": records(used_bins(run.histogram(*expert))),
+        "explanations": explanations(run, group, number),
+        "related": related_experts(run, expert, table["mass"], None if derived is None else derived["specialised"]),
+        "logits": None,
         "examples": [asdict(example) for example in examples(run, expert, EXAMPLES)],
+        "ranges": [part | {"examples": [*map(asdict, part["examples"])]} for part in score_ranges(run, expert)],
     }
 
 
@@ -177,17 +202,34 @@ def _table(content: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def expert_document(run: Run, expert: Expert) -> Document:
+def expert_document(run: Run, expert: Expert, view: pd.DataFrame | None = None) -> Document:
     """The report of an expert, before it is written in a format.
+
+    Args:
+        run: the opened run.
+        expert: the expert.
+        view: its ``logit_view``, which takes the model; without it the report has no promoted and suppressed tokens.
 
     Raises:
         NotFoundError: the run has no such group or expert, or the expert is never active.
     """
     content = _content(run, expert)
+    if view is not None:
+        content["logits"] = logit_ends(view)
     return Document("expert.html.j2", content, _table(content))
 
 
-def expert_report(run: Run, group: int, expert: int, kind: str, out: str | Path) -> None:
+def expert_report(
+    run: Run,
+    group: int,
+    expert: int,
+    kind: str,
+    out: str | Path,
+    *,
+    logits: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> None:
     """Write the report of one expert.
 
     Args:
@@ -197,11 +239,14 @@ def expert_report(run: Run, group: int, expert: int, kind: str, out: str | Path)
         kind: ``html`` (one page with everything), ``json`` (the same as data), ``csv`` or ``parquet`` (one row per
             example; Parquet's metadata holds the rest under ``monet.report``).
         out: the file; an existing one is replaced.
+        logits: load the run's model, and tell which tokens the expert promotes and suppresses.
+        device, dtype: where that model runs and in which precision, as for ``load_model``.
 
     Raises:
-        NotFoundError: there is no such group or expert, the expert is never active, or the folder of ``out`` is
-            missing.
+        NotFoundError: there is no such group or expert, the expert is never active, or the folder of ``out`` or the
+            model is missing.
         BadInputError: the format is unknown, or ``out`` cannot be written.
+        UnsupportedError: the model is another one than the run's.
 
     Examples:
         >>> import json
@@ -214,4 +259,11 @@ def expert_report(run: Run, group: int, expert: int, kind: str, out: str | Path)
         1
     """
     check_kind(kind)
-    save(encode(expert_document(run, Expert(group, expert)), kind), out)
+    report = expert_document(run, Expert(group, expert))  # before the model is loaded
+    if logits:
+        from ..analysis.run_model import load_run_model
+        from ..explain.logit_lens import checked_logit_view
+
+        model = load_run_model(run, device=device, dtype=dtype)
+        report.content["logits"] = logit_ends(checked_logit_view(run, model, group, expert, LOGITS))
+    save(encode(report, kind), out)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..analysis import read_analysis, read_analysis_summary, read_mask
-from ..errors import NotAnalysedError
+from ..errors import NotAnalysedError, shell_command
+from .explained import best_explanations
 from .files import Document, encode, plain, records, save
 from .kinds import check_kind
 from .origin import analysis, origin
@@ -52,7 +53,7 @@ def specialised_experts(run: Run, group: int, label: str) -> pd.DataFrame:
     derived = analysis(run, group)
     if derived is None:
         raise NotAnalysedError(
-            f"{run.path} has not been analysed, so no expert has a label; run `monet analyze {run.path}`."
+            f"{run.path} has not been analysed, so no expert has a label; run `{shell_command('analyze', run.path)}`."
         )
     chosen = derived.index[derived["specialised"] == label]
     columns = ("tokens", "mass", "mean", "max", f"tokens:{label}", f"mass:{label}")
@@ -98,6 +99,9 @@ def label_document(run: Run, label: str) -> Document:
     run.check_label(label)
     table = pd.concat([specialised_experts(run, group, label) for group in run.groups], ignore_index=True)
     table = table.sort_values("label_mass", ascending=False, kind="stable", ignore_index=True)
+    explained = best_explanations(run)
+    named = zip(table["group"], table["expert"], strict=True)
+    table["explanation"] = [explained.get(expert, "") for expert in named]
     best = records(table.head(TOP_EXPERTS))
     counts = table["group"].value_counts()
     sure = table.loc[table["confirmed"].astype(bool), "group"].value_counts()

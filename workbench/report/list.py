@@ -1,12 +1,16 @@
-"""The report of a list of experts: what each is, its top tokens, and the tags and notes kept about it."""
+"""The report of a list of experts: what each is, explained and by example, and the tags and notes kept about it."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..store.token_text import visible
+from ..store.address import Expert
+from ..store.token_text import joined, visible
+from .expert import examples
+from .explained import best_explanations
 from .files import Document, plain
 from .label import top_tokens
 from .origin import analysis, origin
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 TOP_TOKENS = 8
+EXAMPLES = 3
 
 
 def listed_experts(run: Run, items: pd.DataFrame) -> list[dict[str, Any]]:
@@ -63,7 +68,8 @@ def list_document(run: Run, name: str, description: str, items: pd.DataFrame) ->
         items: of ``Notes.list_items``.
 
     Returns:
-        The document. Its table has one row per expert; in its cells, tags and notes are one below the other.
+        The document. Its table has one row per expert; in its cells, tags, notes and examples are one below the other,
+        in an example the expert's token stands between « and ».
 
     Examples:
         >>> from workbench import open_run
@@ -76,7 +82,8 @@ def list_document(run: Run, name: str, description: str, items: pd.DataFrame) ->
         >>> list_document(run, "strong", "", kept).table.columns[:5].tolist()
         ['run', 'list', 'place', 'group', 'expert']
     """
-    experts = listed_experts(run, items)
+    explained = best_explanations(run)
+    experts = [row | _shown(run, row, explained) for row in listed_experts(run, items)]
     content: dict[str, Any] = {
         "report": "list",
         "origin": origin(run),
@@ -90,8 +97,24 @@ def list_document(run: Run, name: str, description: str, items: pd.DataFrame) ->
         | {column: row[column] for column in told}
         | {"confirmed": bool(row["confirmed"])}  # a column of truth values, whatever was analysed
         | {"top_tokens": " ".join(map(visible, row["top_tokens"]))}
+        | {"explanation": row["explanation"]}
         | {column: "\n".join(row[column]) for column in ("tags", "notes")}
+        | {"examples": "\n".join(map(_line, row["examples"]))}
         for place, row in enumerate(experts, start=1)
     ]
-    columns = ["run", "list", "place", *told, "top_tokens", "tags", "notes"]
+    columns = ["run", "list", "place", *told, "top_tokens", "explanation", "tags", "notes", "examples"]
     return Document("list.html.j2", content, pd.DataFrame(rows, columns=columns))
+
+
+def _shown(run: Run, row: dict[str, Any], explained: dict[tuple[int, int], str]) -> dict[str, Any]:
+    """An expert's explanation, "" for none, and its best examples, as JSON types."""
+    expert = Expert(row["group"], row["expert"])
+    best = examples(run, expert, EXAMPLES) if row["tokens"] else []
+    return {"explanation": explained.get(expert, ""), "examples": [*map(asdict, best)]}
+
+
+def _line(example: dict[str, Any]) -> str:
+    """An example in one line, with blanks and controls shown."""
+    texts, at = example["texts"], example["at"]
+    parts = (joined(texts[:at]), "«", texts[at], "»", joined(texts[at + 1 :]))
+    return "".join(map(visible, parts))

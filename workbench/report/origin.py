@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,32 @@ if TYPE_CHECKING:
 VERSIONS = ("monet-workbench", "torch", "transformers", "numpy", "pandas")
 
 
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")  # as two parts of a relative path are
+
+
+def public_name(path: str | Path | None) -> str | None:
+    """What a report calls a model or corpus: its name on a hub, or that of its folder or file, without those around it.
+
+    Where it lies on one machine is of no use to who reads a report, and tells of its writer.
+
+    Examples:
+        >>> from workbench.report.origin import public_name
+        >>> public_name("org/monet@v1"), public_name("/home/ada/models/monet"), public_name(None)
+        ('org/monet@v1', 'monet', None)
+    """
+    if path is None or _HUB_NAME.fullmatch(str(path)):
+        return None if path is None else str(path)
+    return Path(path).name or str(path)
+
+
 def origin(run: Run) -> dict[str, Any]:
     """What identifies a run, as JSON types; no time or place, so that the same report has the same bytes."""
 
     def identity(part: str, name: str) -> dict[str, Any]:
         known = run.manifest[part] or {}
         hashes = known.get("hash", {})
-        return {"path": known.get("path"), "sha256": hashes if isinstance(hashes, dict) else {name: hashes}}
+        of_files = hashes if isinstance(hashes, dict) else {name: hashes}
+        return {"name": public_name(known.get("path")), "sha256": of_files}
 
     return {
         "run": Path(run.path).resolve().name,

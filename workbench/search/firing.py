@@ -93,8 +93,8 @@ def experts_at(run: Run, rows: NDArray[np.int64], groups: Sequence[int], limit: 
     check_count("limit", limit)
     if not run.documents["kept"].all():
         raise UnsupportedError(
-            f"{run.path} keeps the routing of some documents only; to count where experts fire, export it with "
-            "`--keep-routing all`."
+            f"{run.path} keeps the routing of some documents only; to count where experts fire, export it again with "
+            "`monet export MODEL CORPUS RUN --keep-routing all`."
         )
     many = len(rows) > READ_DIRECTLY and all(has_token_keys(run, group) for group in groups)
     table = bounded_experts(run, rows, groups, limit) if limit and many else None

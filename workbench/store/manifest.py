@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import DamagedError, NotFoundError, UnsupportedError
+from ..errors import DamagedError, NotFoundError, UnsupportedError, shell_command
 from .files import sha256, write_json
 from .remote import Place
 from .schema import MANIFEST, SCHEMA_VERSION
@@ -30,7 +30,7 @@ def read_manifest(path: Place) -> dict[str, Any]:
         check_migratable(path, manifest)
         raise UnsupportedError(
             f"the run {path} has schema version {manifest['schema']}, and this workbench reads {SCHEMA_VERSION}; bring "
-            f"it up to date with `monet migrate {path}`, which does not run the model again."
+            f"it up to date with `{shell_command('migrate', path)}`, which does not run the model again."
         )
     return manifest
 
@@ -54,7 +54,9 @@ def read_any_manifest(path: Place) -> dict[str, Any]:
     """
     file = path / MANIFEST
     if not path.is_dir():
-        raise NotFoundError(f"there is no run at {path}; make one with `monet export MODEL CORPUS {path}`.")
+        raise NotFoundError(
+            f"there is no run at {path}; make one with `{shell_command('export', 'MODEL', 'CORPUS', path)}`."
+        )
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -15,7 +15,14 @@ from typer.testing import CliRunner
 
 from monet_model import MonetForCausalLM
 from workbench import open_run
-from workbench.analysis import attribute, attribute_corpus, attribute_gradient, compare_with_ablation, read_analysis
+from workbench.analysis import (
+    attribute,
+    attribute_corpus,
+    attribute_gradient,
+    compare_with_ablation,
+    read_analysis,
+    read_writers,
+)
 from workbench.cli import app
 from workbench.errors import UnsupportedError, WorkbenchError
 from workbench.export import export_run
@@ -90,9 +97,30 @@ def test_attribute_corpus_prints_the_mean(text_run: Run) -> None:
     expected = attribute_corpus(text_run, model, target, label="python")
     assert (found["label"], found["occurrences"]) == ("python", expected.occurrences)
     assert found["experts"][0]["expert"] == int(expected.top(1)["expert"][0])
+    assert found["experts"][0]["layer"] in text_run.layers_of(found["experts"][0]["group"])
     everywhere = attribute_corpus(text_run, model, target).occurrences
     shown = invoke("attribute-corpus", text_run.path, "--target", "a")
     assert f"mean of {everywhere:,} occurrences in all documents" in " ".join(shown.split())
+    kept, of_label = read_writers(text_run, target), read_writers(text_run, target, "python")
+    assert kept is not None
+    assert of_label is not None
+    assert (kept.target_text, kept.label, kept.occurrences) == ("a", None, everywhere)
+    assert of_label.occurrences == expected.occurrences
+    best = next(kept.experts.itertuples())
+    assert f"{best.group}:{best.expert}" in shown
+    assert of_label.experts["contribution"].tolist() == expected.top(len(expected.experts))["contribution"].tolist()
+    assert of_label.total == pytest.approx(expected.total)
+    assert read_writers(text_run, target, "c") is None
+
+
+def test_attribute_corpus_says_where_it_cannot_keep_the_result(text_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr("workbench.analysis.attribution.corpus_result.write_result", full)
+    shown = CliRunner().invoke(app, ["attribute-corpus", str(text_run.path), "--target", "a"], catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert "does not keep the result: no space" in shown.output
 
 
 def test_analyze_keeps_coherence_of_both_embeddings(text_run: Run) -> None:

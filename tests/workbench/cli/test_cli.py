@@ -117,6 +117,11 @@ def test_report_of_an_expert_and_a_label(run: Path, tmp_path: Path, kind: str) -
     invoke("report", run, "--expert", f"1:{expert}", "--format", kind, "--out", tmp_path / f"e.{kind}")
     invoke("report", run, "--label", opened.labels[0], "--format", kind, "--out", tmp_path / f"l.{kind}")
     assert (tmp_path / f"e.{kind}").stat().st_size > 0
+    if kind == "json":
+        logits = tmp_path / "logits.json"
+        invoke("report", run, "--expert", f"1:{expert}", "--logits", "--format", kind, "--out", logits)
+        assert len(json.loads(logits.read_text())["logits"]["promoted"]) == 10
+        assert json.loads((tmp_path / "e.json").read_text())["logits"] is None
     assert (tmp_path / f"l.{kind}").stat().st_size > 0
 
 
@@ -131,6 +136,7 @@ def test_report_of_an_expert_and_a_label(run: Path, tmp_path: Path, kind: str) -
         (["report", "{run}", "--out", "{tmp}/x.html"], "exactly one of"),
         (["report", "{run}", "--expert", "9:1", "--out", "{tmp}/x.html"], "there is no group 9"),
         (["report", "{run}", "--expert", "0:1", "--label", "odd", "--out", "{tmp}/x.html"], "exactly one of"),
+        (["report", "{run}", "--label", "odd", "--logits", "--out", "{tmp}/x.html"], "--logits belongs to --expert"),
         (["attribute", "{golden}", "--text", "x"], "has no tokenizer"),
         (["serve", "{tmp}/nowhere"], "nowhere"),
         (["corpus", "build", "code8", "{tmp}/c"], "no corpus is called 'code8'"),

@@ -10,7 +10,9 @@ import torch
 from monet_model import ExpertEdit, MonetForCausalLM
 from workbench import open_run
 from workbench.dashboard.application import create_app
+from workbench.dashboard.context import Context
 from workbench.dashboard.links import edit_file, expert_file, label_file, list_file, text_file
+from workbench.errors import NotFoundError
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,22 @@ def test_downloaded_report_is_the_document(run_path: Path) -> None:
     answer = create_app(run).server.test_client().get(label_file("lua", "json"))
     assert answer.status_code == 200
     assert answer.json["label"] == "lua"
+
+
+def test_downloaded_expert_has_what_its_page_shows_of_the_model(
+    run_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(run_path)
+    expert = int(run.experts(0)["mass"].idxmax())
+    client = create_app(run).server.test_client()
+    assert len(client.get(expert_file(0, expert, "json")).json["logits"]["promoted"]) == 10
+
+    def gone(*_: object) -> None:
+        raise NotFoundError("there is no model")
+
+    monkeypatch.setattr(Context, "logit_view", gone)
+    answer = client.get(expert_file(0, expert, "json"))
+    assert (answer.status_code, answer.json["logits"]) == (200, None)
 
 
 def test_a_list_is_downloaded_before_anything_is_kept(run_path: Path) -> None:

@@ -45,13 +45,25 @@ def content(whole: Circuit) -> dict[str, Any]:
     return read
 
 
+def test_the_model_is_named_without_its_folders(content: dict[str, Any]) -> None:
+    told: dict[str, Any] = json.loads(json.dumps(content))
+    hashes = {"config.json": "ab"}
+    told["metadata"]["monet"].setdefault("origin", {})["model"] = {"path": "/home/ada/m", "sha256": hashes}
+    document = circuit_document(told)
+    assert document.content["origin"]["model"] == {"name": "m", "sha256": hashes}
+    assert "/home/ada" not in encode(document, "html").decode() + encode(document, "json").decode()
+
+
 def test_the_page_holds_the_circuit_and_no_markup_of_others(content: dict[str, Any], whole: Circuit) -> None:
     page = encode(circuit_document(content), "html").decode()
     HTMLParser().feed(page)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "\u202e" not in page
-    assert not re.search(r'(?:src|href)="', page)
+    assert not re.search(r'(?:src="|href="[^#])', page)
+    leads_to = set(re.findall(r'href="#([^"]*)"', page))
+    assert leads_to
+    assert leads_to <= set(re.findall(r'<tr id="([^"]*)"', page))
     drawn = next(svg for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if 'role="img"' in svg)
     svg = ElementTree.fromstring(drawn)
     circuit = whole.prune()

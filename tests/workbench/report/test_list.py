@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +13,11 @@ import pytest
 
 from workbench import Run, open_run
 from workbench.analysis import read_analysis
+from workbench.explain.stored import SCHEMA, write_explanations
 from workbench.report import read_csv
 from workbench.report.files import encode
 from workbench.report.list import list_document
+from workbench.store.token_text import visible
 
 HOSTILE = "=cmd() <script>window.hacked = 1</script>"
 
@@ -60,6 +63,32 @@ def test_tables_read_back_row_for_row(run: Run, items: pd.DataFrame, tmp_path: P
         assert table["expert"].tolist() == items["expert"].tolist()
         assert table["list"].tolist() == [HOSTILE] * 3
         assert table["tags"][0] == f"a\n{HOSTILE}"
+
+
+def test_experts_are_explained_and_lead_to_their_examples(run_path: Path, items: pd.DataFrame, tmp_path: Path) -> None:
+    run = open_run(shutil.copytree(run_path, tmp_path / "run"))
+    first = int(items["expert"][0])
+    told = [("template", "a template"), ("person", HOSTILE)]
+    rows = [{"group": 0, "expert": first, "kind": kind, "author": "x", "text": text} for kind, text in told]
+    write_explanations(run, pd.DataFrame(rows).reindex(columns=SCHEMA.names).assign(judge=""))
+    document = list_document(run, "kept", "", items)
+    known, other, _ = document.content["experts"]
+    assert (known["explanation"], other["explanation"]) == (HOSTILE, "")
+    best = run.examples(0, first, 3)
+    assert [example["score"] for example in known["examples"]] == best["score"].tolist()
+    page = encode(document, "html").decode()
+    for row in (known, other):
+        assert f'<a href="#expert-0-{row["expert"]}">' in page
+        assert f'<section id="expert-0-{row["expert"]}">' in page
+    assert "<script" not in page
+    line = document.table["examples"][0].split("\n")[0]
+    assert f"«{visible(best['token_text'][0])}»" in line
+    assert document.table["explanation"].tolist()[:2] == [HOSTILE, ""]
+
+
+def test_an_expert_without_a_section_is_no_link(run: Run, items: pd.DataFrame) -> None:
+    page = encode(list_document(run, "kept", "", items), "html").decode()
+    assert f"expert-0-{NEVER}" not in page
 
 
 def test_page_shows_texts_and_runs_none(run: Run, items: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -104,7 +105,7 @@ class DiffResult(Result):
     @classmethod
     def command_line(cls, run: Run, name: str | None) -> str:
         """The command that computes it; the run does not say which model was the base."""
-        return f"{cls.command} BASE {run.model_path} CORPUS --run {run.path}"
+        return f"{cls.command} BASE {shlex.quote(run.model_path)} CORPUS --run {shlex.quote(str(run.path))}"
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the tables."""

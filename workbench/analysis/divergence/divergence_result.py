@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -52,7 +53,7 @@ class Divergence(Result):
     @classmethod
     def command_line(cls, run: Run, name: str | None) -> str:
         """The command that computes it; the name it is kept under says which other run only to programs."""
-        return f"{cls.command} {run.path} OTHER"
+        return f"{cls.command} {shlex.quote(str(run.path))} OTHER"
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings, in JSON types; the tables are kept as Parquet."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadInputError, NotAnalysedError
+from ...errors import BadInputError, NotAnalysedError, shell_command
 from ..specialisation.analyze_result import read_analysis
 from ..specialisation.shares import label_shares, specialised_label
 from ..sums import LabelSums, smoothing
@@ -113,7 +113,7 @@ def confirmed_experts(run: Run) -> list[Ids]:
         table = read_analysis(run, group)
         if "confirmed" not in table:
             raise NotAnalysedError(
-                f"no expert of {run.path} was tested against chance; run `monet analyze {run.path}`."
+                f"no expert of {run.path} was tested against chance; run `{shell_command('analyze', run.path)}`."
             )
         ids.append(table.index[table["confirmed"].astype(bool)].to_numpy(np.int64))
     return ids

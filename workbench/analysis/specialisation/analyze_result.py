@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
 
-from ...errors import BadInputError, NotAnalysedError
+from ...errors import BadInputError, NotAnalysedError, shell_command
 from ..defaults import FDR, MIN_TOKENS, PERMUTATIONS, RATIO
 from ..results import Result, read_result, read_table, result_path, write_table
 from .precision import Precision
@@ -163,7 +163,7 @@ def read_analysis(run: Run, group: int, name: str | None = None) -> pd.DataFrame
     """
     if not has_analysis(run, run.check_group(group), name):
         kept_as = f" under the name {name!r}" if name else ""
-        command = f"monet analyze {run.path}" + (f" --name {name}" if name else "")
+        command = shell_command("analyze", run.path, *(("--name", name) if name else ()))
         raise NotAnalysedError(f"{run.path} has not been analysed{kept_as}; run `{command}`.")
     return read_table(run, Summary, table_name(group), name).rename(columns=OLD_COLUMNS).set_index("expert")
 

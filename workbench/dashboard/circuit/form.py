@@ -11,7 +11,7 @@ from ...errors import WorkbenchError
 from ...store.token_text import visible
 from ..elements import Element, dmc, html
 from ..links import circuit_link, prompt_link, prompt_search
-from ..parts import aria, panel, token_shown
+from ..parts import aria, panel, token_shown, told_plainly
 from ..prompting.answer import prompt_limit
 from ..prompting.samples import samples
 from .asked import NODES, SIZES, Asked, read_asked
@@ -134,7 +134,7 @@ def register(app: Dash, ctx: Context) -> None:
                 chosen.append(read_token(ctx.tokenizer(), shown) if shown else None)
                 errors.append(None)
             except WorkbenchError as error:
-                errors.append(str(error))
+                errors.append(told_plainly(str(error)))
         if any(errors):
             return no_update, *errors
         fields: dict[str, str] = {name: query[name] for name in ("edit", "without") if name in query}

@@ -15,7 +15,7 @@ from ..elements import Element, dcc, dmc, html
 from ..failures import message_or
 from ..freeze import freeze
 from ..links import circuit_link
-from ..parts import aria, panel
+from ..parts import aria, panel, told_plainly
 
 if TYPE_CHECKING:
     from ..context import Context
@@ -91,5 +91,5 @@ def register(app: Dash, ctx: Context) -> None:
             elif forget:
                 ctx.notes.delete_circuit(forget["name"])
         except WorkbenchError as error:
-            return no_update, no_update, str(error)
+            return no_update, no_update, told_plainly(str(error))
         return freeze(saved_list(ctx)), "", None

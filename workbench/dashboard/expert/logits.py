@@ -7,13 +7,12 @@ from typing import Any
 from dash import Dash, Input, Output
 
 from ...errors import WorkbenchError, kind_of
+from ...report.expert import LOGITS, logit_ends
 from ...store.address import Expert
 from ..context import Context
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..parts import message, panel, table, term, token_shown
-
-LOGITS = 10
 
 
 def logits_panel() -> Element:
@@ -31,12 +30,11 @@ def logits_table(ctx: Context, expert: Expert) -> Any:
         view = ctx.logit_view(*expert, LOGITS)
     except WorkbenchError as error:
         return message(kind_of(error).heading, str(error), "warning")
-    half = len(view) // 2
-    promoted, suppressed = view.iloc[:half], view.iloc[half:].iloc[::-1]
+    ends = logit_ends(view)
     rows = [
-        [html.Span(token_shown(up.token_text), className="chip"), f"{up.logit:+.3f}"]
-        + [html.Span(token_shown(down.token_text), className="chip"), f"{down.logit:+.3f}"]
-        for up, down in zip(promoted.itertuples(index=False), suppressed.itertuples(index=False), strict=False)
+        [html.Span(token_shown(up["token"]), className="chip"), f"{up['logit']:+.3f}"]
+        + [html.Span(token_shown(down["token"]), className="chip"), f"{down['logit']:+.3f}"]
+        for up, down in zip(ends["promoted"], ends["suppressed"], strict=False)
     ]
     return table(["promoted", "logit", "suppressed", "logit"], rows, "Top promoted and suppressed tokens")
 

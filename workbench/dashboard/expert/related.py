@@ -8,6 +8,7 @@ from dash import Dash, Input, Output
 
 from ...report.label import top_tokens_of
 from ...report.numbers import score_text
+from ...report.related import NEIGHBOURS, TOP_TOKENS, key_sharers
 from ...store.address import Expert, shared_key
 from ..computing import Report
 from ..context import GENERAL, Context
@@ -19,9 +20,6 @@ from .measured import Measured
 
 if TYPE_CHECKING:
     from ...analysis.structure.output_similarity import OutputDirections
-
-NEIGHBOURS = 10
-SAME_KEY, TOP_TOKENS = 5, 4  # experts listed of each key, and tokens shown of each
 
 
 def coactivating(ctx: Context, expert: Expert) -> Any:
@@ -71,18 +69,14 @@ def register(app: Dash, ctx: Context) -> None:
 
 def same_keys(ctx: Context, expert: Expert) -> list[Any]:
     """The experts of most mass that share the expert's key of set 1, and those that share its key of set 2."""
-    i, j = divmod(expert.id, ctx.run.num_keys)
-    table_of = ctx.experts(expert.group)
-    ids = table_of.index.to_numpy()
     drawn: list[Any] = []
-    for number, key, shared in ((1, i, ids // ctx.run.num_keys == i), (2, j, ids % ctx.run.num_keys == j)):
-        others = table_of[shared & (ids != expert.id)]
-        name = f"Key {key} of set {number}: {len(others):,} other active {'expert' if len(others) == 1 else 'experts'}"
-        best = others["mass"].nlargest(SAME_KEY).map(score_text)
-        texts = top_tokens_of(ctx.run, expert.group, best.index.tolist(), TOP_TOKENS)
+    for one in key_sharers(expert.id, ctx.experts(expert.group)["mass"], ctx.run.num_keys):
+        others = f"{one.others:,} other active {'expert' if one.others == 1 else 'experts'}"
+        name = f"Key {one.key} of set {one.set}: {others}"
+        texts = top_tokens_of(ctx.run, expert.group, one.mass.index.tolist(), TOP_TOKENS)
         rows = [
-            [*_named(ctx, Expert(expert.group, int(other))), _tokens(some), mass]
-            for (other, mass), some in zip(best.items(), texts, strict=True)
+            [*_named(ctx, Expert(expert.group, int(other))), _tokens(some), score_text(mass)]
+            for (other, mass), some in zip(one.mass.items(), texts, strict=True)
         ]
         head = ["expert", "label", "top tokens", term("mass")]
         drawn += [html.H3(name), table(head, rows, name, numeric=3) if rows else None]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...report.expert import in_context
+from ...report.expert import in_context, score_ranges
 from ...report.numbers import score_text
 from ...store.address import Expert
 from ..context import Context
@@ -55,11 +55,10 @@ def strongest(ctx: Context, expert: Expert, address: Address, examples: pd.DataF
 
 def by_range(ctx: Context, expert: Expert) -> list[Any]:
     """A few tokens from each range of the expert's scores, highest range first."""
-    sample = ctx.run.examples_by_score(*expert)
-    shown = in_context(ctx.run, expert, sample)
     parts: list[Any] = []
-    for (low, high, count), rows in sample.groupby(["low", "high", "count"], sort=False).groups.items():
-        lines = [example_line(ctx, expert, shown[row]) for row in rows]
+    for one in score_ranges(ctx.run, expert):
+        low, high, count = one["low"], one["high"], one["count"]
+        lines = [example_line(ctx, expert, example) for example in one["examples"]]
         parts += [
             html.H3(f"{score_text(low)} to {score_text(high)}: {count:,} {'token' if count == 1 else 'tokens'}"),
             html.Ol(lines, className="examples"),

@@ -11,8 +11,10 @@ from dash import Dash, Input, Output, State, no_update
 from ...jobs import KINDS, Job, Request
 from ...jobs import State as JobState
 from ...store.token_text import visible_label
+from ..attributed import attributed
 from ..context import Context
 from ..elements import Element, dmc, html
+from ..failures import message_or
 from ..links import (
     EXPLANATIONS_PATH,
     JOBS_PATH,
@@ -40,6 +42,7 @@ RESULTS = {  # kind of job -> the page that shows what it made
     "scores": SCORES_PATH,
     "purge": SCORES_PATH,
 }
+ATTRIBUTION = "attribute-corpus"  # whose result stands above its output
 OPTIONS: dict[str, dict[str, Any]] = {"explain": {"top": 100}}  # that the buttons here run a kind with
 
 
@@ -53,7 +56,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     jobs = ctx.jobs.listed()
     return [
         html.H1("Jobs"),
-        _output(ctx, ctx.jobs.get(number)) if number is not None else None,
+        *([] if number is None else _shown(ctx, ctx.jobs.get(number))),
         *_active(ctx, [job for job in reversed(jobs) if job.active]),
         *_ended([job for job in jobs if not job.active]),
         *_start(ctx),
@@ -109,6 +112,12 @@ def _result(job: Job) -> str | None:
     return RESULTS.get(job.kind)
 
 
+def _shown(ctx: Context, job: Job) -> list[Any]:
+    """What a job printed and, where it attributed a token, the experts that it found."""
+    found = message_or(attributed, ctx, job) if job.kind == ATTRIBUTION and job.state is JobState.done else []
+    return [*found, _output(ctx, job)]
+
+
 def _output(ctx: Context, job: Job) -> Element:
     lines = ctx.jobs.output(job.id)
     text = html.Pre(plain(lines), className="job-log", tabIndex="0") if lines else html.P("Nothing.", className="note")
@@ -123,7 +132,7 @@ def _start(ctx: Context) -> list[Any]:
         return [message("No jobs from pages", text)]
     rows = []
     for name, kind in KINDS.items():
-        if name == "attribute-corpus" or (name in ("scores", "purge") and not ctx.scored):
+        if name == ATTRIBUTION or (name in ("scores", "purge") and not ctx.scored):
             continue
         run: list[Any] = [f"needs the extra “{kind.extra}”"]
         if kind.bare:
@@ -145,7 +154,7 @@ def _start(ctx: Context) -> list[Any]:
 
 
 def _attribution(ctx: Context) -> Element:
-    kind = KINDS["attribute-corpus"]
+    kind = KINDS[ATTRIBUTION]
     target = dmc.TextInput(id="job-target", label="The token that comes next", placeholder=" return", w=200)
     label = dmc.Select(
         id="job-label",
@@ -157,7 +166,8 @@ def _attribution(ctx: Context) -> Element:
     )
     button = dmc.Button("Run it now", id="job-attribute", n_clicks=0)
     fields = dmc.Group([target, label, button], align="flex-end")
-    note = f"{kind.purpose}: about {kind.takes}. The result is the output of the job. Type the token with its space."
+    shown = "The experts stand above the output of the job. Type the token with its space."
+    note = f"{kind.purpose}: about {kind.takes}. {shown}"
     return panel(kind.title, fields, note=note)
 
 
@@ -175,9 +185,7 @@ def register(app: Dash, ctx: Context) -> None:
     def attribute(clicks: int, target: str | None, label: str | None) -> tuple[Any, Any]:
         if not clicks:
             return no_update, no_update
-        job = ctx.jobs.start(
-            Request("attribute-corpus", {"target": target or ""} | ({"label": label} if label else {}))
-        )
+        job = ctx.jobs.start(Request(ATTRIBUTION, {"target": target or ""} | ({"label": label} if label else {})))
         return f"{job.id} started", f"{job.id} started"
 
 

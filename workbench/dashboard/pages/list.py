@@ -30,7 +30,7 @@ from ..links import (
 )
 from ..listed import expert_table, page_links, read_experts, shown_page
 from ..page import Page
-from ..parts import aria, files, message, panel
+from ..parts import aria, files, message, panel, told_plainly
 
 LONGEST_EDIT = 200  # experts that a link leaves out of a prompt: its address names each
 
@@ -238,7 +238,7 @@ def register(app: Dash, ctx: Context) -> None:
                 ctx.notes.delete_list(here["name"])
                 return lists_link(), None
         except WorkbenchError as error:
-            return no_update, str(error)
+            return no_update, told_plainly(str(error))
         return no_update, None
 
     @app.callback(Output("list-confirm", "displayed"), Input("list-delete", "n_clicks"), prevent_initial_call=True)

@@ -33,7 +33,7 @@ from ..links import (
 )
 from ..listed import expert_table, experts_text, page_links, read_experts, shown_page
 from ..page import Page
-from ..parts import aria, message, panel, table
+from ..parts import aria, message, panel, table, told_plainly
 
 RECENT = 20  # notes
 LONGEST_NOTE = 300  # characters of a note in the table
@@ -290,11 +290,11 @@ def register(app: Dash, ctx: Context) -> None:
         try:
             chosen = read_experts(ctx, experts or "")
         except WorkbenchError as error:
-            return no_update, no_update, None, str(error)
+            return no_update, no_update, None, told_plainly(str(error))
         try:
             made = ctx.notes.create_list(name or "", description or "", chosen)
         except WorkbenchError as error:
-            return no_update, no_update, str(error), None
+            return no_update, no_update, told_plainly(str(error)), None
         return list_link(made), "", None, None
 
     @app.callback(
@@ -317,9 +317,9 @@ def register(app: Dash, ctx: Context) -> None:
             else:
                 return (no_update,) * 4
         except BadInputError as error:
-            return freeze(_edits(ctx)), no_update, str(error), None
+            return freeze(_edits(ctx)), no_update, told_plainly(str(error)), None
         except WorkbenchError as error:
-            return freeze(_edits(ctx)), no_update, None, str(error)
+            return freeze(_edits(ctx)), no_update, None, told_plainly(str(error))
         return freeze(_edits(ctx)), "", None, None
 
     @app.callback(Output("circuits-table", "children"), Input("circuits-act", "data"), prevent_initial_call=True)

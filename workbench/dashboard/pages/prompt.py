@@ -17,7 +17,7 @@ from ..elements import dcc, dmc, html
 from ..freeze import freeze
 from ..links import PROMPT_PATH, Address, prompt_search, read_query
 from ..page import Page
-from ..parts import aria, message, panel
+from ..parts import aria, message, panel, told_plainly
 from ..prompting import editing, generating
 from ..prompting.answer import prompt_limit, read_answer
 from ..prompting.draw import answer
@@ -164,7 +164,7 @@ def register(app: Dash, ctx: Context) -> None:
                 chosen.append(read_token(ctx.tokenizer(), text) if text else None)
                 errors.append(None)
             except WorkbenchError as error:
-                errors.append(str(error))
+                errors.append(told_plainly(str(error)))
         if any(errors):
             return no_update, *errors
         return prompt_search(read_query(search), target=chosen[0], minus=chosen[1]), None, None

@@ -13,7 +13,7 @@ from ..context import Context
 from ..edits import read_edit
 from ..elements import html
 from ..links import prompt_link
-from ..parts import panel, table, token_shown
+from ..parts import panel, table, token_shown, told
 from .answer import check_characters, read_effect, read_text
 from .draw import change, expert_links
 
@@ -75,7 +75,7 @@ def _row(ctx: Context, query: Mapping[str, str], edit: PromptEdit, text: str) ->
         prompt = read_text(ctx, {**query, "text": text})
         effect = read_effect(ctx, edit, prompt)
     except WorkbenchError as error:
-        return [cell, str(error), *[None] * (width - 1)]
+        return [cell, told(str(error)), *[None] * (width - 1)]
     unedited = effect.reading if effect.before is None else effect.before
     readings = [unedited] + ([effect.reading] if edit else [])
     nexts = []

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...analysis.specialisation.analyze_result import read_analysis
 from ...analysis.specialisation.interest import READABLE_SCORE, READABLE_TOKENS
-from ...errors import BadInputError, NotAnalysedError
+from ...errors import BadInputError, NotAnalysedError, shell_command
 from ...progress import job
 from ...store.address import Expert
 from ..explain import NOT_SCORED, Explanations, controls_of, split_in_two
@@ -62,7 +62,7 @@ def readable_experts(run: Run) -> list[Expert]:
         if "confirmed" not in derived:
             raise NotAnalysedError(
                 f"{run.path} was analysed without the permutation test that readable experts have passed; "
-                f"run `monet analyze {run.path}`, or name the experts to explain."
+                f"run `{shell_command('analyze', run.path)}`, or name the experts to explain."
             )
         table = run.experts(group, ["tokens", "max"]).join(derived[["confirmed"]])
         readable = table["confirmed"] & (table["tokens"] >= READABLE_TOKENS) & (table["max"] >= READABLE_SCORE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -68,7 +69,7 @@ class ControlReading(Result):
     @classmethod
     def command_line(cls, run: Run, name: str | None) -> str:
         """The command that computes the result; the run's model is its policy."""
-        return f"{cls.command} {run.model_path} {run.path}"
+        return f"{cls.command} {shlex.join([run.model_path, str(run.path)])}"
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the tables."""

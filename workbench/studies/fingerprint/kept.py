@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from ...analysis.results import Result, fields_of
@@ -20,4 +21,6 @@ class FingerprintResult(Result):
     @classmethod
     def command_line(cls, run: Run, name: str | None) -> str:
         """The command that computes it; it needs the base model and the secret as well."""
-        return f"{cls.command} {run.path} --base MODEL --fingerprints FILE" + (f" --name {name}" if name else "")
+        return f"{cls.command} {shlex.quote(str(run.path))} --base MODEL --fingerprints FILE" + (
+            f" --name {name}" if name else ""
+        )
