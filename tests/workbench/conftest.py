@@ -1,9 +1,11 @@
 """Small runs of the golden model, of every kind there is, for tests of several packages; a server that plays an
-endpoint for explanations and their commands; and multiple-choice tasks of our own in the evaluation harness' format."""
+endpoint for explanations and their commands; multiple-choice tasks of our own in the evaluation harness' format; and a
+hub's model of two revisions in an offline cache."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import Dataset
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
 from workbench.export import export_run
 from workbench.store import open_run
@@ -92,6 +96,30 @@ def windowed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Dataset.from_list(rows).to_parquet(str(folder / "corpus.parquet"))
     export_run(GOLDEN / "tiny-hd", folder / "corpus.parquet", folder / "run", context=8, keep_routing=0.6)
     return folder / "run"
+
+
+@pytest.fixture
+def hub_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """The hub's model owner/tiny in the cache of a machine without a network: snapshots by the names that ask for them.
+
+    Its revision ``early``, also named by its commit, has other weights than the main branch.
+    """
+    repository = tmp_path / "hub" / "models--owner--tiny"
+    (repository / "refs").mkdir(parents=True)
+    folders = {}
+    for revision, commit in (("main", "0" * 40), ("early", "1" * 40)):
+        folder = repository / "snapshots" / commit
+        shutil.copytree(GOLDEN / "tiny-vd", folder)
+        (folder / "tokenizer.json").write_text(revision)
+        (repository / "refs" / revision).write_text(commit)
+        folders[f"owner/tiny@{revision}"] = folders[f"owner/tiny@{commit}"] = folder
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        weights | {"lm_head.weight": weights["lm_head.weight"] + 1}, folder / "model.safetensors", {"format": "pt"}
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return folders | {"owner/tiny": folders["owner/tiny@main"]}
 
 
 WORDS = {

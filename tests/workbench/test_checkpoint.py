@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from monet_model.held import is_held
 from workbench.checkpoint import load_llama
-from workbench.errors import DamagedError, UnsupportedError, WorkbenchError
+from workbench.errors import DamagedError, NotFoundError, UnsupportedError, WorkbenchError
 from workbench.export import load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -177,6 +177,17 @@ def test_a_hub_name_may_name_a_revision(monkeypatch, folder) -> None:
     assert load_model("org/model@v1.0").config.model_type == "monet"
     assert load_model("org/model").config.model_type == "monet"
     assert asked == [("org/model", "v1.0"), ("org/model", None)]
+
+
+def test_a_hub_name_is_read_from_the_cache_without_a_network(hub_model) -> None:
+    for name, folder in hub_model.items():
+        stored = load_file(folder / "model.safetensors")
+        assert torch.equal(load_model(name, device="cpu").lm_head.weight, stored["lm_head.weight"])
+    one, other = (load_model(name, device="cpu").lm_head.weight for name in ("owner/tiny", "owner/tiny@early"))
+    assert not torch.equal(one, other)
+    for absent in ("owner/other", "owner/tiny@late"):
+        with pytest.raises(NotFoundError, match=f"no model folder {absent}, and no hub"):
+            load_model(absent)
 
 
 @pytest.fixture

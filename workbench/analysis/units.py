@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+LEVEL = 1.96  # standard errors to either side of an estimate: 95 %
 CHOOSING_TOKENS = 3  # per measuring token: choosing experts takes more evidence than measuring a mean loss
 
 

@@ -103,6 +103,13 @@ class Client:
             raise RuntimeError(f"{path} was answered with {answer.status}")
         return len(content)
 
+    def status(self, path: str) -> int:
+        """The status of an address as a browser first asks for it, which is that of its page; ``open`` cannot tell."""
+        self._connection.request("GET", path)
+        answer = self._connection.getresponse()
+        answer.read()
+        return answer.status
+
 
 def time_alone(address: str, paths: list[str]) -> dict[str, float]:
     """Milliseconds of each page, asked for by one client."""

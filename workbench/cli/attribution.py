@@ -14,9 +14,11 @@ from .output import (
     Json,
     ModelArgument,
     RunArgument,
+    Sample,
     err_console,
     out_console,
     print_json,
+    print_sample,
     print_table,
 )
 
@@ -85,14 +87,15 @@ def attribute_corpus(
     run: RunArgument,
     target: Annotated[str, typer.Option(help="the token that comes next, with its space: ' return'")],
     label: Annotated[str | None, typer.Option(help="read documents of this label only")] = None,
+    sample: Sample = None,
     top: Top = 20,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """Attribute a token's logit to experts, averaged over all its occurrences in a run's documents.
+    """Attribute a token's logit to experts, averaged over its occurrences in a run's documents, or in a sample.
 
-    The run keeps the result where it can be written.
+    The run keeps the result of all documents where it can be written.
     """
     from .. import open_run
     from ..analysis import TokenWriters
@@ -105,38 +108,61 @@ def attribute_corpus(
 
     opened = open_run(run)
     token = read_token(run_tokenizer(opened), target)
-    result = over_corpus(
-        opened, load_model(opened.model_path, device=device, dtype=dtype), token, label=label, progress=True
-    )
+    model = load_model(opened.model_path, device=device, dtype=dtype)
+    result = over_corpus(opened, model, token, label=label, sample=sample, progress=True)
     writers = TokenWriters.of(result, opened, target)
+    top_rows = writers.experts.head(top)
     if as_json:
-        experts = writers.experts.head(top).to_dict("records")
-        print_json({"target_text": target, **result.to_json(top), "experts": experts})
+        print_json({"target_text": target, **result.to_json(top), "experts": top_rows.to_dict("records")})
     else:
+        print_sample(result)
         documents = "all documents" if label is None else f"documents of {visible_label(label)}"
-        name = f"{visible(target)}, mean of {result.occurrences:,} occurrences in {documents}"
-        _print_direct(result, name, writers.experts.head(top))
+        searched = documents if sample is None else f"a sample of {documents}"
+        interval = result.logit_interval
+        _print_direct(
+            result,
+            f"{visible(target)}, mean of {result.occurrences:,} occurrences in {searched}",
+            top_rows,
+            "" if interval is None else f" (95 % CI {_between(*interval)})",
+        )
+    if result.drawn is not None:
+        return
     try:
         keep_writers(opened, writers)
     except OSError as error:
         err_console.print(f"The run does not keep the result: {error}", markup=False, highlight=False)
 
 
-def _print_direct(attribution: Attribution, name: str, top: pd.DataFrame) -> None:
-    """The top experts, `group:id` where their groups are known, all other components, and the sum."""
+def _print_direct(attribution: Attribution, name: str, top: pd.DataFrame, precision: str = "") -> None:
+    """The top experts, `group:id` where their groups are known, all other components, and the sum; ``precision`` is said
+    after the logit."""
     from ..analysis.attribution.direct import MLP
 
     grouped = "group" in top
     rows = [
-        [f"{row.layer}", f"{row.group}:{row.expert}" if grouped else f"{row.expert}", f"{row.contribution:+.4f}"]
-        for row in top.itertuples(index=False)
+        [f"{row.layer}", f"{row.group}:{row.expert}" if grouped else f"{row.expert}", *cells]
+        for row, cells in zip(top.itertuples(index=False), _contributions(top), strict=True)
     ]
-    print_table(f"Direct logit attribution for {name}", ["layer", "expert", "contribution"], rows)
+    columns = ["contribution", *(["95 % CI"] if "contribution_low" in top else [])]
+    print_table(f"Direct logit attribution for {name}", ["layer", "expert", *columns], rows)
     dense = ", dense layers" if attribution.rest["component"].str.endswith(MLP).any() else ""
-    others = attribution.rest.sort_values("contribution", key=abs, ascending=False).itertuples(index=False)
-    rows = [[part.component, f"{part.contribution:+.4f}"] for part in others]
-    print_table(f"Attention{dense} and embedding", ["component", "contribution"], rows)
+    others = attribution.rest.sort_values("contribution", key=abs, ascending=False)
+    rows = [[part, *cells] for part, cells in zip(others["component"], _contributions(others), strict=True)]
+    print_table(f"Attention{dense} and embedding", ["component", *columns], rows)
     out_console.print(
-        f"logit {attribution.logit:.4f}, sum of all contributions {attribution.total:.4f}, "
+        f"logit {attribution.logit:.4f}{precision}, sum of all contributions {attribution.total:.4f}, "
         f"difference {attribution.completeness:.1e}"
     )
+
+
+def _contributions(table: pd.DataFrame) -> list[list[str]]:
+    """A row's cells: its contribution and, of a sample, the interval."""
+    cells = [[f"{value:+.4f}"] for value in table["contribution"]]
+    if "contribution_low" in table:
+        for row, low, high in zip(cells, table["contribution_low"], table["contribution_high"], strict=True):
+            row.append(_between(low, high))
+    return cells
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:+.4f} to {high:+.4f}"

@@ -18,6 +18,7 @@ from rich.text import Text
 from ..device import DTYPES, VARIABLE
 
 if TYPE_CHECKING:
+    from ..analysis import CorpusAttribution
     from ..analysis.results import Result
 
 out_console = Console(soft_wrap=True)
@@ -80,7 +81,7 @@ def result_json(result: Result) -> dict[str, Any]:
     return result.to_json() | ({} if result.drawn is None else {"sample": result.drawn.to_json()})
 
 
-def print_sample(result: Result) -> None:
+def print_sample(result: Result | CorpusAttribution) -> None:
     """Say which documents a result is of, where they are not all."""
     if result.drawn is not None:
         out_console.print(f"Read: {result.drawn}.", markup=False, highlight=False)

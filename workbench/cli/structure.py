@@ -141,7 +141,7 @@ def coactive_command(
     asked = read_expert(expert, opened.groups, opened.num_keys)
     if sample is not None:
         opened = opened.sample(sample, by_size=True)
-    table, drawn = coactive(opened, *asked, n=n), opened.drawn
+    table, drawn = coactive(opened, *asked, n=n, progress=True), opened.drawn
     if as_json:
         about = {} if drawn is None else {"sample": drawn.to_json()}
         print_json({"group": asked.group, "expert": asked.id, "coactive": table.to_dict("records")} | about)

@@ -71,17 +71,18 @@ def rehearse(shape: str, out: Path, documents: int, resume: bool, as_json: bool)
             print(f"{done[name].name}: {done[name].seconds:,.1f} s", file=sys.stderr, flush=True)
     size = sum(file.stat().st_size for file in model.glob("*.safetensors")) / 1e9
     if as_json:
-        print(json.dumps({"weights": weights, "weights_gb": size, "steps": [asdict(one) for one in done.values()]}))
+        steps = [asdict(one) | {"tokens_per_second": one.rate if one.tokens else None} for one in done.values()]
+        print(json.dumps({"weights": weights, "weights_gb": size, "steps": steps}))
         return
     title = f"Rehearsal of {shape}: {weights / 1e6:,.0f} million weights, {size:.2f} GB"
-    print_table(
-        title, ["step", "s", "processor s", "peak GB", "widest table", ""], [_row(one) for one in done.values()]
-    )
+    head = ["step", "s", "processor s", "tokens/s", "peak GB", "widest table", ""]
+    print_table(title, head, [_row(one) for one in done.values()])
 
 
 def _row(step: Step) -> list[str]:
-    width = f"{step.width}" if step.width else ""
-    return [step.name, f"{step.seconds:,.1f}", f"{step.cpu_seconds:,.1f}", f"{step.peak_gb:.2f}", width, step.note]
+    width, rate = f"{step.width}" if step.width else "", f"{step.rate:,.1f}" if step.tokens else ""
+    taken = [f"{step.seconds:,.1f}", f"{step.cpu_seconds:,.1f}", rate, f"{step.peak_gb:.2f}"]
+    return [step.name, *taken, width, step.note]
 
 
 if __name__ == "__main__":

@@ -73,6 +73,20 @@ def test_attribute_prints_a_token_and_a_difference(text_run: Run) -> None:
     assert "ablation" not in one
 
 
+def test_attribute_puts_the_text_into_the_chat_template(text_run: Run, tmp_path: Path) -> None:
+    chat = Path(shutil.copytree(text_run.model_path, tmp_path / "chat"))
+    model, ids, tokenizer = read(text_run, f"[{TEXT}]>")
+    tokenizer.chat_template = "{{ bos_token }}[{{ messages[0]['content'] }}]{% if add_generation_prompt %}>{% endif %}"
+    tokenizer.save_pretrained(chat)
+    found = json.loads(invoke("attribute", chat, "--text", TEXT, "--chat", "--json"))
+    expected = attribute(model, ids)
+    assert found["target"] == expected.target
+    assert found["logit"] == pytest.approx(expected.logit, abs=1e-5)
+    assert found["logit"] != pytest.approx(json.loads(invoke("attribute", chat, "--text", TEXT, "--json"))["logit"])
+    with pytest.raises(UnsupportedError, match="no chat template"):
+        invoke("attribute", text_run.model_path, "--text", TEXT, "--chat")
+
+
 def test_attribute_prints_gradient_and_ablation(text_run: Run) -> None:
     command = ("attribute", text_run.model_path, "--text", TEXT, "--target", "a", "--method", "gradient", "--ablate", 6)
     found = json.loads(invoke(*command, "--json", "--top", 4))
@@ -121,6 +135,25 @@ def test_attribute_corpus_says_where_it_cannot_keep_the_result(text_run: Run, mo
     shown = CliRunner().invoke(app, ["attribute-corpus", str(text_run.path), "--target", "a"], catch_exceptions=False)
     assert shown.exit_code == 0
     assert "does not keep the result: no space" in shown.output
+
+
+def test_attribute_corpus_says_which_sample_was_read_and_how_precise_it_is(text_run: Run) -> None:
+    command = ("attribute-corpus", text_run.path, "--target", "a", "--sample", 2)
+    model, _, tokenizer = read(text_run, TEXT)
+    target = tokenizer("a", add_special_tokens=False)["input_ids"][0]
+    expected = attribute_corpus(text_run, model, target, sample=2)
+    assert expected.drawn is not None
+    assert expected.logit_interval is not None
+    found = json.loads(invoke(*command, "--json", "--top", 3))
+    assert found["sample"] == expected.drawn.to_json()
+    assert found["logit_interval"] == pytest.approx(expected.logit_interval)
+    low = expected.top(3)["contribution_low"].tolist()
+    assert [row["contribution_low"] for row in found["experts"]] == pytest.approx(low)
+    shown = " ".join(invoke(*command, "--top", 3).split())
+    assert f"Read: {expected.drawn}." in shown
+    assert f"mean of {expected.occurrences:,} occurrences in a sample of all documents" in shown
+    assert "(95 % CI {:+.4f} to {:+.4f})".format(*expected.logit_interval) in shown
+    assert all(f"{value:+.4f} to" in shown for value in low)
 
 
 def test_analyze_keeps_coherence_of_both_embeddings(text_run: Run) -> None:

@@ -54,6 +54,18 @@ def test_the_json_is_the_circuit(run: Run) -> None:
     assert told.completeness < 1e-6
 
 
+def test_the_text_may_be_what_a_user_says(run: Run, tmp_path: Path) -> None:
+    chat, tokenizer = Path(shutil.copytree(run.model_path, tmp_path / "chat")), run.tokenizer()
+    assert tokenizer is not None
+    ids = tokenizer(f"[{TEXT}]>")["input_ids"]
+    with pytest.raises(UnsupportedError, match="no chat template"):
+        invoke("trace", chat, "--text", TEXT, "--chat")
+    tokenizer.chat_template = "{{ bos_token }}[{{ messages[0]['content'] }}]{% if add_generation_prompt %}>{% endif %}"
+    tokenizer.save_pretrained(chat)
+    told = Circuit.from_json(json.loads(invoke("trace", chat, "--text", TEXT, "--nodes", 3, "--chat", "--json")))
+    assert list(told.ids) == ids
+
+
 def test_an_edit_holds(run: Run, tmp_path: Path) -> None:
     model = MonetForCausalLM.from_pretrained(run.model_path).eval()
     before = traced(run, "--target", "a")

@@ -68,6 +68,19 @@ def test_the_model_behaves_as_under_the_edit(source: Path, edit: Path, tmp_path:
         torch.testing.assert_close(routing.probs2, wanted.probs2)
 
 
+@pytest.mark.parametrize("name", ["owner/tiny", "owner/tiny@early", f"owner/tiny@{'1' * 40}"])
+def test_a_hub_name_is_edited_with_its_tokenizer(hub_model: dict[str, Path], name: str, tmp_path: Path) -> None:
+    folder, out = hub_model[name], tmp_path / "edited"
+    source = MonetForCausalLM.from_pretrained(folder)
+    ExpertEdit.from_experts(source, {0: [3]}).save(tmp_path / "edit.safetensors")
+    result = run(name, "--edit", tmp_path / "edit.safetensors", "--out", out)
+    assert result.exit_code == 0, result.output
+    edited = MonetForCausalLM.from_pretrained(out)
+    assert edited.config.edited_layers == [0]
+    assert torch.equal(edited.lm_head.weight, source.lm_head.weight)
+    assert (out / "tokenizer.json").read_text() == (folder / "tokenizer.json").read_text()
+
+
 def test_bad_input_ends_with_its_message(source: Path, edit: Path, tmp_path: Path) -> None:
     other = GOLDEN / ("tiny-hd" if source.name == "tiny-vd" else "tiny-vd")
     for args, message in (

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from workbench import open_run
 from workbench.analysis import coactive, read_map, read_map_summary, read_structure
+from workbench.analysis.sums import DocumentSums, KeyRange
 from workbench.cli import app
 
 
@@ -72,3 +76,46 @@ def test_coactive_says_which_sample_was_read_and_how_precise_it_is(run: Path) ->
     assert str(drawn) in " ".join(shown.split())
     assert all(f"{low:.3f} to" in shown for low in expected["jaccard_low"])  # a narrow screen wraps what follows
     assert all(f"{high:.3f}" in shown for high in expected["jaccard_high"])
+
+
+def test_coactive_ends_at_ctrl_c_and_leaves_the_run_as_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> Iterator[tuple[object, ...]]:
+        signal.raise_signal(signal.SIGINT)
+        yield from ()
+
+    expert = int(open_run(run).experts(0)["tokens"].idxmax())
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    beside = set(run.parent.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr("workbench.analysis.structure.coactivation.active_pairs", interrupted)
+        done = CliRunner().invoke(app, ["coactive", str(run), f"0:{expert}"])
+    assert done.exit_code == 130
+    assert not done.stdout
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+    assert set(run.parent.iterdir()) == beside
+
+
+def test_an_interrupted_structure_says_how_to_go_on_and_goes_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = json.loads(invoke("structure", run, "--json"))
+    arguments = ["structure", str(run), "--name", "again"]
+    monkeypatch.setattr("sys.argv", ["monet", *arguments])
+    compute, stop = DocumentSums.__call__, True
+    computed: list[int] = []
+
+    def broken(self: DocumentSums, task: KeyRange, *rest: Any) -> Any:
+        if stop and task.group == 1:
+            raise KeyboardInterrupt
+        computed.append(task.group)
+        return compute(self, task, *rest)
+
+    monkeypatch.setattr(DocumentSums, "__call__", broken)
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 130
+    assert " ".join(done.stderr.split("Go on with:")[1].split()) == f"monet {' '.join(arguments)} --resume"
+    assert read_structure(open_run(run), name="again") is None
+    assert set(computed) == {0}
+    stop = False
+    computed.clear()
+    assert json.loads(invoke(*arguments, "--resume", "--json")) == whole
+    assert set(computed) == {1}
+    assert [file.name for file in (run / "analysis" / "again").iterdir()] == ["structure.json"]

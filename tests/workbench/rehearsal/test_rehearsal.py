@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,10 @@ from safetensors import safe_open
 from sentencepiece import SentencePieceTrainer
 
 import workbench.rehearsal.__main__ as command
-from workbench import load_model
+from workbench import load_model, open_run
+from workbench.dashboard.application import draw
+from workbench.dashboard.context import Context
+from workbench.dashboard.pages import PAGES, read_address
 from workbench.errors import UnsupportedError
 from workbench.progress import silent
 from workbench.rehearsal import checkpoint, steps
@@ -88,6 +95,11 @@ def test_steps_are_done_once_and_told(
     found = json.loads(capsys.readouterr().out)
     assert [step["name"] for step in found["steps"]] == ["export", "attribute, 128 tokens", "pages of the dashboard"]
     assert "s after loading" in found["steps"][1]["note"]
+    exported, attributed, opened = found["steps"]
+    assert exported["tokens"] == open_run(tmp_path / "all" / "run").tokens_total
+    assert exported["tokens_per_second"] == pytest.approx(exported["tokens"] / exported["seconds"])
+    assert attributed["tokens"] == 128
+    assert (opened["tokens"], opened["tokens_per_second"]) == (0, None)
     assert all(step["seconds"] > 0 and step["peak_gb"] > 0.05 for step in found["steps"])
     assert 20 < found["steps"][0]["width"] <= 80
     before = (tmp_path / "all" / command.STEPS).read_text()
@@ -95,9 +107,64 @@ def test_steps_are_done_once_and_told(
     assert "--resume" in capsys.readouterr().err
     assert command.main([*arguments, "--resume"]) == 0
     assert (tmp_path / "all" / command.STEPS).read_text() == before
-    assert "million weights" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "million weights" in shown
+    assert "tokens/s" in shown
     assert command.main(["--out", str(tmp_path / "all"), "--documents", "3", "--resume"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_every_page_of_the_dashboard_is_opened(bare_run_path: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(bare_run_path, tmp_path / "run"))
+    paths, ctx = steps.page_paths(run), Context(open_run(run))
+    assert list(paths) == [page.name for page in PAGES]
+    for name, path in paths.items():
+        address = read_address(path, "")
+        assert address.page == name
+        assert draw(ctx, address).status == 200, path
+
+
+def test_a_page_that_fails_fails_the_step(monkeypatch: pytest.MonkeyPatch, bare_run_path: Path) -> None:
+    class Failing:
+        def __init__(self, address: str) -> None:
+            pass
+
+        def open(self, path: str) -> int:
+            return 1
+
+        def status(self, path: str) -> int:
+            return 404 if path == "/gone" else 200
+
+    @contextmanager
+    def served(run: Path) -> Iterator[tuple[str, int]]:
+        yield "nowhere", 0
+
+    monkeypatch.setattr(steps, "Client", Failing)
+    monkeypatch.setattr(steps, "served", served)
+    monkeypatch.setattr(steps, "page_paths", lambda run: {"here": "/", "gone": "/gone"})
+    with pytest.raises(steps.StepFailedError, match="page gone at /gone was answered with 404"):
+        steps.pages(bare_run_path)
+
+
+def says(code: str) -> list[str]:
+    """A command that prints progress in place of `monet`."""
+    return [sys.executable, "-c", f"from workbench.progress import job\n{code}"]
+
+
+def test_tokens_are_those_that_a_bar_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "with job('choose', 3, 'tokens') as advance: advance(3)\nwith job('mask', 9, 'tokens') as advance: advance(9)"
+    )
+    monkeypatch.setattr(steps, "MONET", says(code))
+    step = steps.command("mask, one label", [], counts="mask")
+    assert step.tokens == 9
+    assert step.rate == 9 / step.seconds
+
+
+def test_what_a_command_complained_of_has_no_progress_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "MONET", says("with job('mask', 9, 'tokens'): exit('no such label')"))
+    with pytest.raises(steps.StepFailedError, match=r"failed \(1\): no such label$"):
+        steps.command("mask, one label", ["mask"])
 
 
 def test_a_command_that_fails_says_why(tmp_path: Path) -> None:

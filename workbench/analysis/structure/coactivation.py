@@ -10,19 +10,26 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...errors import UnsupportedError
+from ...progress import Progress, job
 from ...store.address import shared_key
 from ..activations import ROUTING_ROWS, active_pairs
-from ..units import document_units
+from ..units import LEVEL, document_units
 
 if TYPE_CHECKING:
     from ...store import Run
 
 NEIGHBOURS = 10
-LEVEL = 1.96  # standard errors to either side of an estimate: 95 %
 
 
 def coactive(
-    run: Run, group: int, expert: int, n: int = NEIGHBOURS, *, sample: int | None = None, seed: int = 0
+    run: Run,
+    group: int,
+    expert: int,
+    n: int = NEIGHBOURS,
+    *,
+    sample: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Return the experts that co-activate most with an expert, counted over all tokens of the run, or a sample of them.
 
@@ -46,6 +53,7 @@ def coactive(
         sample: read so many documents for each label, drawn at random, and not all; of each label in proportion to its
             documents. A run that ``Run.sample`` returned is read as it was drawn.
         seed: of the draw.
+        progress: show progress bars: of the tokens counted and, in a sample, of those that the intervals are made from.
 
     Returns:
         One row per expert, by falling Jaccard index, then common tokens. Columns:
@@ -94,8 +102,9 @@ def coactive(
         active = active[run.documents["kept"].to_numpy()[active["doc"].to_numpy()]]
     rows = active["row"].to_numpy()
     common = np.zeros(run.num_keys**2, np.int64)
-    for _, others in _active(run, group, rows):
-        common += np.bincount(others, minlength=len(common))
+    with job("coactive", len(rows), "tokens", progress) as advance:
+        for _, others in _active(run, group, rows, advance):
+            common += np.bincount(others, minlength=len(common))
     common[expert] = 0
     others = np.flatnonzero(common)
     together, tokens = common[others], run.experts(group)["tokens"].reindex(others).to_numpy()
@@ -114,17 +123,22 @@ def coactive(
     best = best.head(n).reset_index(drop=True)
     if run.drawn is None:
         return best
-    share, error = _shares(run, group, active, best["expert"].to_numpy())
+    with job("intervals", len(rows), "tokens", progress) as advance:
+        share, error = _shares(run, group, active, best["expert"].to_numpy(), advance)
     for name, end in (("jaccard_low", share - LEVEL * error), ("jaccard_high", share + LEVEL * error)):
         best[name] = _jaccard(np.clip(end, 0, 1) * mine, mine, best["tokens"].to_numpy())
     return best
 
 
-def _active(run: Run, group: int, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _active(
+    run: Run, group: int, rows: NDArray[np.int64], advance: Progress
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Places among ``rows`` and the experts active there, each pair once, a batch of rows at a time."""
     for start in range(0, len(rows), ROUTING_ROWS):
-        for experts, at, _ in active_pairs(run.routing(rows[start : start + ROUTING_ROWS], group)):
+        some = rows[start : start + ROUTING_ROWS]
+        for experts, at, _ in active_pairs(run.routing(some, group)):
             yield start + at, experts
+        advance(len(some))
 
 
 def _jaccard(common: NDArray[Any], mine: int, tokens: NDArray[Any]) -> NDArray[np.float64]:
@@ -134,7 +148,7 @@ def _jaccard(common: NDArray[Any], mine: int, tokens: NDArray[Any]) -> NDArray[n
 
 
 def _shares(
-    run: Run, group: int, active: pd.DataFrame, experts: NDArray[np.int64]
+    run: Run, group: int, active: pd.DataFrame, experts: NDArray[np.int64], advance: Progress
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For each of some experts, the share of an expert's tokens at which it is active too, and its standard error.
 
@@ -143,13 +157,14 @@ def _shares(
         group: number of the group.
         active: the expert's tokens in the sample, as ``Run.activations`` has them.
         experts: flat ids.
+        advance: called with the number of tokens read.
     """
     units = document_units(run.documents)[active["doc"].to_numpy()]
     unit = np.unique(units, return_inverse=True)[1]
     own = np.bincount(unit)  # (units,) of its tokens
     both = np.zeros((len(own), len(experts)))
     order = np.argsort(experts)
-    for at, others in _active(run, group, active["row"].to_numpy()):
+    for at, others in _active(run, group, active["row"].to_numpy(), advance):
         wanted = np.isin(others, experts)
         column = order[np.searchsorted(experts, others[wanted], sorter=order)]
         np.add.at(both, (unit[at[wanted]], column), 1)

@@ -12,6 +12,7 @@ import torch
 
 from workbench.analysis import coactive
 from workbench.errors import WorkbenchError
+from workbench.progress import Report
 from workbench.store import Run, open_run
 
 
@@ -98,3 +99,17 @@ def test_the_interval_of_a_sample_holds_the_index_of_all_documents(text_run: Run
 def test_coactive_needs_the_routing_of_a_sample_only(run: Run) -> None:
     run.__dict__["documents"] = run.documents.assign(kept=run.documents.index > 0)
     assert len(coactive(run, 0, busiest(run), 5, sample=3)) == 5
+
+
+def test_coactive_shows_progress(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MONET_PROGRESS", "json")
+    monkeypatch.setattr("workbench.analysis.structure.coactivation.ROUTING_ROWS", 7)
+    coactive(run, 0, busiest(run), 5, sample=3, progress=True)
+    told = [Report.read(line) for line in capsys.readouterr().err.splitlines()]
+    few = run.sample(3, by_size=True).documents["kept"].to_numpy()
+    tokens = few[run.activations(0, busiest(run))["doc"]].sum()
+    for name in ("coactive", "intervals"):
+        last = [report for report in told if report is not None and report.name == name][-1]
+        assert (last.done, last.total, last.unit) == (tokens, tokens, "tokens")
+    coactive(run, 0, busiest(run), 5)
+    assert not capsys.readouterr().err
