@@ -134,8 +134,10 @@ def attribute_corpus(
 
 
 def _print_direct(attribution: Attribution, name: str, top: pd.DataFrame, precision: str = "") -> None:
-    """The top experts, `group:id` where their groups are known, all other components, and the sum; ``precision`` is said
-    after the logit."""
+    """The top experts, `group:id` where their groups are known, all other components, and the sum.
+
+    ``precision`` is said after the logit.
+    """
     from ..analysis.attribution.direct import MLP
 
     grouped = "group" in top
