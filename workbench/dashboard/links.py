@@ -98,6 +98,11 @@ def expert_template(group: int) -> str:
     return based(EXPERT_PATH.replace("{group}", str(group)))
 
 
+def card_template(group: int) -> str:
+    """Address of what the cards of a group's experts show, for scripts, which put an id in place of ``{expert}``."""
+    return based(HOVER_CARD.replace("<group>", str(group)).replace("<expert>", "{expert}"))
+
+
 def document_link(doc: int, expert: object = None, token: int | None = None, start: int | None = None) -> str:
     """Address of a document's page.
 
