@@ -10,7 +10,6 @@ import pandas as pd
 
 from ..errors import BadInputError
 from ..explain import read_explanations
-from ..jobs import Request
 from ..report.label import top_tokens
 from ..report.labels import shortened
 from ..report.numbers import number, score_text
@@ -29,7 +28,7 @@ from ..store.edit_text import EditRow, PromptEdit, SearchExperts
 from ..store.token_text import visible, visible_label
 from .context import GENERAL, Context
 from .elements import Element, html
-from .explained import NUMERIC, cells, heading, note
+from .explained import NUMERIC, cells, explain_first, heading, note
 from .links import Address, document_link, edit_link, expert_link, label_link, search_link
 from .parts import (
     LONGEST_NAME,
@@ -44,7 +43,6 @@ from .parts import (
     term,
     token_shown,
 )
-from .running import run_first
 
 EXPERTS, DOCUMENTS, EXPLANATIONS = 25, 20, 20  # listed on a page
 PREVIEWED = 5  # top tokens shown per expert
@@ -262,7 +260,7 @@ def explanations(ctx: Context, address: Address) -> list[Any]:
     labels = html.Ul(named, className="legend") if named else html.P("No label has it in its name.", className="note")
     drawn = [panel(f"{len(named):,} {_plural(len(named), 'label')}", labels, kind="narrow")]
     if not len(read_explanations(ctx.run)):
-        return [*drawn, run_first(ctx, "No explanations yet", Request("explain", {"top": 100}))]
+        return [*drawn, *explain_first(ctx, "No explanations yet")]
     matching = explanations_matching(ctx.run, query, EXPLANATIONS)
     if matching.empty:
         return [*drawn, message("No explanations", "No stored explanation contains it.")]

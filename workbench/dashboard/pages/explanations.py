@@ -8,14 +8,12 @@ import pandas as pd
 from dash import Dash, Input, Output, State, no_update
 
 from ...explain import read_explanations, search_explanations
-from ...jobs import Request
 from ..context import Context
 from ..elements import Element, dmc, html
-from ..explained import NUMERIC, cells, heading, note
+from ..explained import NUMERIC, cells, explain_first, heading, note
 from ..links import EXPLANATIONS_PATH, Address, expert_link, explanations_link
 from ..page import Page
 from ..parts import Child, command, panel, table
-from ..running import run_first
 
 SHOWN = 100
 
@@ -25,7 +23,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     title = html.H1("Explanations")
     stored = read_explanations(ctx.run)
     if not len(stored):
-        return [title, run_first(ctx, "No explanations yet", Request("explain", {"top": 100}))]
+        return [title, *explain_first(ctx, "No explanations yet")]
     query = address.query.get("q", "").strip()
     shown = search_explanations(ctx.run, query, SHOWN) if query else _best(stored)
     box = html.Div(
