@@ -143,9 +143,9 @@ def structure_link(group: int) -> str:
     return based(STRUCTURE_PATH + _search({"group": group}))
 
 
-def explanations_link(query: str = "") -> str:
-    """Address of the explanations, of those that contain a text if given."""
-    return based(EXPLANATIONS_PATH + _search({"q": query} if query else {}))
+def explanations_link(query: str = "", page: int = 1) -> str:
+    """Address of the explanations, of those that say a text if given, at a page of them."""
+    return based(EXPLANATIONS_PATH + _search(({"q": query} if query else {}) | ({} if page == 1 else {"page": page})))
 
 
 def glossary_link(term: str = "") -> str:
