@@ -44,7 +44,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         ],
         className="search-box",
     )
-    which = f"match “{query}”" if query else "are listed, highest detection first"
+    which = f"for “{query}”" if query else "are listed, highest detection first"
     which += f": {how_found(every)}" if query and len(every) else ""
     told = html.P(f"{len(every):,} of {len(stored):,} explanations {which}.", className="note")
     pages = steps("explanations", page, first + len(shown) < len(every), lambda at: explanations_link(query, at))

@@ -14,18 +14,25 @@ from workbench.explain import read_explanations
 Page = Callable[[Context, str], str]
 
 
+@pytest.fixture
+def no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.search.explanations._encoder", lambda: None)
+
+
+@pytest.mark.usefixtures("no_encoder")
 def test_explanations_are_listed_and_searched(ctx: Context, page: Page, hostile: str) -> None:
     assert hostile in page(ctx, explanations_link())
-    assert "1 of 1 explanations match “SCRIPT”: those that contain it first" in page(ctx, explanations_link("SCRIPT"))
-    assert "0 of 1 explanations match “zebra”." in page(ctx, explanations_link("zebra"))
+    assert "1 of 1 explanations for “SCRIPT”: those that contain it first" in page(ctx, explanations_link("SCRIPT"))
+    assert "0 of 1 explanations for “zebra”." in page(ctx, explanations_link("zebra"))
 
 
+@pytest.mark.usefixtures("no_encoder")
 def test_the_page_searches_itself_by_words_and_a_page_at_a_time(
     ctx: Context, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = explanations_link("hacked fires zebra")
     shown = page(ctx, asked)
-    assert "1 of 1 explanations match" in shown
+    assert "1 of 1 explanations for" in shown
     assert "monet search" not in shown
     stored = read_explanations(ctx.run)
     many = stored.loc[stored.index.repeat(3)].assign(text=["first one", "second one", "third one"])
