@@ -141,7 +141,8 @@ def _matrix(
         figure=figure,
         config={"displayModeBar": False},
         className="label-matrix",
-        style={"minWidth": f"{figures.matrix_width(rows, columns)}px"},
+        responsive=True,  # which takes the height of its place too
+        style={"height": f"{figure.layout.height}px", "minWidth": f"{figures.matrix_width(rows, columns)}px"},
     )
     links = {shown: label_link(label) for shown, label in zip(plot_labels(rows), rows, strict=True)}
     return [picture(graph, described), dcc.Store(id=f"{name}-links", data=links)]
