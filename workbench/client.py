@@ -39,6 +39,7 @@ COLUMNS = {  # of tables, by the schema of their rows in the server's OpenAPI do
     "TokenRow": "row position token text score",
     "Note": "id group expert text author time",
     "TagCount": "tag experts",
+    "SavedEdit": "name edit time",
     "ListRow": "name description experts time",
     "ListItem": "group expert tags notes",
 }
@@ -311,15 +312,18 @@ class Client:
         offset: int = 0,
         limit: int = 50,
         label: str | None = None,
+        source: str | None = None,
+        doc: int | None = None,
         min_score: float | None = None,
+        max_score: float | None = None,
     ) -> pd.DataFrame:
-        """A page of the tokens where an expert is active, in the order of the corpus; ``attrs["total"]`` counts all."""
-        path = f"/experts/{group}/{expert}/activations"
-        return _table(
-            self._get(path, offset=offset, limit=limit, label=label, min_score=min_score),
-            "activations",
-            "ActivationRow",
-        )
+        """A page of the tokens where an expert is active, in the order of the corpus; ``attrs["total"]`` counts all.
+
+        They may be narrowed to documents of a label, whose source contains a text, or to one, and by score.
+        """
+        wanted = {"label": label, "source": source, "doc": doc, "min_score": min_score, "max_score": max_score}
+        found = self._get(f"/experts/{group}/{expert}/activations", offset=offset, limit=limit, **wanted)
+        return _table(found, "activations", "ActivationRow")
 
     def search(
         self,
@@ -328,11 +332,17 @@ class Client:
         *,
         group: int | None = None,
         label: str | None = None,
+        by: Literal["sum", "max", "frequency"] | None = None,
+        density: float | None = None,
         limit: int = 50,
     ) -> pd.DataFrame:
-        """What a search finds, best first; ``attrs["total"]`` counts all where that is known."""
-        found = self._get("/search", q=text, kind=kind, group=group, label=label, limit=limit)
-        return _table(found, "rows", _FOUND[kind])
+        """What a search finds, best first; ``attrs["total"]`` counts all where that is known.
+
+        Of kind ``firing`` in one ``group``; of kind ``documents`` in those of a ``label``; of kind ``text`` ranked
+        ``by`` the sum of scores or another measure, and active at no larger a share of the corpus than ``density``.
+        """
+        narrowed = {"group": group, "label": label, "by": by, "density": density}
+        return _table(self._get("/search", q=text, kind=kind, limit=limit, **narrowed), "rows", _FOUND[kind])
 
     def document(
         self, doc: int, *, expert: tuple[int, int] | None = None, offset: int = 0, limit: int = 1000
@@ -403,6 +413,18 @@ class Client:
     def edit_file(self, edit: str, *, text: str = "") -> bytes:
         """An edit as the file that ``ExpertEdit.load`` reads."""
         return self._ask("POST", "/edits/file", json={"edit": edit, "text": text}).content
+
+    def saved_edits(self) -> pd.DataFrame:
+        """The edits that are kept beside the run: ``name``, ``edit`` and ``time``."""
+        return _dated(_table(self._get("/edits/saved"), "edits", "SavedEdit"))
+
+    def save_edit(self, name: str, edit: str) -> str:
+        """Keep an edit; its name as it is kept."""
+        return str(self._post("/edits/saved", name=name, edit=edit)["name"])
+
+    def delete_edit(self, name: str) -> None:
+        """Forget a saved edit."""
+        self._ask("DELETE", "/edits/saved", params={"name": name})
 
     # what people keep
 

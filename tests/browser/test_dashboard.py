@@ -248,6 +248,26 @@ def test_prompt_of_a_bad_length_is_refused_in_words(page: Page, address: str) ->
     expect(page.locator(".message-error")).to_contain_text("100,000 characters")
 
 
+def test_a_click_on_a_cell_of_the_masking_matrix_opens_the_label_removed(page: Page, address: str) -> None:
+    page.goto(f"{address}/mask")
+    cells = page.locator("#mask-matrix .nsewdrag").first
+    cells.scroll_into_view_if_needed()
+    area = cells.bounding_box()
+    panel = page.locator("#mask-matrix").bounding_box()
+    assert area is not None
+    assert panel is not None
+    assert panel["width"] > 1000  # of a window of 1600
+    page.set_viewport_size({"width": 1200, "height": 1000})
+    page.wait_for_function(
+        "([wide]) => document.querySelector('#mask-matrix .main-svg').clientWidth < wide - 100", arg=[panel["width"]]
+    )
+    area = cells.bounding_box()
+    assert area is not None
+    page.mouse.move(area["x"] + area["width"] / 6, area["y"] + area["height"] / 2)
+    page.mouse.click(area["x"] + area["width"] / 6, area["y"] + area["height"] / 2)  # second row, first column
+    expect(page).to_have_url(re.compile("/labels/lua$"))
+
+
 def test_masking_matrix_has_its_numbers(page: Page, address: str) -> None:
     page.goto(f"{address}/mask")
     expect(page.locator(".facts")).to_contain_text("selectivity")

@@ -39,3 +39,14 @@ def test_tokens_light_experts_and_experts_tokens(page: Page, address: str) -> No
     expect(lit.first).to_have_attribute("data-token", str(min(scored[0])))
     page.get_by_role("heading", level=1).hover()
     expect(lit).to_have_count(0)
+
+
+def test_slider_bounds_the_density_of_the_experts(page: Page, address: str) -> None:
+    page.goto(f"{address}/search?q=def+f&kind=text&by=max")
+    slider = page.get_by_role("slider", name="highest density")
+    expect(slider).to_have_attribute("aria-valuenow", "0")
+    expect(page).to_have_url(re.compile(r"kind=text&by=max$"))  # drawing it changes nothing
+    slider.press("ArrowLeft")
+    expect(page).to_have_url(re.compile(r"kind=text&by=max&density=0\.562$"))
+    expect(page.locator(".search-lights")).to_contain_text("active at no more than 56.2 % of the corpus")
+    expect(slider).to_have_attribute("aria-valuenow", "-0.25")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from flask import Response
@@ -19,6 +19,9 @@ from ..report.label import top_tokens
 from ..store.address import Expert
 from .models import Answer, Bound, Count, ExpertPath, Group, Limit, Name, Number, Page, Query, reply
 from .source import Source
+
+if TYPE_CHECKING:
+    from ..store import Run
 
 TOP_TOKENS = 8
 Sort = Literal["expert", "tokens", "mass", "mean", "max", "token_entropy", "interest", "monosemanticity", "ratio"]
@@ -168,7 +171,10 @@ class ActivationsQuery(Page):
     """Which active tokens of an expert."""
 
     label: Name = Field(None, description="only in documents of this label")
+    source: Name = Field(None, description="only in documents whose source contains this, in any case")
+    doc: Count | SkipJsonSchema[None] = Field(None, description="only in this document")
     min_score: Bound = Field(None, description="least score")
+    max_score: Bound = Field(None, description="highest score")
 
 
 class ActivationRow(Answer):
@@ -246,12 +252,7 @@ def register(api: APIBlueprint, source: Source) -> None:
     @api.get("/experts/<group>/<expert>/activations", responses={200: ActivationsAnswer})
     def list_activations(path: ExpertPath, query: ActivationsQuery) -> Response:
         """Every token where an expert is active, in the order of the corpus, a page at a time."""
-        table = source.activations(*_expert(source, path))
-        if query.label is not None:
-            source.run.check_label(query.label)
-            table = table[table["label"] == query.label]
-        if query.min_score is not None:
-            table = table[table["score"] >= query.min_score]
+        table = _matching(source.run, source.activations(*_expert(source, path)), query)
         shown = table.iloc[query.offset : query.offset + query.limit]
         shown = shown.assign(token_text=source.run.row_text(shown["row"].to_numpy()))
         rows = [ActivationRow(**row) for row in records(shown)]
@@ -266,6 +267,24 @@ def _known(source: Source, expert: Expert) -> dict[Any, Any]:
     """What is derived about an expert; nothing about one that is never active."""
     table = source.experts(expert.group)
     return dict(table.loc[expert.id]) if expert.id in table.index else {}
+
+
+def _matching(run: Run, table: pd.DataFrame, query: ActivationsQuery) -> pd.DataFrame:
+    """The active tokens that pass the filters."""
+    kept = pd.Series(True, table.index)
+    if query.label is not None:
+        run.check_label(query.label)
+        kept &= table["label"] == query.label
+    if query.source is not None:
+        sources = pd.Series(run.documents["source"].to_numpy()[table["doc"].to_numpy()], table.index, dtype=object)
+        kept &= sources.str.contains(query.source, case=False, regex=False)
+    if query.doc is not None:
+        kept &= table["doc"] == run.check_document(query.doc)
+    if query.min_score is not None:
+        kept &= table["score"] >= query.min_score
+    if query.max_score is not None:
+        kept &= table["score"] <= query.max_score
+    return table[kept]
 
 
 def _kept(table: pd.DataFrame, query: ExpertsQuery) -> pd.DataFrame:

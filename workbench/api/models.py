@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import pandas as pd
 from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 MOST_ROWS = 1000  # of one answer
 MOST_CHARACTERS = 100_000  # of a text or an edit; the model's context bounds a prompt further
+LONGEST = 10_000  # of a name or a note; what keeps them has limits of its own
 LARGEST = 2**53  # beyond which numbers of JSON are not exact
 
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
@@ -81,6 +83,11 @@ class Place(Answer):
 
     group: int
     expert: int
+
+
+def rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of a table; a time that is missing is None."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def reply(answer: Answer, status: int = 200) -> Response:

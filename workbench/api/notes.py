@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-import pandas as pd
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from pydantic import Field
@@ -13,10 +11,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ..errors import BadInputError
 from ..store.address import Expert
-from .models import LARGEST, Answer, Body, ExpertId, Group, Limit, Place, Query, reply
+from .models import LARGEST, LONGEST, Answer, Body, ExpertId, Group, Limit, Place, Query, reply, rows
 from .source import Source
 
-LONGEST = 10_000  # characters sent; the notes have limits of their own
 ListName = Field(min_length=1, max_length=LONGEST, description="name of the list")
 TagText = Field(min_length=1, max_length=LONGEST, description="the tag")
 
@@ -187,11 +184,11 @@ def _register_notes(api: APIBlueprint, source: Source) -> None:
     def list_notes(query: NotesQuery) -> Response:
         """The notes about an expert, oldest first; without one, the last notes about any, newest first."""
         if query.group is None and query.expert is None:
-            return reply(NotesAnswer(notes=[Note(**row) for row in _rows(source.notes.recent_notes(query.limit))]))
+            return reply(NotesAnswer(notes=[Note(**row) for row in rows(source.notes.recent_notes(query.limit))]))
         if query.group is None or query.expert is None:
             raise BadInputError("an expert has a group and an id; give both, or neither.")
         found = source.notes.notes_of(query.group, query.expert).head(query.limit)
-        return reply(NotesAnswer(notes=[Note(**row) for row in _rows(found)]))
+        return reply(NotesAnswer(notes=[Note(**row) for row in rows(found)]))
 
     @api.post("/notes", responses={201: Made})
     def add_note(body: NoteBody) -> Response:
@@ -214,7 +211,7 @@ def _register_tags(api: APIBlueprint, source: Source) -> None:
         experts = [] if query.tag is None else source.notes.tagged(query.tag)
         return reply(
             TagsAnswer(
-                tags=[TagCount(**row) for row in _rows(chosen)],
+                tags=[TagCount(**row) for row in rows(chosen)],
                 experts=[Place(group=of.group, expert=of.id) for of in experts],
             )
         )
@@ -236,7 +233,7 @@ def _register_lists(api: APIBlueprint, source: Source) -> None:
     @api.get("/lists", responses={200: ListsAnswer})
     def list_lists(query: ListsQuery) -> Response:
         """Every list of experts, and how many are in it."""
-        return reply(ListsAnswer(lists=[ListRow(**row) for row in _rows(source.notes.lists())]))
+        return reply(ListsAnswer(lists=[ListRow(**row) for row in rows(source.notes.lists())]))
 
     @api.post("/lists", responses={201: ListMade})
     def add_list(body: ListBody) -> Response:
@@ -254,7 +251,7 @@ def _register_lists(api: APIBlueprint, source: Source) -> None:
     def get_list(query: ListQuery) -> Response:
         """The experts of a list in its order, with their tags and notes."""
         items = source.notes.list_items(query.name)
-        experts = [ListItem(**row) for row in _rows(items)]
+        experts = [ListItem(**row) for row in rows(items)]
         return reply(ListAnswer(name=query.name, description=source.notes.description(query.name), experts=experts))
 
     @api.post("/lists/experts", responses={204: None})
@@ -268,8 +265,3 @@ def _register_lists(api: APIBlueprint, source: Source) -> None:
         """Take an expert from a list, if it is in it."""
         source.notes.remove_from_list(query.name, query.group, query.expert)
         return Response(status=204)
-
-
-def _rows(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    """The rows of a table; a time that is missing is None."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")

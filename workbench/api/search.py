@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
@@ -27,6 +27,12 @@ class SearchQuery(Query):
     )
     group: Group | SkipJsonSchema[None] = Field(None, description="of kind firing: experts of this group only")
     label: Name = Field(None, description="of kind documents: documents of this label only")
+    by: Literal["sum", "max", "frequency"] | SkipJsonSchema[None] = Field(
+        None, description="of kind text: what experts are ranked by; by default the sum of their scores"
+    )
+    density: Annotated[float, Field(gt=0, le=1)] | SkipJsonSchema[None] = Field(
+        None, description="of kind text: experts active at no larger a share of the corpus; by default all"
+    )
     limit: Limit = Field(50, description="rows to return, at most")
 
 
@@ -98,7 +104,7 @@ def register(api: APIBlueprint, source: Source) -> None:
     @api.get("/search", responses={200: SearchAnswer})
     def search(query: SearchQuery) -> Response:
         """Experts that fire on a text, experts of a typed text, documents, or explanations."""
-        for name, kind in (("group", "firing"), ("label", "documents")):
+        for name, kind in (("group", "firing"), ("label", "documents"), ("by", "text"), ("density", "text")):
             if getattr(query, name) is not None and query.kind != kind:
                 raise BadInputError(f"{name} narrows searches of kind {kind} only; leave it out.")
         return reply(_found(source, query))
@@ -110,7 +116,8 @@ def _found(source: Source, query: SearchQuery) -> SearchAnswer:
         table = searches.experts_firing_on(run, text, query.group, limit)
         return SearchAnswer(kind=query.kind, total=None, rows=[FiringExpert(**row) for row in records(table)])
     if query.kind == "text":
-        found = searches.experts_of_text(run, source.model(), text, limit=limit)
+        density = 1.0 if query.density is None else query.density
+        found = searches.experts_of_text(run, source.model(), text, query.by or "sum", density, limit)
         experts = [TextExpert(**row) for row in records(found.table)]
         return SearchAnswer(kind=query.kind, total=found.total, rows=experts)
     if query.kind == "documents":

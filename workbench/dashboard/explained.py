@@ -5,13 +5,38 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..jobs import Request
 from ..report.numbers import number
+from ..store.address import Expert
 from ..store.token_text import visible_prose
+from .context import Context
 from .elements import html
 from .parts import Child, term
+from .running import has_extra, run_first, unanalysed
 
 _QUOTES = re.compile(r"(“[^”]*”)|`([^`]+)`")  # what has a backtick itself is quoted in “ ”
 NUMERIC = 2  # columns of text before the numbers
+TOP = 100  # experts that are put into sentences where none are named
+
+
+def explain_first(ctx: Context, title: str, expert: Expert | None = None) -> list[Any]:
+    """Says that explanations are missing, and runs what makes them: rules, and sentences where the encoder that judges
+    them is installed.
+
+    Args:
+        ctx: the run, as pages see it.
+        title: what is missing, such as "No explanations yet".
+        expert: the one to explain; by default those that are worth it, which takes an analysed run.
+    """
+    if expert is None and not ctx.tested:
+        return [unanalysed(ctx)]
+    purpose = "" if expert is None else "To learn a rule of its tokens and contexts, without a model or an encoder"
+    chosen: dict[str, Any] = {} if expert is None else {"expert": str(expert)}
+    offers = [run_first(ctx, title, Request("explain-rules", chosen), purpose)]
+    if has_extra("encoder"):
+        purpose = "" if expert is None else "To have its contexts put into a sentence"
+        offers.append(run_first(ctx, "Or by sentences", Request("explain", chosen or {"top": TOP}), purpose))
+    return offers
 
 
 def note() -> list[Child]:

@@ -19,6 +19,7 @@ from .lattice import GENERALIST_FILL
 NO_LABEL = "no label"  # of generalists and of experts active at too few tokens
 CELL_WIDTH, CELL_HEIGHT = 76, 46
 CELL_CHARACTERS = 11  # of a name above a cell
+BAR_WIDTH = 140  # of the colours beside a matrix, with their title
 GRID = "rgba(128,134,144,0.25)"
 DIVERGING = "PuOr_r"  # purple to orange: safe for the colour-blind
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
@@ -174,7 +175,8 @@ def matrix(
     digits: int,
     axes: tuple[str, str] = ("label removed", "label measured"),
 ) -> go.Figure:
-    """A matrix of labels by labels, with its number in every cell; NaN leaves a cell blank.
+    """A matrix of labels by labels, with its number in every cell; NaN leaves a cell blank. It is as wide as its place,
+    which should be no narrower than ``matrix_width``.
 
     Args:
         rows: n labels.
@@ -187,12 +189,10 @@ def matrix(
     """
     reach = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
     scale = {"colorscale": DIVERGING, "zmin": -reach, "zmax": reach} if diverging else {"colorscale": "Cividis"}
-    longest = max((len(name) for name in plot_labels([*rows, *columns])), default=0)
-    left = min(max(110, 8 * longest + 46), 300)
+    longest, left = _margin(rows, columns)
     top = 56 if longest <= CELL_CHARACTERS else min(7 * longest, 250) + 40  # long names stand upright
-    width = CELL_WIDTH * len(columns) + left + 140
     height = max(CELL_HEIGHT * len(rows), 200) + top + 12
-    figure = blank(width=width, height=height, margin={"l": left, "r": 140, "t": top, "b": 12})
+    figure = blank(height=height, margin={"l": left, "r": BAR_WIDTH, "t": top, "b": 12})
     figure.add_trace(
         go.Heatmap(
             z=values,
@@ -213,3 +213,14 @@ def matrix(
         title={"text": axes[0], "standoff": 12}, autorange="reversed", showgrid=False, type="category", ticks=""
     )
     return figure
+
+
+def matrix_width(rows: Sequence[str], columns: Sequence[str]) -> int:
+    """The pixels that a matrix needs at least for its numbers to be read."""
+    return CELL_WIDTH * len(columns) + _margin(rows, columns)[1] + BAR_WIDTH
+
+
+def _margin(rows: Sequence[str], columns: Sequence[str]) -> tuple[int, int]:
+    """Characters of the longest name beside or above a matrix, and the pixels to the left of its cells."""
+    longest = max((len(name) for name in plot_labels([*rows, *columns])), default=0)
+    return longest, min(max(110, 8 * longest + 46), 300)

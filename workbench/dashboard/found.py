@@ -10,14 +10,12 @@ import pandas as pd
 
 from ..errors import BadInputError
 from ..explain import read_explanations
-from ..jobs import Request
 from ..report.label import top_tokens
 from ..report.labels import shortened
 from ..report.numbers import number, score_text
 from ..search import (
     documents_matching,
     experts_at,
-    experts_of_text,
     explanations_matching,
     labels_matching,
     occurrences,
@@ -29,9 +27,10 @@ from ..store.edit_text import EditRow, PromptEdit, SearchExperts
 from ..store.token_text import visible, visible_label
 from .context import GENERAL, Context
 from .elements import Element, html
-from .explained import NUMERIC, cells, heading, note
+from .explained import NUMERIC, cells, explain_first, heading, note
 from .gather import gather_bar, gather_box
 from .links import Address, document_link, edit_link, expert_link, label_link, search_link
+from .paging import read_page, steps
 from .parts import (
     LONGEST_NAME,
     Child,
@@ -45,21 +44,20 @@ from .parts import (
     term,
     token_shown,
 )
-from .running import run_first
 
 EXPERTS, DOCUMENTS, EXPLANATIONS = 25, 20, 20  # listed on a page
 PREVIEWED = 5  # top tokens shown per expert
 STRONGEST = 3  # experts of a match in each group
 LABELS = 6  # listed beside a count
-DENSITIES = (1.0, 0.5, 0.1, 0.01)
 GATHER = "Choose experts with their boxes to keep them in a list."
+EVERY = 10**9  # explanations
 
 
 def firing(ctx: Context, address: Address) -> list[Any]:
-    """The experts that fire on the text.
+    """The experts that fire on the text, a page of them.
 
     Raises:
-        BadInputError: the group asked for is no group.
+        BadInputError: the group or page asked for is none.
         WorkbenchError: as ``workbench.search.experts_firing_on``.
     """
     query, asked = address.query["q"], address.query.get("group")
@@ -74,10 +72,11 @@ def firing(ctx: Context, address: Address) -> list[Any]:
             ". Case counts.",
         ]
         return [message("It does not occur", html.Span(others))]
-    best = experts_at(ctx.run, rows, groups, EXPERTS)
+    page = shown_page(address, ctx.run.num_keys**2 * len(groups))
+    best, more = part_of(experts_at(ctx.run, rows, groups, EXPERTS * page + 1), page)
     lines = [
         [
-            *_expert(ctx, Expert(int(row.group), int(row.expert))),
+            *expert_cells(ctx, Expert(int(row.group), int(row.expert))),
             f"{row.f1:.3f}",
             f"{100 * row.rate:.1f} %",
             f"{100 * row.precision:.1f} %",
@@ -93,7 +92,7 @@ def firing(ctx: Context, address: Address) -> list[Any]:
     choices += [(f"{g}", search_link(query, "firing", group=g), asked == f"{g}") for g in ctx.run.groups]
     docs = ctx.run.geometry.places(rows)[0]
     by_label = pd.Series(np.bincount(ctx.run.document_labels[docs], minlength=len(ctx.run.labels)), ctx.run.labels)
-    told: list[Child] = [f"{len(rows):,} ", term("occurrence", _plural(len(rows), "occurrence")), ": "]
+    told: list[Child] = [f"{len(rows):,} ", term("occurrence", plural(len(rows), "occurrence")), ": "]
     return [
         panel(
             "Experts that fire on it",
@@ -102,10 +101,13 @@ def firing(ctx: Context, address: Address) -> list[Any]:
                 tabs("layer group", choices, before="layer group"),
                 table(head, lines, "Experts that fire on the text", numeric=3),
                 gather_bar(GATHER),
-                _edit_these(query, "firing", None if asked is None else _experts_of(best)),
+                steps("experts", page, more, lambda at: search_link(query, "firing", group=asked, page=at)),
+                edit_these(query, "firing", None if asked is None and page == 1 else experts_of(best))
+                if lines
+                else None,
             ],
             note=[
-                f"The {len(best)} experts of highest ",
+                "Those of highest " if page == 1 and not more else f"{EXPERTS} a page, by falling ",
                 term("F1"),
                 ": rate is the share of the occurrences at which the expert is active, precision the share of its "
                 "active tokens that are occurrences. Counts are exact. Tokens are the occurrences at which it is "
@@ -115,98 +117,25 @@ def firing(ctx: Context, address: Address) -> list[Any]:
     ]
 
 
-def text(ctx: Context, address: Address) -> list[Any]:
-    """The experts of the text, as the model reads it now.
-
-    Raises:
-        BadInputError: a choice makes no sense.
-        WorkbenchError: as ``workbench.search.experts_of_text``.
-    """
-    query, by = address.query["q"], address.query.get("by", "sum")
-    density = _density(address.query.get("density", "1"))
-    read = experts_of_text(ctx.run, ctx.model(), query, by, density, EXPERTS)  # type: ignore[arg-type]  # it refuses another
-    tokens = [_token(at, piece) for at, piece in enumerate(read.tokens)]
-    lines = []
-    for row, scores in zip(read.table.itertuples(index=False), read.scores, strict=True):
-        expert = Expert(int(row.group), int(row.expert))
-        lit = " ".join(f"{at}:{scores[at]:.4g}" for at in np.flatnonzero(scores))
-        lines.append(
-            [
-                *_expert(ctx, expert, **{"data-scores": lit}),
-                score_text(row.sum),
-                score_text(row.max),
-                f"{row.frequency:,}",
-                f"{100 * row.density:.2f} %",
-            ]
-        )
-    ranked = [(name, search_link(query, "text", by=name, density=f"{density:g}"), name == by) for name in _RANKS]
-    dense = [
-        (f"{100 * most:g} %", search_link(query, "text", by=by, density=f"{most:g}"), most == density)
-        for most in DENSITIES
-    ]
-    head = ["expert", "label", "top tokens", "sum", "max", "tokens", term("density")]
-    return [
-        html.Div(
-            [
-                panel(
-                    f"{len(read.tokens):,} {_plural(len(read.tokens), 'token')}",
-                    html.Div(tokens, className="chips"),
-                    note="Point at a token to light its experts, at an expert to light its tokens; the Tab key does "
-                    "the same. A click on a token searches for the experts that fire on it.",
-                ),
-                panel(
-                    "Experts of the text",
-                    [
-                        html.Div(
-                            [
-                                tabs("ranked by", ranked, before="ranked by"),
-                                tabs("highest density", dense, before="active at no more of the corpus than"),
-                            ],
-                            className="bar-of-links",
-                        ),
-                        table(head, lines, "Experts of the text", numeric=3),
-                        gather_bar(GATHER),
-                        _edit_these(query, "text", None if (by, density) == ("sum", 1) else _experts_of(read.table)),
-                    ],
-                    note=[
-                        f"{len(lines):,} of {read.total:,} experts that are active on the text. Sum and max are of "
-                        "their scores over its tokens; tokens is how many of them they are active at; ",
-                        term("density"),
-                        " is of the corpus.",
-                    ],
-                ),
-            ],
-            className="search-lights",
-        )
-    ]
-
-
-_RANKS = ("sum", "max", "frequency")
-
-
-def _token(at: int, piece: str) -> Element:
-    """A token of the text; part of a character cannot be searched for."""
-    place: dict[str, Any] = {"data-token": f"{at}"}
-    if "‹" in piece:
-        return html.Span(token_shown(piece), className="chip", **place)
-    return html.A(token_shown(piece), href=search_link(piece, "firing"), className="chip", **place)
-
-
 def documents(ctx: Context, address: Address) -> list[Any]:
-    """The documents that hold the text or match the expression.
+    """The documents that hold the text or match the expression, a page of them.
 
     Raises:
+        BadInputError: the page asked for is none.
         NotFoundError: the run has no such label.
         WorkbenchError: as ``workbench.search.documents_matching``.
     """
     query, label = address.query["q"], address.query.get("label")
-    matches = documents_matching(ctx.run, *read_pattern(query), label=label, limit=DOCUMENTS)
+    page = shown_page(address, len(ctx.run.documents), DOCUMENTS)
+    before = DOCUMENTS * (page - 1)
+    matches = documents_matching(ctx.run, *read_pattern(query), label=label, limit=DOCUMENTS, offset=before)
     if not matches.total:
         where = "document" if label is None else f"document of {visible_label(label)}"
         return [message("No documents", f"No {where} of this run matches. Case counts; /(?i)…/ ignores it.")]
-    experts = {group: strongest_experts(ctx.run, matches.hits, group, STRONGEST) for group in ctx.run.groups}
+    groups = ctx.run.groups if len(matches.hits) else []
+    experts = {group: strongest_experts(ctx.run, matches.hits, group, STRONGEST) for group in groups}
     hits = [_hit(ctx, at, row, experts) for at, row in enumerate(matches.hits.to_dict("records"))]
-    told: list[Child] = [f"{matches.total:,} {_plural(matches.total, 'document')}: "]
+    told: list[Child] = [f"{matches.total:,} {plural(matches.total, 'document')}: "]
     every: list[Child] = [] if label is None else [" · ", html.A("all labels", href=search_link(query, "documents"))]
     return [
         panel(
@@ -214,9 +143,15 @@ def documents(ctx: Context, address: Address) -> list[Any]:
             [
                 html.P([*told, *_by_label(ctx, query, matches.by_label), *every], className="search-count"),
                 html.Ol(hits, className="examples"),
-                _edit_these(query, "documents") if label is None else None,
+                steps(
+                    "documents",
+                    page,
+                    before + len(hits) < matches.total,
+                    lambda at: search_link(query, "documents", label=label, page=at),
+                ),
+                edit_these(query, "documents") if label is None else None,
             ],
-            note=f"The first {len(hits)} in the order of the corpus, each at its first match, with the experts of the "
+            note=f"{DOCUMENTS} a page in the order of the corpus, each at its first match, with the experts of the "
             "highest sum of scores over the match.",
         )
     ]
@@ -253,9 +188,10 @@ def _shown(text: str) -> str:
 
 
 def explanations(ctx: Context, address: Address) -> list[Any]:
-    """The explanations that say it, and the labels of that name.
+    """The explanations that say it, a page of them, and the labels of that name.
 
     Raises:
+        BadInputError: the page asked for is none.
         WorkbenchError: as ``workbench.search.explanations_matching``.
     """
     query = address.query["q"]
@@ -264,38 +200,67 @@ def explanations(ctx: Context, address: Address) -> list[Any]:
         for label in labels_matching(ctx.run, query)
     ]
     labels = html.Ul(named, className="legend") if named else html.P("No label has it in its name.", className="note")
-    drawn = [panel(f"{len(named):,} {_plural(len(named), 'label')}", labels, kind="narrow")]
+    drawn = [panel(f"{len(named):,} {plural(len(named), 'label')}", labels, kind="narrow")]
     if not len(read_explanations(ctx.run)):
-        return [*drawn, run_first(ctx, "No explanations yet", Request("explain", {"top": 100}))]
-    matching = explanations_matching(ctx.run, query, EXPLANATIONS)
+        return [*drawn, *explain_first(ctx, "No explanations yet")]
+    matching = explanations_matching(ctx.run, query, EVERY)
     if matching.empty:
-        return [*drawn, message("No explanations", "No stored explanation contains it.")]
+        return [*drawn, message("No explanations", "No stored explanation has its words.")]
+    page = shown_page(address, len(matching), EXPLANATIONS)
+    first = EXPLANATIONS * (page - 1)
+    shown = matching.iloc[first : first + EXPLANATIONS]
     lines = [
         [
             html.Span([gather_box(expert), *_link(ctx, expert)]),
             *cells(row),
             number(row["similarity"], 2),
         ]
-        for row in matching.to_dict("records")
+        for row in shown.to_dict("records")
         for expert in [Expert(row["group"], row["expert"])]
     ]
     head = ["expert", *heading(), "similarity"]
-    meaning = matching["similarity"].notna().any()
-    how = "those that contain it first, then by similarity of meaning" if meaning else "those that contain it"
-    told = [f"{len(matching):,} shown, {how}. ", *note()]
+    told = [f"{len(matching):,} found: {how_found(matching)}. ", *note()]
     listing = [
         table(head, lines, "Explanations", numeric=NUMERIC + 1),
         gather_bar(GATHER),
-        _edit_these(query, "explanations"),
+        steps(
+            "explanations",
+            page,
+            first + len(shown) < len(matching),
+            lambda at: search_link(query, "explanations", page=at),
+        ),
+        edit_these(query, "explanations"),
     ]
     return [*drawn, panel("Explanations", listing, note=told)]
 
 
-def _experts_of(table: pd.DataFrame) -> list[Expert]:
+def how_found(matching: pd.DataFrame) -> str:
+    """In which order explanations that were searched for are listed."""
+    by = "words or similarity of meaning" if matching["similarity"].notna().any() else "the part of its words they have"
+    return f"those that contain it first, then by {by}"
+
+
+def shown_page(address: Address, count: int, rows: int = EXPERTS) -> int:
+    """The page of an answer that an address asks for, as far as ``count`` rows go.
+
+    Raises:
+        BadInputError: it asks for something that is no number.
+    """
+    return min(read_page(address.query.get("page", "")), max(1, -(-count // rows)))
+
+
+def part_of(found: pd.DataFrame, page: int) -> tuple[pd.DataFrame, bool]:
+    """The rows on a page of experts, and whether there are more: ``found`` goes one row further than the page."""
+    first = EXPERTS * (page - 1)
+    return found.iloc[first : first + EXPERTS], len(found) > first + EXPERTS
+
+
+def experts_of(table: pd.DataFrame) -> list[Expert]:
+    """The experts of a table's rows."""
     return [Expert(int(row.group), int(row.expert)) for row in table.itertuples(index=False)]
 
 
-def _edit_these(query: str, kind: str, listed: list[Expert] | None = None) -> Element:
+def edit_these(query: str, kind: str, listed: list[Expert] | None = None) -> Element:
     """A link to the prompt page that removes the experts of a search, or the listed ones where a choice narrowed it."""
     rows = [SearchExperts(kind, query, EXPERTS)] if listed is None else listed
     edit = PromptEdit(tuple(map(EditRow, rows)))
@@ -310,14 +275,8 @@ def _groups(ctx: Context, asked: str | None) -> list[int]:
     return [ctx.run.check_group(int(asked))]
 
 
-def _density(asked: str) -> float:
-    try:
-        return float(asked)
-    except ValueError as error:
-        raise BadInputError(f"{asked!r} is no density; give a number above 0 and up to 1.") from error
-
-
-def _plural(count: int, word: str) -> str:
+def plural(count: int, word: str) -> str:
+    """The word for so many."""
     return word if count == 1 else f"{word}s"
 
 
@@ -341,7 +300,7 @@ def _link(ctx: Context, expert: Expert, **data: Any) -> list[Child]:
     ]
 
 
-def _expert(ctx: Context, expert: Expert, **data: Any) -> list[Child]:
+def expert_cells(ctx: Context, expert: Expert, **data: Any) -> list[Child]:
     """The first cells of an expert's line: its id, its label, its top tokens."""
     label, confirmed = _label(ctx, expert)
     mark = label_mark(label, ctx.colour(label), ctx.kind(*expert))

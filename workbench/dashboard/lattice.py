@@ -22,13 +22,13 @@ class ExpertMap(Component):
     """The Dash side of ``workbench.ExpertMap`` in assets/map.js: one cell per expert, row i the key of set 1, column j
     that of set 2; those never active are blank. A click opens an expert.
 
-    Its properties: ``group``; ``keys`` (E); ``address``, the template of an expert's; ``codes`` of ``packed``; and of
-    every code from -1 on, its ``paint`` and its name in ``labels``.
+    Its properties: ``group``; ``keys`` (E); ``address``, the template of an expert's, and ``card``, that of its hover
+    card; ``codes`` of ``packed``; and of every code from -1 on, its ``paint`` and its name in ``labels``.
     """
 
     _namespace = "workbench"
     _type = "ExpertMap"
-    _prop_names = ["id", "group", "keys", "address", "codes", "paint", "labels", "description"]
+    _prop_names = ["id", "group", "keys", "address", "card", "codes", "paint", "labels", "description"]
     _base_nodes = ["children"]
     _valid_wildcard_attributes: list[str] = []
 

@@ -107,6 +107,11 @@ def expert_template(group: int) -> str:
     return based(EXPERT_PATH.replace("{group}", str(group)))
 
 
+def card_template(group: int) -> str:
+    """Address of what the cards of a group's experts show, for scripts, which put an id in place of ``{expert}``."""
+    return based(HOVER_CARD.replace("<group>", str(group)).replace("<expert>", "{expert}"))
+
+
 def document_link(doc: int, expert: object = None, token: int | None = None, start: int | None = None) -> str:
     """Address of a document's page.
 
@@ -149,9 +154,9 @@ def structure_link(group: int, colour: str | None = None) -> str:
     return based(STRUCTURE_PATH + _search({"group": group} | ({} if colour is None else {"colour": colour})))
 
 
-def explanations_link(query: str = "") -> str:
-    """Address of the explanations, of those that contain a text if given."""
-    return based(EXPLANATIONS_PATH + _search({"q": query} if query else {}))
+def explanations_link(query: str = "", page: int = 1) -> str:
+    """Address of the explanations, of those that say a text if given, at a page of them."""
+    return based(EXPLANATIONS_PATH + _search(({"q": query} if query else {}) | ({} if page == 1 else {"page": page})))
 
 
 def glossary_link(term: str = "") -> str:

@@ -17,6 +17,7 @@ from ..store.token_text import visible_label
 from .elements import Element, html
 from .kept import note_text
 from .links import expert_link, tag_link
+from .paging import read_page
 from .parts import label_mark, table, tabs, term, token_shown
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ def shown_page(asked: str, count: int) -> int:
     Raises:
         BadInputError: it asks for something that is no number.
     """
-    if asked and not re.fullmatch(r"[1-9]\d{0,8}", asked):
-        raise BadInputError(f"the page {asked[:40]!r} is not a whole number from 1.")
-    return min(int(asked or 1), max(1, -(-count // ROWS)))
+    return min(read_page(asked), max(1, -(-count // ROWS)))
 
 
 def page_links(page: int, count: int, address: Callable[[int], str]) -> Element | None:

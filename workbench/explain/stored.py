@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
+from numpy.typing import NDArray
 
 from ..errors import BadInputError, DamagedError, UnsupportedError
 from ..store.files import write_parquet
@@ -25,6 +28,8 @@ SCORES = [f"{task}{end}" for task in TASKS for end in ("", ":low", ":high", ":co
 MEASURES = ("balanced_accuracy", "average_precision")
 MEASURED = [f"{measure}{end}" for measure in MEASURES for end in ("", ":control", ":token")]
 FORMER_NAMES = {"silent": "negatives"}  # columns of older files, shown beside the new ones for a release
+ENOUGH_WORDS = 0.5  # of a query, by weight, that an explanation must have to be found by them
+_WORD = re.compile(r"\w+")
 SCHEMA = pa.schema(
     [
         ("group", pa.int32()),
@@ -124,7 +129,7 @@ def write_explanations(run: Run, rows: pd.DataFrame) -> None:
 
 
 def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | None = None) -> pd.DataFrame:
-    """Return the stored explanations that contain a text and, with an encoder, those of similar meaning.
+    """Return the stored explanations that contain a text or its words and, with an encoder, those of similar meaning.
 
     Rules are found by their words alone: they quote tokens, and there may be one for every expert.
 
@@ -132,12 +137,16 @@ def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | No
         run: an opened run.
         query: the text; case does not matter.
         n: number of rows, at most.
-        encoder: of ``workbench.analysis.load_encoder``. Default: only explanations that contain the text.
+        encoder: of ``workbench.analysis.load_encoder``. Default: only explanations that contain the text or at least
+            half of its words.
 
     Returns:
-        Rows that contain the text first, then by similarity; columns of ``read_explanations`` and:
+        Rows that contain the text first, then by words or similarity, whichever is higher; columns of
+        ``read_explanations`` and:
 
         - contains: whether the explanation contains the text.
+        - words: the part of the text's words that it has, rare ones counting more and those that no explanation has
+          not at all.
         - similarity: cosine similarity with the query; NaN without an encoder, and for rules.
 
     Raises:
@@ -156,13 +165,26 @@ def search_explanations(run: Run, query: str, n: int = 20, encoder: Encoder | No
     table = read_explanations(run)
     text = query.casefold()
     contains = np.array([text in explanation.casefold() for explanation in table["text"]], bool)
+    words = _word_shares(table["text"].tolist(), text)
     similarity = np.full(len(table), np.nan)
     if encoder is not None and (table["kind"] != "rule").any():
         meant = (table["kind"] != "rule").to_numpy()
         similarity[meant] = (
             encoder.encode(table["text"][meant].tolist()).astype(np.float64) @ encoder.encode([query])[0]
         )
-    rated = table.assign(contains=contains, similarity=similarity)
-    rated = rated[contains | ~np.isnan(similarity)]
-    order = ["contains", "similarity"]
-    return rated.sort_values(order, ascending=False, kind="stable").head(n).reset_index(drop=True)
+    rated = table.assign(contains=contains, words=words, similarity=similarity, match=np.fmax(words, similarity))
+    rated = rated[contains | (words >= ENOUGH_WORDS) | ~np.isnan(similarity)]
+    rated = rated.sort_values(["contains", "match"], ascending=False, kind="stable")
+    return rated.drop(columns="match").head(n).reset_index(drop=True)
+
+
+def _word_shares(texts: Sequence[str], query: str) -> NDArray[np.float64]:
+    """(len(texts),) the part of a query's words that each text has, weighted by how rare they are."""
+    wanted = sorted(set(_WORD.findall(query)))
+    held = np.zeros((len(texts), len(wanted)), bool)
+    for at, one in enumerate(texts):
+        words = set(_WORD.findall(one.casefold()))
+        held[at] = [word in words for word in wanted]
+    having = held.sum(axis=0)
+    weights = np.where(having, np.log1p(len(texts) / np.maximum(having, 1)), 0.0)
+    return held @ weights / (weights.sum() or 1.0)

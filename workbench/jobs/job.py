@@ -46,7 +46,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """Its kind, a key of ``KINDS``."""
+        """The command, by which pages tell what it makes; kinds that are variants of one share it."""
         return self.arguments[0]
 
     @property

@@ -73,6 +73,8 @@ class Kind:
         takes: how long it takes on the demo run with two CPU cores.
         options: name of an option, without its dashes -> check of its value.
         extra: the optional dependencies it needs, by their name in setup.cfg.
+        command: the words after `monet` where they are more than the kind's name: a command, and flags that are always
+            given.
         bare: the option whose value alone is an argument, as the command takes it by its place; it must be given, and
             its check returns no value that begins with a dash.
     """
@@ -82,10 +84,11 @@ class Kind:
     takes: str
     options: Mapping[str, Check] = field(default_factory=dict)
     extra: str = ""
+    command: tuple[str, ...] = ()
     bare: str = ""
 
 
-KINDS: dict[str, Kind] = {  # by the name of the `monet` command
+KINDS: dict[str, Kind] = {  # by the name of the `monet` command, but for those that say theirs
     "analyze": Kind("Labels of the experts", "To see each expert's label", "2 minutes"),
     "mask": Kind(
         "Masking matrix",
@@ -116,6 +119,13 @@ KINDS: dict[str, Kind] = {  # by the name of the `monet` command
         "5 minutes",
         {"top": _number(1, 10_000, whole=True), "expert": _expert},
         extra="encoder",
+    ),
+    "explain-rules": Kind(
+        "Rules of the experts",
+        "To explain every readable expert by a rule of tokens and contexts, without a model or an encoder",
+        "10 minutes",
+        {"top": _number(1, 10_000, whole=True), "expert": _expert},
+        command=("explain", "--rules"),
     ),
     "attribute-corpus": Kind(
         "Attribution of a token over the corpus",
@@ -171,7 +181,8 @@ class Request:
             BadInputError: there is no such kind or option, or a value is of the wrong type or out of range.
             NotFoundError: the run has no such label or expert.
         """
-        checks, words = self.known.options, [self.kind, str(run.path)]
+        command, *flags = self.known.command or (self.kind,)
+        checks, words = self.known.options, [command, str(run.path), *flags]
         bare = self.known.bare
         if bare and bare not in self.options:
             raise BadInputError(f"a job of the kind {self.kind} needs the option {bare}.")

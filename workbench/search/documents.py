@@ -31,7 +31,7 @@ class Matches:
     Attributes:
         total: number of documents that match.
         by_label: the same by label, those without any left out; most first.
-        hits: the first documents that match, each with its first match: see ``documents_matching``.
+        hits: some of the documents that match, each with its first match: see ``documents_matching``.
     """
 
     total: int
@@ -55,11 +55,11 @@ def read_pattern(text: str) -> tuple[str, bool]:
 
 
 def documents_matching(
-    run: Run, text: str, regex: bool = False, label: str | None = None, limit: int = SHOWN
+    run: Run, text: str, regex: bool = False, label: str | None = None, limit: int = SHOWN, offset: int = 0
 ) -> Matches:
     """Return the documents whose text holds a string or matches a regular expression.
 
-    All documents are looked at and counted; the first ``limit`` that match are returned, each with its first match.
+    All documents are looked at and counted; ``limit`` of those that match are returned, each with its first match.
     Expressions are those of RE2 (https://github.com/google/re2/wiki/Syntax), whose time grows with the text alone.
 
     Args:
@@ -68,6 +68,7 @@ def documents_matching(
         regex: whether it is an expression.
         label: only documents of this label.
         limit: number of hits, at most.
+        offset: number of hits to pass over first.
 
     Returns:
         ``Matches``, whose hits have one row per document, in order, and the columns
@@ -78,8 +79,8 @@ def documents_matching(
         - before, match, after: the text there, shortened.
 
     Raises:
-        BadInputError: the text is empty, is no regular expression, or matches the empty text; or ``limit`` is not a
-            whole number from 0.
+        BadInputError: the text is empty, is no regular expression, or matches the empty text; or ``limit`` or
+            ``offset`` is not a whole number from 0.
         NotFoundError: there is no such label.
         UnsupportedError: the run holds no texts: its corpus came as token ids.
 
@@ -92,6 +93,7 @@ def documents_matching(
     """
     _check(text, regex)
     check_count("limit", limit)
+    check_count("offset", offset)
     wanted = np.ones(len(run.labels), bool) if label is None else np.arange(len(run.labels)) == run.check_label(label)
     counts, any_text = np.zeros(len(run.labels), np.int64), False
     hits: list[dict[str, object]] = []
@@ -100,8 +102,9 @@ def documents_matching(
         found = np.flatnonzero(_places(texts, text, regex).fill_null(-1).to_numpy(zero_copy_only=False) >= 0)
         labels = run.document_labels[first + found]
         found, labels = found[wanted[labels]], labels[wanted[labels]]
+        skip = max(offset - int(counts.sum()), 0)
         counts += np.bincount(labels, minlength=len(counts))
-        shown = found[: limit - len(hits)]
+        shown = found[skip : skip + limit - len(hits)]
         hits += _hits(run, first + shown, texts.take(pa.array(shown)), text, regex)
     if not any_text and len(run.documents):
         raise UnsupportedError(f"{run.path} holds no texts (its corpus came as token ids), so they cannot be searched.")

@@ -17,8 +17,8 @@ SHOWN = 20
 
 
 def explanations_matching(run: Run, text: str, limit: int = SHOWN) -> pd.DataFrame:
-    """Return the stored explanations that contain a text and, where the sentence encoder is installed, of similar
-    meaning.
+    """Return the stored explanations that contain a text or its words and, where the sentence encoder is installed,
+    those of similar meaning. Rules are found by their words.
 
     Args:
         run: an opened run.
@@ -26,8 +26,8 @@ def explanations_matching(run: Run, text: str, limit: int = SHOWN) -> pd.DataFra
         limit: number of explanations, at most.
 
     Returns:
-        As ``workbench.explain.search_explanations``: those that contain the text first, then by ``similarity``, which
-        is missing where the encoder is not installed.
+        As ``workbench.explain.search_explanations``: those that contain the text first, then by ``words`` or
+        ``similarity``, which is missing where the encoder is not installed.
 
     Raises:
         BadInputError: the text is blank.

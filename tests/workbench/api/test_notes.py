@@ -56,3 +56,22 @@ def test_lists(run: Run, client: Client) -> None:
     with pytest.raises(ApiError) as error:
         client.add_note(0, 10**9, "nowhere")
     assert (error.value.status, error.value.kind) == (404, "not-found")
+
+
+def test_saved_edits(run: Run, client: Client) -> None:
+    assert client.saved_edits().columns.tolist() == COLUMNS["SavedEdit"].split()
+    assert client.save_edit(" no loops ", "0:3; 1:2=0.5") == "no loops"
+    kept = open_notes(run).edits()
+    found = client.saved_edits()
+    assert found.loc[found["name"] == "no loops", "edit"].tolist() == ["0:3=0, 1:2=0.5"]
+    assert found["time"].tolist() == kept["time"].tolist()
+    assert client.edit(found["edit"].iloc[0]).experts == 2
+    with pytest.raises(ApiError, match="already"):
+        client.save_edit("no loops", "0:3")
+    with pytest.raises(ApiError) as error:
+        client.save_edit("nowhere", f"0:{run.num_keys**2}")
+    assert error.value.status == 404
+    client.delete_edit("no loops")
+    assert client.saved_edits().empty
+    with pytest.raises(ApiError, match="no edit"):
+        client.delete_edit("no loops")

@@ -140,6 +140,27 @@ def test_examples_and_activations(run: Run, client: Client, strongest: int) -> N
     assert page["token_text"].tolist() == run.row_text(page["row"].to_numpy())
 
 
+def test_activations_are_filtered_by_document_source_and_score(run: Run, client: Client, strongest: int) -> None:
+    every = run.activations(0, strongest)
+    middle, doc = float(every["score"].median()), int(every["doc"].iloc[-1])
+    sources = run.documents["source"].to_numpy()[every["doc"]].astype(str)
+    filters: list[tuple[dict[str, Any], Any]] = [
+        ({"doc": doc}, every["doc"] == doc),
+        ({"source": "LUA/"}, np.char.startswith(sources, "lua/")),
+        ({"source": ".*"}, np.zeros(len(every), bool)),
+        ({"max_score": middle}, every["score"] <= middle),
+        ({"doc": doc, "min_score": middle, "max_score": middle}, (every["doc"] == doc) & (every["score"] == middle)),
+    ]
+    for asked, expected in filters:
+        found = client.activations(0, strongest, limit=1000, **asked)
+        assert found["row"].tolist() == every.loc[expected, "row"].tolist()[:1000], asked
+        assert found.attrs["total"] == np.count_nonzero(expected)
+    assert 0 < np.count_nonzero(filters[1][1]) < len(every)
+    with pytest.raises(ApiError) as error:
+        client.activations(0, strongest, doc=len(run.documents))
+    assert error.value.status == 404
+
+
 def test_searches(run: Run, client: Client) -> None:
     found = client.search("print", "documents", limit=2)
     known = documents_matching(run, "print", limit=2)
@@ -151,8 +172,20 @@ def test_searches(run: Run, client: Client) -> None:
     assert told["expert"].tolist() == firing["expert"].tolist()
     np.testing.assert_allclose(told["f1"], firing["f1"])
     assert len(client.search("print", "text", limit=3)) == 3
+    whole = client.search("print", "text", limit=1000)
+    assert whole["sum"].is_monotonic_decreasing
+    for by in ("max", "frequency"):
+        assert client.search("print", "text", by=by, limit=1000)[by].is_monotonic_decreasing
+    rare = client.search("print", "text", density=float(whole["density"].median()), limit=1000)
+    assert 0 < len(rare) < len(whole)
+    assert rare["density"].max() <= whole["density"].median()
     with pytest.raises(ApiError, match="kind documents"):
         client.search("print", "firing", label="lua")
+    with pytest.raises(ApiError, match="kind text"):
+        client.search("print", "firing", by="max")
+    for density in (0, 1.5):
+        with pytest.raises(ApiError, match="density"):
+            client.search("print", "text", density=density)
 
 
 def test_a_document(run: Run, client: Client, strongest: int) -> None:

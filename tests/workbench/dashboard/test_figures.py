@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from workbench.dashboard.figures import (
     histogram,
     matrix,
+    matrix_width,
     plane,
 )
 from workbench.report.palette import MOST_COLOURED, label_colours
@@ -50,3 +51,10 @@ def test_diverging_matrix_is_centred_on_zero() -> None:
     assert (trace.zmin, trace.zmax) == (-2.0, 2.0)
     assert "%{z" in trace.texttemplate
     assert (trace.y[0], trace.z[0][1]) == ("a", -0.5)  # row: removed
+
+
+def test_matrix_takes_the_width_of_its_place_and_has_a_least_one() -> None:
+    few, many = ["a", "b"], [f"label {n}" for n in range(30)]
+    assert matrix(few, few, np.eye(2), diverging=True, title="nats", digits=3).layout.width is None
+    assert matrix_width(few, few) == 2 * 76 + 110 + 140
+    assert matrix_width(many, many) - matrix_width(many, many[:29]) == 76

@@ -130,3 +130,14 @@ def test_search_explanations_by_meaning_after_text(text_run: Run) -> None:
     found = search_explanations(text_run, "for", 2, Initials())  # type: ignore[arg-type]
     assert not found["contains"].any()
     assert list(found["text"].str[0]) == ["F", "F"]
+
+
+def test_search_explanations_by_words_in_any_order_rare_ones_first(text_run: Run) -> None:
+    rules = [(0, 1, "at `if`"), (0, 2, "at `else`; in lua"), (0, 3, "at `end`"), (0, 4, "at `end`, `if`; in lua")]
+    write_explanations(text_run, rows(*((group, expert, "rule", "monet", text) for group, expert, text in rules)))
+    found = search_explanations(text_run, "where LUA has an end")
+    assert list(found["expert"]) == [4, 2, 3]
+    assert list(found["words"]) == [1, 0.5, 0.5]
+    assert not found["contains"].any()
+    assert list(search_explanations(text_run, "at else")["expert"]) == [2]  # "at" says nothing of the others
+    assert search_explanations(text_run, "zebra").empty

@@ -38,7 +38,7 @@ def run(bare_run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_command_line_takes_every_option_of_a_kind(run: Run, kind: str) -> None:
     options = {name: VALUES[name] for name in KINDS[kind].options}
-    if kind == "explain":
+    if "expert" in options:
         options["expert"] = ["0:17", "0:18"]
     if kind == "attribute-corpus":
         options["label"] = "lua"
@@ -46,6 +46,7 @@ def test_the_command_line_takes_every_option_of_a_kind(run: Run, kind: str) -> N
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     parsed = command.make_context(name, arguments).params
     assert parsed["run"] == str(run.path)
+    assert parsed.get("rules", False) is (kind == "explain-rules")
     for option, value in options.items():
         expected = str(Path(run.path).resolve().parent / value) if option == "other" else value
         assert parsed[option] == expected

@@ -90,3 +90,12 @@ def test_strongest_experts_have_the_largest_sums(run: Run, monkeypatch: pytest.M
         assert part["sum"].tolist() == pytest.approx(sorted(sums.values(), reverse=True)[:2])
         assert part["sum"].tolist() == pytest.approx([sums[e] for e in part["expert"]])
     assert strongest_experts(run, documents_matching(run, "zebra").hits, 0).empty
+
+
+def test_hits_can_be_passed_over(run: Run) -> None:
+    every = documents_matching(run, "e")
+    assert len(every.hits) > 3
+    for offset in range(len(every.hits) + 2):
+        some = documents_matching(run, "e", limit=2, offset=offset)
+        assert some.total == every.total
+        assert some.hits["doc"].tolist() == every.hits["doc"].tolist()[offset : offset + 2]

@@ -29,6 +29,14 @@ window.dash_clientside.monet = {
     if (!click) return [unchanged, unchanged];
     return [expertAddress(address, click.points[0].customdata[0]), ""];
   },
+  // The page of the row that is clicked in a matrix; the addresses are by the names of the rows.
+  openRow(click, addresses) {
+    const unchanged = window.dash_clientside.no_update;
+    const address = click && addresses?.[click.points[0].y];
+    if (!address) return [unchanged, unchanged];
+    const { pathname, search } = new URL(address, window.location.href);
+    return [pathname, search];
+  },
 };
 
 // The inverse of packed in figures.py.

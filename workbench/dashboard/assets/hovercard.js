@@ -6,10 +6,17 @@
   const known = new Map(); // address of a card -> promise of its facts
   let timer = null;
   let described = null; // the link that has the card
+  let pointed = null; // the point that has it
 
+  // Of a link to an expert that shows its id, or to an expert's tokens in a document.
   function cardAddress(link) {
-    const found = /^(.*)\/expert\/(\d+)\/(\d+)(?:[?#]|$)/.exec(link.getAttribute("href") || "");
-    return found && link.textContent.includes(found[3]) ? `${found[1]}/card/${found[2]}/${found[3]}` : null;
+    const { pathname, searchParams } = new URL(link.href);
+    const own = /^(.*)\/expert\/(\d+)\/(\d+)$/.exec(pathname);
+    if (own) return link.textContent.includes(own[3]) ? `${own[1]}/card/${own[2]}/${own[3]}` : null;
+    const [, base] = /^(.*)\/documents\/\d+$/.exec(pathname) ?? [];
+    const [, group, expert] = /^(\d+):(\d+)$/.exec(searchParams.get("expert") ?? "") ?? [];
+    const named = base !== undefined && expert && link.textContent === `${group}:${expert}`;
+    return named ? `${base}/card/${group}/${expert}` : null;
   }
 
   function facts(address) {
@@ -32,13 +39,23 @@
     clearTimeout(timer);
     document.getElementById("hovercard")?.remove();
     described?.removeAttribute("aria-describedby");
-    described = null;
+    described = pointed = null;
   }
 
   async function show(link, address) {
     const told = await facts(address);
     if (!told || described !== link || !link.isConnected) return;
     link.setAttribute("aria-describedby", draw(told, link.getBoundingClientRect()).id);
+  }
+
+  // The card at an address, beside a box of the screen: of a point or a cell, which is no link.
+  function point(address, box, note = "") {
+    hide();
+    const own = (pointed = {});
+    timer = setTimeout(async () => {
+      const told = await facts(address);
+      if (told && pointed === own) draw({ ...told, note }, box);
+    }, DELAY);
   }
 
   // The card of what is told of an expert, beside a box of the screen.
@@ -69,7 +86,7 @@
   }
 
   function over(event) {
-    const link = event.target.closest?.("a[href*='/expert/']");
+    const link = event.target.closest?.("a[href*='/expert/'], a[href*='?expert=']");
     if (!link || link === described) return;
     const address = cardAddress(link);
     hide();
@@ -82,7 +99,21 @@
     if (described && !described.contains(event.relatedTarget)) hide();
   }
 
-  window.hovercard = { draw, hide }; // for maps, whose experts are no links
+  window.hovercard = { draw, hide, point }; // for maps, whose experts are no links
+
+  window.dash_clientside = window.dash_clientside || {};
+  window.dash_clientside.hovercard = {
+    // The card of the expert at a point of a figure; customdata is its id and what else is said of it.
+    figure(data, id, address) {
+      const [at] = data?.points ?? [];
+      const graph = document.getElementById(id);
+      if (!graph || !Array.isArray(at?.customdata)) return hide();
+      const { left, top } = graph.getBoundingClientRect();
+      const [expert, note] = at.customdata;
+      const box = { left: left + at.bbox.x1 + 8, top: top + at.bbox.y0, bottom: top + at.bbox.y1 };
+      point(expertAddress(address, expert), box, note);
+    },
+  };
 
   document.addEventListener("mouseover", over);
   document.addEventListener("focusin", over);

@@ -17,8 +17,9 @@
     return keys;
   }
 
-  function ExpertMap({ id, group, keys, address, codes, paint, labels, description }) {
+  function ExpertMap({ id, group, keys, address, card, codes, paint, labels, description }) {
     const canvas = React.useRef(null);
+    const hint = React.useRef(null); // what is said of the cell in hand at once
     const held = React.useRef(null); // where the pointer was pressed
     const whole = { i: 0, j: 0, n: keys };
     const [view, setView] = React.useState(whole);
@@ -38,6 +39,15 @@
       watched.observe(canvas.current);
       return () => watched.disconnect();
     }, [map, view]);
+
+    React.useEffect(() => {
+      if (!cell || !map) return;
+      const boxes = [hint.current, hint.current.parentElement.querySelector(".map-cell")].map((part) => part.getBoundingClientRect());
+      const end = (name, furthest) => furthest(...boxes.map((box) => box[name]));
+      const box = { left: end("left", Math.min), top: end("top", Math.min), bottom: end("bottom", Math.max) };
+      window.hovercard.point(expertAddress(card, cell.i * keys + cell.j), box);
+      return window.hovercard.hide;
+    }, [cell?.i, cell?.j, view, map]);
 
     function pointed(event) {
       const { left, top, width, height } = canvas.current.getBoundingClientRect();
@@ -135,7 +145,7 @@
         }),
         cell && frame("map-cell", cell),
         box && frame("map-box", box),
-        element("div", { className: "map-tooltip", style: place ?? {}, hidden: !said, "aria-live": "polite" }, said),
+        element("div", { ref: hint, className: "map-tooltip", style: place ?? {}, hidden: !said, "aria-live": "polite" }, said),
       ),
       numbers("columns", view.j),
       element("div", { className: "map-set-2", "aria-hidden": true }, "key j of set 2"),

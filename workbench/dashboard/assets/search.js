@@ -21,7 +21,10 @@ document.addEventListener("keydown", (event) => {
   box.select();
 });
 
-// Scores of an expert by token, as found.py writes them: "0:0.12 3:0.5".
+// What the slider of densities says of a power of ten.
+(window.dashMantineFunctions ??= {}).shareOfPower = (power) => `${Number((100 * 10 ** power).toPrecision(3))} %`;
+
+// Scores of an expert by token, as found_text.py writes them: "0:0.12 3:0.5".
 function scoresOf(link) {
   return new Map(link.dataset.scores.split(" ").map((pair) => pair.split(":").map(Number)));
 }

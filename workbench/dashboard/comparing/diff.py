@@ -97,7 +97,7 @@ def concentration_table(result: DiffResult) -> Element:
 
 
 def masses(result: DiffResult, group: int, listed: pd.DataFrame) -> go.Figure:
-    """Experts of a group by their mass in both models, counted in cells; some of them as points.
+    """Experts of a group by their mass in both models, counted in cells; some of them as points, which have cards.
 
     Args:
         result: of the two models.
@@ -132,8 +132,11 @@ def masses(result: DiffResult, group: int, listed: pd.DataFrame) -> go.Figure:
             y=shown["tuned_mass"],
             mode="markers",
             marker={"color": CHOSEN_COLOUR, "size": 7, "line": {"width": 1, "color": "#fff"}},
-            text=[f"{group}:{expert}" for expert in shown["expert"]],
-            hovertemplate="expert %{text}<br>mass %{x:.3g} before, %{y:.3g} after<extra></extra>",
+            customdata=[
+                [row.expert, f"mass {row.base_mass:.3g} before, {row.tuned_mass:.3g} after"]
+                for row in shown.itertuples(index=False)
+            ],
+            hoverinfo="none",  # a card shows in place
         )
     )
     figure.update_xaxes(title="mass in the base model", type="log", gridcolor=GRID, exponentformat="power")

@@ -75,7 +75,7 @@ def stats(ctx: Context, expert: Expert, row: dict[str, Any], rank: int, active: 
 def label_against_examples(
     ctx: Context, expert: Expert, label: str, ratio: float, examples: pd.DataFrame
 ) -> Element | None:
-    """A sentence where most of the expert's strongest tokens are of another label than its own; None where they agree.
+    """A sentence where under half of the expert's strongest tokens are of its own label; None where they agree.
 
     Args:
         ctx: the run.
@@ -87,9 +87,11 @@ def label_against_examples(
     if not label:
         return None
     strongest = examples["label"].value_counts()
-    other, count = str(strongest.index[0]), int(strongest.iloc[0])
-    if other == label:
+    own, total = int(strongest.get(label, 0)), int(strongest.sum())
+    if 2 * own >= total:
         return None
+    others = strongest.drop(label, errors="ignore")
+    other, count = str(others.index[0]), int(others.iloc[0])
     row = ctx.run.expert(*expert).to_dict()
     own_tokens, other_tokens = (int(row[f"tokens:{name}"]) for name in (label, other))
     own_mean, other_mean = (
@@ -102,8 +104,9 @@ def label_against_examples(
         why.append(f"it is active at more tokens ({other_tokens:,} against {own_tokens:,})")
     shown, shown_other = (shortened(visible_label(name), LONGEST_NAME) for name in (label, other))
     because = f", where {' and '.join(why)}" if why else ""
+    leads = f"only {own} of the {total} strongest tokens are {shown} too, and " if own > count else ""
     return html.P(
-        f"{shown} by rate ({number(ratio, 1)}× the next label); {count} of the {int(strongest.sum())} strongest tokens "
-        f"are {shown_other}{because}.",
+        f"{shown} by rate ({number(ratio, 1)}× the next label); {leads}{count} of the {total} strongest tokens are "
+        f"{shown_other}{because}.",
         className="note label-note",
     )

@@ -18,7 +18,8 @@ from ..context import Context
 from ..elements import Element, dcc, dmc, html
 from ..heatmap import example_line
 from ..links import TRY, tokens_link
-from ..parts import IN_PLACE, Child, aria, keeping, tabs
+from ..paging import step
+from ..parts import aria, tabs
 
 SHOWN = 25  # tokens of a page
 ALL = "all"  # value of the address's field ``show``
@@ -164,14 +165,10 @@ def _link(expert: Expert, query: dict[str, str], **changed: object) -> str:
 
 
 def _pages(expert: Expert, query: dict[str, str], page: int, pages: int) -> Element:
-    def step(text: str, to: int) -> Child:
-        if not 1 <= to <= pages:
-            return html.Span(text, className="button disabled", **aria(disabled="true"))
-        return html.A(text, href=_link(expert, query, page=to), className=f"button {IN_PLACE}", **keeping(TRY))
-
+    before, after = (_link(expert, query, page=to) if 1 <= to <= pages else None for to in (page - 1, page + 1))
     place = html.Span(f"page {page:,} of {pages:,}", className="place")
     return html.Nav(
-        [step("← earlier", page - 1), place, step("later →", page + 1)],
+        [step("← earlier", before, keeps=(TRY,)), place, step("later →", after, keeps=(TRY,))],
         className="expert-nav pages-nav",
         **aria(label="pages of tokens"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dash import dcc
+from dash import ClientsideFunction, Dash, Input, State, dcc
 
 from ...analysis import DiffResult, read_diff
 from ...analysis.diff.diff_result import CHANGES, RANKED_TOKENS
@@ -13,11 +13,12 @@ from ..comparing import diff as parts
 from ..context import Context
 from ..elements import Element, html
 from ..failures import message_or
-from ..links import DIFF_PATH, Address, diff_file, diff_link
+from ..links import DIFF_PATH, Address, card_template, diff_file, diff_link
 from ..page import Page
 from ..parts import chosen_group, command, files, group_links, message, panel, picture, tabs, term
 
 LISTED = 50  # experts
+MASSES = "diff-masses"  # the figure
 
 
 def layout(ctx: Context, address: Address) -> list[Any]:
@@ -62,12 +63,13 @@ def _drawn(ctx: Context, by: str, group: int) -> list[Any]:
 
 def _masses(ctx: Context, result: DiffResult, by: str, group: int) -> Element:
     figure = parts.masses(result, group, result.ranked(by, LISTED))
-    graph = dcc.Graph(figure=figure, config={"displayModeBar": False})
+    graph = dcc.Graph(id=MASSES, figure=figure, config={"displayModeBar": False}, clear_on_unhover=True)
     return panel(
         [term("mass", "Mass"), " before and after"],
         [
             group_links(ctx, group, lambda one: diff_link(by=by, group=one)),
             picture(graph, f"Experts of group {group} by their mass in the base model and in this one."),
+            dcc.Store(id="diff-card", data=card_template(group)),
         ],
         note=f"Every expert active in both, on logarithmic axes: the darker, the more. Orange: those of the {LISTED} "
         "listed below. On the line, nothing changed.",
@@ -90,11 +92,22 @@ def _experts(ctx: Context, result: DiffResult, by: str, group: int) -> Element:
     )
 
 
+def register(app: Dash, ctx: Context) -> None:
+    """The card of the point in the figure that is pointed at."""
+    app.clientside_callback(
+        ClientsideFunction("hovercard", "figure"),
+        Input(MASSES, "hoverData"),
+        State(MASSES, "id"),
+        State("diff-card", "data"),
+    )
+
+
 PAGE = Page(
     "diff",
     DIFF_PATH,
     "What a fine-tune changed",
     layout,
     navigation="Diff",
+    register=register,
     useful=lambda ctx: ctx.run.analysis_path(f"{DiffResult.kind}.json").is_file(),
 )

@@ -17,6 +17,7 @@ from ..elements import Element, html
 from ..heatmap import legend, shaded
 from ..links import DOCUMENT_PATH, Address, document_link, expert_link, label_link, token_anchor
 from ..page import Page
+from ..paging import step
 from ..parts import Child, aria, fact, facts, label_mark, message, panel, source_mark, table, term
 
 STRONGEST = 10  # experts listed of each group
@@ -98,8 +99,8 @@ def _of_expert(ctx: Context, doc: int, expert: Expert) -> Element:
         else " is not active at any token here."
     )
     steps = [
-        _step("← document before where it is active", document_link(int(before[-1]), expert) if len(before) else None),
-        _step("next one →", document_link(int(after[0]), expert) if len(after) else None),
+        step("← document before where it is active", document_link(int(before[-1]), expert) if len(before) else None),
+        step("next one →", document_link(int(after[0]), expert) if len(after) else None),
         html.A("other experts", href=document_link(doc)),
     ]
     name = html.A(f"Expert {expert}", href=expert_link(*expert))
@@ -109,12 +110,6 @@ def _of_expert(ctx: Context, doc: int, expert: Expert) -> Element:
             html.Nav(steps, className="expert-nav", **aria(label="documents where the expert is active")),
         ]
     )
-
-
-def _step(text: str, href: str | None) -> Child:
-    if href is None:
-        return html.Span(text, className="button disabled", **aria(disabled="true"))
-    return html.A(text, href=href, className="button")
 
 
 def _text(ctx: Context, doc: int, expert: Expert | None, row: int | None, start: int) -> Element:
@@ -132,7 +127,7 @@ def _text(ctx: Context, doc: int, expert: Expert | None, row: int | None, start:
         later = document_link(doc, expert, start=end) if end < tokens else None
         place = html.Span(f"tokens {start + 1:,} to {end:,} of {tokens:,}", className="place")
         steps = html.Nav(
-            [_step("← earlier", earlier), place, _step("later →", later)],
+            [step("← earlier", earlier), place, step("later →", later)],
             className="expert-nav",
             **aria(label="parts of the document"),
         )

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from dash import Dash
 
-from ...jobs import Request
 from ...report.charts import used_bins
 from ...store.address import Expert, read_expert
 from .. import figures
@@ -19,14 +18,14 @@ from ..expert.header import label_against_examples, navigation, neighbours, stat
 from ..expert.labels import label_table, purity
 from ..expert.related import SIMILAR, coactivating
 from ..expert.tokens import by_range, kept_examples, strongest
-from ..explained import NUMERIC, cells, heading, note
+from ..explained import NUMERIC, cells, explain_first, heading, note
 from ..failures import message_or
 from ..heatmap import legend
 from ..kept import kept_panel
 from ..links import EXPERT_PATH, TOKENS, TRY, Address, overview_link, tokens_link
 from ..page import Page
 from ..parts import message, panel, picture, table, tabs, term
-from ..running import run_first, unanalysed
+from ..running import unanalysed
 
 
 def _read(ctx: Context, address: Address) -> Expert:
@@ -37,8 +36,7 @@ def _read(ctx: Context, address: Address) -> Expert:
 def _explained(ctx: Context, expert: Expert) -> Any:
     stored = ctx.explanations(*expert)
     if stored.empty:
-        purpose = "To have its contexts put into a sentence"
-        return panel("Explanations", run_first(ctx, "None yet", Request("explain", {"expert": str(expert)}), purpose))
+        return panel("Explanations", explain_first(ctx, "None yet", expert))
     drawn = table(heading(), map(cells, stored.to_dict("records")), "Explanations of the expert", numeric=NUMERIC)
     return panel("Explanations", drawn, note=note())
 

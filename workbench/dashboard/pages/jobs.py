@@ -38,6 +38,7 @@ RESULTS = {  # kind of job -> the page that shows what it made
     "structure": STRUCTURE_PATH,
     "map": STRUCTURE_PATH,
     "explain": EXPLANATIONS_PATH,
+    "explain-rules": EXPLANATIONS_PATH,
     "compare": compare_link(kind="runs"),
     "scores": SCORES_PATH,
     "purge": SCORES_PATH,

@@ -6,23 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...analysis import MaskResult, bootstrap_mask, read_curve
 from ...jobs import Request
-from ...report.labels import natural_order
+from ...report.labels import natural_order, plot_labels
 from ...store.token_text import visible_label
-from .. import figures
+from .. import figures, unlearning
 from ..context import Context
-from ..elements import Element, dcc, html
+from ..elements import Element, Widget, dcc, html
 from ..failures import message_or
 from ..links import MASK_PATH, Address, label_link, mask_link
 from ..page import Page
 from ..parts import fact, facts, label_mark, message, panel, picture, table, tabs, term
 from ..removal import Removal, read_removal
 from ..running import run_first, unanalysed
-from ..unlearning import choice_panel, register
+from ..unlearning import choice_panel
 
 MATRIX_LABELS = 30  # on a side: more cells than that cannot be read, and take megabytes
+MATRICES = ("mask-matrix", "mask-overlap")  # their figures
 CONTROLS = {"chosen": "the label's own", "random": "random", "equal": "activity-matched"}
 
 
@@ -109,13 +112,10 @@ def _matrix_panel(ctx: Context, result: MaskResult, perplexity: bool, removal: R
     values = result.perplexity if perplexity else result.matrix
     values = values[np.ix_([result.rows.index(row) for row in rows], [result.labels.index(name) for name in columns])]
     unit = "perplexity" if perplexity else "rise in loss, nats"
-    drawn = dcc.Graph(
-        figure=figures.matrix(rows, columns, values, not perplexity, unit, 2 if perplexity else 3),
-        config={"displayModeBar": False},
-    )
+    figure = figures.matrix(rows, columns, values, not perplexity, unit, 2 if perplexity else 3)
     described = (
         f"Matrix of {unit} on held-out documents. Rows are the labels whose experts are removed, columns the labels "
-        "measured. Every cell shows its number."
+        "measured. Every cell shows its number; the table below links the labels."
     )
     chosen = removal.query()
     views = [
@@ -124,11 +124,28 @@ def _matrix_panel(ctx: Context, result: MaskResult, perplexity: bool, removal: R
     ]
     return panel(
         "Matrix",
-        [tabs("what the matrix shows", views), picture(drawn, described)],
-        note=f"Rows: the label whose {'confirmed' if result.confirmed else 'specialised'} experts are removed "
+        [tabs("what the matrix shows", views), *_matrix(MATRICES[0], figure, rows, columns, described)],
+        note="A click on a cell opens the page of the label removed. Rows: the label whose "
+        f"{'confirmed' if result.confirmed else 'specialised'} experts are removed "
         "(zero-ablated). Columns: the label measured, on documents that had no part in choosing the experts."
         + _left_out(result.labels, columns, "analysis/mask.json of the run has all"),
     )
+
+
+def _matrix(
+    name: str, figure: go.Figure, rows: Sequence[str], columns: Sequence[str], described: str
+) -> list[Element | Widget]:
+    """A matrix over the width of the page, whose cells open the pages of their rows' labels."""
+    graph = dcc.Graph(
+        id=name,
+        figure=figure,
+        config={"displayModeBar": False},
+        className="label-matrix",
+        responsive=True,  # which takes the height of its place too
+        style={"height": f"{figure.layout.height}px", "minWidth": f"{figures.matrix_width(rows, columns)}px"},
+    )
+    links = {shown: label_link(label) for shown, label in zip(plot_labels(rows), rows, strict=True)}
+    return [picture(graph, described), dcc.Store(id=f"{name}-links", data=links)]
 
 
 def _by_label(ctx: Context, result: MaskResult) -> Element:
@@ -201,12 +218,10 @@ def _overlap_panel(ctx: Context) -> Element:
     np.fill_diagonal(values, np.nan)  # 1 by definition: it would use up the colour scale
     axes = ("label", "and label")
     figure = figures.matrix(list(shared.index), list(shared.columns), values, False, "fraction of mass", 2, axes)
-    drawn = dcc.Graph(figure=figure, config={"displayModeBar": False})
+    described = "Matrix of the fraction of mass that two labels put on the same experts; each cell has its number."
     return panel(
         "Experts shared by labels",
-        picture(
-            drawn, "Matrix of the fraction of mass that two labels put on the same experts; each cell has its number."
-        ),
+        _matrix(MATRICES[1], figure, labels, labels, described),
         note=[
             term("overlap", "Overlap"),
             ": the fraction of routing mass that two labels put on the same experts (1 minus the total variation "
@@ -214,6 +229,20 @@ def _overlap_panel(ctx: Context) -> Element:
             + _left_out(ctx.run.labels, labels, "label_overlap of workbench.analysis has all"),
         ],
     )
+
+
+def register(app: Dash, ctx: Context) -> None:
+    """The choice of labels, and the way from a cell of a matrix to a label."""
+    unlearning.register(app, ctx)
+    for name in MATRICES:
+        app.clientside_callback(
+            ClientsideFunction("monet", "openRow"),
+            Output("url", "pathname", allow_duplicate=True),
+            Output("url", "search", allow_duplicate=True),
+            Input(name, "clickData"),
+            State(f"{name}-links", "data"),
+            prevent_initial_call=True,
+        )
 
 
 PAGE = Page("mask", MASK_PATH, "Unlearning", layout, navigation="Unlearning", register=register)

@@ -18,7 +18,16 @@ from ..elements import Element, html
 from ..expert_list import expert_list, meaning, register_list
 from ..failures import message_or
 from ..lattice import ExpertMap, packed, paint
-from ..links import ALL_LABELS, LIST_FIELDS, Address, atlas_link, expert_template, label_link, overview_link
+from ..links import (
+    ALL_LABELS,
+    LIST_FIELDS,
+    Address,
+    atlas_link,
+    card_template,
+    expert_template,
+    label_link,
+    overview_link,
+)
 from ..page import Page
 from ..parts import (
     IN_PLACE,
@@ -199,6 +208,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         group=group,
         keys=ctx.run.num_keys,
         address=expert_template(group),
+        card=card_template(group),
         codes=ctx.of_group(group, "packed", lambda: packed(codes)),
         paint=paint(ctx.colours, highlight),
         labels=["never active", ctx.without_label, *map(_hover_name, ctx.run.labels), TOO_LITTLE],

@@ -11,7 +11,7 @@ from ...errors import NotFoundError, WorkbenchError
 from ...report.labels import shortened
 from ...search import example_queries, read_pattern
 from ...store.token_text import visible, visible_label
-from .. import found
+from .. import found, found_text
 from ..context import Context
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
@@ -29,7 +29,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "firing": Kind("Experts that fire on it", found.firing),
-    "text": Kind("Experts of the text", found.text),
+    "text": Kind("Experts of the text", found_text.text),
     "documents": Kind("Documents", found.documents),
     "explanations": Kind("Explanations and labels", found.explanations),
 }
@@ -98,7 +98,8 @@ def _listed(items: list[Any]) -> list[Any]:
 
 
 def register(app: Dash, ctx: Context) -> None:
-    """The answer to the search in the address."""
+    """The answer to the search in the address, and the choice of a density."""
+    found_text.register(app, ctx)
 
     @app.callback(Output("search-answer", "children"), Input("search-query", "data"))
     def show(query: dict[str, str]) -> Any:

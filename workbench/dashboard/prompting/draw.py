@@ -8,6 +8,7 @@ import pandas as pd
 
 from ...analysis.attribution.prompt import NEXT_TOKENS, TOP_EXPERTS, PromptReading
 from ...report.labels import shortened
+from ...report.numbers import score_text
 from ...report.palette import LOWERS, RAISES
 from ...report.text import specialised_in
 from ...store.address import Expert
@@ -247,10 +248,6 @@ def _experts(ctx: Context, shown: Answer) -> Any:
     )
 
 
-def _score(score: float) -> str:
-    return f"{score:.2f}" if score >= 0.01 else "<0.01"
-
-
 def _token_table(ctx: Context, reading: PromptReading, chosen: int) -> Element:
     """One row per token, one column per group; experts that the edit removes are struck out."""
     experts = reading.top_experts()
@@ -259,7 +256,7 @@ def _token_table(ctx: Context, reading: PromptReading, chosen: int) -> Element:
     for row in experts.itertuples(index=False):
         expert = Expert(int(row.group), int(row.expert))
         link = _expert_link(ctx, expert, labels.get(expert, GENERAL))
-        line = [*link, html.Span(_score(row.score), className="score")]
+        line = [*link, html.Span(score_text(row.score), className="score")]
         struck = [html.Del(part) for part in line] if row.factor == 0 else line
         cells.setdefault((row.position, row.group), []).append(html.Li(struck))
     rows = []

@@ -90,6 +90,16 @@ def test_the_picture_counts_every_expert_of_both_once(kept: tuple[Context, DiffR
         assert len(drawn.data[2].x) <= 5
 
 
+def test_points_of_the_picture_name_their_experts_for_the_card(kept: tuple[Context, DiffResult]) -> None:
+    _, result = kept
+    listed = result.ranked("mass", 5)
+    group = int(listed["group"].iloc[0])
+    own = listed[(listed["group"] == group) & (listed["base_mass"] > 0) & (listed["tuned_mass"] > 0)]
+    points = masses(result, group, listed).data[2].customdata
+    assert [expert for expert, _ in points] == own["expert"].tolist()
+    assert points[0][1] == f"mass {own['base_mass'].iloc[0]:.3g} before, {own['tuned_mass'].iloc[0]:.3g} after"
+
+
 @pytest.mark.parametrize(("address", "said"), [("/diff?by=size", "cannot be sorted"), ("/diff?group=9", "no group")])
 def test_what_cannot_be_shown_is_named(
     kept: tuple[Context, DiffResult], address: str, said: str, page: Callable[[Context, str], str]

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from workbench.dashboard.context import Context
-from workbench.dashboard.links import mask_link
+from workbench.dashboard.links import label_link, mask_link
+from workbench.dashboard.pages.mask import MATRICES
 from workbench.errors import DamagedError
 
 Page = Callable[[Context, str], str]
@@ -46,3 +47,11 @@ def test_of_many_labels_the_largest_are_listed(ctx: Context, page: Page, monkeyp
     effects = page(ctx, mask_link()).partition("Effect of removing the experts of each label")
     assert "Shown: the 2 largest of 3 labels; analysis/mask.json of the run has all." in effects[0]
     assert page(ctx, mask_link()).count("Shown: the 2 largest of 3 labels") == 3  # matrix, table and overlap
+
+
+def test_cells_of_both_matrices_lead_to_the_labels_of_their_rows(ctx: Context, page: Page) -> None:
+    shown = page(ctx, mask_link())
+    links = {label: label_link(label) for label in ("html", "lua", "python")}
+    for name in MATRICES:
+        assert f"'id': '{name}'" in shown
+        assert f"'id': '{name}-links', 'data': {links}" in shown

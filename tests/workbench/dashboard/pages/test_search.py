@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
-from workbench.dashboard import found
+from workbench.dashboard import found, found_text
 from workbench.dashboard.application import draw
 from workbench.dashboard.context import Context
 from workbench.dashboard.links import Address, document_link, search_link
@@ -70,9 +72,51 @@ def test_explanations_and_labels(ctx: Context, hostile: str) -> None:
     assert "/labels/lua" in _answer(ctx, q="lua", kind="explanations")
 
 
+def _ids(shown: str) -> list[str]:
+    return re.findall(r"/expert/(\d+/\d+)'", shown)
+
+
+@pytest.mark.parametrize(("query", "module"), [({"q": "print"}, found), ({"q": "def f", "kind": "text"}, found_text)])
+def test_experts_come_a_page_at_a_time(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch, query: dict[str, str], module: ModuleType
+) -> None:
+    whole = _ids(_answer(ctx, **query))
+    assert len(whole) > 4
+    for changed in {found, module}:
+        monkeypatch.setattr(changed, "EXPERTS", 2)
+    first, second = _answer(ctx, **query), _answer(ctx, **query, page="2")
+    assert _ids(first) + _ids(second) == whole[:4]
+    assert search_link(query["q"], query.get("kind", "firing"), page=2) in first
+    assert search_link(query["q"], query.get("kind", "firing"), page=1) in second
+    assert "is not a whole number" in _answer(ctx, **query, page="x")
+
+
+def test_documents_come_a_page_at_a_time(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(found, "DOCUMENTS", 2)
+    hits = documents_matching(ctx.run, "print").hits["doc"].tolist()
+    assert len(hits) > 4
+    for page, some in ((1, hits[:2]), (2, hits[2:4])):
+        shown = _answer(ctx, q="print", kind="documents", page=f"{page}")
+        assert re.findall(r"'document (\d+)'", shown) == [f"{doc}" for doc in some]
+    assert search_link("print", "documents", page=3) in shown
+    assert f"{len(hits)} documents: " in _answer(ctx, q="print", kind="documents", page="999")  # after the last page
+
+
+def test_density_has_a_slider_that_stands_where_the_address_says(ctx: Context) -> None:
+    shown = _answer(ctx, q="def f", kind="text", density="0.1", by="max")
+    assert "'id': 'search-density'" in shown
+    assert "'value': -1.0" in shown
+    assert "active at no more than 10 % of the corpus" in shown
+    assert search_link("def f", "text", by="frequency", density="0.1") in shown
+    query = {"q": "def f", "kind": "text", "density": "0.1", "by": "max", "page": "3"}
+    assert found_text.narrowed(query, -1.0) is None
+    assert found_text.narrowed(query, -2.0) == search_link("def f", "text", by="max", density="0.01")
+    assert found_text.narrowed(query, 0) == search_link("def f", "text", by="max")
+
+
 def test_only_the_kind_asked_for_is_computed(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("experts_at", "experts_of_text", "explanations_matching"):
-        monkeypatch.setattr(found, name, None)
+    for module, name in ((found, "experts_at"), (found_text, "experts_of_text"), (found, "explanations_matching")):
+        monkeypatch.setattr(module, name, None)
     assert "'tag': 'mark'" in _answer(ctx, q="print", kind="documents")
 
 
