@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, no_update
+from dash import Dash, Input, Output, State, no_update
 from dash import ctx as called
 
 from ..errors import WorkbenchError
@@ -281,8 +281,6 @@ def register(app: Dash, ctx: Context) -> None:
         except WorkbenchError as problem:
             return no_update, str(problem)
         return freeze(_notes(ctx, expert_of(shown))), no_update
-
-    app.clientside_callback(ClientsideFunction("kept", "write"), Input("kept-note-known", "data"))
 
 
 def keep_in_list(ctx: Context, name: str, experts: list[Expert]) -> str:

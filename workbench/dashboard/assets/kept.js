@@ -5,12 +5,12 @@ document.addEventListener("click", (event) => {
   if (!button) return;
   const said = JSON.parse(button.dataset.said);
   window.dash_clientside.set_props(button.dataset.store, { data: { ...said, at: Date.now() } });
+  if (said.edit) takeFocus("kept-note-text", Date.now() + 30_000);
 });
 
-window.dash_clientside = window.dash_clientside || {};
-window.dash_clientside.kept = {
-  // A note that is to be changed has the button's place, and its focus.
-  write(known) {
-    if (known) document.getElementById("kept-note-text")?.focus();
-  },
-};
+// The form that takes a button's place takes its focus too, as soon as it is there and can be seen.
+function takeFocus(id, until) {
+  const field = document.getElementById(id);
+  field?.focus();
+  if (document.activeElement !== field && Date.now() < until) requestAnimationFrame(() => takeFocus(id, until));
+}
