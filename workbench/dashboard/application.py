@@ -189,6 +189,7 @@ def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
     header = dmc.AppShellHeader(
         html.Div(
             [
+                html.Div(id="busy", role="progressbar", **aria(label="waiting for the server")),
                 html.A("Skip to the content", href="#page", className="skip-link"),
                 html.A(
                     [html.Span("Monet workbench", className="brand"), " ", html.Span(ctx.name, className="run-name")],
