@@ -13,14 +13,14 @@ from pydantic import Field
 from ..analysis.edited import file_edit, number_of_experts
 from ..errors import BadInputError
 from ..store.edit_text import PromptEdit
-from .models import MOST_CHARACTERS, Answer, Body, EditText, reply
+from .models import MOST_CHARACTERS, Answer, EditText, TextBody, reply
 from .reading import experts_of, read_edit, read_unedited, tokenise
 from .source import Source
 
 FILE = "application/octet-stream"
 
 
-class EditBody(Body):
+class EditBody(TextBody):
     """An edit, and the prompt that ``top:N`` in it speaks of."""
 
     edit: EditText = Field(min_length=1)

@@ -11,6 +11,7 @@ import pytest
 
 from workbench import open_run
 from workbench.analysis import ablation_cost, output_directions
+from workbench.api.models import MOST_CHARACTERS
 from workbench.dashboard.computing import Computation
 from workbench.dashboard.context import Context
 from workbench.dashboard.expert.ablation import ABLATION
@@ -49,7 +50,7 @@ def test_own_text_shows_what_the_run_holds_of_the_same_text(ctx: Context, strong
 
 
 def test_own_text_that_cannot_be_read_is_refused(ctx: Context, strongest: Expert) -> None:
-    for text, why in (("", "empty"), ("x" * 9000, "8,000")):
+    for text, why in (("", "empty"), ("x" * (MOST_CHARACTERS + 1), "16,001 characters")):
         with pytest.raises(BadInputError, match=why):
             trial(ctx, strongest, text)
 

@@ -13,9 +13,9 @@ from dash import Dash, no_update
 
 from workbench import open_run
 from workbench.analysis import attribute
+from workbench.api.models import MOST_CHARACTERS
 from workbench.dashboard.application import app_of, create_app, draw
 from workbench.dashboard.context import Context
-from workbench.dashboard.edits import MAX_CHARACTERS
 from workbench.dashboard.links import prompt_search, read_query
 from workbench.dashboard.pages import read_address
 from workbench.dashboard.pages.prompt import _read
@@ -117,7 +117,7 @@ def test_prompt_page_strikes_out_removed_experts(ctx: Context) -> None:
     ("text", "message"),
     [
         ("", "The text is empty"),
-        ("x" * (MAX_CHARACTERS + 1), "The text has 16,001 characters; the limit is 64 tokens (about "),
+        ("x" * (MOST_CHARACTERS + 1), "The text has 16,001 characters; the limit is 64 tokens (about "),
         ("x" * 100, "The prompt has 101 tokens; the model reads at most 64. Shorten it."),
     ],
     ids=["empty", "characters", "tokens"],
@@ -289,7 +289,7 @@ def test_another_text_drops_the_chosen_tokens_and_another_edit_keeps_them(ctx: C
     assert editing.with_edit(ctx, query, TEXT, "0:5=2") == query | {"edit": "0:5=2"}
     assert editing.with_edit(ctx, query, "x", "") == {"text": "x"}
     with pytest.raises(BadInputError, match="the edit has 16,000 characters"):
-        editing.with_edit(ctx, query, TEXT, "x" * MAX_CHARACTERS)
+        editing.with_edit(ctx, query, TEXT, "x" * MOST_CHARACTERS)
 
 
 def test_the_desk_writes_one_text_at_a_time_and_stops(ctx: Context, tmp_path: Path) -> None:
