@@ -24,6 +24,7 @@ from .links import Address, based, overview_link
 from .page import Page
 from .pages import PAGES, read_address
 from .parts import aria, message
+from .turns import end_turns
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -121,6 +122,7 @@ def app_of(ctx: Context, pages: Sequence[Page] = PAGES, access: Access = _OPEN) 
     cards.register(app, ctx)
     serve_api(app.server, ctx)
     running.register(app, ctx)
+    end_turns(app.server)
     protect(app, access)
     deliver(app)
     with app.server.test_request_context("/"):

@@ -40,6 +40,7 @@ from ..report.palette import NO_LABEL_COLOUR, coloured_labels, label_colours
 from ..store.token_text import visible
 from .computing import Computations
 from .derived import NONE, Derived, Stamp, stamp_of
+from .turns import Turns
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -110,6 +111,7 @@ class Context:
         self.jobs = Jobs(run)
         self._model: MonetForCausalLM | None = None
         self._loading = Lock()
+        self._turns = Turns()
         if shared is None:
             self._own = TemporaryDirectory(prefix="monet-")  # removed with this object
             shared = Path(self._own.name)
@@ -414,18 +416,23 @@ class Context:
 
         def load() -> None:
             with suppress(WorkbenchError):
-                self.model()
+                self._loaded()
 
-        if self._model is None:
+        if self._model is None and not self._loading.locked():
             Thread(target=load, daemon=True).start()
 
     def model(self) -> MonetForCausalLM:
-        """The run's model in evaluation mode, loaded at the first call.
+        """The run's model in evaluation mode, loaded at the first call, for a request that has its turn: see ``Turns``.
 
         Raises:
+            BusyError: too many requests run it, or wait for that.
             NotFoundError: there is no model where the run says.
             UnsupportedError: it is another model.
         """
+        self._turns.take()
+        return self._loaded()
+
+    def _loaded(self) -> MonetForCausalLM:
         from ..analysis.run_model import load_run_model
 
         with self._loading:
