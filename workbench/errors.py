@@ -34,7 +34,7 @@ class UnsupportedError(WorkbenchError):
 
 
 class BusyError(WorkbenchError):
-    """What serves the run does one such thing at a time, and is doing another one now."""
+    """What serves the run does one such thing, or a few, at a time, and is doing that many now."""
 
 
 def shell_command(*words: object) -> str:

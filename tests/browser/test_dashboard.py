@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from workbench import Run, open_run
 from workbench.analysis import READABLE_SCORE, READABLE_TOKENS, read_analysis
@@ -61,6 +61,24 @@ def test_address_of_nothing_says_so(page: Page, address: str) -> None:
         expect(page.locator(".message-error")).to_contain_text(text)
         _heading(page, heading)
         expect(page).to_have_title(f"{heading} · run")
+
+
+def test_a_page_that_is_waited_for_shows_a_bar(page: Page, address: str) -> None:
+    page.goto(f"{address}/mask")
+    _heading(page, "Unlearning")
+    bar = page.get_by_role("progressbar", name="waiting for the server")
+    expect(bar).to_be_hidden()
+    held: list[Route] = []
+    page.route("**/_dash-update-component", held.append)
+    page.get_by_role("link", name="Structure", exact=True).click()
+    expect(bar).to_be_visible()
+    expect(page.locator("#page")).to_have_attribute("aria-busy", "true")
+    page.unroute("**/_dash-update-component")
+    for route in held:
+        route.continue_()
+    _heading(page, "Structure of the experts")
+    expect(bar).to_be_hidden()
+    expect(page.locator("#page")).to_have_attribute("aria-busy", "false")
 
 
 def test_overview_shows_facts_map_and_grid(page: Page, address: str, run: Run) -> None:

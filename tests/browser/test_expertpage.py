@@ -39,6 +39,9 @@ def test_own_text_is_scored_in_place_and_kept_in_the_address(page: Page, address
     page.reload()
     expect(tokens).to_have_count(11)
     expect(page.get_by_label("Text for the model")).to_have_value("<b>print(1)")
+    page.get_by_label("Text for the model").fill("<b>")
+    page.get_by_label("Text for the model").press("Control+Enter")
+    expect(tokens).to_have_count(3)
 
 
 def test_activations_are_filtered_and_lead_to_the_document(page: Page, address: str, run: Run, strongest: int) -> None:

@@ -126,6 +126,24 @@ def test_text_is_generated_without_and_with_the_edit(page: Page, address: str) -
     assert page.locator(".written .written-text").all_inner_texts() == written  # drawn anew, from the same seed
 
 
+def test_an_edit_is_kept_and_loaded_under_the_text_that_stands_there(fresh_page: Page, fresh_address: str) -> None:
+    page = fresh_page
+    page.goto(f"{fresh_address}/prompt?text={TEXT}&edit=0:5%3D0.5")
+    expect(page.get_by_role("heading", name="Next token, edited")).to_be_visible()
+    page.get_by_label("Keep this edit as").fill("quiet")
+    page.get_by_role("button", name="keep the edit by name").click()
+    expect(page.get_by_text("Kept as quiet.")).to_be_visible()
+    expect(page.get_by_label("Text for the model")).to_have_value("def f(x):")
+    page.get_by_role("button", name="no longer edit expert 0:5").click()
+    expect(page.get_by_label("The edit as text")).to_have_value("")
+    page.get_by_label("Text for the model").fill("local x")
+    page.locator("#edit-load").click()
+    page.get_by_role("option", name="quiet").click()
+    expect(page).to_have_url(re.compile(r"text=local\+x&edit=0%3A5%3D0\.5"))
+    expect(page.get_by_role("slider", name="factor of expert 0:5")).to_have_attribute("aria-valuenow", "0.5")
+    expect(page.get_by_label("Text for the model")).to_have_value("local x")
+
+
 def test_several_prompts_run_with_the_keyboard(page: Page, address: str) -> None:
     page.goto(f"{address}/prompt")
     text = page.get_by_label("Text for the model")

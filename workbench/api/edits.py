@@ -14,7 +14,7 @@ from pydantic import Field
 from ..analysis.edited import file_edit, number_of_experts
 from ..errors import BadInputError
 from ..store.edit_text import PromptEdit
-from .models import LONGEST, MOST_CHARACTERS, Answer, Body, EditText, Query, reply, rows
+from .models import LONGEST, MOST_CHARACTERS, Answer, EditText, Query, TextBody, reply, rows
 from .reading import experts_of, read_edit, read_unedited, tokenise
 from .source import Source
 
@@ -22,7 +22,7 @@ FILE = "application/octet-stream"
 EditName = Field(min_length=1, max_length=LONGEST, description="name of the edit")
 
 
-class EditBody(Body):
+class EditBody(TextBody):
     """An edit, and the prompt that ``top:N`` in it speaks of."""
 
     edit: EditText = Field(min_length=1)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pandas as pd
 from flask import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 MOST_ROWS = 1000  # of one answer
-MOST_CHARACTERS = 100_000  # of a text or an edit; the model's context bounds a prompt further
+MOST_CHARACTERS = 16_000  # of a prompt and its edit together, on pages too: an address holds both
 LONGEST = 10_000  # of a name or a note; what keeps them has limits of its own
 LARGEST = 2**53  # beyond which numbers of JSON are not exact
 
@@ -46,11 +47,23 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_say_no_null)
 
 
-class TargetBody(Body):
-    """A prompt, and the next token that is explained."""
+class TextBody(Body):
+    """A prompt, and the edit under which the model reads it."""
 
     text: Text
     edit: EditText = ""
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if (characters := len(self.text) + len(self.edit)) > MOST_CHARACTERS:
+            told = f"text and edit together have {characters:,} characters; the limit is {MOST_CHARACTERS:,}"
+            raise PydanticCustomError("too_long", "{told}", {"told": told})
+        return self
+
+
+class TargetBody(TextBody):
+    """A prompt, and the next token that is explained."""
+
     target: Name = Field(None, description="text of the token, or # and its id; by default the likeliest one")
     minus: Name = Field(None, description="another token, whose logit is subtracted")
     position: Count | SkipJsonSchema[None] = Field(

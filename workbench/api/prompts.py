@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..analysis.edited import model_edit, number_of_experts
 from ..report.files import plain, records
-from .models import Answer, Body, EditText, Number, TargetBody, Text, reply
+from .models import Answer, Number, TargetBody, TextBody, reply
 from .reading import experts_of, read_edit, read_unedited, tokenise
 from .source import Source
 
@@ -23,11 +23,9 @@ MOST_TOKENS = 128  # that a text may be written on by
 MOST_EXPERTS = 100  # per token and group, or of an attribution
 
 
-class PromptBody(Body):
+class PromptBody(TextBody):
     """A prompt, and the edit under which the model reads it."""
 
-    text: Text
-    edit: EditText = ""
     experts: int = Field(5, ge=1, le=MOST_EXPERTS, description="experts per token and group")
     next: int = Field(6, ge=1, le=MOST_EXPERTS, description="next tokens")
 
@@ -99,11 +97,9 @@ class AttributeAnswer(Answer):
     rest: list[Component]
 
 
-class GenerateBody(Body):
+class GenerateBody(TextBody):
     """A prompt, and how it is written on."""
 
-    text: Text
-    edit: EditText = ""
     max_new_tokens: int = Field(32, ge=1, le=MOST_TOKENS)
     temperature: float = Field(0, ge=0, le=100, description="0 for the likeliest token each time")
     top_p: float = Field(1, gt=0, le=1)

@@ -46,7 +46,7 @@ class Source(Protocol):
         """``workbench.explain.logit_view``."""
 
     def model(self) -> MonetForCausalLM:
-        """The run's model in evaluation mode."""
+        """The run's model in evaluation mode; BusyError where too many requests run it."""
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The run's tokenizer."""

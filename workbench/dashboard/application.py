@@ -24,6 +24,7 @@ from .links import Address, based, overview_link
 from .page import Page
 from .pages import PAGES, read_address
 from .parts import aria, message
+from .turns import end_turns
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -122,6 +123,7 @@ def app_of(ctx: Context, pages: Sequence[Page] = PAGES, access: Access = _OPEN) 
     cards.register(app, ctx)
     serve_api(app.server, ctx)
     running.register(app, ctx)
+    end_turns(app.server)
     protect(app, access)
     deliver(app)
     with app.server.test_request_context("/"):
@@ -190,6 +192,7 @@ def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
     header = dmc.AppShellHeader(
         html.Div(
             [
+                html.Div(id="busy", role="progressbar", **aria(label="waiting for the server")),
                 html.A("Skip to the content", href="#page", className="skip-link"),
                 html.A(
                     [html.Span("Monet workbench", className="brand"), " ", html.Span(ctx.name, className="run-name")],

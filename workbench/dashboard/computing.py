@@ -17,9 +17,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..errors import BusyError
 from ..progress import Progress
 from ..store.files import replacing
 
+WAITING = 8  # computations that wait for their turn
 KEPT = 64  # computations whose results are kept
 LOADED = 4  # of them, those that a process keeps in memory
 
@@ -86,12 +88,21 @@ class Computations:
         return Computation(running=True, percent=int(told or 0))
 
     def start(self, name: Hashable, work: Callable[[Report], Any]) -> Computation:
-        """The computation of a name, started unless it is running or has a result; one that failed starts again."""
+        """The computation of a name, started unless it is running or has a result; one that failed starts again.
+
+        Raises:
+            BusyError: too many wait already.
+        """
         path = self._path(name)
         with FileLock(self._folder / "start.lock"):
             found = self.get(name)
             if found is not None and found.error is None:
                 return found
+            if self._unfinished() > WAITING:
+                raise BusyError(
+                    f"this server computes one thing at a time, and {WAITING} others wait; try again when some have "
+                    "ended."
+                )
             path.unlink(missing_ok=True)
             lock = self._lock(path)
             lock.acquire()
@@ -113,6 +124,11 @@ class Computations:
                 file.write_bytes(_packed(ended))
         finally:
             lock.release()
+
+    def _unfinished(self) -> int:
+        """Number of computations that are at work or wait for their turn, in any process."""
+        paths = (told.with_suffix(".pickle") for told in self._folder.glob("*.percent"))
+        return sum(not path.exists() and not _free(self._lock(path)) for path in paths)
 
     def _ended(self, path: Path) -> Computation | None:
         try:

@@ -29,6 +29,7 @@ from ..analysis.defaults import MIN_TOKENS
 from ..analysis.specialisation.analyze_result import table_name
 from ..errors import BusyError, WorkbenchError
 from ..explain import read_explanations
+from ..explain.kept_logits import KeptLogits
 from ..explain.stored import FILE as EXPLANATIONS
 from ..jobs import Jobs
 from ..notes import Notes, open_notes
@@ -40,6 +41,7 @@ from ..report.palette import NO_LABEL_COLOUR, coloured_labels, label_colours
 from ..store.token_text import visible
 from .computing import Computations
 from .derived import NONE, Derived, Stamp, stamp_of
+from .turns import Turns
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -103,6 +105,7 @@ class Context:
             lambda stamp: self._all_explanations(stamp).groupby(["group", "expert"]).indices
         )
         self._ranking = lru_cache(maxsize=CACHED_GROUPS)(self._read_ranking)
+        self._kept_logits = KeptLogits(run, f"{device} {dtype}")
         self._logit_view = lru_cache(maxsize=CACHED_LOGIT_VIEWS)(self._read_logit_view)
         self._activations = lru_cache(maxsize=CACHED_ACTIVATIONS)(self.run.activations)
         self._document_experts = lru_cache(maxsize=CACHED_DOCUMENTS)(self._read_document_experts)
@@ -110,6 +113,7 @@ class Context:
         self.jobs = Jobs(run)
         self._model: MonetForCausalLM | None = None
         self._loading = Lock()
+        self._turns = Turns()
         if shared is None:
             self._own = TemporaryDirectory(prefix="monet-")  # removed with this object
             shared = Path(self._own.name)
@@ -414,18 +418,23 @@ class Context:
 
         def load() -> None:
             with suppress(WorkbenchError):
-                self.model()
+                self._loaded()
 
-        if self._model is None:
+        if self._model is None and not self._loading.locked():
             Thread(target=load, daemon=True).start()
 
     def model(self) -> MonetForCausalLM:
-        """The run's model in evaluation mode, loaded at the first call.
+        """The run's model in evaluation mode, loaded at the first call, for a request that has its turn: see ``Turns``.
 
         Raises:
+            BusyError: too many requests run it, or wait for that.
             NotFoundError: there is no model where the run says.
             UnsupportedError: it is another model.
         """
+        self._turns.take()
+        return self._loaded()
+
+    def _loaded(self) -> MonetForCausalLM:
         from ..analysis.run_model import load_run_model
 
         with self._loading:
@@ -473,7 +482,8 @@ class Context:
         return document_experts(self.run, doc, group, n)
 
     def logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
-        """The top ``n`` promoted and suppressed tokens of an expert; those viewed lately are kept.
+        """The top ``n`` promoted and suppressed tokens of an expert: see ``logit_view``. Those viewed once are
+        kept beside the run, those viewed lately in memory.
 
         Raises:
             WorkbenchError: as ``model``, or there is no such expert.
@@ -483,4 +493,8 @@ class Context:
     def _read_logit_view(self, group: int, expert: int, n: int) -> pd.DataFrame:
         from ..explain.logit_lens import checked_logit_view
 
-        return checked_logit_view(self.run, self.model(), group, expert, n)
+        view = self._kept_logits.get(group, expert, n)
+        if view is None:
+            view = checked_logit_view(self.run, self.model(), group, expert, n)
+            self._kept_logits.put(group, expert, n, view)
+        return view

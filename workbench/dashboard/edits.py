@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..analysis import PromptReading
     from .context import Context
 
-MAX_CHARACTERS = 16_000  # of prompt and edit: the address holds both, and servers limit addresses
-
 
 def read_edit(query: Mapping[str, str], ctx: Context) -> PromptEdit:
     """The edit that the fields of an address ask for: ``edit``, and ``without``, which names labels to remove.

@@ -27,7 +27,6 @@ SEARCH_PATH = "/search"
 LISTS_PATH = "/lists"
 LIST_PATH = "/lists/{name}"
 COMPARE_PATH = "/compare"
-SAVED_EDITS = "saved-edits"  # anchor on the page of lists
 TRY, TOKENS = "try", "tokens"  # anchors on an expert's page
 TOKENS_FIELDS = ("show", "n", "label", "source", "doc", "low", "high", "order", "page", TRY)  # of its address
 LIST_FIELDS = ("filter", "sort")  # of the address of a list of experts, whatever its group
@@ -237,11 +236,6 @@ def tag_link(tag: str) -> str:
 def edit_link(edit: Mapping[str, str]) -> str:
     """Address of the prompt page with the fields of an edit filled in, and no prompt yet."""
     return based(PROMPT_PATH + _search(edit))
-
-
-def save_edit_link(edit: Mapping[str, str]) -> str:
-    """Address where an edit can be given a name and kept."""
-    return based(LISTS_PATH + _search(edit) + f"#{SAVED_EDITS}")
 
 
 def list_file(name: str, kind: str) -> str:

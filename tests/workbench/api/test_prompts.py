@@ -38,6 +38,15 @@ def test_a_prompt(client: Client, model: MonetForCausalLM, prompt: Prompt) -> No
     assert told.loss_before is None
 
 
+def test_text_and_edit_share_the_limit_of_the_pages(client: Client) -> None:
+    edit = "0:5=0, " * 2000
+    for text, told in ((TEXT, "at most 64"), ("x" * 2001, "together have 16,001 characters; the limit is 16,000")):
+        with pytest.raises(ApiError, match=told):
+            client.prompt(text * (5 if text == TEXT else 1), edit=edit)
+    with pytest.raises(ApiError, match="together have"):
+        client.edit("0:5=0, " * 2000, text="x" * 2001)
+
+
 def test_a_prompt_under_an_edit(client: Client, model: MonetForCausalLM, prompt: Prompt) -> None:
     best = read_prompt(model, prompt).most_active(1).iloc[0]
     group, expert = int(best["group"]), int(best["expert"])

@@ -134,6 +134,15 @@ def test_damaged_analysis_is_a_page_that_says_so(run_path: Path, tmp_path: Path)
     assert create_app(run).server.test_client().get("/").status_code == 500
 
 
+def test_every_page_has_the_bar_that_shows_waiting_and_what_shows_it(ctx: Context) -> None:
+    client = create_app(ctx.run).server.test_client()
+    assert '"id":"busy"' in client.get("/_dash-layout").text.replace(" ", "")
+    shell = client.get("/").text
+    for asset in re.findall(r"/assets/busy\.(?:js|css)\?m=[\d.]+", shell):
+        assert "_dash-loading-callback" in client.get(asset).text or "data-dash-is-loading" in client.get(asset).text
+    assert len(re.findall(r"/assets/busy\.(?:js|css)", shell)) == 2
+
+
 def test_shell_declares_its_language(ctx: Context) -> None:
     assert '<html lang="en">' in create_app(ctx.run).server.test_client().get("/").text
 

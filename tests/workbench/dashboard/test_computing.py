@@ -12,6 +12,7 @@ import pytest
 
 from workbench.dashboard import computing
 from workbench.dashboard.computing import Computation, Computations, Report
+from workbench.errors import BusyError
 
 
 def ended(pool: Computations, name: Hashable) -> Computation:
@@ -62,6 +63,22 @@ def test_a_computation_that_failed_says_why_and_may_start_again(tmp_path: Path) 
     pool.start("a", lambda _: 1)
     again = ended(pool, "a")
     assert (again.result, again.error) == (1, None)
+
+
+def test_as_many_wait_as_may_in_all_processes_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(computing, "WAITING", 1)
+    pool, other, go = Computations(tmp_path), Computations(tmp_path), Event()
+    pool.start("a", lambda _: go.wait(60))
+    other.start("b", lambda _: 1)
+    for one in (pool, other):
+        with pytest.raises(BusyError, match="computes one thing at a time, and 1 others wait"):
+            one.start("c", lambda _: 1)
+        assert one.get("c") is None
+        assert one.start("b", lambda _: 2).running  # known already
+    go.set()
+    assert [ended(pool, name).result for name in "ab"] == [True, 1]
+    other.start("c", lambda _: 3)
+    assert ended(pool, "c").result == 3
 
 
 class Awkward(Exception):

@@ -1,4 +1,4 @@
-// The expert page: the reader's own text goes into the address, and its scores are shown in place.
+// The expert page: the reader's own text goes into the address, and its scores are shown in place; Ctrl+Enter asks.
 
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.expert = {
@@ -11,3 +11,8 @@ window.dash_clientside.expert = {
     return text || "";
   },
 };
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  if (event.target.closest("#try-text")) document.getElementById("try-run")?.click();
+});

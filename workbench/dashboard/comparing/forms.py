@@ -15,6 +15,7 @@ from ..elements import Element, Widget, dmc, html
 from ..freeze import Frozen
 from ..links import COMPARE_PATH
 from ..parts import Child, message
+from ..prompting.answer import prompt_limit
 
 EXPERTS = ("a", "b", "c", "d")  # fields of the address, one expert each
 SAMPLE = 60  # characters of a document's beginning
@@ -46,7 +47,7 @@ def prompts_form(ctx: Context, query: Query) -> list[Any]:
     """Boxes for two texts."""
     if "text" not in query and "with" not in query:
         query = dict(zip(("text", "with"), example_texts(ctx), strict=False))
-    boxes = [_box("text", "First text", query), _box("with", "Second text", query)]
+    boxes = [_box("text", f"First text, up to {prompt_limit(ctx)}", query), _box("with", "Second text", query)]
     return [_form(html.Div(boxes, className="side-by-side"), html.Div(_submit(), className="compare-fields"))]
 
 
@@ -68,7 +69,7 @@ def edits_form(ctx: Context, query: Query) -> list[Any]:
     ]
     return [
         _form(
-            _box("text", "Text for the model", query),
+            _box("text", f"Text for the model, up to {prompt_limit(ctx)}", query),
             html.Div(edits, className="side-by-side compare-edits"),
             html.Div(_submit(), className="compare-fields"),
         )

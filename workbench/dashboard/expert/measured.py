@@ -8,7 +8,7 @@ from typing import Any
 
 from dash import Dash, Input, Output, State, no_update
 
-from ...errors import kind_of
+from ...errors import BusyError, kind_of
 from ...store.address import Expert
 from ..computing import Report
 from ..context import Context
@@ -68,7 +68,10 @@ class Measured:
             name = self.job(expert)
             job = ctx.computations.get(name)
             if clicks and idle:
-                job = ctx.computations.start(name, lambda started: self.work(ctx, expert, started))
+                try:
+                    job = ctx.computations.start(name, lambda started: self.work(ctx, expert, started))
+                except BusyError as error:
+                    return message(kind_of(error).heading, str(error), "error"), True, "inline-block"
             if job is None:
                 return no_update, True, no_update
             if job.running:

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State
 
-from ...analysis.attribution.prompt import Prompt, read_prompt
-from ...analysis.run_model import run_tokenizer
-from ...errors import BadInputError, WorkbenchError
+from ...analysis.attribution.prompt import read_prompt
+from ...errors import WorkbenchError
 from ...report.numbers import score_text
 from ...store.address import Expert
 from ..context import Context
@@ -18,11 +17,10 @@ from ..freeze import freeze
 from ..heatmap import legend, shaded
 from ..links import TRY
 from ..parts import aria, fact, facts, message, panel, token_shown
+from ..prompting.answer import prompt_limit, read_text
 
-MAX_CHARACTERS = 8_000  # the address holds the text, and servers limit addresses
 
-
-def trial_panel(query: dict[str, str]) -> Element:
+def trial_panel(ctx: Context, query: dict[str, str]) -> Element:
     """The box for the text, with that of the address; a callback fills in the answer, as it takes the model."""
     box = dmc.Textarea(
         id="try-text",
@@ -31,14 +29,20 @@ def trial_panel(query: dict[str, str]) -> Element:
         maxRows=10,
         autosize=True,
         spellCheck=False,
-        label="Text for the model",
+        label=f"Text for the model, up to {prompt_limit(ctx)}",
         className="prompt-text",
     )
     shown = panel(
         "Try my own text",
         [
             box,
-            dmc.Button("Show scores", id="try-run", n_clicks=0, mt="sm", size="xs"),
+            html.Div(
+                [
+                    dmc.Button("Show scores", id="try-run", n_clicks=0, size="xs"),
+                    html.Span("Ctrl+Enter", className="note"),
+                ],
+                className="prompt-fields",
+            ),
             dcc.Loading(dmc.Box(id="try-answer", className="try-answer", **aria(live="polite")), delay_show=200),
         ],
         note="This expert's score at each token of a text. The page's address holds the text, for sharing.",
@@ -54,9 +58,7 @@ def trial(ctx: Context, expert: Expert, text: str) -> list[Any]:
         NotFoundError: there is no model.
         UnsupportedError: the run has no tokenizer, or the model is another one.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise BadInputError(f"the text has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}. Shorten it.")
-    prompt = Prompt.tokenise(run_tokenizer(ctx.run), text, ctx.context_length)  # before the model is loaded
+    prompt = read_text(ctx, {"text": text})  # before the model is loaded
     scores = read_prompt(ctx.model(), prompt).expert_scores(*expert)
     best = int(scores.argmax()) if len(scores) else 0
     active = int(np.count_nonzero(scores))

@@ -50,10 +50,10 @@ def layout(ctx: Context, address: Address) -> list[Any]:
     query = {name: address.query[name] for name in FIELDS if name in address.query}
     try:
         asked = read_asked(ctx, query)
+        start(ctx, asked)
     except WorkbenchError as error:
         told = message("This circuit cannot be traced", str(error), "error")
         return [html.H1("Circuits"), form.form_panel(ctx, query, None), told, dcc.Store(id="circuit-query", data=query)]
-    start(ctx, asked)
     side = html.Div(
         [
             panel("Pinned", [_filled("circuit-pinned", HINT), _filled("circuit-heads")]),

@@ -117,7 +117,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         html.Div(
             [
                 html.Div(_side(ctx, expert, row), className="side"),
-                html.Div([trial.trial_panel(address.query), _tokens(ctx, expert, address, examples)]),
+                html.Div([trial.trial_panel(ctx, address.query), _tokens(ctx, expert, address, examples)]),
             ],
             className="side-and-main",
         ),

@@ -21,7 +21,6 @@ from ..freeze import freeze
 from ..kept import note_text
 from ..links import (
     LISTS_PATH,
-    SAVED_EDITS,
     Address,
     circuit_link,
     edit_link,
@@ -56,10 +55,10 @@ def layout(ctx: Context, address: Address) -> list[Any]:
         name = query.get("name", "")
         return _unsaved(ctx, address, name, read_experts(ctx, query["experts"]), visible_label(name) or "A shared list")
     with ctx.notes.reading():
-        return _everything(ctx, query)
+        return _everything(ctx)
 
 
-def _everything(ctx: Context, query: dict[str, str]) -> list[Any]:
+def _everything(ctx: Context) -> list[Any]:
     lists, notes, tags = ctx.notes.lists(), ctx.notes.recent_notes(RECENT), ctx.notes.all_tags()
     rows = [
         [
@@ -100,7 +99,7 @@ def _everything(ctx: Context, query: dict[str, str]) -> list[Any]:
             else html.P("No tags yet: give them on the page of an expert.", className="note"),
         ),
         _new_list("New list", "", ""),
-        _saved_edits(ctx, query),
+        _saved_edits(ctx),
         _saved_circuits(ctx),
     ]
 
@@ -191,11 +190,10 @@ def _new_list(title: str, name: str, experts: str) -> Element:
     return panel(title, html.Div(form, className="kept-row"))
 
 
-def _saved_edits(ctx: Context, query: dict[str, str]) -> Element:
+def _saved_edits(ctx: Context) -> Element:
     factors = dmc.TextInput(
         id="edits-factors",
         label="Edit, as group:id=factor or label:NAME=factor",
-        value=query.get("edit", ""),
         placeholder="0:17=0, label:lua=0.5",
         className="kept-wide",
     )
@@ -205,7 +203,7 @@ def _saved_edits(ctx: Context, query: dict[str, str]) -> Element:
         dmc.Button("Save edit", id="edits-save"),
     ]
     return panel(
-        html.Span("Saved edits", id=SAVED_EDITS),
+        "Saved edits",
         [
             dcc.Loading(dmc.Box(_edits(ctx), id="edits-table", **aria(live="polite")), delay_show=200),
             html.Div(form, className="kept-row"),
@@ -228,7 +226,7 @@ def _edits(ctx: Context) -> Any:
         )
     if not rows:
         return html.P(
-            "No edits yet: edit experts on the Prompt page and save the edit there, or write one here.",
+            "No edits yet: edit experts on the Prompt page and keep the edit there, or write one here.",
             className="note",
         )
     head = ["name", "edit", "change"]

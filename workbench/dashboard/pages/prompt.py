@@ -18,7 +18,7 @@ from ..freeze import freeze
 from ..links import PROMPT_PATH, Address, prompt_search, read_query
 from ..page import Page
 from ..parts import aria, message, panel, told_plainly
-from ..prompting import editing, generating
+from ..prompting import editing, generating, saved
 from ..prompting.answer import prompt_limit, read_answer
 from ..prompting.draw import answer
 from ..prompting.samples import samples
@@ -61,7 +61,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             [text, run, dcc.Loading(dmc.Box(id="prompt-samples"), delay_show=200)],
             note="The model reads the text exactly as typed. The page's address holds text and edit, for sharing.",
         ),
-        editing.edit_panel(ctx, query),
+        editing.edit_panel(ctx, query, saved.saved_row(ctx)),
         dcc.Store(id="prompt-query", data=query),
         dcc.Store(id="prompt-synced", data=query),
         dcc.Loading(
@@ -114,7 +114,7 @@ def register(app: Dash, ctx: Context) -> None:
     @app.callback(
         Output("edit-rows", "children"),
         Output("prompt-edit", "value"),
-        Output("edit-saved", "children"),
+        Output("edit-file", "children"),
         Output("edit-shown", "data"),
         Output("prompt-text", "value"),
         Output("prompt-several", "checked"),
@@ -170,6 +170,7 @@ def register(app: Dash, ctx: Context) -> None:
         return prompt_search(read_query(search), target=chosen[0], minus=chosen[1]), None, None
 
     editing.register(app, ctx)
+    saved.register(app, ctx)
     generating.register(app, ctx)
 
 

@@ -10,33 +10,34 @@ import pandas as pd
 
 from ...analysis.attribution.direct import Attribution
 from ...analysis.attribution.prompt import NEXT_TOKENS, Prompt, PromptReading, read_prompt
+from ...api.models import MOST_CHARACTERS
 from ...errors import BadInputError
 from ...store.edit_text import PromptEdit
 from ..context import Context
-from ..edits import MAX_CHARACTERS, edited_experts, model_edit, number_of_experts, read_edit
+from ..edits import edited_experts, model_edit, number_of_experts, read_edit
 
 
 def prompt_limit(ctx: Context) -> str:
-    """How long a prompt may be: the model's context, or what an address holds where that is less."""
+    """How long a prompt may be: the model's context, or ``MOST_CHARACTERS`` where that is less."""
     tokens = ctx.context_length
     each = ctx.characters_per_token
     if each is None:
         return f"{tokens:,} tokens"
     characters = round(tokens * each, -1)
-    if characters < MAX_CHARACTERS:
+    if characters < MOST_CHARACTERS:
         return f"{tokens:,} tokens (about {characters:,.0f} characters)"
-    return f"{MAX_CHARACTERS:,} characters"
+    return f"{MOST_CHARACTERS:,} characters"
 
 
 def check_characters(ctx: Context, query: Mapping[str, str]) -> None:
-    """Raises BadInputError where text and edit of an address have more characters than an address holds."""
+    """Raises BadInputError where text and edit of an address have more than ``MOST_CHARACTERS``."""
     text, edit = len(query.get("text", "")), len(query.get("edit", ""))
-    if text > MAX_CHARACTERS:
+    if text > MOST_CHARACTERS:
         raise BadInputError(f"the text has {text:,} characters; the limit is {prompt_limit(ctx)}. Shorten it.")
-    if text + edit > MAX_CHARACTERS:
+    if text + edit > MOST_CHARACTERS:
         raise BadInputError(
-            f"the edit has {edit:,} characters, with the text {text + edit:,}; the address of this page holds "
-            f"{MAX_CHARACTERS:,}. Shorten it, or make it in Python: ExpertEdit.from_frame takes any number of experts."
+            f"the edit has {edit:,} characters, with the text {text + edit:,}; the limit is "
+            f"{MOST_CHARACTERS:,}. Shorten it, or make it in Python: ExpertEdit.from_frame takes any number of experts."
         )
 
 
@@ -137,9 +138,10 @@ def read_text(ctx: Context, query: Mapping[str, str]) -> Prompt:
     """The text of an address and its tokens, in the chat template if the address has ``chat``; loads no model.
 
     Raises:
-        BadInputError: the text is empty or too long.
+        BadInputError: the text is empty, or too long by itself or with the edit.
         UnsupportedError: the run has no tokenizer, or that no chat template.
     """
+    check_characters(ctx, query)
     return Prompt.tokenise(ctx.tokenizer(), query.get("text", ""), ctx.context_length, chat="chat" in query)
 
 
@@ -152,7 +154,6 @@ def read_answer(ctx: Context, query: Mapping[str, str]) -> Answer:
         NotAnalysedError: an edit of a label, of a run that has not been analysed.
         UnsupportedError: the run has no tokenizer, or the model is another one.
     """
-    check_characters(ctx, query)
     prompt = read_text(ctx, query)  # before the model is loaded
     effect = read_effect(ctx, read_edit(query, ctx), prompt)
     tokens = len(prompt.shown)

@@ -19,7 +19,7 @@ from ..context import Context
 from ..edits import edited_experts, read_edit
 from ..elements import Element, Widget, dcc, dmc, html
 from ..freeze import freeze
-from ..links import edit_file, expert_link, label_link, prompt_search, read_query, save_edit_link, search_link
+from ..links import edit_file, expert_link, label_link, prompt_search, read_query, search_link
 from ..parts import LONGEST_NAME, aria, message, panel
 from .answer import check_characters
 
@@ -34,8 +34,8 @@ _SEARCHED = {
 TOP = 10  # experts that are added unless another number is typed
 
 
-def edit_panel(ctx: Context, query: Mapping[str, str]) -> Any:
-    """The rows of the edit, what adds one, and the edit as text."""
+def edit_panel(ctx: Context, query: Mapping[str, str], kept: Element) -> Any:
+    """The rows of the edit, what adds one, the edit as text, and ``kept``, which is about saved edits."""
     label = dmc.MultiSelect(
         id="add-labels",
         data=[{"value": label, "label": visible_label(label)} for label in ctx.labels],
@@ -67,7 +67,7 @@ def edit_panel(ctx: Context, query: Mapping[str, str]) -> Any:
         [
             dmc.Box(rows(ctx, query), id="edit-rows"),
             dcc.Store(id="edit-shown", data=_text(ctx, query)),
-            dmc.Box(saved(ctx, query), id="edit-saved", mb="md"),
+            dmc.Box(file_link(ctx, query), id="edit-file", mb="md"),
             html.Div(
                 [
                     html.Div([expert, _add("add-expert-run", "add the expert")], className="prompt-fields"),
@@ -96,6 +96,7 @@ def edit_panel(ctx: Context, query: Mapping[str, str]) -> Any:
                 spellCheck=False,
                 className="prompt-edit",
             ),
+            kept,
         ],
         note="Outputs of experts are multiplied with a factor, at every token that the model reads and writes, or at "
         "some of them: 3,5-9 by their numbers, 12- from one on, last for the last one of the prompt, last- from it on. "
@@ -135,18 +136,15 @@ def rows(ctx: Context, query: Mapping[str, str]) -> Any:
     return freeze(drawn)
 
 
-def saved(ctx: Context, query: Mapping[str, str]) -> Any:
-    """The link that downloads the edit; nothing where there is none."""
+def file_link(ctx: Context, query: Mapping[str, str]) -> Any:
+    """The link that downloads the edit; nothing where there is none, or it is one that a file cannot say."""
     try:
         edit = read_edit(query, ctx)
     except WorkbenchError:
         return []
-    if not edit:
+    if not edit or not edit.holds_everywhere or (edit.reads_prompt and not query.get("text")):
         return []
-    keep = html.A("Keep it under a name", href=save_edit_link({"edit": str(edit)}), className="button")
-    file = html.A("Save as an edit file", href=edit_file(query), download="", className="button")
-    kept = edit.holds_everywhere and (query.get("text") or not edit.reads_prompt)  # what a file can say
-    return freeze(html.Div([keep, " ", file] if kept else [keep]))
+    return freeze(html.A("Save as an edit file", href=edit_file(query), download="", className="button"))
 
 
 def _row(edit: PromptEdit, at: int, sizes: Mapping[Any, int]) -> Element:
@@ -236,8 +234,8 @@ def followed(ctx: Context, query: Mapping[str, str], synced: Mapping[str, str], 
         return no_update, no_update, no_update, no_update
     text = _text(ctx, query)
     if text == shown:
-        return no_update, text, saved(ctx, query), no_update
-    return rows(ctx, query), text, saved(ctx, query), text
+        return no_update, text, file_link(ctx, query), no_update
+    return rows(ctx, query), text, file_link(ctx, query), text
 
 
 def with_edit(ctx: Context, query: Mapping[str, str], text: str | None, edit: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import prompt_link, read_query
 from ..parts import IN_PLACE, aria, message, panel, token_shown
-from .answer import check_characters, read_text
+from .answer import read_text
 
 SETTINGS = {"temperature": 0.0, "top_p": 1.0, "length": 32, "seed": 0}  # fields of the address with their defaults
 
@@ -122,7 +122,6 @@ class Desk:
         """
         from ...analysis.generation import generate_text
 
-        check_characters(ctx, query)
         length = int(settings["length"])
         if not 1 <= length <= MOST_TOKENS:
             raise BadInputError(f"the number of tokens must be from 1 to {MOST_TOKENS}, got {length}.")

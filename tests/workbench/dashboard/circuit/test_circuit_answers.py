@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from workbench import open_run
-from workbench.dashboard.application import create_app
+from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.circuit.asked import Asked, read_asked
 from workbench.dashboard.circuit.graph import edges_answer, graph_answer
 from workbench.dashboard.circuit.listing import nodes_table
@@ -17,7 +17,8 @@ from workbench.dashboard.circuit.pinned import heads_part, pinned_part
 from workbench.dashboard.circuit.reacting import changes, reaction_part
 from workbench.dashboard.circuit.traced import Traced, find, heads, reaction, start
 from workbench.dashboard.context import Context
-from workbench.errors import BadInputError, NotFoundError
+from workbench.dashboard.pages import read_address
+from workbench.errors import BadInputError, BusyError, NotFoundError
 
 QUERY = {"text": "for i <b>", "nodes": "64"}
 
@@ -148,3 +149,14 @@ def test_the_addresses_answer(run_path: Path) -> None:
     assert ask("/circuit/graph", keep="2").status_code == 400
     assert ask("/circuit/graph", target="99999999").json.keys() <= {"percent", "failed"}
     assert client.get("/circuit", query_string=QUERY).status_code == 200
+
+
+def test_a_circuit_for_which_too_many_wait_leaves_the_form(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise BusyError("8 others wait")
+
+    monkeypatch.setattr(ctx.computations, "start", refuse)
+    drawn = draw(ctx, read_address("/circuit", "?text=never+asked+before"))
+    assert drawn.status == 200
+    assert "8 others wait" in str(drawn.content)
+    assert "never asked before" in str(drawn.content)

@@ -11,6 +11,8 @@ import pytest
 
 from workbench import open_run
 from workbench.analysis import ablation_cost, output_directions
+from workbench.api.models import MOST_CHARACTERS
+from workbench.dashboard.application import app_of
 from workbench.dashboard.computing import Computation
 from workbench.dashboard.context import Context
 from workbench.dashboard.expert.ablation import ABLATION
@@ -18,7 +20,7 @@ from workbench.dashboard.expert.header import label_against_examples
 from workbench.dashboard.expert.measured import Measured
 from workbench.dashboard.expert.related import SIMILAR, same_keys
 from workbench.dashboard.expert.trial import trial
-from workbench.errors import BadInputError
+from workbench.errors import BadInputError, BusyError
 from workbench.report.numbers import score_text
 from workbench.store.address import Expert
 
@@ -49,7 +51,7 @@ def test_own_text_shows_what_the_run_holds_of_the_same_text(ctx: Context, strong
 
 
 def test_own_text_that_cannot_be_read_is_refused(ctx: Context, strongest: Expert) -> None:
-    for text, why in (("", "empty"), ("x" * 9000, "8,000")):
+    for text, why in (("", "empty"), ("x" * (MOST_CHARACTERS + 1), "16,001 characters")):
         with pytest.raises(BadInputError, match=why):
             trial(ctx, strongest, text)
 
@@ -118,3 +120,16 @@ def test_measured_panels_do_what_the_analyses_do(ctx: Context, strongest: Expert
     job = _done(ctx, SIMILAR, strongest)
     best = output_directions(ctx.run, ctx.model(), 0).similar(strongest.id, 1)
     assert f"/expert/0/{best['expert'][0]}" in str(SIMILAR.show(ctx, strongest, job.result))
+
+
+def test_a_measurement_for_which_too_many_wait_says_so(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_of(ctx)
+    (look,) = (one["callback"].__wrapped__ for name, one in app.callback_map.items() if "ablation-answer" in name)
+
+    def refuse(*_: object) -> None:
+        raise BusyError("8 others wait")
+
+    monkeypatch.setattr(ctx.computations, "start", refuse)
+    told, idle, button = look(1, 0, [0, 3], True)
+    assert "8 others wait" in str(told)
+    assert (idle, button) == (True, "inline-block")

@@ -11,7 +11,7 @@ import pytest
 from workbench import open_run
 from workbench.dashboard.application import create_app, draw
 from workbench.dashboard.context import Context
-from workbench.dashboard.links import circuit_link, list_link, save_edit_link, shared_list_link, tag_link
+from workbench.dashboard.links import circuit_link, list_link, shared_list_link, tag_link
 from workbench.dashboard.listed import ROWS, experts_text, page_links, read_experts, shown_page
 from workbench.dashboard.pages import read_address
 from workbench.errors import BadInputError, NotFoundError
@@ -109,11 +109,6 @@ def test_never_active_experts_may_be_listed(
     monkeypatch.setattr(kept.run, "experts", lambda *asked: experts(*asked).drop(never))
     assert "never active" in page(kept, f"/lists?experts=0:{never}")
     assert "1 expert, not saved" in page(kept, f"/lists?experts=0:{never}")
-
-
-def test_an_edit_in_the_address_is_filled_in(kept: Context, page: Callable[[Context, str], str]) -> None:
-    shown = page(kept, save_edit_link({"edit": "0:17=0.25"}).split("#")[0])
-    assert "0:17=0.25" in shown
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from dash import no_update
+from dash import Dash, no_update
 
 from workbench import open_run
 from workbench.analysis import attribute
-from workbench.dashboard.application import create_app, draw
+from workbench.api.models import MOST_CHARACTERS
+from workbench.dashboard.application import app_of, create_app, draw
 from workbench.dashboard.context import Context
-from workbench.dashboard.edits import MAX_CHARACTERS
+from workbench.dashboard.links import prompt_search, read_query
 from workbench.dashboard.pages import read_address
 from workbench.dashboard.pages.prompt import _read
-from workbench.dashboard.prompting import editing
+from workbench.dashboard.prompting import editing, saved
 from workbench.dashboard.prompting.answer import read_answer
 from workbench.dashboard.prompting.draw import change
 from workbench.dashboard.prompting.generating import Desk, settings_of
@@ -116,7 +117,7 @@ def test_prompt_page_strikes_out_removed_experts(ctx: Context) -> None:
     ("text", "message"),
     [
         ("", "The text is empty"),
-        ("x" * (MAX_CHARACTERS + 1), "The text has 16,001 characters; the limit is 64 tokens (about "),
+        ("x" * (MOST_CHARACTERS + 1), "The text has 16,001 characters; the limit is 64 tokens (about "),
         ("x" * 100, "The prompt has 101 tokens; the model reads at most 64. Shorten it."),
     ],
     ids=["empty", "characters", "tokens"],
@@ -242,11 +243,45 @@ def test_a_form_that_shows_the_address_stays_as_it_is(ctx: Context) -> None:
     assert editing.followed(ctx, _query(edit="0:5=0", at="2"), _query(edit="0:5=0"), "0:5=1") == (no_update,) * 4
 
 
-def test_an_edit_of_some_tokens_is_kept_under_a_name_not_in_a_file(ctx: Context) -> None:
-    assert "Save as an edit file" in str(editing.saved(ctx, _query(edit="0:5=0")))
-    kept = str(editing.saved(ctx, _query(edit="0:5=0 @2")))
-    assert "Keep it under a name" in kept
-    assert "Save as an edit file" not in kept
+def test_an_edit_of_some_tokens_is_not_offered_as_a_file(ctx: Context) -> None:
+    assert "Save as an edit file" in str(editing.file_link(ctx, _query(edit="0:5=0")))
+    assert editing.file_link(ctx, _query(edit="0:5=0 @2")) == []
+    assert editing.file_link(ctx, {"edit": "top:3=0"}) == []
+
+
+def _called(app: Dash, output: str, *values: Any) -> Any:
+    """What the callback that writes ``output`` returns for the values of its inputs and states."""
+    (chosen,) = (callback for name, callback in app.callback_map.items() if output in name)
+    return chosen["callback"].__wrapped__(*values)
+
+
+def test_an_edit_is_kept_and_loaded_without_leaving_the_prompt(run_path: Path, tmp_path: Path) -> None:
+    ctx = Context(open_run(shutil.copytree(run_path, tmp_path / "run")))
+    app = app_of(ctx)
+    assert _called(app, "edit-kept.children", 0, None, "quiet", "0:5=0") == (no_update,) * 4
+    assert "changes nothing" in _called(app, "edit-kept.children", 1, None, "quiet", "")[2]
+    names, name, error, told = _called(app, "edit-kept.children", 1, None, " quiet ", "0:5=0, label:lua=0.5")
+    assert (names, name, error) == ([{"value": "quiet", "label": "quiet"}], "", None)
+    assert "Kept as quiet" in told
+    assert "already" in _called(app, "edit-kept.children", 1, None, "quiet", "0:5=0")[2]
+    search, shown, error = _called(app, "edit-load.value", "quiet", prompt_search(_query(at="2", edit="0:6=2")), TEXT)
+    assert read_query(search) == _query(at="2", edit="0:5=0, label:lua=0.5")
+    assert (shown, error) == (None, None)
+    assert read_query(saved.loaded(ctx, "quiet", "", "typed, not run")) == {
+        "text": "typed, not run",
+        "edit": "0:5=0, label:lua=0.5",
+    }
+    ctx.notes.delete_edit("quiet")
+    assert "may have been deleted" in _called(app, "edit-load.value", "quiet", search, TEXT)[2]
+    assert saved.saved_names(ctx) == []
+
+
+def test_saved_edits_that_cannot_be_read_leave_the_page_as_it_is(run_path: Path, tmp_path: Path) -> None:
+    ctx = Context(open_run(shutil.copytree(run_path, tmp_path / "run")))
+    ctx.notes.save_edit("quiet", "0:5=0")
+    assert "'quiet'" in str(saved.saved_row(ctx))
+    ctx.notes.path.write_bytes(b"no database" * 100)
+    assert "'quiet'" not in str(saved.saved_row(ctx))
 
 
 def test_another_text_drops_the_chosen_tokens_and_another_edit_keeps_them(ctx: Context) -> None:
@@ -254,7 +289,7 @@ def test_another_text_drops_the_chosen_tokens_and_another_edit_keeps_them(ctx: C
     assert editing.with_edit(ctx, query, TEXT, "0:5=2") == query | {"edit": "0:5=2"}
     assert editing.with_edit(ctx, query, "x", "") == {"text": "x"}
     with pytest.raises(BadInputError, match="the edit has 16,000 characters"):
-        editing.with_edit(ctx, query, TEXT, "x" * MAX_CHARACTERS)
+        editing.with_edit(ctx, query, TEXT, "x" * MOST_CHARACTERS)
 
 
 def test_the_desk_writes_one_text_at_a_time_and_stops(ctx: Context, tmp_path: Path) -> None:
