@@ -87,7 +87,13 @@ EXPERT_COLUMNS: tuple[dict[str, Any], ...] = (
     | {"headerTooltip": "Tokens at which the expert is active."},
 )
 SPARE = ("tokens", "mass")  # columns that narrow windows do without: density and interest tell much of what they do
-BOXES = {"width": 36, "minWidth": 36, "maxWidth": 36, "headerTooltip": "Choose experts"}  # the column that chooses rows
+BOXES = {
+    "headerName": "✓",
+    "headerTooltip": "Choose experts",
+    "width": 36,
+    "minWidth": 36,
+    "maxWidth": 36,
+}  # the column that chooses rows
 STORED = tuple(c["field"] for c in EXPERT_COLUMNS if c not in (TOP_TOKENS, EXPLANATION))  # by which rows are chosen
 
 
