@@ -14,7 +14,7 @@ from pydantic import Field
 from ..analysis.edited import file_edit, number_of_experts
 from ..errors import BadInputError
 from ..store.edit_text import PromptEdit
-from .models import LONGEST, MOST_CHARACTERS, Answer, EditText, Query, TextBody, reply, rows
+from .models import LONGEST, MOST_CHARACTERS, Answer, Body, EditText, Query, TextBody, reply, rows
 from .reading import experts_of, read_edit, read_unedited, tokenise
 from .source import Source
 
