@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
         for name, hits in row["foreign"].items():
             print(f"    {name}: {hits['hits']} hits of {hits['asked']:,}, at most {hits['most_of_10']} of 10")
     for row in found["treatments"]:
+        spread = "" if isnan(row["success_sd"]) else f" ± {row['success_sd']:.1%}"
         print(
-            f"{row['cell']:28} {row['treatment']:12} success {row['success']:.1%} ± {row['success_sd']:.1%}  rise "
-            f"{row['rise']:+.4f}  p {row['p']:.1e}"
+            f"{row['cell']:28} {row['treatment']:12} success {row['success']:.1%}{spread}  rise {row['rise']:+.4f}  "
+            f"p {row['p']:.1e}"
         )
     if CELL in options.cells and SEED in options.seeds:  # another process may have the other seeds
         erased = run_erasing(study, options.dense)
