@@ -14,7 +14,7 @@ from .freeze import freeze, plain
 from .kept import keep_in_list
 from .links import list_link
 from .listed import read_experts
-from .parts import aria
+from .parts import aria, told_plainly
 
 if TYPE_CHECKING:
     from .context import Context
@@ -112,4 +112,4 @@ def register(app: Dash, ctx: Context) -> None:
         try:
             return freeze(keep(ctx, name or "", read_experts(ctx, " ".join(chosen)))), None
         except WorkbenchError as error:
-            return None, str(error)
+            return None, told_plainly(str(error))

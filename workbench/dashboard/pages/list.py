@@ -216,7 +216,7 @@ def register(app: Dash, ctx: Context) -> None:
         try:
             kept = ctx.notes.describe(here["name"], text or "", known)
         except WorkbenchError as error:
-            return no_update, no_update, str(error), no_update
+            return no_update, no_update, told_plainly(str(error)), no_update
         return freeze(_described(kept)), kept, None, kept
 
     @app.callback(

@@ -11,7 +11,7 @@ from ...store.token_text import visible_label
 from ..context import Context
 from ..elements import Element, dmc, html
 from ..links import prompt_search, read_query
-from ..parts import aria
+from ..parts import aria, told_plainly
 from .editing import with_edit
 
 
@@ -79,7 +79,7 @@ def register(app: Dash, ctx: Context) -> None:
         try:
             kept = ctx.notes.save_edit(name or "", edit or "")
         except WorkbenchError as error:
-            return no_update, no_update, str(error), None
+            return no_update, no_update, told_plainly(str(error)), None
         return saved_names(ctx), "", None, f"Kept as {visible_label(kept)}."
 
     @app.callback(
@@ -97,4 +97,4 @@ def register(app: Dash, ctx: Context) -> None:
         try:
             return loaded(ctx, name, search, text), None, None
         except WorkbenchError as error:
-            return no_update, None, str(error)
+            return no_update, None, told_plainly(str(error))
