@@ -122,6 +122,11 @@ class MonetActorCritic(ActorCriticPolicy):
         values, log_prob, _ = super().evaluate_actions(obs, actions)
         return values, log_prob, -self.features_extractor.auxiliary()
 
+    def values_of(self, observations: Tensor) -> Tensor:
+        """The critic's values, (states,), of observations (states, species); the model does not read them."""
+        no_logits = observations.new_zeros(len(observations), len(self.features_extractor.rows))
+        return self.value_net(torch.cat([no_logits, observations * UNIT], 1)).flatten()
+
     def _build(self, lr_schedule: Any) -> None:
         self._build_mlp_extractor()
         reader = self.features_extractor

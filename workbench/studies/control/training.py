@@ -15,6 +15,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
+from torch.nn.functional import mse_loss
 
 from monet_model.train_state import STATE_FILE, Log, load_state, save_state
 
@@ -33,6 +34,7 @@ _TRAIN_SEED = 0  # first seed of the noise of training episodes; those of figure
 _SAVE_EVERY = 10  # updates
 # Settings of an MLP in place of a Monet policy's.
 _MLP = {"episodes": 64, "epochs": 10, "batch": 1024, "lr": 1e-3, "last_deviation": 0.1}
+_VALUE_BATCH = 1024  # steps of the fishery per step of the critic alone
 _REFRESH_STATES = 512  # of a rollout, whose statistics the routers take
 
 
@@ -55,6 +57,8 @@ class PolicyTraining:
             geometrically. What little is left of noise at the end still shows what a change of the policy is worth.
         reward_scale: what rewards are multiplied with in training, so that values are of the size of the critic's
             first outputs.
+        value_epochs: passes over a rollout by the critic of a Monet policy alone, before those of both: it costs a
+            hundredth of the policy, and better values make better advantages of the next rollout.
         auxiliary: weight of the auxiliary losses of routing (arXiv 2412.04139, section 3) in a Monet policy. Without
             them, a policy for Model 4 used 594 of its 8,192 experts; docs/control.md tells what they change.
         seed: of weights, episodes and exploration.
@@ -74,6 +78,7 @@ class PolicyTraining:
     deviation: float = 0.15
     last_deviation: float = 0.06
     reward_scale: float = 0.1
+    value_epochs: int = 10
     auxiliary: float = 0.003
     seed: int = 0
 
@@ -181,6 +186,7 @@ class _Training(PPO):
     """PPO that calls ``after_update`` when an update is done, and refreshes the routers of a Monet policy there."""
 
     after_update: Any = None
+    value_epochs = 0
     policy: Any
     env: FisheryVecEnv
 
@@ -197,12 +203,22 @@ class _Training(PPO):
         self._last_episode_starts = self.env.episodes.time == 0
 
     def train(self) -> None:
+        self._fit_values()
         super().train()
         if isinstance(self.policy, MonetActorCritic):
             seen = self.rollout_buffer.observations
             chosen = np.linspace(0, len(seen) - 1, min(len(seen), _REFRESH_STATES)).astype(int)
             self.reader.refresh(torch.from_numpy(seen[chosen]))
         self.after_update(self)
+
+    def _fit_values(self) -> None:
+        self._update_learning_rate(self.policy.optimizer)
+        for _ in range(self.value_epochs):
+            for batch in self.rollout_buffer.get(_VALUE_BATCH):
+                self.policy.optimizer.zero_grad()
+                mse_loss(self.policy.values_of(batch.observations), batch.returns).backward()
+                nn.utils.clip_grad_norm_(self.policy.value_net.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
 
 
 def _algorithm(settings: PolicyTraining, fishery: Fishery, env: FisheryVecEnv) -> _Training:
@@ -232,6 +248,7 @@ def _algorithm(settings: PolicyTraining, fishery: Fishery, env: FisheryVecEnv) -
         device="cpu",
     )
     algorithm.policy.log_std.requires_grad_(False)
+    algorithm.value_epochs = settings.value_epochs if settings.policy == "monet" else 0
     if settings.policy == "mlp":
         with torch.no_grad():  # as a Monet policy's
             algorithm.policy.action_net.bias.copy_(torch.tensor(fishery.base))

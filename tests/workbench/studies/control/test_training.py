@@ -22,6 +22,7 @@ from workbench.studies.control import training as training_module
 from workbench.studies.control.cloning import visited
 from workbench.studies.control.rules import constant_mortality
 from workbench.studies.control.tokens import state_ids
+from workbench.studies.control.vec_env import FisheryVecEnv
 
 SMALL = PolicyTraining(steps=4 * 256, episodes=16, rollout=16, batch=128, epochs=2)
 WEIGHTS = {"monet": "model.safetensors", "mlp": "mlp.safetensors"}
@@ -122,3 +123,28 @@ def test_a_folder_that_holds_a_training_is_not_overwritten(tmp_path: Path) -> No
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, object], says: str) -> None:
     with pytest.raises(BadInputError, match=says):
         replace(SMALL, **changes)
+
+
+def test_the_critic_alone_learns_values_and_changes_nothing_else() -> None:
+    fishery, settings = Fishery.of(3), replace(SMALL, value_epochs=20)
+    algorithm = training_module._algorithm(settings, fishery, FisheryVecEnv(fishery, 16, 0, settings.reward_scale))
+    policy, critic = (
+        algorithm.policy,
+        {f"value_net.{name}" for name, _ in algorithm.policy.value_net.named_parameters()},
+    )
+    algorithm.train, fit = (lambda: None), algorithm._fit_values  # a rollout is played, and not learned from
+    algorithm.learn(256)
+    algorithm._current_progress_remaining = 1.0  # of the learning rate
+    buffer = algorithm.rollout_buffer
+    observations, returns = (torch.from_numpy(rows).flatten(0, 1) for rows in (buffer.observations, buffer.returns))
+    before = {name: values.detach().clone() for name, values in policy.named_parameters()}
+    torch.testing.assert_close(policy.values_of(observations), policy.predict_values(observations).flatten())
+
+    def error() -> float:
+        return float((policy.values_of(observations).detach() - returns).square().mean())
+
+    first = error()
+    fit()
+    assert error() < 0.5 * first
+    changed = {name for name, values in policy.named_parameters() if not torch.equal(values, before[name])}
+    assert changed == critic
