@@ -80,7 +80,11 @@ def test_coactive_says_which_sample_was_read_and_how_precise_it_is(run: Path) ->
 
 def test_coactive_ends_at_ctrl_c_and_leaves_the_run_as_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: object) -> Iterator[tuple[object, ...]]:
-        signal.raise_signal(signal.SIGINT)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.signal(signal.SIGINT, before)
         yield from ()
 
     expert = int(open_run(run).experts(0)["tokens"].idxmax())
