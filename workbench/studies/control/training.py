@@ -57,8 +57,8 @@ class PolicyTraining:
             geometrically. What little is left of noise at the end still shows what a change of the policy is worth.
         reward_scale: what rewards are multiplied with in training, so that values are of the size of the critic's
             first outputs.
-        value_epochs: passes over a rollout by the critic of a Monet policy alone, before those of both. They cost little, as the
-            model reads nothing for them, and better values make better advantages of the next rollout.
+        value_epochs: passes over a rollout by the critic of a Monet policy alone, before those of both. They cost
+            little, as the model reads nothing for them, and better values make better advantages of the next rollout.
         auxiliary: weight of the auxiliary losses of routing (arXiv 2412.04139, section 3) in a Monet policy. Without
             them, a policy for Model 4 used 594 of its 8,192 experts; docs/control.md tells what they change.
         seed: of weights, episodes and exploration.
