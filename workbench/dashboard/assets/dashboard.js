@@ -83,7 +83,16 @@ function grow(node) {
 function visit(address, stay = false) {
   window.history.pushState({}, "", address);
   window.dispatchEvent(new PopStateEvent("popstate"));
-  if (!stay && !address.includes("#")) window.scrollTo(0, 0);
+  if (stay) hold(document.getElementById("page"));
+  else if (!address.includes("#")) window.scrollTo(0, 0);
+}
+
+// A page that is drawn anew is short until its grids and charts are: it keeps its height meanwhile, and the browser holds on to
+// none of the parts that come and go, or the window would move.
+function hold(page) {
+  Object.assign(page.style, { minHeight: `${page.offsetHeight}px`, overflowAnchor: "none" });
+  clearTimeout(hold.until);
+  hold.until = setTimeout(() => Object.assign(page.style, { minHeight: "", overflowAnchor: "" }), 3000);
 }
 
 // The address of another view of the page, with the fields that scripts may have set since it was drawn: see keeping.
