@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
+from workbench import Run, open_run
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE = 180_000  # ms to wait for what should come at once: the machine may be busy, and jobs start processes
@@ -49,6 +51,18 @@ def serving(run: Path) -> Iterator[str]:
         server.terminate()
         server.wait(60)
         server.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def run(run_path: Path) -> Run:
+    """The run that ``address`` serves."""
+    return open_run(run_path)
+
+
+@pytest.fixture(scope="session")
+def strongest(run: Run) -> int:
+    """The expert of group 0 with the largest mass."""
+    return int(run.experts(0)["mass"].idxmax())
 
 
 @pytest.fixture(scope="session")

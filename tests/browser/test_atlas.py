@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from workbench import Run, open_run
+from workbench import Run
 from workbench.analysis.structure.umap_map import ExpertMap
 from workbench.store.files import write_json, write_parquet
-
-
-@pytest.fixture(scope="module")
-def run(run_path: Path) -> Run:
-    return open_run(run_path)
 
 
 @pytest.fixture

@@ -9,21 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from workbench import Run, open_run
+from workbench import Run
 from workbench.analysis import diff_models
 from workbench.analysis.results import write_result
 from workbench.report.label import top_tokens
 from workbench.store.token_text import visible
-
-
-@pytest.fixture(scope="module")
-def run(run_path: Path) -> Run:
-    return open_run(run_path)
-
-
-@pytest.fixture(scope="module")
-def strongest(run: Run) -> int:
-    return int(run.experts(0)["mass"].idxmax())
 
 
 @pytest.fixture

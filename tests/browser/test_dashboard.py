@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from playwright.sync_api import Page, expect
 
-from workbench import Run, open_run
+from workbench import Run
 from workbench.analysis import READABLE_SCORE, READABLE_TOKENS, read_analysis
 from workbench.analysis.structure.umap_map import ExpertMap
 from workbench.report import expert_report, label_report
@@ -19,11 +19,6 @@ from workbench.report.numbers import score_text
 from workbench.store.files import write_json, write_parquet
 
 HOSTILE = "<script>window.hacked=1</script> <img src=x>"
-
-
-@pytest.fixture(scope="module")
-def run(run_path: Path) -> Run:
-    return open_run(run_path)
 
 
 def _heading(page: Page, text: str) -> None:

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from workbench import Run, open_run
-
-
-@pytest.fixture(scope="module")
-def run(run_path: Path) -> Run:
-    return open_run(run_path)
-
-
-@pytest.fixture(scope="module")
-def strongest(run: Run) -> int:
-    return int(run.experts(0)["mass"].idxmax())
+from workbench import Run
 
 
 def test_own_text_is_scored_in_place_and_kept_in_the_address(page: Page, address: str, strongest: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,3 +55,13 @@ def called(app: Dash, trigger: str, values: dict[str, Any], to: str = "") -> dic
 @pytest.fixture(scope="session")
 def press() -> Press:
     return called
+
+
+@pytest.fixture
+def run_alone(run_path: Path, tmp_path: Path) -> Path:
+    """The run in a folder of its own, beside which nothing is kept yet."""
+    alone = tmp_path / "run"
+    alone.mkdir()
+    for part in run_path.iterdir():
+        (alone / part.name).symlink_to(part)
+    return alone

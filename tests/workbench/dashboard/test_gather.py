@@ -25,12 +25,9 @@ HOSTILE = "<b>five</b> & more"
 
 
 @pytest.fixture
-def ctx(run_path: Path, tmp_path: Path) -> Context:
+def ctx(run_alone: Path) -> Context:
     """A run beside which nothing is kept yet."""
-    (tmp_path / "run").mkdir()
-    for part in run_path.iterdir():
-        (tmp_path / "run" / part.name).symlink_to(part)
-    return Context(open_run(tmp_path / "run"))
+    return Context(open_run(run_alone))
 
 
 @pytest.fixture

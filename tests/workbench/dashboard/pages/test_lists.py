@@ -23,12 +23,9 @@ HOSTILE = "<script>window.hacked = 1</script>"
 
 
 @pytest.fixture
-def kept(run_path: Path, tmp_path: Path) -> Context:
+def kept(run_alone: Path) -> Context:
     """A run beside which nothing is kept yet."""
-    (tmp_path / "run").mkdir()
-    for part in run_path.iterdir():
-        (tmp_path / "run" / part.name).symlink_to(part)
-    return Context(open_run(tmp_path / "run"))
+    return Context(open_run(run_alone))
 
 
 def _strongest(ctx: Context) -> Expert:
