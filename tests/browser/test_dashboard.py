@@ -356,6 +356,15 @@ def test_reports_open_offline(offline_page: Page, run: Run, tmp_path: Path) -> N
     assert offline_page.evaluate("window.hacked") is None
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_of_an_expert_fits_the_window(offline_page: Page, run: Run, tmp_path: Path, width: int) -> None:
+    expert_report(run, 0, int(run.experts(0)["mass"].idxmax()), "html", tmp_path / "expert.html", logits=True)
+    offline_page.set_viewport_size({"width": width, "height": 900})
+    offline_page.goto((tmp_path / "expert.html").as_uri())
+    expect(offline_page.get_by_role("heading", name="Co-activating experts")).to_be_visible()
+    assert offline_page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_click_on_the_map_of_contexts_opens_the_expert(page: Page, address: str, run: Run) -> None:
     points = run.experts(0).head(3)
     table = pd.DataFrame({"expert": points.index, "x": [0.0, 1.0, 2.0], "y": [0.0, 1.0, 0.0]})
