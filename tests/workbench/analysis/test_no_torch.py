@@ -14,7 +14,7 @@ from workbench import open_run
 from workbench.errors import NotAnalysedError
 
 run = open_run(sys.argv[1])
-arguments = {"read_analysis": [0], "read_scores": [0], "read_map": [0], "read_divergence": [run]}
+arguments = {"read_analysis": [0], "read_scores": [0], "read_map": [0], "read_divergence": [run], "read_writers": [0]}
 loaded = {}
 for name in analysis.__all__:
     if name.startswith("read_") and name != "read_prompt":  # which runs the model
