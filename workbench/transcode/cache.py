@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monet_model.precision import bfloat16_products, has_bfloat16
+
 from ..errors import BadInputError, DamagedError, UnsupportedError
 from ..progress import job
 from ..store.files import replacing, write_json
@@ -39,6 +41,7 @@ class InputCache:
         sequences: of the corpus.
         folder: of the cache; one of the same teacher, corpus and layers is continued.
         gigabytes: 1e9 bytes that the files may take.
+        autocast: run the teacher's matrix products in bfloat16, on devices that have them.
 
     Raises:
         BadInputError: the folder holds the cache of another teacher, corpus or layers.
@@ -46,9 +49,16 @@ class InputCache:
     """
 
     def __init__(
-        self, teacher: Teacher, layers: tuple[int, ...], sequences: Sequences, folder: Path, gigabytes: float
+        self,
+        teacher: Teacher,
+        layers: tuple[int, ...],
+        sequences: Sequences,
+        folder: Path,
+        gigabytes: float,
+        autocast: bool = False,
     ) -> None:
         self.teacher, self.layers, self.sequences, self.folder = teacher, layers, sequences, folder
+        self.autocast = autocast
         self.length = sequences.train.shape[1]
         self.size = max(1, SHARD_TOKENS // self.length)  # sequences of one file
         row = len(layers) * self.length * teacher.hidden * 2  # bytes
@@ -61,6 +71,7 @@ class InputCache:
             "corpus": sequences.identity,
             "layers": list(layers),
             "dtype": "float16",
+            "products": "bfloat16" if autocast and has_bfloat16(teacher.device) else "float32",
             "sequences": self.size,
         }
         self._enter(about)
@@ -127,7 +138,8 @@ class InputCache:
         return values.float().flatten(1, 2)
 
     def _run(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        return half(self.teacher.inputs(self.sequences.ids(rows), self.layers), self.layers)
+        with bfloat16_products(self.teacher.device, self.autocast):
+            return half(self.teacher.inputs(self.sequences.ids(rows), self.layers), self.layers)
 
     def _shard(self, number: int) -> NDArray[np.float16]:
         if number not in self._open:

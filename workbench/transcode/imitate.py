@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cuda_ext import Routing
-from monet_model.precision import bfloat16_products
+from monet_model.precision import bfloat16_factors, bfloat16_products
 
 from .bank import Bank, KeyCount, active_parameters, even_use
 from .cache import InputCache
@@ -57,7 +57,13 @@ class Lesson:
 
     def gates(self, x: Tensor) -> list[Tensor]:
         """Per group, the gates of the neurons of all its layers: what privileged routers read, (tokens, neurons)."""
-        return [self.teacher.gates(x[list(group)], [self.layers[n] for n in group]) for group in self.places]
+        with bfloat16_factors(self.teacher.device, self.settings.autocast):
+            return [self.teacher.gates(x[list(group)], [self.layers[n] for n in group]) for group in self.places]
+
+    def targets(self, x: Tensor) -> Tensor:
+        """What the MLPs write for inputs (layers, tokens, hidden), of the same shape."""
+        with bfloat16_factors(self.teacher.device, self.settings.autocast):
+            return self.teacher.outputs(x, self.layers)
 
     def autocast(self) -> torch.autocast:
         """Runs matrix products in bfloat16 if the settings say so and the device has them."""
@@ -83,7 +89,7 @@ def teach_assistant(lesson: Lesson, assistant: Bank) -> Phase:
         x = lesson.inputs(number)
         with lesson.autocast():
             out, routings = assistant(x, lesson.gates(x))
-        unexplained = lesson.scales.unexplained(out, lesson.teacher.outputs(x, lesson.layers))
+        unexplained = lesson.scales.unexplained(out, lesson.targets(x))
         return _backward(unexplained.mean(), [routings], [used], lesson.settings.aux)
 
     def finish() -> None:
@@ -111,7 +117,7 @@ def imitate(lesson: Lesson, banks: Sequence[Bank], assistant: Bank | None) -> Ph
 
     def step(number: int) -> dict[str, float]:
         x = lesson.inputs(number)
-        y = lesson.teacher.outputs(x, lesson.layers)
+        y = lesson.targets(x)
         with lesson.autocast():
             outs, routings = zip(*(bank(x) for bank in banks), strict=True)
         if assistant is None:

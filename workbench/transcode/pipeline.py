@@ -159,7 +159,7 @@ def prepare(
         corpus, teacher, settings.sequence, max(wanted, settings.batch), settings.heldout_sequences, settings.seed
     )
     folder.mkdir(parents=True, exist_ok=True)
-    cache = InputCache(teacher, settings.layers, sequences, folder, gigabytes)
+    cache = InputCache(teacher, settings.layers, sequences, folder, gigabytes, settings.autocast)
     cache.fill()
     sample = sequences.rows(0, min(SAMPLE_SEQUENCES, len(sequences.train)))
     scales = Scales.of(teacher, settings.layers, cache.read(sample))

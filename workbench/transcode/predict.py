@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from monet_model.precision import bfloat16_factors
 
 from .bank import Bank
 from .imitate import Lesson, student_figures
@@ -33,12 +37,15 @@ def predict(lesson: Lesson, banks: Sequence[Bank]) -> Phase:
     def step(number: int) -> dict[str, float]:
         rows = lesson.cache.sequences.rows(number, settings.kl_batch)
         ids = lesson.cache.sequences.ids(rows).to(teacher.device)
-        with lesson.autocast():
+        with lesson.autocast(), plain_attention(teacher.model):
             with torch.no_grad():
                 wanted = last_hidden(teacher.model, ids)
             with spliced(teacher, modules):
                 hidden = last_hidden(teacher.model, ids)
-        divergence, gradient = divergences(head, wanted.float().flatten(0, 1), hidden.detach().float().flatten(0, 1))
+        with bfloat16_factors(teacher.device, settings.autocast):
+            divergence, gradient = divergences(
+                head, wanted.float().flatten(0, 1), hidden.detach().float().flatten(0, 1)
+            )
         hidden.backward(gradient.view_as(hidden).to(hidden.dtype))
         return {"loss": divergence, "kl": divergence}
 
@@ -46,6 +53,21 @@ def predict(lesson: Lesson, banks: Sequence[Bank]) -> Phase:
         return student_figures(lesson, banks, losses=True)
 
     return Phase(DISTRIBUTION, AtRest(banks), settings.predicting(), step, figures)
+
+
+@contextmanager
+def plain_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Inside this context, attention on a processor is computed as its formula says.
+
+    The fused one has a backward pass that takes ten times longer there at a few hundred tokens.
+    """
+    before = model.config._attn_implementation
+    if model.device.type == "cpu":
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def divergences(head: nn.Module, wanted: Tensor, hidden: Tensor) -> tuple[float, Tensor]:
