@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from monet_model import precision
-from monet_model.precision import bfloat16_products
+from monet_model.precision import bfloat16_factors, bfloat16_products
 
 CPU = torch.device("cpu")
 
@@ -38,3 +38,28 @@ def test_products_that_would_be_emulated_stay_in_float32_and_say_so(monkeypatch:
 def test_a_processor_has_them_from_avx512_on() -> None:
     assert precision.has_bfloat16(CPU) == torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     assert precision.has_bfloat16(torch.device("cuda"))
+
+
+@pytest.mark.skipif(not precision.has_bfloat16(CPU), reason="this processor has no products in bfloat16")
+def test_factors_are_rounded_but_sums_are_not() -> None:
+    torch.manual_seed(0)
+    a, b = torch.randn(64, 256), torch.randn(256, 128)
+    exact, rounded = a.double() @ b.double(), a.bfloat16().double() @ b.bfloat16().double()
+    with bfloat16_factors(CPU, wanted=True):
+        found = a @ b
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), rounded, rtol=1e-4, atol=1e-4)
+    assert (found - exact).abs().max() > 1e-3  # which float32 would not miss by
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_factors_are_as_before_outside(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: has)
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    with pytest.raises(KeyError), bfloat16_factors(CPU, wanted=True):
+        assert (matmul.fp32_precision == "bf16") == has
+        raise KeyError
+    assert matmul.fp32_precision == before
+    with bfloat16_factors(CPU, wanted=False):
+        assert matmul.fp32_precision == before

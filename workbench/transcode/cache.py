@@ -71,7 +71,7 @@ class InputCache:
             "corpus": sequences.identity,
             "layers": list(layers),
             "dtype": "float16",
-            "products": "bfloat16" if autocast and has_bfloat16(teacher.device) else "float32",
+            "precision": "bfloat16" if autocast and has_bfloat16(teacher.device) else "float32",
             "sequences": self.size,
         }
         self._enter(about)

@@ -78,7 +78,11 @@ def test_an_interrupted_cache_is_continued(
 
 
 def test_a_cache_of_something_else_is_refused(
-    make: Callable[..., InputCache], teacher: Teacher, sequences: Sequences, tmp_path: Path
+    make: Callable[..., InputCache],
+    teacher: Teacher,
+    sequences: Sequences,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make()
     with pytest.raises(BadInputError, match="is of another layers; remove it"):
@@ -89,6 +93,9 @@ def test_a_cache_of_something_else_is_refused(
     stranger = Teacher(teacher.model, None, "another", "stranger")
     with pytest.raises(BadInputError, match="is of another teacher"):
         InputCache(stranger, LAYERS, sequences, tmp_path, 1.0)
+    monkeypatch.setattr(module, "has_bfloat16", lambda device: True)
+    with pytest.raises(BadInputError, match="is of another precision"):
+        InputCache(teacher, LAYERS, sequences, tmp_path, 1.0, autocast=True)
 
 
 def test_damaged_files_are_named(make: Callable[..., InputCache], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from workbench.transcode.imitate import Lesson
 from workbench.transcode.pipeline import bank_shapes, make_banks
-from workbench.transcode.predict import divergences, predict
+from workbench.transcode.predict import divergences, plain_attention, predict
 from workbench.transcode.splice import bank_modules, spliced
 
 
@@ -47,3 +47,15 @@ def test_a_step_gives_banks_the_gradient_of_the_divergence_and_leaves_statistics
     for gradient, parameter in zip(gradients, banks[0].parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-6)
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_attention_is_as_before_outside(lesson: Lesson) -> None:
+    model = lesson.teacher.model
+    before = model.config._attn_implementation
+    ids = lesson.cache.sequences.ids(lesson.cache.sequences.rows(0, 1))
+    wanted = model(ids).logits
+    with pytest.raises(KeyError), plain_attention(model):
+        assert model.config._attn_implementation == "eager"
+        torch.testing.assert_close(model(ids).logits, wanted, rtol=1e-4, atol=1e-4)
+        raise KeyError
+    assert model.config._attn_implementation == before
