@@ -66,7 +66,7 @@ class Transcoded:
             found = cls(_name(known["teacher"]), layers, float(known["rise"]), float(known["recovered"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedError(
-                f"{file}, which holds the figures of the model beside it, is damaged ({error!r}); copy the folder again."
+                f"{file}, the figures of the model beside it, is damaged ({error!r}); copy the folder again."
             ) from error
         if not (found.layers and math.isfinite(found.rise) and math.isfinite(found.recovered)):
             raise DamagedError(f"{file} is damaged: it names no layers, or a figure is not finite.")
