@@ -200,12 +200,13 @@ def test_a_damaged_entry_is_noticed(run: Run) -> None:
     from workbench.store.checks.manifest import check_sense, check_shape
     from workbench.store.checks.problem import Wrong
 
-    for change, said in (
-        ({"layers": [1, 2]}, "not those with experts"),
-        ({"rise": "none"}, "model.transcoded.rise is 'none'"),
+    for change, check, said in (
+        ({"layers": [1, 2]}, check_sense, "not those with experts"),
+        ({"rise": "none"}, check_shape, "model.transcoded.rise is 'none'"),
     ):
         manifest = json.loads(json.dumps(run.manifest))
+        check_shape(manifest)
+        check_sense(manifest)
         manifest["model"]["transcoded"] |= change
         with pytest.raises(Wrong, match=said):
-            check_shape(manifest)
-            check_sense(manifest)
+            check(manifest)
