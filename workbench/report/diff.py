@@ -49,8 +49,8 @@ def diff_document(result: DiffResult) -> Document:
 
 
 def _identity(model: dict[str, Any]) -> dict[str, Any]:
-    known = {"name": public_name(model["path"]), "sha256": model["hash"]}
-    return known | {entry: model[entry] for entry in (TRANSCODED,) if entry in model}
+    transcoded = {TRANSCODED: model[TRANSCODED]} if TRANSCODED in model else {}
+    return {"name": public_name(model["path"]), "sha256": model["hash"], **transcoded}
 
 
 def _density(table: pd.DataFrame) -> dict[str, Any] | None:

@@ -44,8 +44,8 @@ def origin(run: Run) -> dict[str, Any]:
         known = run.manifest[part] or {}
         hashes = known.get("hash", {})
         of_files = hashes if isinstance(hashes, dict) else {name: hashes}
-        named = {"name": public_name(known.get("path")), "sha256": of_files}
-        return named | {entry: known[entry] for entry in (TRANSCODED,) if entry in known}
+        transcoded = {TRANSCODED: known[TRANSCODED]} if TRANSCODED in known else {}
+        return {"name": public_name(known.get("path")), "sha256": of_files, **transcoded}
 
     return {
         "run": Path(run.path).resolve().name,
