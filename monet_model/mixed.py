@@ -39,7 +39,7 @@ _SAME = (
     *("num_key_value_heads", "max_position_embeddings", "initializer_range", "rms_norm_eps", "tie_word_embeddings"),
     *("rope_parameters", "attention_dropout", "use_cache", "pad_token_id", "bos_token_id", "eos_token_id"),
 )
-_OF_EXPERTS = ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose", "router_aux_loss_coef")
+OF_EXPERTS = ("moe_dim", "moe_heads", "moe_experts", "moe_topk", "moe_groups", "moe_decompose", "router_aux_loss_coef")
 
 
 def mixed_from_llama(teacher: PreTrainedModel, layers: Iterable[int], **experts: Any) -> MonetForCausalLM:
@@ -73,8 +73,8 @@ def mixed_from_llama(teacher: PreTrainedModel, layers: Iterable[int], **experts:
         ([0, 3], [range(1, 3)])
     """
     check_llama_shaped(teacher)
-    if unknown := sorted(set(experts) - set(_OF_EXPERTS)):
-        raise ValueError(f"{unknown[0]!r} shapes no experts; choose from {', '.join(_OF_EXPERTS)}.")
+    if unknown := sorted(set(experts) - set(OF_EXPERTS)):
+        raise ValueError(f"{unknown[0]!r} shapes no experts; choose from {', '.join(OF_EXPERTS)}.")
     count, chosen = teacher.config.num_hidden_layers, sorted(set(layers))
     if strays := [layer for layer in chosen if layer not in range(count)]:
         raise ValueError(f"there is no layer {strays[0]}; the dense model has the layers 0 to {count - 1}.")

@@ -16,6 +16,7 @@ from .errors import DamagedError, NotFoundError, UnsupportedError
 from .importing import importing_transformers
 from .memory import keep_heap
 from .store.files import sha256
+from .store.transcoded import FIGURES, TRANSCODED, Transcoded
 
 if TYPE_CHECKING:
     import torch
@@ -283,10 +284,32 @@ def loaded_from(model: PreTrainedModel) -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
+def transcoded_entry(folder: Path) -> dict[str, Any]:
+    """How well a transcoded model stands for its teacher, as an entry of a model; empty for any other model.
+
+    Raises:
+        DamagedError: the figures beside the model cannot be read.
+    """
+    found = Transcoded.of_folder(folder)
+    return {} if found is None else {TRANSCODED: found.to_entry()}
+
+
 def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> dict[str, Any]:
-    """A model's entry in a manifest: where it is, hashes of its files, and the shape of its routing."""
+    """A model's entry in a manifest: where it is, hashes of its files, the shape of its routing, and how well it stands
+    for its teacher if it was transcoded.
+
+    Raises:
+        DamagedError: its figures cannot be read, or are of other layers than it has experts in.
+    """
     config = model.config
     dense = {"dense_layers": list(config.dense_layers)} if config.dense_layers else {}
+    transcoded = transcoded_entry(folder)
+    with_experts = [layer for layers in config.routing_groups for layer in layers]
+    if transcoded and transcoded[TRANSCODED]["layers"] != with_experts:
+        raise DamagedError(
+            f"{folder / FIGURES} is of another model: it names the layers {transcoded[TRANSCODED]['layers']}, and the "
+            f"model has experts in {with_experts}; copy the model's folder again."
+        )
     return {
         "path": str(folder.resolve()) if Path(path).exists() else str(path),
         "hash": checkpoint_hashes(folder),
@@ -296,6 +319,7 @@ def describe_model(path: str | Path, folder: Path, model: MonetForCausalLM) -> d
         "groups": [layers[0] for layers in config.routing_groups],
         "layers": config.num_hidden_layers,
         **dense,
+        **transcoded,
         "topk": config.moe_topk,
         "vocabulary": config.vocab_size,
     }

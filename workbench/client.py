@@ -72,7 +72,10 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """A run: its numbers, its labels with their tokens, the settings of its export and the files of its analyses."""
+    """A run: its numbers, its labels with their tokens, the settings of its export and the files of its analyses.
+
+    ``transcoded`` says how well a transcoded model stands for its teacher: teacher, layers, rise, recovered.
+    """
 
     name: str
     groups: list[int]
@@ -88,6 +91,7 @@ class RunInfo:
     settings: dict[str, Any]
     analysed: bool
     analyses: list[str]
+    transcoded: dict[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)

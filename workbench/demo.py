@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,34 +32,47 @@ LICENCE_TEXTS = {
 }
 
 
-def beginning(text: str, tokenizer: Any) -> str:
-    """Return the first lines of a text, as many as fit the model's context."""
-    offsets = tokenizer(text, truncation=True, return_offsets_mapping=True)["offset_mapping"]
+def beginning(text: str, tokenizer: Any, most: int | None = None) -> str:
+    """Return the first lines of a text, as many as fit the model's context, or ``most`` tokens."""
+    offsets = tokenizer(text, truncation=True, max_length=most, return_offsets_mapping=True)["offset_mapping"]
     return shorten(text, offsets[-1][1])
 
 
-def sample(corpus: Dataset, tokenizer: Any, tokens: int = SAMPLE_TOKENS) -> Dataset:
-    """Return the beginnings of files, taken from each label in turn, permissively licensed files first."""
+def sample(corpus: Dataset, tokenizer: Any, tokens: int = SAMPLE_TOKENS, most: int | None = None) -> Dataset:
+    """Return the beginnings of files, taken from each label in turn, permissively licensed files first.
+
+    Args:
+        corpus: its held-out documents.
+        tokenizer: of the model.
+        tokens: files are taken until they have so many.
+        most: tokens of a file's beginning, at most; by default what fits the model's context.
+    """
     waiting: dict[str, list[int]] = defaultdict(list)
-    licences = corpus["licence"]
+    licences, labels = list(corpus["licence"]), list(corpus["label"])
     for n in sorted(range(len(corpus)), key=lambda n: licences[n] in PERMISSIVE):
-        waiting[corpus[n]["label"]].append(n)
+        waiting[labels[n]].append(n)
     chosen: dict[int, str] = {}
     while tokens > 0 and any(waiting.values()):
         for queue in filter(None, waiting.values()):
             n = queue.pop()
-            chosen[n] = beginning(corpus[n]["text"], tokenizer)
+            chosen[n] = beginning(corpus[n]["text"], tokenizer, most)
             tokens -= len(tokenizer(chosen[n])["input_ids"])
     rows = corpus.select(sorted(chosen))
     return rows.remove_columns("text").add_column("text", [chosen[n] for n in sorted(chosen)])
 
 
-def notice(rows: Dataset) -> str:
-    """Return a notice of every file in the sample, with its source, licence and copyright lines."""
+def notice(rows: Dataset, first: Sequence[str] = ()) -> str:
+    """Return a notice of every file in the sample, with its source, licence and copyright lines.
+
+    Args:
+        rows: the sample.
+        first: lines that stand before.
+    """
     groups: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows:
         groups[row["licence"]].append(row)
     lines = [
+        *first,
         f"{SAMPLE} holds the first lines of files from the packages named below. Each keeps its file's",
         "licence. Copyright lines of licence headers that were taken off stand under the file's name. The rest of the",
         "repository is under the Apache License 2.0.",
@@ -70,6 +84,12 @@ def notice(rows: Dataset) -> str:
             lines.append(row["source"])
             lines += [f"    {line}" for line in row["copyright"].splitlines()]
     return "\n".join(lines) + "\n"
+
+
+def write_sample(rows: Dataset, folder: Path, first: Sequence[str] = ()) -> None:
+    """Write a sample as small as it goes, and the notice of its files with ``first`` before it, into a folder."""
+    rows.to_pandas().to_parquet(folder / SAMPLE, index=False, compression="zstd", compression_level=22)
+    (folder / NOTICE).write_text(notice(rows, first), encoding="utf-8")
 
 
 def make_demo(trained: Path, corpus: Path, out: Path = DEMO) -> None:
@@ -95,9 +115,7 @@ def make_demo(trained: Path, corpus: Path, out: Path = DEMO) -> None:
         (work / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         tokenizer.save_pretrained(work)
         shutil.copy(trained / "log.jsonl", work)
-        rows = sample(load_corpus(corpus, "heldout"), tokenizer)
-        rows.to_parquet(work / SAMPLE)
-        (work / NOTICE).write_text(notice(rows), encoding="utf-8")
+        write_sample(sample(load_corpus(corpus, "heldout"), tokenizer), work)
         for file in work.iterdir():
             shutil.copy(file, out / file.name)
 

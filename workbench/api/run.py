@@ -12,6 +12,15 @@ from .models import Answer, reply
 from .source import Source
 
 
+class TranscodedAnswer(Answer):
+    """How well a transcoded model stands for its teacher, on held-out text."""
+
+    teacher: str
+    layers: list[int] = Field(description="whose MLPs were transcoded into experts")
+    rise: float = Field(description="loss above the teacher's, in nats per token")
+    recovered: float = Field(description="share of cross-entropy recovered")
+
+
 class RunAnswer(Answer):
     """What a run holds."""
 
@@ -29,6 +38,7 @@ class RunAnswer(Answer):
     settings: dict[str, Any]
     analysed: bool
     analyses: list[str]
+    transcoded: TranscodedAnswer | None = Field(description="null where the model was not transcoded")
 
 
 def register(api: APIBlueprint, source: Source) -> None:
@@ -55,5 +65,6 @@ def register(api: APIBlueprint, source: Source) -> None:
                 settings=run.manifest["settings"],
                 analysed=source.analysed,
                 analyses=sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [],
+                transcoded=None if run.transcoded is None else TranscodedAnswer(**run.transcoded.to_entry()),
             )
         )

@@ -27,6 +27,7 @@ from .output import (
     print_json,
     print_sample,
     print_table,
+    print_transcoded,
     result_json,
     resumable,
 )
@@ -103,6 +104,7 @@ def analyze(
         print_json(result_json(summary))
     else:
         _print_summary(summary)
+        print_transcoded(opened)
 
 
 def _print_summary(summary: Summary) -> None:
@@ -257,6 +259,7 @@ def mask(
     ):
         interval = f"{intervals.level:.0%} CI {low:{form}} to {high:{form}}"
         out_console.print(f"{title} {value:{form}} ({interval}, bootstrap over documents)")
+    print_transcoded(opened)
 
 
 def _resumable(resume: bool, label: list[str] | None, name: str | None) -> AbstractContextManager[None]:

@@ -20,6 +20,7 @@ from ..device import DTYPES, VARIABLE
 if TYPE_CHECKING:
     from ..analysis import CorpusAttribution
     from ..analysis.results import Result
+    from ..store import Run
 
 out_console = Console(soft_wrap=True)
 err_console = Console(stderr=True, soft_wrap=True)
@@ -85,6 +86,12 @@ def print_sample(result: Result | CorpusAttribution) -> None:
     """Say which documents a result is of, where they are not all."""
     if result.drawn is not None:
         out_console.print(f"Read: {result.drawn}.", markup=False, highlight=False)
+
+
+def print_transcoded(run: Run) -> None:
+    """Say how well a transcoded model stands for its teacher; nothing of any other model."""
+    if run.transcoded is not None:
+        out_console.print(str(run.transcoded), markup=False, highlight=False)
 
 
 @contextmanager

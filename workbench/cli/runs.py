@@ -31,6 +31,7 @@ from .output import (
     out_console,
     print_json,
     print_table,
+    print_transcoded,
     resumable,
 )
 
@@ -72,6 +73,7 @@ def export(
     dtype: Dtype = "auto",
 ) -> None:
     """Run a model over a corpus once and record what every expert did."""
+    from .. import open_run
     from ..export import export_run
 
     with resumable(resume):
@@ -99,6 +101,7 @@ def export(
             progress=True,
         )
     out_console.print(f"The run is in {run}.")
+    print_transcoded(open_run(run))
 
 
 def _print_summary(summary: CorpusSummary) -> None:
@@ -130,6 +133,7 @@ def _share(kept: str) -> float:
 
 def verify(run: RunArgument, as_json: Json = False) -> None:
     """Check a run's files against its manifest and against each other; the exit code is 1 if something is wrong."""
+    from ..store import open_run
     from ..store.verify import verify_run
 
     problems = verify_run(run, progress=True)
@@ -140,6 +144,7 @@ def verify(run: RunArgument, as_json: Json = False) -> None:
             err_console.print(problem, markup=False, highlight=False)
     else:
         out_console.print(f"{run} is sound.")
+        print_transcoded(open_run(run))
     if problems:
         raise typer.Exit(1)
 

@@ -23,7 +23,7 @@ from .freeze import freeze
 from .links import Address, based, overview_link
 from .page import Page
 from .pages import PAGES, read_address
-from .parts import aria, message
+from .parts import aria, message, transcoded_note
 from .turns import end_turns
 
 if TYPE_CHECKING:
@@ -212,7 +212,8 @@ def _frame(ctx: Context, pages: Sequence[Page]) -> dmc.MantineProvider:
             className="header",
         )
     )
-    body = dmc.AppShellMain([html.Div(id="error", role="alert"), html.Div(id="page", tabIndex="-1")])
+    note = freeze([transcoded_note(ctx.run.transcoded)])  # a list: empty for a run of a model that was not transcoded
+    body = dmc.AppShellMain([html.Div(id="error", role="alert"), *note, html.Div(id="page", tabIndex="-1")])
     return dmc.MantineProvider(
         [
             dcc.Location(id="url", refresh="callback-nav"),

@@ -18,6 +18,7 @@ from ..report.kinds import KINDS
 from ..report.labels import look_alikes, shortened
 from ..report.palette import NO_LABEL_COLOUR
 from ..store.token_text import visible_label, visible_shares
+from ..store.transcoded import Transcoded
 from .context import Context
 from .elements import Element, Widget, dmc, html
 from .freeze import plain
@@ -42,6 +43,14 @@ def term(name: str, shown: str = "") -> Element:
         KeyError: the glossary lacks the term.
     """
     return html.A(shown or name, href=glossary_link(name), title=GLOSSARY[name], className="term")
+
+
+def transcoded_note(transcoded: Transcoded | None) -> Child:
+    """How well a transcoded model stands for its teacher; None for a run of any other model."""
+    if transcoded is None:
+        return None
+    phrases = [term(name, text) if name else text for text, name in transcoded.phrases()]
+    return html.P(phrases, className="transcoded", role="note")
 
 
 def token_shown(text: str, follows: bool = False) -> list[Child]:

@@ -15,6 +15,7 @@ from ..analysis.circuits.kinds import ROUTING, VALUE
 from ..analysis.circuits.node_names import node_name, token_text
 from ..errors import DamagedError
 from ..store.token_text import visible
+from ..store.transcoded import TRANSCODED, Transcoded
 from .circuit_chart import Chart, circuit_chart, shape
 from .files import Document, encode, plain, records, save
 from .kinds import check_kind
@@ -127,13 +128,14 @@ def _origin(content: Mapping[str, Any], nodes: pd.DataFrame) -> dict[str, Any]:
     model = known.get("model") or {"path": metadata["scan"], "sha256": {}}
     written = metadata["info"]["generator"]
     counts = nodes.loc[nodes["label"] != "", "label"].value_counts(sort=False)
-    edit = known.get("edit")
+    edit, transcoded = known.get("edit"), Transcoded.of_entry(model)
     return {
         "run": str(metadata["scan"]),
         "prompt": str(metadata["prompt"]),
         "model": {
             "name": public_name(str(model["path"])),
             "sha256": {str(name): str(digest) for name, digest in model["sha256"].items()},
+            **({} if transcoded is None else {TRANSCODED: transcoded.to_entry()}),
         },
         "edit": None if edit is None else {"identity": str(edit["identity"]), "experts": int(edit["experts"])},
         "versions": {

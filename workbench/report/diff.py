@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..analysis.diff.diff_result import CHANGES, RANKED_TOKENS
+from ..store.transcoded import TRANSCODED
 from .charts import density_cells
 from .files import Document, encode, records, save
 from .kinds import check_kind
@@ -48,7 +49,8 @@ def diff_document(result: DiffResult) -> Document:
 
 
 def _identity(model: dict[str, Any]) -> dict[str, Any]:
-    return {"name": public_name(model["path"]), "sha256": model["hash"]}
+    transcoded = {TRANSCODED: model[TRANSCODED]} if TRANSCODED in model else {}
+    return {"name": public_name(model["path"]), "sha256": model["hash"], **transcoded}
 
 
 def _density(table: pd.DataFrame) -> dict[str, Any] | None:

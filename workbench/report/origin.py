@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..analysis import read_analysis
 from ..analysis.specialisation.analyze_result import has_analysis
+from ..store.transcoded import TRANSCODED
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -43,7 +44,8 @@ def origin(run: Run) -> dict[str, Any]:
         known = run.manifest[part] or {}
         hashes = known.get("hash", {})
         of_files = hashes if isinstance(hashes, dict) else {name: hashes}
-        return {"name": public_name(known.get("path")), "sha256": of_files}
+        transcoded = {TRANSCODED: known[TRANSCODED]} if TRANSCODED in known else {}
+        return {"name": public_name(known.get("path")), "sha256": of_files, **transcoded}
 
     return {
         "run": Path(run.path).resolve().name,

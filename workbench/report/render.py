@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..store.token_text import visible_label, visible_prose, visible_shares
+from ..store.transcoded import Transcoded
 from .charts import histogram_bars, histogram_lines, histogram_ticks, interval_reach
 from .glossary import GLOSSARY
 from .labels import natural_order
@@ -28,6 +29,12 @@ def _token(text: str, follows: bool = False) -> Markup:
         shown = "" if later and follows else shown
         parts += Markup('<span class="share{}">{}<sub>{}</sub></span>').format(later, shown, share) if share else shown
     return parts
+
+
+def _transcoded(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """How well a report's model stands for its teacher, in phrases with their terms; none of an ordinary one."""
+    found = Transcoded.of_entry(model)
+    return [] if found is None else found.phrases()
 
 
 @cache
@@ -51,6 +58,7 @@ def _environment() -> Environment:
         "no_label_colour": NO_LABEL_COLOUR,
         "glossary": GLOSSARY,
         "score_text": score_text,
+        "transcoded": _transcoded,
     }
     return made
 

@@ -62,6 +62,7 @@ class Run(RunContexts):
         group_layers: per group, the layer that owns its router.
         num_keys: E; a group has E * E experts, and expert (i, j) has the flat id i * E + j.
         heads: routing heads.
+        transcoded: how well a transcoded model stands for its teacher; None for any other model.
         tokens_total: number of token rows.
     """
 

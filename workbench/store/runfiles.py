@@ -17,6 +17,7 @@ from .remote import Place, Remote, in_ranges
 from .routing import Side, from_arrow
 from .rowfile import GroupCache, RowFile
 from .schema import TOKENS, group_name, part_name, routing_name
+from .transcoded import Transcoded
 
 OPEN_FILES = 128  # each holds a few megabytes of metadata
 CACHED_BYTES = 32_000_000  # of the row groups that were read last
@@ -35,6 +36,7 @@ class RunFiles:
         self.group_layers: list[int] = list(model["groups"])
         self.groups = list(range(len(self.group_layers)))
         self.num_keys, self.heads = int(model["keys"]), int(model["heads"])
+        self.transcoded = Transcoded.of_entry(model)
         self._part_rows = np.array([part["rows"][0] for part in parts] + [parts[-1]["rows"][1]])
         self._parts = len(parts)
         self.tokens_total = int(self._part_rows[-1])

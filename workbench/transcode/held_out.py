@@ -57,22 +57,8 @@ class HeldOut:
             return mean_losses(self.teacher.model, self.sequences)
 
     def recovered(self, losses: Mapping[str, float]) -> dict[str, Any]:
-        """What losses by label say of a replacement.
-
-        Returns:
-            - loss, loss_by_label: in nats per token.
-            - rise: loss above the teacher's, in nats per token.
-            - recovered: ``(mean_ablated - loss) / (mean_ablated - original)``, the share of cross-entropy recovered: 1
-              for the teacher, 0 for the mean output.
-        """
-        loss = overall(losses, self.sequences)
-        original, ablated = (overall(one, self.sequences) for one in (self.original, self.mean_ablated))
-        return {
-            "loss": loss,
-            "rise": loss - original,
-            "recovered": (ablated - loss) / (ablated - original),
-            "loss_by_label": dict(losses),
-        }
+        """What losses by label say of a replacement, as the function ``recovered`` returns it."""
+        return recovered(losses, self.original, self.mean_ablated, self.sequences)
 
     @torch.no_grad()
     def unexplained(self, replace: Callable[[Tensor], Tensor]) -> dict[str, list[float]]:
@@ -102,3 +88,31 @@ class HeldOut:
             total += torch.stack([(weight * about).sum(1).double(), (y - centre).square().sum((1, 2))]).cpu()
         weighted, plain = (sums / total).tolist()
         return {"unexplained": weighted, "unexplained_plain": plain}
+
+
+def recovered(
+    losses: Mapping[str, float],
+    original: Mapping[str, float],
+    mean_ablated: Mapping[str, float],
+    sequences: Mapping[str, Tensor],
+) -> dict[str, Any]:
+    """What losses by label say of a replacement of MLPs.
+
+    Args:
+        losses, original, mean_ablated: with the replacement, of the teacher, and with the MLPs' mean outputs, by label,
+            in nats per token.
+        sequences: label -> (sequences, tokens) ids that they were measured on.
+
+    Returns:
+        - loss, loss_by_label: in nats per token.
+        - rise: loss above the teacher's, in nats per token.
+        - recovered: ``(mean_ablated - loss) / (mean_ablated - original)``, the share of cross-entropy recovered: 1 for
+          the teacher, 0 for the mean output.
+    """
+    loss, teachers, ablated = (overall(one, sequences) for one in (losses, original, mean_ablated))
+    return {
+        "loss": loss,
+        "rise": loss - teachers,
+        "recovered": (ablated - loss) / (ablated - teachers),
+        "loss_by_label": dict(losses),
+    }

@@ -15,6 +15,7 @@ from ..device import read_device
 from ..errors import BadInputError
 from ..memory import keep_heap
 from ..store.files import write_json
+from ..store.transcoded import FIGURES
 from .assemble import assemble, stray_keys
 from .bank import Bank
 from .cache import InputCache
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from monet_model import MonetConfig, MonetForCausalLM
 
 SAMPLE_SEQUENCES = 64  # that sizes of inputs and outputs are measured on, and massive outputs looked for
-RESULT, WORK = "transcode.json", "work"
+WORK = "work"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def transcode(
         - teacher, settings: what was transcoded, and how; run: hash of all that determines the weights.
         - original, zero_ablated, mean_ablated: held-out loss by label of the teacher, and of the teacher without the
           MLPs' outputs or with their mean, in nats per token.
-        - loss, rise, recovered, loss_by_label: of the saved model, as ``HeldOut.recovered`` returns them.
+        - loss, rise, recovered, loss_by_label: of the saved model, as ``held_out.recovered`` returns them.
         - unexplained, unexplained_plain: per layer, as ``HeldOut.unexplained`` returns them.
         - active_parameters, routing_parameters, parameters: per layer, those of the keys active at a token (mean), of
           the router, which the layers of a group share, and of all experts.
@@ -146,7 +147,7 @@ def transcode(
     model.save_pretrained(out)
     if teacher.tokenizer is not None:
         teacher.tokenizer.save_pretrained(out)
-    write_json(out / RESULT, figures)
+    write_json(out / FIGURES, figures)
     return Transcoding(model, figures, lesson, banks)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ...checkpoint import checkpoint_hashes, load_model, model_folder
+from ...checkpoint import checkpoint_hashes, load_model, model_folder, transcoded_entry
 from ...errors import BadInputError, UnsupportedError
 from ...progress import job
 from ...store.token_text import load_tokenizer, token_pieces
@@ -106,7 +106,7 @@ def trace_text(
             progress=advance,
         )
     origin = {
-        "model": {"path": str(path), "sha256": checkpoint_hashes(folder)},
+        "model": {"path": str(path), "sha256": checkpoint_hashes(folder)} | transcoded_entry(folder),
         "edit": None if edit is None else {"identity": edit.identity, "experts": len(edit)},
         "versions": {name: version(name) for name in VERSIONS},
         "completeness": circuit.completeness,

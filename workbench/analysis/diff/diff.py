@@ -23,7 +23,7 @@ from torch import Tensor
 from monet_model.projection import project
 from monet_model.record import Record, record_pass
 
-from ...checkpoint import checkpoint_hashes, load_model, model_folder
+from ...checkpoint import checkpoint_hashes, load_model, model_folder, transcoded_entry
 from ...corpus import read_corpus
 from ...corpus.load import ReadOptions
 from ...errors import BadInputError
@@ -91,7 +91,10 @@ def diff_models(
             sums.add(batch)
     if not sums.label_tokens.sum():
         raise BadInputError(f"the corpus {read.name} has no tokens but control tokens: there is nothing to compare.")
-    described = [{"path": str(path), "hash": checkpoint_hashes(model_folder(path))} for path in (base, tuned)]
+    described = [
+        {"path": str(path), "hash": checkpoint_hashes(folder)} | transcoded_entry(folder)
+        for path, folder in ((path, model_folder(path)) for path in (base, tuned))
+    ]
     experts = sums.experts()
     return DiffResult(
         base=described[0],

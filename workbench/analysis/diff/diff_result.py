@@ -30,7 +30,8 @@ class DiffResult(Result):
     """How every expert of one model differs from the expert of the same id in another, on one corpus.
 
     Attributes:
-        base, tuned: the models: ``path``, and ``hash``, SHA-256 of each file.
+        base, tuned: the models: ``path``, ``hash``, SHA-256 of each file, and of a transcoded one ``transcoded``, as in
+            a manifest.
         corpus: name of what both read.
         documents, tokens, predicted: of the corpus: documents, tokens that count, and those of them that a model
             predicts, which all but the first of a window without a start-of-text token are.

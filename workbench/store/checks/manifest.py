@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..group_layers import layers_of_groups
 from ..manifest import CHECKSUM, MIGRATED_FROM
 from ..routing import MAX_FLAT_KEYS
 from ..schema import group_name, histogram_edges, index_name, part_name, routing_name
+from ..transcoded import TRANSCODED
 from .problem import expect
 
 DENSE = "dense_layers"  # of a mixed model
@@ -50,6 +52,11 @@ _SPAN = _Kind(
     ),
 )
 _FILES = _Each({"bytes": _COUNT, "sha256": _HASH}, r"[\w.-]+/[\w.-]+")
+
+_OF_SOME_MODELS: dict[str, Any] = {
+    DENSE: [_COUNT],
+    TRANSCODED: {"teacher": _TEXT, "layers": [_COUNT], "rise": _NUMBER, "recovered": _NUMBER},
+}
 
 # Lists are of any number of the one kind in them.
 _MANIFEST: dict[str, Any] = {
@@ -108,8 +115,9 @@ def check_shape(manifest: dict[str, Any]) -> None:
     if manifest.get("tokenizer", "") is None:  # the corpus gave ids
         kinds = kinds | {"tokenizer": _Kind("null", lambda value: value is None)}
     model = manifest.get("model")
-    if isinstance(model, dict) and DENSE in model:  # those of models without dense layers have none
-        kinds = kinds | {"model": kinds["model"] | {DENSE: [_COUNT]}}
+    if isinstance(model, dict):
+        more = {name: kind for name, kind in _OF_SOME_MODELS.items() if name in model}
+        kinds = kinds | {"model": kinds["model"] | more}
     _check("", manifest, kinds)
 
 
@@ -136,6 +144,9 @@ def check_sense(manifest: dict[str, Any]) -> None:
     """Raises Wrong unless the values of a complete run's manifest are consistent."""
     model, labels = manifest["model"], manifest["labels"]
     _check_layers(model["groups"], model.get(DENSE, []), model["layers"])
+    if TRANSCODED in model:
+        experts = [layer for layers in layers_of_groups(model) for layer in layers]
+        expect(model[TRANSCODED]["layers"] == experts, f"model.{TRANSCODED}.layers are not those with experts")
     expect(model["heads"] * model["keys"] <= MAX_FLAT_KEYS, "model.heads and model.keys are more than a run can store")
     expect(model["topk"] <= model["keys"], "model.topk is more than model.keys")
     expect("config.json" in model["hash"] and len(model["hash"]) > 1, "model.hash lacks config.json or weights")
