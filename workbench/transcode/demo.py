@@ -12,12 +12,16 @@ import sys
 import tempfile
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..corpus.load import load_corpus
 from ..demo import NOTICE, SAMPLE, sample, write_sample
-from ..errors import NotFoundError, WorkbenchError
+from ..errors import BadInputError, NotFoundError, WorkbenchError
 from .shipped import CONFIG, EXPERTS, pack, unpack
 from .smollm import PACKAGE, VERSION, smollm2
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SHIPPED = Path(__file__).parent / "smollm2"
 TEACHER = "SmolLM2-135M-Instruct (4 bits)"
@@ -31,6 +35,33 @@ OF_WEIGHTS = (
     f"{PACKAGE} {VERSION} carries it, and is under the same licence.",
     "",
 )
+
+
+def write_corpus(code9: Path, out: Path) -> None:
+    """Write what the demo's experts were trained on and measured on: English and the programming languages of `code9`.
+
+    Args:
+        code9: folder that `monet corpus build code9` made.
+        out: folder to write, which must not exist yet.
+
+    Raises:
+        BadInputError: ``out`` exists.
+        WorkbenchError: the corpus cannot be read.
+    """
+    if out.exists():
+        raise BadInputError(f"{out} exists already; choose another folder, or remove it.")
+    splits = {split: _known(load_corpus(code9, split)) for split in ("train", "heldout")}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".corpus-") as scratch:
+        made = Path(scratch) / "corpus"
+        for split, rows in splits.items():
+            (made / split).mkdir(parents=True)
+            rows.to_parquet(made / split / "part-00000.parquet")
+        made.rename(out)
+
+
+def _known(data: Dataset) -> Dataset:
+    return data.select([n for n, label in enumerate(data["label"]) if label in LABELS])
 
 
 def write_browsed(corpus: Path, teacher: Path, out: Path = SHIPPED) -> int:
@@ -49,9 +80,8 @@ def write_browsed(corpus: Path, teacher: Path, out: Path = SHIPPED) -> int:
     """
     from transformers import AutoTokenizer
 
-    held = load_corpus(corpus, "heldout")
     # Shuffled, so that a label's documents are of all its projects of one kind of licence.
-    known = held.select([n for n, label in enumerate(held["label"]) if label in LABELS]).shuffle(seed=0)
+    known = _known(load_corpus(corpus, "heldout")).shuffle(seed=0)
     rows = sample(known, AutoTokenizer.from_pretrained(teacher), SAMPLE_TOKENS, BEGINNING)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".sample-") as scratch:
@@ -79,6 +109,9 @@ def keep_rules(run: Path, shipped: Path = SHIPPED) -> Path:
 def _read(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workbench.transcode.demo", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    step = steps.add_parser("corpus", help="write the text that the demo's experts are transcoded on")
+    step.add_argument("corpus", type=Path, help="folder that `monet corpus build code9` made")
+    step.add_argument("out", type=Path, help="folder to write")
     step = steps.add_parser("pack", help="keep what a transcoded model adds to its teacher, and measure it so")
     step.add_argument("transcoded", type=Path, help="folder that `monet transcode` wrote")
     step.add_argument("teacher", type=Path, help="folder of the dense model")
@@ -111,6 +144,9 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{asked.out / EXPERTS}: {size / 1e6:.1f} MB; rise {figures['rise']:+.4f} nats ({before['rise']:+.4f} "
                 f"before rounding), {figures['recovered']:.2%} recovered ({before['recovered']:.2%})."
             )
+        elif asked.step == "corpus":
+            write_corpus(asked.corpus, asked.out)
+            print(f"The corpus is in {asked.out}.")
         elif asked.step == "sample":
             print(f"{write_browsed(asked.corpus, asked.teacher, asked.out)} documents in {asked.out / SAMPLE}.")
         elif asked.step == "rules":
