@@ -1,4 +1,4 @@
-"""The shipped results: experts of the demo model, and units of a dense model of its size: neurons, features, experts."""
+"""The shipped results: experts of the demo model, beside neurons, features and experts of a dense one of its size."""
 
 from __future__ import annotations
 

@@ -93,3 +93,19 @@ def test_a_step_that_cannot_be_done_says_why(
 ) -> None:
     assert main([word.format(folder=tmp_path) for word in words]) == 2
     assert said.format(folder=tmp_path) in capsys.readouterr().err
+
+
+def test_the_corpus_is_code9_without_its_other_languages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": f"{label} {n}", "label": label} for label in (*LABELS, "german") for n in range(2)]
+    for split in ("train", "heldout"):
+        (tmp_path / "code9" / split).mkdir(parents=True)
+        Dataset.from_list(rows).to_parquet(tmp_path / "code9" / split / "part-00000.parquet")
+    (tmp_path / "code9" / "corpus.json").write_text("{}")
+    out = tmp_path / "some" / "corpus"
+    assert main(["corpus", str(tmp_path / "code9"), str(out)]) == 0
+    for split in ("train", "heldout"):
+        found = pq.read_table(out / split / "part-00000.parquet").to_pylist()
+        assert found == [row for row in rows if row["label"] != "german"]
+    assert main(["corpus", str(tmp_path / "code9"), str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert [path.name for path in out.parent.iterdir()] == ["corpus"]
