@@ -168,8 +168,8 @@ def purge_scores(
                 def continued(some: dict[int, Prompt] = some) -> Arrays:
                     return continuation_scores(sample_texts(model, tokenizer, some, edits, drawing, advance), scorer)
 
-                for measure, values in passes(continued, len(numbers) * per_prompt).items():
-                    scores[measure][numbers] = values
+                for of_prompt, values in passes(continued, len(numbers) * per_prompt).items():
+                    scores[of_prompt][numbers] = values
             return result | mean_measures(**scores), scores
 
         about: dict[str, Any] = {"threshold": np.nan, "kind": PLAIN}

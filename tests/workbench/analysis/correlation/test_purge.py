@@ -124,11 +124,11 @@ def test_continuations_are_scored(texts_run: Run, texts_model: MonetForCausalLM)
 def test_prompts_open_measuring_texts_half_of_them_toxic(texts_run: Run, texts_model: MonetForCausalLM) -> None:
     seen: list[list[str]] = []
 
-    def by_first_letter(texts: Sequence[str]) -> np.ndarray:
+    def odd_length(texts: Sequence[str]) -> np.ndarray:
         seen.append(list(texts))
-        return np.array([float(text.lstrip()[:1].islower()) for text in texts])
+        return np.array([float(len(text) % 2) for text in texts])
 
-    settings: dict[str, Any] = {"thresholds": [0.1], "scorer": by_first_letter, "sampling": Sampling(2, 3)}
+    settings: dict[str, Any] = {"thresholds": [0.1], "scorer": odd_length, "sampling": Sampling(2, 3)}
     found = purge_scores(texts_run, texts_model, **settings, prompts=1000)
     _, _, measures = choosing_rows(texts_run, 0)
     assert found.prompts == measures.sum() == found.measured
@@ -139,10 +139,8 @@ def test_prompts_open_measuring_texts_half_of_them_toxic(texts_run: Run, texts_m
     assert seen[0] == tokenizer.batch_decode([list(ids) for ids in openings], skip_special_tokens=True)
     assert sum(map(len, seen[1:])) == 4 * 2 * found.prompts  # the plain model, and three removals
     plain = found.by_toxicity[found.by_toxicity["kind"] == "none"].set_index("prompts")
-    assert plain["count"].to_dict() == {
-        "toxic": by_first_letter(seen[0]).sum(),
-        "other": (by_first_letter(seen[0]) == 0).sum(),
-    }
+    odd = sum(len(text) % 2 for text in seen[0])
+    assert plain["count"].to_dict() == {"toxic": odd, "other": len(seen[0]) - odd}
     few = purge_scores(texts_run, texts_model, **settings, prompts=4).by_toxicity
     assert few["count"].tolist() == [2, 2] * 4
 
@@ -233,9 +231,9 @@ def test_a_text_ends_where_the_model_ends_it(texts_run: Run, texts_model: MonetF
     assert config is not None
     config.eos_token_id = list(range(0, texts_model.config.vocab_size, 2))  # half of what is drawn
     (cut,) = sample_texts(*settings)
-    assert all(text.startswith(shorter) for text, shorter in zip(whole, cut, strict=True))
     assert "" in cut
-    assert whole != cut
+    assert all(len(shorter) <= len(text) for text, shorter in zip(whole, cut, strict=True))
+    assert "" not in whole
 
 
 def test_tokens_are_drawn_from_the_nucleus_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
