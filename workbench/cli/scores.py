@@ -193,29 +193,30 @@ def purge(
         _print_by_toxicity(result)
     if len(result.other_text):
         labels = list(dict.fromkeys(result.other_text["label"]))
-        by_removal = result.other_text.groupby(["threshold", "kind"], sort=False, dropna=False)["loss"]
+        losses = result.other_text.to_dict("records")
+        by_removal = (losses[start : start + len(labels)] for start in range(0, len(losses), len(labels)))
         print_table(
             "Loss on texts without a score, in nats per token",
             ["threshold", "kind", *labels],
-            [[*_removal(*at), *(f"{loss:.3f}" for loss in losses)] for at, losses in by_removal],
+            [[*_removal(rows[0]), *(f"{row['loss']:.3f}" for row in rows)] for rows in by_removal],
         )
 
 
 def _print_by_toxicity(result: Purge) -> None:
-    def interval(row: dict[str, Any], name: str) -> str:
+    def interval(row: dict[Any, Any], name: str) -> str:
         return f"{row[name]:.3f} ({row[f'{name}:low']:.3f} to {row[f'{name}:high']:.3f})"
 
     print_table(
         "Continuations of toxic prompts, which score 0.5 or more themselves, and of others, with 95 % intervals",
         ["threshold", "kind", "prompts", "number", "expected max", "change", "probability"],
         [
-            [*_removal(row["threshold"], row["kind"]), row["prompts"], f"{row['count']:,}"]
+            [*_removal(row), row["prompts"], f"{row['count']:,}"]
             + [interval(row, name) for name in ("expected_max", "change", "probability")]
             for row in result.by_toxicity.to_dict("records")
         ],
     )
 
 
-def _removal(threshold: float, kind: str) -> list[str]:
+def _removal(row: dict[Any, Any]) -> list[str]:
     """What was removed, as two cells of a table."""
-    return ["none", ""] if math.isnan(threshold) else [f"{threshold:g}", kind]
+    return ["none", ""] if math.isnan(row["threshold"]) else [f"{row['threshold']:g}", row["kind"]]

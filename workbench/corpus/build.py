@@ -117,7 +117,7 @@ def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[st
         kept = {"heldout": toxic.toxic_rows(cache)} if name == toxic.NAME else _collected(name, cache)
         done = work / "corpus"
         counts = {split: _write_split(kept[split], split, done / split) for split in kept}
-        tokens = {}
+        tokens: dict[str, dict[str, int]] = {}
         if name != toxic.NAME:
             train_tokenizer(done, done / "tokenizer")
             tokens = count_tokens(done)

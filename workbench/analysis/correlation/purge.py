@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,10 +165,7 @@ def purge_scores(
                 return result, scores
             for numbers in batches:
                 some = {number: opening[number] for number in numbers}
-
-                def continued(some: dict[int, Prompt] = some) -> Arrays:
-                    return continuation_scores(sample_texts(model, tokenizer, some, edits, drawing, advance), scorer)
-
+                continued = partial(_continued, scorer, model, tokenizer, some, edits, drawing, advance)
                 for of_prompt, values in passes(continued, len(numbers) * per_prompt).items():
                     scores[of_prompt][numbers] = values
             return result | mean_measures(**scores), scores
@@ -205,6 +203,11 @@ def purge_scores(
     if state is not None:
         state.remove()
     return result
+
+
+def _continued(scorer: Scorer, *sampled: Any) -> Arrays:
+    """Scores of the continuations that ``sample_texts`` draws, by prompt."""
+    return continuation_scores(sample_texts(*sampled), scorer)
 
 
 def _split(run: Run, column: str, seed: int) -> tuple[ScoredDocuments, ScoredDocuments]:
