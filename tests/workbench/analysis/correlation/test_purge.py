@@ -124,11 +124,11 @@ def test_continuations_are_scored(texts_run: Run, texts_model: MonetForCausalLM)
 def test_prompts_open_measuring_texts_half_of_them_toxic(texts_run: Run, texts_model: MonetForCausalLM) -> None:
     seen: list[list[str]] = []
 
-    def odd_length(texts: Sequence[str]) -> np.ndarray:
+    def every_other(texts: Sequence[str]) -> np.ndarray:
         seen.append(list(texts))
-        return np.array([float(len(text) % 2) for text in texts])
+        return np.arange(len(texts)) % 2.0
 
-    settings: dict[str, Any] = {"thresholds": [0.1], "scorer": odd_length, "sampling": Sampling(2, 3)}
+    settings: dict[str, Any] = {"thresholds": [0.1], "scorer": every_other, "sampling": Sampling(2, 3)}
     found = purge_scores(texts_run, texts_model, **settings, prompts=1000)
     _, _, measures = choosing_rows(texts_run, 0)
     assert found.prompts == measures.sum() == found.measured
@@ -139,8 +139,8 @@ def test_prompts_open_measuring_texts_half_of_them_toxic(texts_run: Run, texts_m
     assert seen[0] == tokenizer.batch_decode([list(ids) for ids in openings], skip_special_tokens=True)
     assert sum(map(len, seen[1:])) == 4 * 2 * found.prompts  # the plain model, and three removals
     plain = found.by_toxicity[found.by_toxicity["kind"] == "none"].set_index("prompts")
-    odd = sum(len(text) % 2 for text in seen[0])
-    assert plain["count"].to_dict() == {"toxic": odd, "other": len(seen[0]) - odd}
+    toxic = found.prompts // 2
+    assert plain["count"].to_dict() == {"toxic": toxic, "other": found.prompts - toxic}
     few = purge_scores(texts_run, texts_model, **settings, prompts=4).by_toxicity
     assert few["count"].tolist() == [2, 2] * 4
 
