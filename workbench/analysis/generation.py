@@ -127,7 +127,7 @@ def generate_text(
     probability: list[float] = []
     likely: list[tuple[list[int], list[float]]] = []
     cache, ended = DynamicCache(config=model.config), "length"
-    ends = _ends(model)
+    ends = end_tokens(model)
     with torch.inference_mode(), model.edit_experts(edit if edit is not None else {}):
         while len(tokens) < min(max_new_tokens, room):
             if stopped():
@@ -165,7 +165,7 @@ def _check(max_new_tokens: int, temperature: float, top_p: float, seed: int) -> 
         raise BadInputError(f"the seed must be an integer from 0 up, got {seed}.")
 
 
-def _ends(model: MonetForCausalLM) -> set[int]:
+def end_tokens(model: MonetForCausalLM) -> set[int]:
     """The tokens that end a text, as ``model.generate`` reads them from the model's generation settings."""
     config = model.generation_config
     end = None if config is None else config.eos_token_id

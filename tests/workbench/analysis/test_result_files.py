@@ -26,6 +26,7 @@ from workbench.analysis import (
     read_structure,
 )
 from workbench.analysis.correlation.correlate_result import EXPERT_COLUMNS, GROUP_COLUMNS, STRONGEST_COLUMNS
+from workbench.analysis.correlation.purge_result import OTHER_COLUMNS, TOXICITY_COLUMNS
 from workbench.analysis.results import Result, group_file, read_result, result_path, write_result, write_table
 from workbench.analysis.structure.structure_result import COMMITTEE_COLUMNS, LATTICE_COLUMNS
 from workbench.errors import DamagedError, UnsupportedError, WorkbenchError
@@ -42,6 +43,7 @@ RESULTS = [
     Purge(
         "score", "token", None, 0, {"seed": 0}, 5, 4, {"loss": 2.0},
         pd.DataFrame([{"threshold": 0.1, "kind": "random", "removed": 3, "share": 0.1, "loss": 2.5}]), 3, 0,
+        row(TOXICITY_COLUMNS), row(OTHER_COLUMNS),
     ),
     Structure(row(LATTICE_COLUMNS), row(COMMITTEE_COLUMNS), None, 0.01, 10, 0),
     ExpertMap("residual", {0: 40, 1: 31}, {0: 0.9, 1: 0.8}, 0),
@@ -156,3 +158,19 @@ def test_reading_results_imports_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_purge_of_version_1_is_read(run: Run) -> None:
+    """It had no table by toxicity and none of other text."""
+    result = RESULTS[1]
+    write_result(run, result)
+    path = result_path(run, "purge.json")
+    stored = json.loads(path.read_text())
+    del stored["by_toxicity"], stored["other_text"]
+    stored["result"]["version"] = 1
+    path.write_text(json.dumps(stored))
+    found = read_purge(run)
+    assert found is not None
+    assert found.points.equals(result.points)  # type: ignore[attr-defined]
+    assert found.by_toxicity.empty
+    assert found.other_text.empty

@@ -227,7 +227,7 @@ def test_a_curve_and_a_purge_wait_for_the_losses_alone(
     def purge(model: MonetForCausalLM) -> pd.DataFrame:
         return purge_scores(run, model, thresholds=[0.1], column="tokens", min_documents=2).points
 
-    passes = {curve: 1 + 3, purge: 1 + 2}
+    passes = {curve: 1 + 3, purge: 1 + 3}
     batches = {curve: len(HeldOut.split(run, 0).measuring_windows().batches)}
     for act, count in passes.items():
         expected = act(model)
@@ -393,5 +393,5 @@ def test_continuations_are_drawn(gpu: Gpu, written: tuple[MonetForCausalLM, Prom
     sampling = Sampling(continuations=2, new_tokens=3)
     there = moved(model)
     with gpu.on():
-        texts = sample_texts(there, prompt.tokenizer, [prompt.ids], {}, sampling)
+        texts = sample_texts(there, prompt.tokenizer, {0: prompt.ids}, {}, sampling)
     assert [len(some) for some in texts] == [2]

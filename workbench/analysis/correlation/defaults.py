@@ -6,3 +6,4 @@ FDR = 0.05
 CORRELATE_UNIT = "mean"
 PURGE_UNIT = "token"  # as in the paper
 THRESHOLDS = (0.2, 0.1, 0.05)  # the paper's
+PROMPTS = 64  # that are continued, half of them toxic

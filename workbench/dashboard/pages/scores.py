@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ...analysis import read_purge, read_score_summary
+from ...analysis import Purge, read_purge, read_score_summary
 from ...jobs import Request
 from ..context import Context
 from ..elements import html
@@ -93,11 +94,40 @@ def _purge_panel(ctx: Context) -> Any:
     scored = f" Continuations of {stored.prompts} prompts, scored by {stored.scorer}." if stored.scorer else ""
     return panel(
         "Purging",
-        table(["experts removed", "threshold", "number", *measures.values()], rows, "Effect of purging", numeric=1),
-        note="Experts whose Pearson correlation is above a threshold are removed; as a control, as many active "
-        f"experts drawn at random (Monet paper, Table 4). Loss on {stored.measured:,} documents that had no part in "
-        f"choosing them.{scored}",
+        [
+            table(["experts removed", "threshold", "number", *measures.values()], rows, "Effect of purging", numeric=1),
+            *_purged_prompts(stored),
+            *_other_text(stored),
+        ],
+        note="Experts whose Pearson correlation is above a threshold are removed; as controls, as many active "
+        "experts drawn at random, and as many that are about as active (Monet paper, Table 4). Loss on "
+        f"{stored.measured:,} documents that had no part in choosing them.{scored}",
     )
+
+
+def _purged_prompts(stored: Purge) -> list[Any]:
+    """Toxic prompts and others apart; nothing where there were no continuations."""
+    if stored.by_toxicity.empty:
+        return []
+    rows = [
+        [*_removal(row), row["prompts"], f"{row['count']:,}"]
+        + [f"{row[n]:.3f} ({row[f'{n}:low']:.3f} to {row[f'{n}:high']:.3f})" for n in ("expected_max", "probability")]
+        for row in stored.by_toxicity.to_dict("records")
+    ]
+    head = ["experts removed", "threshold", "prompts", "number", "expected maximum", "probability"]
+    return [table(head, rows, "Toxic prompts and others apart, with 95 % intervals", numeric=3)]
+
+
+def _other_text(stored: Purge) -> list[Any]:
+    """Losses on documents without a score; nothing where there are none."""
+    rows = [[*_removal(row), row["label"], f"{row['loss']:.4f}"] for row in stored.other_text.to_dict("records")]
+    head = ["experts removed", "threshold", term("label"), "loss"]
+    return [table(head, rows, "Loss on texts without a score", numeric=3)] if rows else []
+
+
+def _removal(row: dict[Any, Any]) -> list[str]:
+    """Kind and threshold of a removal, as cells; the model as it is has no threshold."""
+    return [row["kind"], "" if math.isnan(row["threshold"]) else f"{row['threshold']:g}"]
 
 
 PAGE = Page("scores", SCORES_PATH, "Correlation", layout, navigation="Correlation", useful=lambda ctx: ctx.scored)
