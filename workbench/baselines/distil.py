@@ -20,10 +20,11 @@ SETTINGS = TranscodeSettings(
     moe_dim=4,
     heads=2,
     topk=8,
-    tokens=4_000_000,
-    kl_tokens=2_000_000,
+    tokens=2_500_000,
+    kl_tokens=1_000_000,
     heldout_sequences=32,
     eval_every=500,
+    autocast=True,
 )
 
 
