@@ -25,7 +25,7 @@ from ..search import (
 from ..store.address import Expert
 from ..store.edit_text import EditRow, PromptEdit, SearchExperts
 from ..store.token_text import visible, visible_label
-from .context import GENERAL, Context
+from .context import Context
 from .elements import Element, html
 from .explained import NUMERIC, cells, explain_first, heading, note
 from .gather import gather_bar, gather_box
@@ -44,6 +44,7 @@ from .parts import (
     term,
     token_shown,
 )
+from .tables import GENERAL
 
 EXPERTS, DOCUMENTS, EXPLANATIONS = 25, 20, 20  # listed on a page
 PREVIEWED = 5  # top tokens shown per expert

@@ -14,7 +14,7 @@ from plotly.colors import sample_colorscale
 from ...analysis import SCORES
 from ...errors import NotFoundError
 from .. import lattice
-from ..context import TOO_LITTLE
+from ..tables import TOO_LITTLE
 
 if TYPE_CHECKING:
     from ..context import Context

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ...report.glossary import GLOSSARY
 from ...report.numbers import score_text
 from ...report.palette import OTHER_LABELS_COLOUR
-from ..context import TOO_LITTLE
 from ..elements import Element, html
 from ..links import label_link
 from ..parts import aria, label_mark, swatch, term
+from ..tables import TOO_LITTLE
 from .colourings import CONFIRMED, scale, scale_colours
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from dash import Dash, Input, Output
 from ...errors import WorkbenchError
 from ...report.numbers import score_text
 from ...store.address import Expert
-from ..context import GENERAL, TOO_LITTLE
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import expert_link, label_link, region_file, shared_list_link
 from ..parts import aria, fact, facts, label_mark, message, panel, table, term
+from ..tables import GENERAL, TOO_LITTLE
 from .regions import CELLS, read_region
 
 if TYPE_CHECKING:
