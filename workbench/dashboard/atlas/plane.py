@@ -14,8 +14,9 @@ from ...errors import NotFoundError, WorkbenchError
 from ...report.numbers import score_text
 from ...store.address import Expert, read_expert
 from .. import figures
-from ..elements import dcc, dmc, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
+from ..gather import GATHER, gathering
 from ..lattice import TOO_LITTLE_FILL
 from ..links import Address, atlas_templates, expert_template
 from ..parts import aria, message, picture
@@ -71,22 +72,24 @@ def plane_parts(ctx: Context, group: int, points: int, address: Address) -> list
         picture(dcc.Loading(graph, delay_show=200), described),
         dcc.Store(id="plane-address", data=expert_template(group)),
         dcc.Store(id="plane-facts", data={"group": group, "path": atlas_templates()["facts"]}),
-        html.Div(region_parts("plane", region), className="plane-region"),
-        html.Div(
-            [
-                dmc.TextInput(
-                    id="plane-near",
-                    label="Nearest to",
-                    placeholder=f"an expert of group {group}, such as {group}:{_strongest(ctx, group)}",
-                    value=near,
-                    debounce=400,
-                    w=320,
-                ),
-                dcc.Loading(dmc.Box(id="plane-around", **aria(live="polite")), delay_show=200),
-            ],
-            className="plane-near",
+        gathering(
+            [html.Div(region_parts("plane", region), className="plane-region"), _around(ctx, group, near)], GATHER
         ),
     ]
+
+
+def _around(ctx: Context, group: int, near: str) -> Element:
+    """A field for an expert, and where those nearest to it are listed."""
+    field = dmc.TextInput(
+        id="plane-near",
+        label="Nearest to",
+        placeholder=f"an expert of group {group}, such as {group}:{_strongest(ctx, group)}",
+        value=near,
+        debounce=400,
+        w=320,
+    )
+    listed = dcc.Loading(dmc.Box(id="plane-around", **aria(live="polite")), delay_show=200)
+    return html.Div([field, listed], className="plane-near")
 
 
 def _strongest(ctx: Context, group: int) -> int:

@@ -16,6 +16,7 @@ from ..atlas.regions import CELLS, read_region
 from ..context import Context
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
+from ..gather import GATHER, gathering
 from ..links import ATLAS_PATH, Address, atlas_link, atlas_templates
 from ..page import Page
 from ..parts import aria, chosen_group, panel, tabs, term
@@ -81,7 +82,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             ],
             note=note,
         ),
-        *region_parts("atlas", region),
+        gathering(region_parts("atlas", region), GATHER),
     ]
 
 
