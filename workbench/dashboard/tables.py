@@ -124,6 +124,16 @@ class Tables:
         """
         return self._derived.get((group, name), self._stamp(group), make)
 
+    def of_file(self, file: str, name: Hashable, make: Callable[[], T]) -> T:
+        """What a page makes of a file of the run's analyses, not to be changed: made once until that is written anew.
+
+        Args:
+            file: its name, such as ``scores.json``.
+            name: tells it from others, with all that it depends on beside the file.
+            make: makes it.
+        """
+        return self._derived.get((file, name), stamp_of(self.run.analysis_path(file)), make)
+
     def replication(self) -> Replication | None:
         """How well labels replicate on halves of the documents; None where the analysis did not look."""
         summary = self.summary()

@@ -11,6 +11,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...analysis import read_map
 from ...errors import NotFoundError, WorkbenchError
+from ...report.labels import plot_labels
 from ...report.numbers import score_text
 from ...store.address import Expert, read_expert
 from .. import figures
@@ -19,9 +20,10 @@ from ..freeze import freeze
 from ..gather import GATHER, gathering
 from ..lattice import TOO_LITTLE_FILL
 from ..links import Address, atlas_templates, expert_template
-from ..parts import aria, message, picture
-from .colourings import CONFIRMED, LABEL, SCALE, Colouring, Scale, colourings, read_colouring, values
+from ..parts import aria, message
+from .colourings import CONFIRMED, LABEL, Colouring, colourings, read_colouring, values
 from .listing import expert_rows, region_parts, register_region
+from .painting import Scale, colour_scale
 from .regions import PLANE, read_region
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 NEAREST = 20
 BUTTONS = [["zoom2d", "pan2d", "select2d", "lasso2d", "resetScale2d"]]
+HELP = (
+    "With the keyboard: arrow keys move to the nearest expert that way, Enter opens it, Escape lets go. Zoomed in, they "
+    "stay among the experts in view."
+)
 HINT = "Nothing is selected. Choose box or lasso above the map and drag: the experts inside are listed here."
 
 
@@ -69,7 +75,20 @@ def plane_parts(ctx: Context, group: int, points: int, address: Address) -> list
             allowDeselect=False,
             w=240,
         ),
-        picture(dcc.Loading(graph, delay_show=200), described),
+        html.Div(
+            dcc.Loading(graph, delay_show=200),
+            role="application",
+            className="picture plane-map",
+            tabIndex="0",
+            **{
+                "data-group": f"{group}",
+                "data-expert": expert_template(group),
+                "data-facts": atlas_templates()["facts"],
+            },
+            **aria(label=described, describedby="plane-help"),
+        ),
+        html.P("", className="note plane-says", **aria(live="polite")),
+        html.P(HELP, id="plane-help", className="note"),
         dcc.Store(id="plane-address", data=expert_template(group)),
         dcc.Store(id="plane-facts", data={"group": group, "path": atlas_templates()["facts"]}),
         gathering(
@@ -121,20 +140,21 @@ def plane_figure(ctx: Context, group: int, colouring: Colouring, region: str = "
 
 def _numbers(points: pd.DataFrame, colouring: Colouring) -> go.Figure:
     """Points coloured by their ``value``, on a scale of their own; those without one are grey."""
-    ends = Scale.over([points["value"]], colouring.log)
+    ends = Scale.over([points["value"]], colouring.log, colouring.signed)
     at = np.log10 if ends.log else np.asarray
     figure = figures.plane_frame()
     with np.errstate(all="ignore"):
         shades = at(points["value"].clip(ends.low, ends.high).to_numpy())
     known = ~np.isnan(shades)
     bar = {
-        "title": {"text": colouring.title, "side": "right"},
+        "title": {"text": plot_labels([colouring.title])[0], "side": "right"},
         "thickness": 14,
         "outlinewidth": 0,
         "tickvals": [float(at(tick)) for tick in ends.ticks()],
         "ticktext": [score_text(tick) for tick in ends.ticks()],
     }
-    scaled = {"color": shades[known], "colorscale": SCALE, "cmin": at(ends.low), "cmax": at(ends.high), "colorbar": bar}
+    scaled = {"color": shades[known], "colorscale": colour_scale(colouring), "colorbar": bar}
+    scaled |= {"cmin": at(ends.low), "cmax": at(ends.high)}
     for shown, marker in ((points[~known], {"color": TOO_LITTLE_FILL}), (points[known], scaled)):
         figure.add_trace(
             go.Scatter(

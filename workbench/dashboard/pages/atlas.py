@@ -9,9 +9,10 @@ from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...errors import BadInputError
 from ..atlas import answers
-from ..atlas.colourings import LABEL, colourings, margin_title, read_colouring
+from ..atlas.colourings import LABEL, colourings, read_colouring
 from ..atlas.legend import legend
 from ..atlas.listing import region_parts, register_region
+from ..atlas.painting import margin_title
 from ..atlas.regions import CELLS, read_region
 from ..context import Context
 from ..elements import Element, dcc, dmc, html
