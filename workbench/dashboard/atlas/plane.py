@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
 NEAREST = 20
 BUTTONS = [["zoom2d", "pan2d", "select2d", "lasso2d", "resetScale2d"]]
-HELP = (
-    "With the keyboard: arrow keys move to the nearest expert that way, Enter opens it, Escape lets go. Zoomed in, they "
-    "stay among the experts in view."
-)
+HELP = "With the keyboard: arrow keys move to the nearest expert in view that way, Enter opens it, Escape lets go."
 HINT = "Nothing is selected. Choose box or lasso above the map and drag: the experts inside are listed here."
 
 
@@ -60,6 +57,7 @@ def plane_parts(ctx: Context, group: int, points: int, address: Address) -> list
         "are close together. “Nearest to” below lists the experts around one; the grid on the Experts page lists all."
     )
     choices = [one for one in colourings(ctx).values() if one.name != CONFIRMED]
+    facts = atlas_templates()["facts"]
     graph = dcc.Graph(
         id="plane",
         figure=plane_figure(ctx, group, colouring, region),
@@ -80,17 +78,13 @@ def plane_parts(ctx: Context, group: int, points: int, address: Address) -> list
             role="application",
             className="picture plane-map",
             tabIndex="0",
-            **{
-                "data-group": f"{group}",
-                "data-expert": expert_template(group),
-                "data-facts": atlas_templates()["facts"],
-            },
+            **{"data-group": f"{group}", "data-expert": expert_template(group), "data-facts": facts},
             **aria(label=described, describedby="plane-help"),
         ),
         html.P("", className="note plane-says", **aria(live="polite")),
         html.P(HELP, id="plane-help", className="note"),
         dcc.Store(id="plane-address", data=expert_template(group)),
-        dcc.Store(id="plane-facts", data={"group": group, "path": atlas_templates()["facts"]}),
+        dcc.Store(id="plane-facts", data={"group": group, "path": facts}),
         gathering(
             [html.Div(region_parts("plane", region), className="plane-region"), _around(ctx, group, near)], GATHER
         ),

@@ -150,9 +150,8 @@ def test_results_of_analyses_colour_the_experts_they_have(correlated: Context, c
     assert middle in (LEVELS // 2, LEVELS // 2 + 1)  # 0 is in the middle, though values below reach further
     assert drawn.codes.flat[ids[0]] < middle < drawn.codes.flat[ids[2]]
     assert drawn.codes.flat[ids[4]] == 0
-    assert (
-        expert_answer(correlated, Expert(1, int(ids[2])), "pearson")["value"] == "Pearson with a document score 0.250"
-    )
+    told = expert_answer(correlated, Expert(1, int(ids[2])), "pearson")
+    assert told["value"] == "Pearson with a document score 0.250"
     assert "beyond" in str(legend(correlated, read_colouring(correlated, "pearson")))
     assert plane.colour_scale(read_colouring(correlated, "pearson")) != plane.colour_scale(read_colouring(ctx, "mass"))
 
