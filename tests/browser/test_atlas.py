@@ -5,29 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from workbench import Run
-from workbench.analysis.structure.umap_map import ExpertMap
-from workbench.store.files import write_json, write_parquet
+
+from .conftest import write_map
 
 
 @pytest.fixture
 def mapped(run: Run) -> Iterator[Run]:
     """The run with a map of three experts of each group."""
-    files = [run.analysis_path(f"map-group-{group}.parquet") for group in run.groups] + [run.analysis_path("map.json")]
-    try:
-        for group, file in zip(run.groups, files[:-1], strict=True):
-            table = pd.DataFrame({"expert": run.experts(group).index[:3], "x": [0.0, 1.0, 3.0], "y": [0.0, 0.5, 0.0]})
-            write_parquet(file, pa.Table.from_pandas(table))
-        write_json(files[-1], ExpertMap("residual", dict.fromkeys(run.groups, 3), {0: 0.5, 1: 0.5}, 0).to_json())
-        yield run
-    finally:
-        for file in files:
-            file.unlink(missing_ok=True)
+    files = write_map(run, [0.0, 1.0, 3.0], [0.0, 0.5, 0.0])
+    yield run
+    for file in files:
+        file.unlink()
 
 
 def _cells(page: Page, group: int) -> Locator:
