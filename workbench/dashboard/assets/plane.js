@@ -4,7 +4,7 @@
   const MOST_CORNERS = 60; // of a lasso, as the address has it
   let asked = null; // address of the card that is shown or waited for
   let marked = false; // whether something has been selected on this page
-  let held = null; // the point that the keyboard is at: its expert, and its place in pixels of the figure
+  let held = null; // the point that the keyboard is at: its map, its expert, and its place in pixels of the figure
   const STEPS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
   function corners({ range, lassoPoints }) {
@@ -74,7 +74,7 @@
   }
 
   async function hold(map, figure, point) {
-    held = point;
+    held = { ...point, map };
     let cursor = map.querySelector(".plane-cursor");
     if (!cursor) {
       cursor = document.createElement("div");
@@ -94,6 +94,7 @@
     if (!map.matches?.(".plane-map") || event.ctrlKey || event.metaKey || event.altKey) return;
     const figure = map.querySelector(".js-plotly-plot");
     if (!figure?._fullData) return;
+    if (held && held.map !== map) letGo(); // it was on a page that has gone
     if (STEPS[event.key]) {
       event.preventDefault();
       const point = next(figure, STEPS[event.key]);

@@ -116,12 +116,15 @@ def _replication(ctx: Context) -> Iterator[Colouring]:
 
 
 def _replicates(ctx: Context, group: int) -> pd.Series:
-    found, labels = ctx.replication(), ctx.experts(group)["specialised"]
-    shares = [
-        np.nan if found is None or label == GENERAL else found.share(SPECIALISED, group, label)
-        for label in labels.cat.categories
-    ]
-    return pd.Series(np.array(shares)[labels.cat.codes.to_numpy()], labels.index)
+    labels = ctx.experts(group)["specialised"]
+
+    def shares() -> dict[str, float]:
+        found = ctx.replication()
+        names = [label for label in labels.cat.categories if label != GENERAL]
+        return {} if found is None else {label: found.share(SPECIALISED, group, label) for label in names}
+
+    known = ctx.of_summary(("replication", group), shares)
+    return pd.Series(labels.astype(object).map(known).to_numpy(np.float64), labels.index)
 
 
 def _correlations(ctx: Context) -> Iterator[Colouring]:
