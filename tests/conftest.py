@@ -177,3 +177,33 @@ def fake_gpu(no_gpu: None) -> Iterator[FakeTensorMode]:
     """Torch's fake tensors, also on a GPU that is not there; none that is not fake may enter."""
     with FakeTensorMode(allow_non_fake_inputs=False) as mode:
         yield mode
+
+
+@pytest.fixture(scope="session")
+def policy_folder() -> Path:
+    """The policy of the control study that comes with the package."""
+    return ROOT / "workbench" / "studies" / "control" / "policies" / "model-3"
+
+
+@pytest.fixture(scope="session")
+def policy_run(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of twelve episodes of that policy; analysed."""
+    from workbench.studies.control.run import read_policy
+
+    return read_policy(policy_folder, tmp_path_factory.mktemp("control") / "run", episodes=12)
+
+
+@pytest.fixture(scope="session")
+def reading(policy_run: Any) -> Any:
+    """What was read off that run's experts, measured on few episodes; it is kept in the run."""
+    from workbench.studies.control.reading import read_control_rule
+
+    return read_control_rule(policy_run, episodes=40, draws=1, strengths=(0.1,))
+
+
+@pytest.fixture(scope="session")
+def read_run(policy_run: Any, reading: Any) -> Any:
+    """The run, with its reading in it."""
+    from workbench import open_run
+
+    return open_run(policy_run.path)

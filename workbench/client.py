@@ -338,15 +338,17 @@ class Client:
         label: str | None = None,
         by: Literal["sum", "max", "frequency"] | None = None,
         density: float | None = None,
+        offset: int = 0,
         limit: int = 50,
     ) -> pd.DataFrame:
-        """What a search finds, best first; ``attrs["total"]`` counts all where that is known.
+        """A page of what a search finds, best first; ``attrs["total"]`` counts all where that is known.
 
         Of kind ``firing`` in one ``group``; of kind ``documents`` in those of a ``label``; of kind ``text`` ranked
         ``by`` the sum of scores or another measure, and active at no larger a share of the corpus than ``density``.
         """
         narrowed = {"group": group, "label": label, "by": by, "density": density}
-        return _table(self._get("/search", q=text, kind=kind, limit=limit, **narrowed), "rows", _FOUND[kind])
+        found = self._get("/search", q=text, kind=kind, offset=offset, limit=limit, **narrowed)
+        return _table(found, "rows", _FOUND[kind])
 
     def document(
         self, doc: int, *, expert: tuple[int, int] | None = None, offset: int = 0, limit: int = 1000
@@ -440,6 +442,10 @@ class Client:
         """Keep a note about an expert; its id."""
         return int(self._post("/notes", group=group, expert=expert, text=text, author=author)["id"])
 
+    def change_note(self, note: int, text: str, known: str) -> str:
+        """Write a note anew in place of the text ``known``; its text as it is kept."""
+        return str(self._patch(f"/notes/{note}", text=text, known=known)["text"])
+
     def delete_note(self, note: int) -> None:
         """Forget a note."""
         self._ask("DELETE", f"/notes/{note}")
@@ -473,6 +479,10 @@ class Client:
         places = [{"group": group, "expert": expert} for group, expert in experts]
         return str(self._post("/lists", name=name, description=description, experts=places)["name"])
 
+    def describe_list(self, name: str, description: str, known: str) -> str:
+        """Give a list a description in place of ``known``; as it is kept. An empty one takes it away."""
+        return str(self._patch("/lists", name=name, description=description, known=known)["description"])
+
     def delete_list(self, name: str) -> None:
         """Forget a list."""
         self._ask("DELETE", "/lists", params={"name": name})
@@ -495,6 +505,10 @@ class Client:
 
     def _post(self, path: str, **body: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._ask("POST", path, json=body).json()
+        return answer
+
+    def _patch(self, path: str, **body: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._ask("PATCH", path, json=body).json()
         return answer
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:

@@ -8,13 +8,17 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from workbench import Run, open_run
+from workbench.analysis.structure.umap_map import ExpertMap
+from workbench.store.files import write_json, write_parquet
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -51,6 +55,17 @@ def serving(run: Path) -> Iterator[str]:
         server.terminate()
         server.wait(60)
         server.stdout.close()
+
+
+def write_map(run: Run, x: Sequence[float], y: Sequence[float]) -> list[Path]:
+    """Keep a map of contexts of the first experts of each group; the files that hold it."""
+    files = [run.analysis_path(f"map-group-{group}.parquet") for group in run.groups]
+    for group, file in zip(run.groups, files, strict=True):
+        table = pd.DataFrame({"expert": run.experts(group).index[: len(x)], "x": x, "y": y})
+        write_parquet(file, pa.Table.from_pandas(table))
+    summary = ExpertMap("residual", dict.fromkeys(run.groups, len(x)), dict.fromkeys(run.groups, 0.5), 0)
+    write_json(run.analysis_path("map.json"), summary.to_json())
+    return [*files, run.analysis_path("map.json")]
 
 
 @pytest.fixture(scope="session")

@@ -5,29 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from workbench import Run
-from workbench.analysis.structure.umap_map import ExpertMap
-from workbench.store.files import write_json, write_parquet
+
+from .conftest import write_map
 
 
 @pytest.fixture
 def mapped(run: Run) -> Iterator[Run]:
     """The run with a map of three experts of each group."""
-    files = [run.analysis_path(f"map-group-{group}.parquet") for group in run.groups] + [run.analysis_path("map.json")]
-    try:
-        for group, file in zip(run.groups, files[:-1], strict=True):
-            table = pd.DataFrame({"expert": run.experts(group).index[:3], "x": [0.0, 1.0, 3.0], "y": [0.0, 1.0, 0.0]})
-            write_parquet(file, pa.Table.from_pandas(table))
-        write_json(files[-1], ExpertMap("residual", dict.fromkeys(run.groups, 3), {0: 0.5, 1: 0.5}, 0).to_json())
-        yield run
-    finally:
-        for file in files:
-            file.unlink(missing_ok=True)
+    files = write_map(run, [0.0, 1.0, 3.0], [0.0, 0.5, 0.0])
+    yield run
+    for file in files:
+        file.unlink()
 
 
 def _cells(page: Page, group: int) -> Locator:
@@ -99,6 +91,55 @@ def test_mouse_colours_zooms_selects_and_opens_a_key(page: Page, address: str, r
     bars.click(position={"x": bar["width"] / 2, "y": 3.5 * bar["height"] / run.num_keys})
     expect(page).to_have_url(re.compile("/keys/0/1/3$"))
     expect(page.locator("h1")).to_have_text("Key 3 of set 1, group 0")
+
+
+def test_a_list_drawn_anew_has_no_box_checked(page: Page, address: str) -> None:
+    count, checked = page.locator("#gather-count"), page.locator(".gather-box:checked")
+    page.goto(f"{address}/atlas?group=0")
+    expect(_cells(page, 0)).to_be_visible()
+    expect(count).to_be_hidden()  # there are no boxes yet
+    page.goto(f"{address}/atlas?group=0&select=0:1-2,1-2")
+    page.locator(".atlas-list .gather-box").first.check()
+    expect(count).to_have_text("1 chosen")
+    _cells(page, 0).focus()
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page).not_to_have_url(re.compile("select=0:1-2,1-2"))
+    expect(count).to_have_text("Choose experts with their boxes to keep them in a list.")
+    expect(checked).to_have_count(0)
+    page.goto(f"{address}/search?q=l")
+    page.locator(".gather-box").first.check()
+    expect(count).to_have_text("1 chosen")
+    page.get_by_role("link", name="later →").click()
+    expect(page).to_have_url(re.compile("page=2"))
+    expect(page.locator(".gather-box").first).to_be_visible()
+    expect(checked).to_have_count(0)
+    expect(count).to_have_text("Choose experts with their boxes to keep them in a list.")
+
+
+def test_map_of_contexts_is_walked_by_keyboard(page: Page, address: str, mapped: Run) -> None:
+    ids = mapped.experts(0).index[:3].tolist()  # at (0, 0), (1, 0.5) and (3, 0)
+    page.goto(f"{address}/structure")
+    expect(page.locator("#plane .point")).to_have_count(3)
+    walked, says = page.locator(".plane-map"), page.locator(".plane-says")
+    walked.focus()
+    page.keyboard.press("ArrowRight")  # the nearest to the middle
+    expect(says).to_contain_text(f"Expert 0:{ids[1]} ")
+    expect(page.locator("#hovercard")).to_contain_text(f"Expert 0:{ids[1]}")
+    page.keyboard.press("ArrowLeft")
+    expect(says).to_contain_text(f"Expert 0:{ids[0]} ")
+    page.keyboard.press("ArrowLeft")  # there is none
+    page.keyboard.press("ArrowRight")
+    expect(says).to_contain_text(f"Expert 0:{ids[1]} ")
+    page.keyboard.press("ArrowRight")
+    expect(says).to_contain_text(f"Expert 0:{ids[2]} ")
+    point, cursor = _box(page.locator("#plane .point").nth(0)), _box(page.locator(".plane-cursor"))
+    assert cursor["width"] > point["width"]
+    page.keyboard.press("Escape")
+    expect(page.locator(".plane-cursor")).to_have_count(0)
+    expect(page.locator("#hovercard")).to_have_count(0)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{address}/expert/0/{ids[1]}")
 
 
 def test_map_of_contexts_names_selects_and_lists(page: Page, address: str, mapped: Run) -> None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from workbench import open_run
-from workbench.analysis import analyze_structure
+from workbench import Run, open_run
+from workbench.analysis import analyze_structure, diff_models
+from workbench.analysis.results import write_result
 from workbench.notes import open_notes
 from workbench.store.address import Expert
+
+from ..workbench.dashboard.pages.fingerprinted import PUBLIC, erased, located
+from .conftest import serving, watched, write_map
 
 WIDTHS = (1920, 1280, 768, 390)
 AXE_WIDTHS = (1280, 390)
 KEPT = {(1280, "light"), (1280, "dark"), (390, "light")}  # looks of which a picture is kept
+PUBLISHED = "fingerprint.json"  # in the folder of a fingerprinted model
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 SCHEMES = ("light", "dark")
 UNSEEN = (Path(__file__).parent / "looks.js").read_text()
@@ -31,6 +39,7 @@ AXE_RUN = """async (options) => {
 AXE_OPTIONS = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}  # all else is the same in both
 RTL = "\u05e9\u05dc\u05d5\u05dd (shalom)"  # Hebrew first: what follows would be drawn on the wrong side of it
 LIST = f"readers {RTL}"
+OTHER = "another"  # a run beside the run
 NOWHERE = "/nowhere"
 PAGES = {  # address -> what is on the page once it is complete
     "/": "#experts-grid .ag-row",
@@ -49,11 +58,24 @@ PAGES = {  # address -> what is on the page once it is complete
     "/prompt?text=def+f(x):&edit=0:17%3D0": "#next-tokens .chip",
     "/circuit?text=for+i&nodes=64&pin=logit": "#circuit-pinned h3",
     "/mask": ".heatmap-label",
-    "/structure": "#page .panel",
+    "/atlas": "#atlas-legend .legend",
+    "/atlas?group=1&colour=mass&select=1:1-4,1-4": ".atlas-list tbody tr",
+    "/keys/0/1/3": ".key-experts tbody tr",
+    "/structure": "#plane .point",
+    "/structure?group=1&colour=mass": "#plane .cbtitle",
+    "/compare": "#page .panel",
+    "/compare?a=0:17&b=1:3": "#compare-answer .panel",
+    "/compare?text=def+f(x):&with=local+x": "#compare-answer .panel",
+    "/compare?text=def+f(x):&edit=0:17%3D0&edit2=1:3%3D0": "#compare-answer .panel",
+    f"/compare?run={OTHER}": "#compare-answer .panel",
+    "/diff": "#page .panel",
+    "/ownership": "#page .panel",
     "/explanations": "h1",
     "/scores": "h1",
     "/lists": ".kept-table",
     f"/lists/{quote(LIST)}": ".kept-table",
+    f"/lists?tag={quote(RTL)}": ".kept-table",
+    "/embed/expert/0/17": "h1",
     "/jobs": "h1",
     "/glossary": ".glossary",
     NOWHERE: ".message-error",
@@ -62,7 +84,7 @@ PAGES = {  # address -> what is on the page once it is complete
 
 @pytest.fixture(scope="module", autouse=True)
 def _furnished(run_path: Path) -> Iterator[None]:
-    """The run with more on its pages: notes, a list, a saved edit and its structure; without them again at the end."""
+    """The run with what people keep, results of analyses and a run beside it; without them again at the end."""
     run = open_run(run_path)
     before = set(run_path.rglob("*"))
     notes = open_notes(run)
@@ -71,9 +93,16 @@ def _furnished(run_path: Path) -> Iterator[None]:
     notes.create_list(LIST, "What reads.", [Expert(0, 17), Expert(1, 3)])
     notes.save_edit("without 0:17", "0:17=0")
     analyze_structure(run)
+    write_map(run, np.arange(40.0), np.arange(40.0) % 7)
+    model, beside = Path(run.model_path), run_path.parent / OTHER
+    for result in (diff_models(model, model, model.parent / "corpus.parquet"), located(), erased()):
+        write_result(run, result)
+    (model / PUBLISHED).write_text(json.dumps(PUBLIC))
+    shutil.copytree(run_path, beside)
     yield
-    for file in set(run_path.rglob("*")) - before:
+    for file in {*(set(run_path.rglob("*")) - before), model / PUBLISHED}:
         file.unlink()
+    shutil.rmtree(beside)
 
 
 def _keep_picture(page: Page, url: str, width: int, scheme: str) -> None:
@@ -97,6 +126,28 @@ def test_page_is_readable_for_everyone(page: Page, address: str, url: str) -> No
         expect(page.locator(PAGES[url])).to_be_visible()
     else:
         _open(page, address + url, PAGES[url])
+    _check_looks(page, url)
+
+
+@pytest.fixture
+def policy_address(read_run: Run) -> Iterator[str]:
+    """Address of the dashboard of a harvest policy whose rule was read."""
+    yield from serving(read_run.path)
+
+
+@pytest.fixture
+def policy_page(browser: BrowserContext, policy_address: str) -> Iterator[Page]:
+    """A page that may ask that dashboard and nobody else."""
+    yield from watched(browser, (f"{policy_address}/", "data:", "blob:"))
+
+
+def test_page_of_a_policy_is_readable_for_everyone(policy_page: Page, policy_address: str) -> None:
+    _open(policy_page, f"{policy_address}/control", "#page .panel")
+    _check_looks(policy_page, "/control")
+
+
+def _check_looks(page: Page, url: str) -> None:
+    """Fail with what cannot be seen or reached on an open page, at every width, light and dark."""
     page.evaluate(Axe().axe_script)
     faults = []
     for width in WIDTHS:

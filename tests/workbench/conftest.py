@@ -283,31 +283,3 @@ def toy_tasks(tmp_path_factory: pytest.TempPathFactory, documents: dict[str, lis
     (folder / "toy_gone.yaml").write_text(BROKEN.format(folder=folder), encoding="utf-8")
     (folder / "toy_unsafe.yaml").write_text(UNSAFE.format(label="lua", folder=folder), encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="session")
-def policy_folder() -> Path:
-    """The policy of the control study that comes with the package."""
-    return GOLDEN.parents[1] / "workbench" / "studies" / "control" / "policies" / "model-3"
-
-
-@pytest.fixture(scope="session")
-def policy_run(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of twelve episodes of that policy; analysed."""
-    from workbench.studies.control.run import read_policy
-
-    return read_policy(policy_folder, tmp_path_factory.mktemp("control") / "run", episodes=12)
-
-
-@pytest.fixture(scope="session")
-def reading(policy_run: Any) -> Any:
-    """What was read off that run's experts, measured on few episodes; it is kept in the run."""
-    from workbench.studies.control.reading import read_control_rule
-
-    return read_control_rule(policy_run, episodes=40, draws=1, strengths=(0.1,))
-
-
-@pytest.fixture(scope="session")
-def read_run(policy_run: Any, reading: Any) -> Any:
-    """The run, with its reading in it."""
-    return open_run(policy_run.path)

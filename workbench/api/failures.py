@@ -15,6 +15,7 @@ from ..errors import WorkbenchError, kind_of
 from .models import Answer
 
 _log = logging.getLogger(__name__)
+WITH_BODY = ("POST", "PATCH")
 LISTED = 3  # fields of a request that are named
 KINDS = {403: "other-site", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "not-json"}
 
@@ -75,13 +76,13 @@ def refusal() -> Response | None:
 
     A page of another site can have a browser send a form here, but no JSON without asking first, which nothing allows.
     """
-    if request.method not in ("POST", "DELETE"):
+    if request.method not in (*WITH_BODY, "DELETE"):
         return None
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != request.host:
         return failure(403, KINDS[403], f"a page of {origin} may not change this run.")
-    if request.method == "POST" and not request.is_json:
+    if request.method in WITH_BODY and not request.is_json:
         return failure(415, KINDS[415], "send JSON, with the header Content-Type: application/json.")
-    if request.method == "POST" and not isinstance(request.get_json(silent=True), dict):
+    if request.method in WITH_BODY and not isinstance(request.get_json(silent=True), dict):
         return failure(400, "bad-input", "the request is no JSON object.")
     return None

@@ -41,6 +41,19 @@ class NotePath(Query):
     note: int = Field(ge=0, le=LARGEST, description="id of the note")
 
 
+class NoteChange(Body):
+    """A note's new text, and the one that it replaces."""
+
+    text: str = Field(min_length=1, max_length=LONGEST)
+    known: str = Field(max_length=LONGEST, description="the text that it replaces; refused if it was changed since")
+
+
+class NoteChanged(Answer):
+    """The text of a note as it is kept."""
+
+    text: str
+
+
 class Note(Answer):
     """A note about an expert; ``time`` is in UTC."""
 
@@ -116,6 +129,20 @@ class ListBody(Body):
     name: str = ListName
     description: str = Field("", max_length=LONGEST)
     experts: list[Place] = Field([], max_length=1000)
+
+
+class ListChange(Body):
+    """A list's new description, and the one that it replaces."""
+
+    name: str = ListName
+    description: str = Field(max_length=LONGEST, description="empty for none")
+    known: str = Field(max_length=LONGEST, description="the one that it replaces; refused if it was changed since")
+
+
+class ListChanged(Answer):
+    """The description of a list as it is kept."""
+
+    description: str
 
 
 class ItemBody(Body):
@@ -195,6 +222,11 @@ def _register_notes(api: APIBlueprint, source: Source) -> None:
         """Keep a note about an expert."""
         return reply(Made(id=source.notes.add_note(body.group, body.expert, body.text, body.author)), 201)
 
+    @api.patch("/notes/<note>", responses={200: NoteChanged})
+    def change_note(path: NotePath, body: NoteChange) -> Response:
+        """Write a note anew; its author stays, its time is that of the change."""
+        return reply(NoteChanged(text=source.notes.change_note(path.note, body.text, body.known)))
+
     @api.delete("/notes/<note>", responses={204: None})
     def delete_note(path: NotePath) -> Response:
         """Forget a note."""
@@ -240,6 +272,11 @@ def _register_lists(api: APIBlueprint, source: Source) -> None:
         """Make a list, of some experts if given."""
         experts = [Expert(of.group, of.expert) for of in body.experts]
         return reply(ListMade(name=source.notes.create_list(body.name, body.description, experts)), 201)
+
+    @api.patch("/lists", responses={200: ListChanged})
+    def describe_list(body: ListChange) -> Response:
+        """Give a list another description, or none."""
+        return reply(ListChanged(description=source.notes.describe(body.name, body.description, body.known)))
 
     @api.delete("/lists", responses={204: None})
     def delete_list(query: ListQuery) -> Response:

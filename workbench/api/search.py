@@ -12,11 +12,11 @@ from pydantic.json_schema import SkipJsonSchema
 from .. import search as searches  # its names are loaded on first use: some take torch
 from ..errors import BadInputError
 from ..report.files import records
-from .models import Answer, Group, Limit, Name, Number, Query, reply
+from .models import Answer, Group, Name, Number, Page, reply
 from .source import Source
 
 
-class SearchQuery(Query):
+class SearchQuery(Page):
     """What is searched for, and among what."""
 
     q: str = Field(min_length=1, max_length=1000, description="a text; of documents also /a regular expression/")
@@ -33,7 +33,6 @@ class SearchQuery(Query):
     density: Annotated[float, Field(gt=0, le=1)] | SkipJsonSchema[None] = Field(
         None, description="of kind text: experts active at no larger a share of the corpus; by default all"
     )
-    limit: Limit = Field(50, description="rows to return, at most")
 
 
 class FiringExpert(Answer):
@@ -91,7 +90,7 @@ class FoundExplanation(Answer):
 
 
 class SearchAnswer(Answer):
-    """What was found, best first; ``total`` counts what the limit left out too, where that is known."""
+    """A page of what was found, best first; ``total`` counts the rows of all pages, where that is known."""
 
     kind: str
     total: int | None
@@ -111,18 +110,18 @@ def register(api: APIBlueprint, source: Source) -> None:
 
 
 def _found(source: Source, query: SearchQuery) -> SearchAnswer:
-    run, text, limit = source.run, query.q, query.limit
+    run, text, skipped, until = source.run, query.q, query.offset, query.offset + query.limit
     if query.kind == "firing":
-        table = searches.experts_firing_on(run, text, query.group, limit)
+        table = searches.experts_firing_on(run, text, query.group, until)[skipped:]
         return SearchAnswer(kind=query.kind, total=None, rows=[FiringExpert(**row) for row in records(table)])
     if query.kind == "text":
         density = 1.0 if query.density is None else query.density
-        found = searches.experts_of_text(run, source.model(), text, query.by or "sum", density, limit)
-        experts = [TextExpert(**row) for row in records(found.table)]
+        found = searches.experts_of_text(run, source.model(), text, query.by or "sum", density, until)
+        experts = [TextExpert(**row) for row in records(found.table[skipped:])]
         return SearchAnswer(kind=query.kind, total=found.total, rows=experts)
     if query.kind == "documents":
-        matches = searches.documents_matching(run, *searches.read_pattern(text), query.label, limit)
+        matches = searches.documents_matching(run, *searches.read_pattern(text), query.label, query.limit, skipped)
         hits = [DocumentHit(**row) for row in records(matches.hits)]
         return SearchAnswer(kind=query.kind, total=matches.total, rows=hits)
-    table = searches.explanations_matching(run, text, limit)[list(FoundExplanation.model_fields)]
+    table = searches.explanations_matching(run, text, until)[skipped:][list(FoundExplanation.model_fields)]
     return SearchAnswer(kind=query.kind, total=None, rows=[FoundExplanation(**row) for row in records(table)])

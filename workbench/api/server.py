@@ -17,7 +17,7 @@ from .source import Source
 PREFIX = "/api/v1"
 AREAS = (run, experts, search, prompts, circuits, edits, notes, documents)
 ERRORS = (400, 401, 403, 404, 409, 413, 415, 429, 500, 501)
-METHODS = ("GET", "POST", "DELETE")
+METHODS = ("GET", "POST", "PATCH", "DELETE")
 
 
 def serve_api(server: Flask, source: Source) -> None:
@@ -52,7 +52,7 @@ def serve_api(server: Flask, source: Source) -> None:
     server.validation_error_callback = failures.of_validation  # type: ignore[attr-defined]  # the blueprint calls it
     server.register_blueprint(api)
     for rule in ("/api/", "/api/<path:rest>"):
-        server.add_url_rule(rule, "no_api", _unknown, methods=(*METHODS, "PUT", "PATCH", "TRACE"))
+        server.add_url_rule(rule, "no_api", _unknown, methods=(*METHODS, "PUT", "TRACE"))
 
 
 def _document(api: APIBlueprint) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from ..report.labels import shortened
 from ..store.address import Expert, read_expert
 from ..store.token_text import visible, visible_label, visible_prose
 from . import links
-from .context import GENERAL, Context
+from .context import Context
 from .parts import LONGEST_NAME
+from .tables import GENERAL
 
 TOKENS = 6
 LONGEST_EXPLANATION = 200  # characters

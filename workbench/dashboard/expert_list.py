@@ -15,11 +15,12 @@ from ..report.labels import shortened
 from ..store.token_text import visible_label, visible_prose
 from . import grid
 from .brush import Axis, Brush, distribution
-from .context import TOO_LITTLE, Context
+from .context import Context
 from .elements import Widget, dcc, dmc, html
 from .gather import gather_bar
 from .links import Address
 from .parts import LONGEST_NAME, aria, term
+from .tables import TOO_LITTLE
 
 FIRST = ("interest", "desc")
 CHARTS = {  # the distributions of a list, by field

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..jobs import Request
 from ..report.numbers import number
+from ..report.quotes import quoted_parts
 from ..store.address import Expert
 from ..store.token_text import visible_prose
 from .context import Context
@@ -14,7 +14,6 @@ from .elements import html
 from .parts import Child, term
 from .running import has_extra, run_first, unanalysed
 
-_QUOTES = re.compile(r"(“[^”]*”)|`([^`]+)`")  # what has a backtick itself is quoted in “ ”
 NUMERIC = 2  # columns of text before the numbers
 TOP = 100  # experts that are put into sentences where none are named
 
@@ -74,10 +73,4 @@ def cells(row: dict[str, Any]) -> list[Child]:
 
 def _quoted(text: str) -> list[Child]:
     """A sentence with what it quotes in the type of tokens, as the list of experts has it."""
-    shown: list[Child] = []
-    start = 0
-    for quote in _QUOTES.finditer(text):
-        if quote[2]:
-            shown += [text[start : quote.start()], html.Code(quote[2], className="quoted")]
-            start = quote.end()
-    return [*shown, text[start:]]
+    return [html.Code(part, className="quoted") if quoted else part for part, quoted in quoted_parts(text)]

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from ..report.charts import FEW_BINS, FLOOR, HEADROOM, histogram_ticks
 from ..report.labels import natural_order, plot_labels
 from ..report.palette import OTHER_LABELS_COLOUR
-from .context import GENERAL
 from .lattice import GENERALIST_FILL
+from .tables import GENERAL
 
 NO_LABEL = "no label"  # of generalists and of experts active at too few tokens
 CELL_WIDTH, CELL_HEIGHT = 76, 46

@@ -25,10 +25,10 @@ from ..search import (
 from ..store.address import Expert
 from ..store.edit_text import EditRow, PromptEdit, SearchExperts
 from ..store.token_text import visible, visible_label
-from .context import GENERAL, Context
+from .context import Context
 from .elements import Element, html
 from .explained import NUMERIC, cells, explain_first, heading, note
-from .gather import gather_bar, gather_box
+from .gather import GATHER, gather_bar, gather_box
 from .links import Address, document_link, edit_link, expert_link, label_link, search_link
 from .paging import read_page, steps
 from .parts import (
@@ -44,12 +44,12 @@ from .parts import (
     term,
     token_shown,
 )
+from .tables import GENERAL
 
 EXPERTS, DOCUMENTS, EXPLANATIONS = 25, 20, 20  # listed on a page
 PREVIEWED = 5  # top tokens shown per expert
 STRONGEST = 3  # experts of a match in each group
 LABELS = 6  # listed beside a count
-GATHER = "Choose experts with their boxes to keep them in a list."
 EVERY = 10**9  # explanations
 
 
@@ -143,6 +143,7 @@ def documents(ctx: Context, address: Address) -> list[Any]:
             [
                 html.P([*told, *_by_label(ctx, query, matches.by_label), *every], className="search-count"),
                 html.Ol(hits, className="examples"),
+                gather_bar(GATHER),
                 steps(
                     "documents",
                     page,
@@ -161,8 +162,8 @@ def _hit(ctx: Context, at: int, row: dict[str, Any], experts: dict[int, pd.DataF
     firing: list[Child] = []
     for group, best in experts.items():
         firing += [
-            html.Span(_link(ctx, Expert(group, int(expert))), className="search-expert")
-            for expert in best.loc[best["hit"] == at, "expert"]
+            html.Span([gather_box(expert), *_link(ctx, expert)], className="search-expert")
+            for expert in (Expert(group, int(number)) for number in best.loc[best["hit"] == at, "expert"])
         ]
     return html.Li(
         [

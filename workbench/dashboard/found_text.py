@@ -14,8 +14,8 @@ from ..search import experts_of_text
 from ..store.address import Expert
 from .context import Context
 from .elements import Element, dmc, html
-from .found import EXPERTS, GATHER, edit_these, expert_cells, experts_of, part_of, plural, shown_page
-from .gather import gather_bar
+from .found import EXPERTS, edit_these, expert_cells, experts_of, part_of, plural, shown_page
+from .gather import GATHER, gather_bar
 from .links import Address, search_link
 from .paging import steps
 from .parts import aria, panel, table, tabs, term, token_shown

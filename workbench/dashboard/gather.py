@@ -19,13 +19,17 @@ from .parts import aria, told_plainly
 if TYPE_CHECKING:
     from .context import Context
 
+GATHER = "Choose experts with their boxes to keep them in a list."
 SELECTED = "gathered"  # id of what the browser has chosen: experts as group:id
 
 
 def gather_box(expert: Expert) -> dict[str, Any]:
-    """A box that chooses an expert of a table; assets/gather.js reads it."""
+    """A box that chooses an expert of a table; assets/gather.js reads it.
+
+    Its key has React draw a new one where another expert takes the place, instead of one that stays checked.
+    """
     name = f"choose expert {expert}"
-    said = {"data-expert": f"{expert}"} | aria(label=name)
+    said = {"key": f"{expert}", "data-expert": f"{expert}"} | aria(label=name)
     return plain("input", type="checkbox", className="gather-box", title=name, **said)
 
 
@@ -59,6 +63,11 @@ def gather_bar(how: str) -> Element:
         tabIndex="-1",
         **aria(label="Chosen experts"),
     )
+
+
+def gathering(parts: list[Any], how: str) -> Element:
+    """Parts that callbacks fill with tables of experts, and below them the bar, as long as there are boxes in them."""
+    return html.Div([*parts, gather_bar(how)], className="gathering")
 
 
 def keep(ctx: Context, name: str, experts: list[Expert]) -> Element:

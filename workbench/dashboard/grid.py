@@ -12,8 +12,9 @@ import pandas as pd
 from ..report.glossary import GLOSSARY
 from ..report.palette import OTHER_LABELS_COLOUR, highlight_colour
 from ..store.token_text import visible_label
-from .context import TOO_LITTLE, Context
+from .context import Context
 from .links import expert_template
+from .tables import TOO_LITTLE
 
 BLOCK = 100
 ROW_HEIGHT = 46  # of two lines

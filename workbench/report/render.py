@@ -16,6 +16,7 @@ from .glossary import GLOSSARY
 from .labels import natural_order
 from .numbers import score_text
 from .palette import NO_LABEL_COLOUR, SHADE_STEPS, label_colours, score_shade
+from .quotes import quoted_parts
 
 
 def _token(text: str, follows: bool = False) -> Markup:
@@ -37,6 +38,12 @@ def _transcoded(model: dict[str, Any]) -> list[tuple[str, str]]:
     return [] if found is None else found.phrases()
 
 
+def _explanation(text: str) -> Markup:
+    """An explanation, what it quotes as code."""
+    code = Markup('<code class="quoted">{}</code>')
+    return Markup("").join(code.format(part) if quoted else part for part, quoted in quoted_parts(visible_prose(text)))
+
+
 @cache
 def _environment() -> Environment:
     made = Environment(
@@ -47,6 +54,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"visible": _token, "shown": visible_label, "prose": visible_prose, "natural": natural_order}
+    made.filters["explanation"] = _explanation
     made.globals |= {
         "log1p": math.log1p,
         "interval_reach": interval_reach,

@@ -112,6 +112,9 @@ def test_only_json_of_this_site_changes_anything(http: Any) -> None:
     for origin in ("http://evil.example", "null", "http://localhost:1"):
         refused(http.post(f"{API}/notes", json=note, headers={"Origin": origin}), 403, "other-site")
         refused(http.delete(f"{API}/notes/1", headers={"Origin": origin}), 403, "other-site")
+        refused(http.patch(f"{API}/notes/1", json=note, headers={"Origin": origin}), 403, "other-site")
+    refused(http.patch(f"{API}/notes/1", data="{}", content_type="text/plain"), 415, "not-json")
+    refused(http.patch(f"{API}/notes/1", json=[]), 400, "bad-input")
     assert http.get(f"{API}/notes").json["notes"] == []
     made = http.post(f"{API}/notes", json=note, headers={"Origin": "http://localhost"})
     assert made.status_code == 201

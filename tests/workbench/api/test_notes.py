@@ -17,8 +17,16 @@ def test_notes(run: Run, client: Client) -> None:
     assert kept[["id", "text", "author"]].values.tolist() == [[first, "opens <b>loops</b>", "Ada"]]
     assert client.notes(0, 3)["time"].tolist() == kept["time"].tolist()
     assert client.notes(limit=1)["id"].tolist() == [second]
+    assert client.change_note(first, "opens <i>loops</i> ", "opens <b>loops</b>") == "opens <i>loops</i>"
+    with pytest.raises(ApiError, match="changed meanwhile and is now 'opens <i>loops</i>'") as refused:
+        client.change_note(first, "closes loops", "opens <b>loops</b>")
+    assert refused.value.status == 400
+    assert client.notes(0, 3)[["text", "author"]].values.tolist() == [["opens <i>loops</i>", "Ada"]]
     client.delete_note(first)
     assert client.notes(0, 3).empty
+    with pytest.raises(ApiError, match="no note") as gone:
+        client.change_note(first, "again", "opens <i>loops</i>")
+    assert gone.value.status == 404
     with pytest.raises(ApiError, match="no note") as error:
         client.delete_note(first)
     assert error.value.status == 404
@@ -46,6 +54,10 @@ def test_lists(run: Run, client: Client) -> None:
     assert found[["group", "expert"]].values.tolist() == [[1, 2], [0, 1]]
     assert found["tags"].tolist() == [["kept"], []]
     assert found.attrs == {"name": name, "description": "two"}
+    assert client.describe_list(name, " three ", "two") == "three"
+    with pytest.raises(ApiError, match="is now 'three'"):
+        client.describe_list(name, "four", "two")
+    assert client.describe_list(name, "", "three") == "" == open_notes(run).description(name)
     listed = client.lists().set_index("name")
     assert listed.loc[name, "experts"] == 2
     assert listed["time"].isna().to_dict() == {"bookmarks": True, name: False}

@@ -179,6 +179,11 @@ def test_searches(run: Run, client: Client) -> None:
     rare = client.search("print", "text", density=float(whole["density"].median()), limit=1000)
     assert 0 < len(rare) < len(whole)
     assert rare["density"].max() <= whole["density"].median()
+    for kind in ("firing", "text", "documents", "explanations"):
+        every = client.search("p", kind, limit=6)
+        paged = [client.search("p", kind, offset=offset, limit=2) for offset in (0, 2, 4)]
+        pd.testing.assert_frame_equal(pd.concat(paged, ignore_index=True), every, check_dtype=False)
+        assert client.search("p", kind, offset=2**40).empty
     with pytest.raises(ApiError, match="kind documents"):
         client.search("print", "firing", label="lua")
     with pytest.raises(ApiError, match="kind text"):

@@ -13,9 +13,10 @@ import pytest
 from workbench import open_run
 from workbench.dashboard import grid
 from workbench.dashboard.application import create_app
-from workbench.dashboard.context import TOO_LITTLE, Context
+from workbench.dashboard.context import Context
 from workbench.dashboard.expert_list import RULES, answer_rows, chosen_labels, expert_list
 from workbench.dashboard.links import Address
+from workbench.dashboard.tables import TOO_LITTLE
 from workbench.errors import BadInputError
 
 

@@ -11,11 +11,14 @@ import pytest
 
 from workbench import open_run
 from workbench.dashboard.application import create_app
+from workbench.dashboard.atlas.keys import Key, key_experts
+from workbench.dashboard.atlas.listing import region_panel
 from workbench.dashboard.context import Context
 from workbench.dashboard.expert_list import expert_list
 from workbench.dashboard.freeze import freeze
 from workbench.dashboard.gather import gather_bar
 from workbench.dashboard.links import Address, list_link
+from workbench.dashboard.pages import atlas, key
 from workbench.dashboard.pages.search import answer
 from workbench.store.address import Expert
 
@@ -85,7 +88,7 @@ def test_grids_have_boxes_and_know_rows_by_expert(ctx: Context, grid_id: str) ->
     assert [{"id": grid_id, "property": "selectedRows"}] in listened
 
 
-@pytest.mark.parametrize("kind", ["firing", "text"])
+@pytest.mark.parametrize("kind", ["firing", "text", "documents"])
 def test_results_of_a_search_have_a_box_each(ctx: Context, kind: str) -> None:
     found = str(answer(ctx, Address("search", query={"q": "l", "kind": kind})))
     assert found.count("'gather-box'") == found.count("'data-expert'") > 0
@@ -93,6 +96,18 @@ def test_results_of_a_search_have_a_box_each(ctx: Context, kind: str) -> None:
     expert = Expert(*map(int, found.split("'data-expert': '")[1].split("'")[0].split(":")))
     assert f"choose expert {expert}" in found
     assert f"'/expert/{expert.group}/{expert.id}'" in found
+
+
+def test_keys_and_regions_have_a_box_per_expert(ctx: Context) -> None:
+    last = ctx.run.num_keys - 1
+    for drawn in (
+        str(key.layout(ctx, Address("key", ("0", "1", "3")))),
+        str(region_panel(ctx, "cells", f"0:3-3,0-{last}")),
+    ):
+        experts = key_experts(ctx, Key(0, 1, 3))
+        assert drawn.count("'gather-box'") == len(experts) > 0
+        assert all(f"'data-expert': '0:{expert}'" in drawn for expert in experts)
+    assert str(atlas.layout(ctx, Address("atlas"))).count("'gather-form'") == 1
 
 
 def test_a_page_of_a_run_whose_notes_are_damaged_can_still_choose(ctx: Context, add: Add) -> None:

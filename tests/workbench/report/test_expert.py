@@ -24,6 +24,8 @@ from workbench.report.related import key_sharers
 from workbench.store.address import Expert
 
 HOSTILE = "fires on <script>window.hacked = 1</script>"
+RULE = "Fires at `<b>x</b>` or “`”."
+RULE_SHOWN = 'Fires at <code class="quoted">&lt;b&gt;x&lt;/b&gt;</code> or “`”.'
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def run(run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run in which the strongest expert of group 0 is explained twice."""
     run = open_run(shutil.copytree(run_path, tmp_path_factory.mktemp("expert") / "run"))
     expert = int(run.experts(0)["mass"].idxmax())
-    told = [("rule", "a rule", 0.75), ("person", HOSTILE, np.nan)]
+    told = [("rule", RULE, 0.75), ("person", HOSTILE, np.nan)]
     rows = [
         {"group": 0, "expert": expert, "kind": kind, "author": "x", "text": text, "balanced_accuracy": held}
         for kind, text, held in told
@@ -48,12 +50,14 @@ def strongest(run: Run) -> Expert:
 def test_explanations_come_with_how_well_they_hold(run: Run, strongest: Expert) -> None:
     document = expert_document(run, strongest)
     said = json.loads(encode(document, "json"))["explanations"]
-    assert [(row["kind"], row["text"]) for row in said] == [("person", HOSTILE), ("rule", "a rule")]
+    assert [(row["kind"], row["text"]) for row in said] == [("person", HOSTILE), ("rule", RULE)]
     assert [row["balanced_accuracy"] for row in said] == [None, 0.75]
     page = encode(document, "html").decode()
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     assert "0.75" in page
+    assert RULE_SHOWN in page
+    assert "<b>" not in page
     assert best_explanations(run) == {strongest: HOSTILE}
 
 

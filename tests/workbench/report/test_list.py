@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -81,6 +82,9 @@ def test_experts_are_explained_and_lead_to_their_examples(run_path: Path, items:
         assert f'<a href="#expert-0-{row["expert"]}">' in page
         assert f'<section id="expert-0-{row["expert"]}">' in page
     assert "<script" not in page
+    quoting = {"content": document.content | {"experts": [known | {"explanation": "Fires at `<i>`."}]}}
+    shown = encode(replace(document, **quoting), "html").decode()
+    assert shown.count('Fires at <code class="quoted">&lt;i&gt;</code>.') == 2  # in the table, and beside its examples
     line = document.table["examples"][0].split("\n")[0]
     assert f"«{visible(best['token_text'][0])}»" in line
     assert document.table["explanation"].tolist()[:2] == [HOSTILE, ""]

@@ -176,10 +176,8 @@
       this.asked = asked;
       const found = await ask(asked);
       if (!found || this.asked !== asked || !this.root.isConnected) return;
-      const note = [`keys ${found.keys.join(", ")}`, found.confirmed && "confirmed", found.value].filter(Boolean);
-      const tokens = found.tokens.length ? ` · top tokens: ${found.tokens.join("  ")}` : "";
-      this.says.textContent = `Expert ${found.expert} · ${found.label} · ${note.join(" · ")}${tokens}`;
-      if (box) window.hovercard.draw({ ...found, note: note.join(" · ") }, box);
+      this.says.textContent = window.hovercard.line(found);
+      if (box) window.hovercard.draw({ ...found, note: window.hovercard.noted(found) }, box);
     }
 
     open({ i, j }) {

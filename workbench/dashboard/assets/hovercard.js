@@ -99,7 +99,15 @@
     if (described && !described.contains(event.relatedTarget)) hide();
   }
 
-  window.hovercard = { draw, hide, point }; // for maps, whose experts are no links
+  // What is told of an expert on a map, beside its label: as a note of its card, and with its tokens as a line.
+  const noted = (told) => [`keys ${told.keys.join(", ")}`, told.confirmed && "confirmed", told.value].filter(Boolean).join(" · ");
+
+  function line(told) {
+    const tokens = told.tokens.length ? ` · top tokens: ${told.tokens.join("  ")}` : "";
+    return `Expert ${told.expert} · ${told.label} · ${noted(told)}${tokens}`;
+  }
+
+  window.hovercard = { draw, hide, point, noted, line }; // for maps, whose experts are no links
 
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.hovercard = {

@@ -18,7 +18,8 @@ from .. import links
 from ..cards import card
 from ..lattice import packed
 from ..parts import LONGEST_NAME
-from .colourings import cells, code_names, margin_title, read_colouring, values
+from .colourings import read_colouring, values
+from .painting import cells, code_names, margin_title
 from .regions import CELLS, PLANE, read_region, region_csv
 
 if TYPE_CHECKING:

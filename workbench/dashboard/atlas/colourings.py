@@ -1,29 +1,38 @@
-"""What the cells and points of a map can be coloured by, on one scale for all groups."""
+"""What the cells and points of a map can be coloured by: labels, statistics of the run, and results of its analyses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from plotly.colors import sample_colorscale
 
-from ...analysis import SCORES
-from ...errors import NotFoundError
-from .. import lattice
-from ..context import TOO_LITTLE
+from ...analysis import SCORES, DiffResult, read_diff, read_score_summary, read_scores
+from ...analysis.correlation.correlate_result import KINDS, ScoreSummary
+from ...analysis.results import group_file
+from ...analysis.specialisation.replication_result import SPECIALISED
+from ...errors import NotFoundError, WorkbenchError
+from ...store.token_text import visible_label
+from ..tables import GENERAL
 
 if TYPE_CHECKING:
     from ..context import Context
 
 LABEL, CONFIRMED = "label", "confirmed"
-LEVELS = 100  # steps of a scale: as many as an eye tells apart, and few enough to send quickly
-SCALE = "Viridis"  # safe for the colour-blind
 LOGARITHMIC = frozenset(("density", "mass", "max", "ratio", "information"))
 SUMMED = frozenset(("density", "mass"))  # of which the sum over a key's experts means something
+DIFFERENCES = {  # column of a diff -> title, and whether it has a sign
+    "mass_change": ("change of mass", True),
+    "output_change": ("change of output", False),
+    "contribution_change": ("change of contribution", True),
+    "contribution_moved": ("contribution moved in all", False),
+}
+T = TypeVar("T")
+Numbers = Callable[["Context", int], pd.Series]
 
 
 @dataclass(frozen=True)
@@ -31,87 +40,30 @@ class Colouring:
     """One quantity that experts are coloured by.
 
     Attributes:
-        name: in the address: ``label``, ``confirmed`` or a column of numbers.
+        name: in the address, such as ``mass``.
         title: what people call it.
+        numbers: of a group, one per active expert, indexed by it; None of a colouring by label.
         log: whether its scale is logarithmic.
         summed: whether a key has the sum over its experts, and not their mean.
+        signed: whether its scale is as wide below 0 as above.
     """
 
     name: str
     title: str
+    numbers: Numbers | None = None
     log: bool = False
     summed: bool = False
+    signed: bool = False
 
     @property
     def by_label(self) -> bool:
         """Whether the colours are those of labels."""
-        return self.name in (LABEL, CONFIRMED)
-
-
-class Scale(NamedTuple):
-    """The ends of a scale, and whether it is logarithmic between them."""
-
-    low: float
-    high: float
-    log: bool
-
-    @classmethod
-    def over(cls, numbers: Iterable[pd.Series], log: bool) -> Self:
-        """From the least to the largest finite value; above 0, on a logarithmic scale."""
-        low, high = np.inf, -np.inf
-        for some in numbers:
-            known = some.to_numpy()
-            known = known[np.isfinite(known) & ((known > 0) | (not log))]
-            low, high = min(low, known.min(initial=np.inf)), max(high, known.max(initial=-np.inf))
-        return cls(float(low), float(high), log) if low <= high else cls(1.0, 1.0, log)
-
-    def levels(self, values: NDArray[np.float64]) -> NDArray[np.int16]:
-        """The step of each value, from 1 to ``LEVELS``; 0 where there is none. An infinite one is at the end.
-
-        Examples:
-            >>> import numpy as np
-            >>> Scale(0.0, 4.0, log=False).levels(np.array([0.0, 1.0, 4.0, np.inf, np.nan])).tolist()
-            [1, 26, 100, 100, 0]
-        """
-        with np.errstate(all="ignore"):
-            low, high, at = (np.log(part) if self.log else part for part in (self.low, self.high, values))
-            share = np.clip((at - low) / ((high - low) or 1.0), 0.0, 1.0)
-            levels = 1 + np.minimum(np.floor(share * LEVELS), LEVELS - 1)
-        return np.where(np.isnan(at), 0, levels).astype(np.int16)
-
-    def ticks(self, count: int = 5) -> list[float]:
-        """Values to write along the scale, at equal distances from its low to its high end."""
-        space = np.geomspace if self.log else np.linspace
-        return [float(value) for value in space(self.low, self.high, count)]
-
-
-class Cells(NamedTuple):
-    """A group's lattice, coloured.
-
-    Attributes:
-        codes: (E, E) -1 never active, 0 without a value, from 1 on what ``paint`` has colours for.
-        paint: the CSS colour of every code from -1 on.
-        rows, columns: (E,) the quantity of each key of set 1, and of set 2: see ``margin_title``.
-    """
-
-    codes: NDArray[np.int16]
-    paint: list[str]
-    rows: NDArray[np.float64]
-    columns: NDArray[np.float64]
+        return self.numbers is None
 
 
 def colourings(ctx: Context) -> dict[str, Colouring]:
     """The colourings that a run has values for, by name, in the order of the choice."""
-    table = ctx.experts(ctx.run.groups[0])
-    titles = {"density": "density", "mass": "mass", "max": "highest score", "token_entropy": "token entropy"}
-    titles |= {"interest": "interest", **{name: score.title for name, score in SCORES.items()}}
-    titles["monosemanticity"] = "label selectivity"
-    known = [name for name in titles if name == "density" or (name in table and table[name].notna().any())]
-    chosen = [Colouring(LABEL, "label")]
-    if ctx.tested:
-        chosen.append(Colouring(CONFIRMED, "confirmed, by label"))
-    chosen += [Colouring(name, titles[name], name in LOGARITHMIC, name in SUMMED) for name in known]
-    return {colouring.name: colouring for colouring in chosen}
+    return {one.name: one for source in SOURCES for one in source(ctx)}
 
 
 def read_colouring(ctx: Context, name: str) -> Colouring:
@@ -127,77 +79,98 @@ def read_colouring(ctx: Context, name: str) -> Colouring:
 
 
 def values(ctx: Context, group: int, colouring: Colouring) -> pd.Series:
-    """The numbers of a colouring that is not by label, one per active expert; missing ones are NaN."""
-    table = ctx.experts(group)
-    if colouring.name == "density":
-        return table["tokens"] / max(ctx.run.tokens_total, 1)
-    return table[colouring.name].astype(np.float64)
-
-
-def scale(ctx: Context, colouring: Colouring) -> Scale:
-    """The scale of a colouring, the same for all groups."""
-    return Scale.over([values(ctx, group, colouring) for group in ctx.run.groups], colouring.log)
-
-
-def scale_colours(count: int = LEVELS) -> list[str]:
-    """The colours of the steps of a scale, low to high."""
-    return list(sample_colorscale(SCALE, list(np.linspace(0, 1, count))))
-
-
-def cells(ctx: Context, group: int, colouring: Colouring) -> Cells:
-    """A group's lattice in a colouring, with its margins.
+    """The numbers of a colouring that is not by label, one per active expert; missing ones are NaN.
 
     Raises:
-        NotFoundError: the run has no such group.
+        WorkbenchError: the result they are of cannot be read.
     """
-    ctx.run.check_group(group)
-    if colouring.by_label:
-        codes, paint = _label_cells(ctx, group, colouring)
-    else:
-        numbers = values(ctx, group, colouring)
-        codes = np.full(ctx.run.num_keys**2, -1, np.int16)
-        codes[numbers.index.to_numpy()] = scale(ctx, colouring).levels(numbers.to_numpy())
-        paint = [lattice.UNSEEN_FILL, lattice.TOO_LITTLE_FILL, *scale_colours()]
-    keys = ctx.run.num_keys
-    return Cells(codes.reshape(keys, keys), paint, *_margins(ctx, group, colouring))
+    assert colouring.numbers is not None
+    return colouring.numbers(ctx, group).reindex(ctx.experts(group).index).astype(np.float64)
 
 
-def code_names(ctx: Context, shown: Sequence[str]) -> list[str]:
-    """What the codes of ``Context.codes`` are called, from -1 on; ``shown`` are the labels' names."""
-    return ["never active", ctx.without_label, *shown, TOO_LITTLE]
+def _labels(ctx: Context) -> Iterator[Colouring]:
+    yield Colouring(LABEL, "label")
+    if ctx.tested:
+        yield Colouring(CONFIRMED, "confirmed, by label")
 
 
-def _label_cells(ctx: Context, group: int, colouring: Colouring) -> tuple[NDArray[np.int16], list[str]]:
-    codes, paint = ctx.codes(group), lattice.paint(ctx.colours)
-    if colouring.name == LABEL:
-        return codes, paint
+def _statistics(ctx: Context) -> Iterator[Colouring]:
+    table = ctx.experts(ctx.run.groups[0])
+    titles = {"density": "density", "mass": "mass", "max": "highest score", "token_entropy": "token entropy"}
+    titles |= {"interest": "interest", **{name: score.title for name, score in SCORES.items()}}
+    titles["monosemanticity"] = "label selectivity"
+    for name, title in titles.items():
+        if name == "density" or (name in table and table[name].notna().any()):
+            yield Colouring(name, title, partial(_statistic, name), name in LOGARITHMIC, name in SUMMED)
+
+
+def _statistic(name: str, ctx: Context, group: int) -> pd.Series:
     table = ctx.experts(group)
-    codes = codes.reshape(-1).copy()
-    codes[table.index.to_numpy()[~table["confirmed"].to_numpy()]] = 0
-    return codes, [paint[0], lattice.FADED_FILL, *paint[2:]]
+    return table["tokens"] / max(ctx.run.tokens_total, 1) if name == "density" else table[name]
 
 
-def margin_title(ctx: Context, colouring: Colouring) -> str:
-    """What the bars beside a map show."""
-    if colouring.by_label:
-        return "confirmed experts" if ctx.tested else "specialised experts" if ctx.analysed else "active experts"
-    return f"sum of {colouring.title}" if colouring.summed else f"mean {colouring.title} of active experts"
+def _replication(ctx: Context) -> Iterator[Colouring]:
+    """How many experts of an expert's label and group have it on both halves of the documents."""
+    if ctx.replication() is not None:
+        yield Colouring("replication", "replication of its label", _replicates)
 
 
-def _margins(ctx: Context, group: int, colouring: Colouring) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The quantity of ``margin_title`` for the keys of set 1, and for those of set 2; 0 where a key has none."""
-    table, keys = ctx.experts(group), ctx.run.num_keys
-    if colouring.by_label:
-        known = table["confirmed"] if ctx.tested else (table["specialised"] != "") | (not ctx.analysed)
-        weights = known.to_numpy().astype(np.float64)
-    else:
-        weights = values(ctx, group, colouring).to_numpy()
-    fit = np.isfinite(weights)
-    weights, ids = weights[fit], table.index.to_numpy()[fit]
-    sides = []
-    for key in (ids // keys, ids % keys):
-        total = np.bincount(key, weights, keys).astype(np.float64)
-        if not (colouring.by_label or colouring.summed):
-            total /= np.maximum(np.bincount(key, minlength=keys), 1)
-        sides.append(total)
-    return sides[0], sides[1]
+def _replicates(ctx: Context, group: int) -> pd.Series:
+    labels = ctx.experts(group)["specialised"]
+
+    def shares() -> dict[str, float]:
+        found = ctx.replication()
+        names = [label for label in labels.cat.categories if label != GENERAL]
+        return {} if found is None else {label: found.share(SPECIALISED, group, label) for label in names}
+
+    known = ctx.of_summary(("replication", group), shares)
+    return pd.Series(labels.astype(object).map(known).to_numpy(np.float64), labels.index)
+
+
+def _correlations(ctx: Context) -> Iterator[Colouring]:
+    summary = ctx.of_file(f"{ScoreSummary.kind}.json", "summary", lambda: _read(lambda: read_score_summary(ctx.run)))
+    if summary is not None:
+        column = "a document score" if summary.column == "score" else visible_label(summary.column)
+        for kind in KINDS:
+            yield Colouring(kind, f"{kind.title()} with {column}", partial(_correlation, kind), signed=True)
+
+
+def _correlation(kind: str, ctx: Context, group: int) -> pd.Series:
+    file = group_file(ScoreSummary, group)
+    table: pd.DataFrame = ctx.of_file(file, "table", lambda: read_scores(ctx.run, group)[list(KINDS)])
+    return table[kind]
+
+
+def _differences(ctx: Context) -> Iterator[Colouring]:
+    if _diff(ctx) is not None:
+        for column, (title, signed) in DIFFERENCES.items():
+            yield Colouring(
+                column.replace("_", "-"), title, partial(_difference, column), log=not signed, signed=signed
+            )
+
+
+def _difference(column: str, ctx: Context, group: int) -> pd.Series:
+    found = _diff(ctx)
+    assert found is not None
+    return found[found["group"] == group].set_index("expert")[column]
+
+
+def _diff(ctx: Context) -> pd.DataFrame | None:
+    """The experts of the run's diff; None where it has none that can be read."""
+
+    def experts() -> pd.DataFrame | None:
+        found = _read(lambda: read_diff(ctx.run))
+        return None if found is None else found.experts[["group", "expert", *DIFFERENCES]]
+
+    return ctx.of_file(f"{DiffResult.kind}.json", "experts", experts)
+
+
+def _read(read: Callable[[], T | None]) -> T | None:
+    """A result; None where it is missing, or its file cannot be used, as the page that shows it says."""
+    with suppress(WorkbenchError):
+        return read()
+    return None
+
+
+# Whoever adds a kind of quantity adds a function that yields what a run has of it.
+SOURCES = (_labels, _statistics, _replication, _correlations, _differences)

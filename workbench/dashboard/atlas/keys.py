@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...errors import NotFoundError
-from ..context import GENERAL
+from ..tables import GENERAL
 from .regions import by_mass
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from ...report.glossary import GLOSSARY
 from ...report.numbers import score_text
 from ...report.palette import OTHER_LABELS_COLOUR
-from ..context import TOO_LITTLE
 from ..elements import Element, html
 from ..links import label_link
 from ..parts import aria, label_mark, swatch, term
-from .colourings import CONFIRMED, scale, scale_colours
+from ..tables import TOO_LITTLE
+from .colourings import CONFIRMED
+from .painting import scale, scale_colours
 
 if TYPE_CHECKING:
     from ..context import Context
@@ -54,7 +55,8 @@ def labels_legend(ctx: Context, grey: Sequence[tuple[str, str]], name: str) -> E
 
 def _scale(ctx: Context, colouring: Colouring) -> Element:
     ends = scale(ctx, colouring)
-    steps = [html.Span(style={"backgroundColor": colour}) for colour in scale_colours(SHOWN)]
+    told = ", logarithmic" if ends.log else "; values beyond are at the ends" if colouring.signed else ""
+    steps = [html.Span(style={"backgroundColor": colour}) for colour in scale_colours(colouring, SHOWN)]
     written = [html.Span(score_text(value)) for value in ends.ticks()]
     name = term(colouring.title) if colouring.title in GLOSSARY else colouring.title
     grey = [
@@ -64,7 +66,7 @@ def _scale(ctx: Context, colouring: Colouring) -> Element:
     return html.Div(
         [
             html.Div(
-                [html.Span([name, ", logarithmic" if ends.log else ""], className="atlas-scale-name")]
+                [html.Span([name, told], className="atlas-scale-name")]
                 + [html.Div(steps, className="atlas-scale-bar", **aria(hidden="true"))]
                 + [html.Div(written, className="atlas-scale-ticks")],
                 className="atlas-scale",

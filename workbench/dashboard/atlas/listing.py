@@ -11,11 +11,12 @@ from dash import Dash, Input, Output
 from ...errors import WorkbenchError
 from ...report.numbers import score_text
 from ...store.address import Expert
-from ..context import GENERAL, TOO_LITTLE
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
+from ..gather import gather_box
 from ..links import expert_link, label_link, region_file, shared_list_link
 from ..parts import aria, fact, facts, label_mark, message, panel, table, term
+from ..tables import GENERAL, TOO_LITTLE
 from .regions import CELLS, read_region
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ LISTED = 200  # experts of a region in its table
 
 
 def expert_rows(ctx: Context, group: int, experts: Sequence[int], first: int = 0) -> Element:
-    """A table of experts: place, id, label, mass, highest score, active tokens and top tokens.
+    """A table of experts: place, id and a box to choose it, label, top tokens, mass, highest score, active tokens.
 
     Args:
         ctx: the run.
@@ -43,7 +44,9 @@ def expert_rows(ctx: Context, group: int, experts: Sequence[int], first: int = 0
         rows.append(
             [
                 f"{place:,}",
-                html.A(f"{expert}", href=expert_link(*expert)),
+                html.Span(
+                    [gather_box(expert), html.A(f"{expert}", href=expert_link(*expert))], className="search-chosen"
+                ),
                 html.Span([label_mark(label, ctx.colour(label), kinds[not row.too_little]), sure]),
                 html.Span(preview, className="atlas-tokens"),
                 score_text(row.mass),

@@ -11,16 +11,19 @@ from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...analysis import read_map
 from ...errors import NotFoundError, WorkbenchError
+from ...report.labels import plot_labels
 from ...report.numbers import score_text
 from ...store.address import Expert, read_expert
 from .. import figures
-from ..elements import dcc, dmc, html
+from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
+from ..gather import GATHER, gathering
 from ..lattice import TOO_LITTLE_FILL
 from ..links import Address, atlas_templates, expert_template
-from ..parts import aria, message, picture
-from .colourings import CONFIRMED, LABEL, SCALE, Colouring, Scale, colourings, read_colouring, values
+from ..parts import aria, message
+from .colourings import CONFIRMED, LABEL, Colouring, colourings, read_colouring, values
 from .listing import expert_rows, region_parts, register_region
+from .painting import Scale, colour_scale
 from .regions import PLANE, read_region
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 NEAREST = 20
 BUTTONS = [["zoom2d", "pan2d", "select2d", "lasso2d", "resetScale2d"]]
+HELP = "With the keyboard: arrow keys move to the nearest expert in view that way, Enter opens it, Escape lets go."
 HINT = "Nothing is selected. Choose box or lasso above the map and drag: the experts inside are listed here."
 
 
@@ -53,6 +57,7 @@ def plane_parts(ctx: Context, group: int, points: int, address: Address) -> list
         "are close together. “Nearest to” below lists the experts around one; the grid on the Experts page lists all."
     )
     choices = [one for one in colourings(ctx).values() if one.name != CONFIRMED]
+    facts = atlas_templates()["facts"]
     graph = dcc.Graph(
         id="plane",
         figure=plane_figure(ctx, group, colouring, region),
@@ -68,25 +73,36 @@ def plane_parts(ctx: Context, group: int, points: int, address: Address) -> list
             allowDeselect=False,
             w=240,
         ),
-        picture(dcc.Loading(graph, delay_show=200), described),
-        dcc.Store(id="plane-address", data=expert_template(group)),
-        dcc.Store(id="plane-facts", data={"group": group, "path": atlas_templates()["facts"]}),
-        html.Div(region_parts("plane", region), className="plane-region"),
         html.Div(
-            [
-                dmc.TextInput(
-                    id="plane-near",
-                    label="Nearest to",
-                    placeholder=f"an expert of group {group}, such as {group}:{_strongest(ctx, group)}",
-                    value=near,
-                    debounce=400,
-                    w=320,
-                ),
-                dcc.Loading(dmc.Box(id="plane-around", **aria(live="polite")), delay_show=200),
-            ],
-            className="plane-near",
+            dcc.Loading(graph, delay_show=200),
+            role="application",
+            className="picture plane-map",
+            tabIndex="0",
+            **{"data-group": f"{group}", "data-expert": expert_template(group), "data-facts": facts},
+            **aria(label=described, describedby="plane-help"),
+        ),
+        html.P("", className="note plane-says", **aria(live="polite")),
+        html.P(HELP, id="plane-help", className="note"),
+        dcc.Store(id="plane-address", data=expert_template(group)),
+        dcc.Store(id="plane-facts", data={"group": group, "path": facts}),
+        gathering(
+            [html.Div(region_parts("plane", region), className="plane-region"), _around(ctx, group, near)], GATHER
         ),
     ]
+
+
+def _around(ctx: Context, group: int, near: str) -> Element:
+    """A field for an expert, and where those nearest to it are listed."""
+    field = dmc.TextInput(
+        id="plane-near",
+        label="Nearest to",
+        placeholder=f"an expert of group {group}, such as {group}:{_strongest(ctx, group)}",
+        value=near,
+        debounce=400,
+        w=320,
+    )
+    listed = dcc.Loading(dmc.Box(id="plane-around", **aria(live="polite")), delay_show=200)
+    return html.Div([field, listed], className="plane-near")
 
 
 def _strongest(ctx: Context, group: int) -> int:
@@ -118,20 +134,21 @@ def plane_figure(ctx: Context, group: int, colouring: Colouring, region: str = "
 
 def _numbers(points: pd.DataFrame, colouring: Colouring) -> go.Figure:
     """Points coloured by their ``value``, on a scale of their own; those without one are grey."""
-    ends = Scale.over([points["value"]], colouring.log)
+    ends = Scale.over([points["value"]], colouring.log, colouring.signed)
     at = np.log10 if ends.log else np.asarray
     figure = figures.plane_frame()
     with np.errstate(all="ignore"):
         shades = at(points["value"].clip(ends.low, ends.high).to_numpy())
     known = ~np.isnan(shades)
     bar = {
-        "title": {"text": colouring.title, "side": "right"},
+        "title": {"text": plot_labels([colouring.title])[0], "side": "right"},
         "thickness": 14,
         "outlinewidth": 0,
         "tickvals": [float(at(tick)) for tick in ends.ticks()],
         "ticktext": [score_text(tick) for tick in ends.ticks()],
     }
-    scaled = {"color": shades[known], "colorscale": SCALE, "cmin": at(ends.low), "cmax": at(ends.high), "colorbar": bar}
+    scaled = {"color": shades[known], "colorscale": colour_scale(colouring), "colorbar": bar}
+    scaled |= {"cmin": at(ends.low), "cmax": at(ends.high)}
     for shown, marker in ((points[~known], {"color": TOO_LITTLE_FILL}), (points[known], scaled)):
         figure.add_trace(
             go.Scatter(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ...analysis.circuits.circuit_result import Circuit
 from ...report.labels import shortened
 from ...store.token_text import visible, visible_label
-from ..context import GENERAL
 from ..parts import LONGEST_NAME
+from ..tables import GENERAL
 from .traced import Traced, shares
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from ...report.labels import shortened
 from ...report.numbers import score_text
 from ...store.token_text import visible_label
-from ..context import GENERAL
 from ..elements import html
 from ..freeze import plain
 from ..links import expert_link
 from ..parts import LONGEST_NAME, swatch, table
+from ..tables import GENERAL
 from .graph import pruned_numbers
 from .traced import Traced
 

@@ -14,11 +14,12 @@ from ...errors import BadInputError
 from ...report.expert import examples, label_use
 from ...report.numbers import number, score_text
 from ...store.address import Expert, read_expert
-from ..context import GENERAL, Context
+from ..context import Context
 from ..elements import Element, html
 from ..heatmap import example_line, legend
 from ..links import document_link, expert_link
 from ..parts import Child, bar, label_mark, panel, table, term, token_shown
+from ..tables import GENERAL
 from .forms import EXPERTS, Query
 
 EXAMPLES = 6  # of each expert

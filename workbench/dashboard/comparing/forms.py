@@ -10,12 +10,13 @@ from typing import Any
 from ...analysis import READABLE_SCORE, READABLE_TOKENS
 from ...store.address import Expert
 from ...store.siblings import sibling_names
-from ..context import GENERAL, Context
+from ..context import Context
 from ..elements import Element, Widget, dmc, html
 from ..freeze import Frozen
 from ..links import COMPARE_PATH
 from ..parts import Child, message
 from ..prompting.answer import prompt_limit
+from ..tables import GENERAL
 
 EXPERTS = ("a", "b", "c", "d")  # fields of the address, one expert each
 SAMPLE = 60  # characters of a document's beginning

@@ -11,11 +11,12 @@ from ...report.numbers import score_text
 from ...report.related import NEIGHBOURS, TOP_TOKENS, key_sharers
 from ...store.address import Expert, shared_key
 from ..computing import Report
-from ..context import GENERAL, Context
+from ..context import Context
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
 from ..links import expert_link
 from ..parts import label_mark, panel, table, term, token_shown
+from ..tables import GENERAL
 from .measured import Measured
 
 if TYPE_CHECKING:

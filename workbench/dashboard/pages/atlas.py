@@ -9,13 +9,15 @@ from dash import ClientsideFunction, Dash, Input, Output, State
 
 from ...errors import BadInputError
 from ..atlas import answers
-from ..atlas.colourings import LABEL, colourings, margin_title, read_colouring
+from ..atlas.colourings import LABEL, colourings, read_colouring
 from ..atlas.legend import legend
 from ..atlas.listing import region_parts, register_region
+from ..atlas.painting import margin_title
 from ..atlas.regions import CELLS, read_region
 from ..context import Context
 from ..elements import Element, dcc, dmc, html
 from ..freeze import freeze
+from ..gather import GATHER, gathering
 from ..links import ATLAS_PATH, Address, atlas_link, atlas_templates
 from ..page import Page
 from ..parts import aria, chosen_group, panel, tabs, term
@@ -81,7 +83,7 @@ def layout(ctx: Context, address: Address) -> list[Any]:
             ],
             note=note,
         ),
-        *region_parts("atlas", region),
+        gathering(region_parts("atlas", region), GATHER),
     ]
 
 

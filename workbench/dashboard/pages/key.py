@@ -11,6 +11,7 @@ from ..atlas.listing import expert_rows, label_counts
 from ..context import Context
 from ..elements import Element, html
 from ..failures import message_or
+from ..gather import GATHER, gather_bar
 from ..links import KEY_PATH, Address, atlas_link, key_link, label_link
 from ..listed import ROWS, page_links, shown_page
 from ..page import Page
@@ -141,6 +142,7 @@ def _experts(ctx: Context, key: Key, experts: list[int], address: Address) -> li
     return [
         label_counts(ctx, key.group, experts),
         html.Div(expert_rows(ctx, key.group, experts[first : first + ROWS], first), className="key-experts"),
+        gather_bar(GATHER),
         page_links(page, len(experts), lambda at: key_link(*key, page=at)),
     ]
 

@@ -13,7 +13,7 @@ from ...report.labels import shortened
 from ...report.palette import OTHER_LABELS_COLOUR, highlight_colour
 from ...store.token_text import visible_label
 from .. import grid
-from ..context import GENERALIST, TOO_LITTLE, Context
+from ..context import Context
 from ..elements import Element, html
 from ..expert_list import expert_list, meaning, register_list
 from ..failures import message_or
@@ -47,6 +47,7 @@ from ..parts import (
 )
 from ..replicates import percent, plain_rule, replicates_panel
 from ..running import unanalysed
+from ..tables import GENERALIST, TOO_LITTLE
 
 GROUPS_TOLD = 4  # whose layers are all named
 

@@ -13,10 +13,11 @@ from ...report.palette import LOWERS, RAISES
 from ...report.text import specialised_in
 from ...store.address import Expert
 from ...store.token_text import visible, visible_label
-from ..context import GENERAL, Context
+from ..context import Context
 from ..elements import Element, dmc, html
 from ..links import circuit_link, compare_link, expert_link, prompt_link, text_file
 from ..parts import IN_PLACE, LONGEST_NAME, aria, bar, fact, facts, files, panel, swatch, table, token_shown
+from ..tables import GENERAL
 from .answer import Answer
 
 
