@@ -57,9 +57,14 @@ def test_factors_are_as_before_outside(monkeypatch: pytest.MonkeyPatch, has: boo
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: has)
     matmul = torch.backends.mkldnn.matmul
     before = matmul.fp32_precision
-    with pytest.raises(KeyError), bfloat16_factors(CPU, wanted=True):
-        assert (matmul.fp32_precision == "bf16") == has
-        raise KeyError
+
+    def fail() -> None:
+        with bfloat16_factors(CPU, wanted=True):
+            assert (matmul.fp32_precision == "bf16") == has
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert matmul.fp32_precision == before
     with bfloat16_factors(CPU, wanted=False):
         assert matmul.fp32_precision == before

@@ -7,15 +7,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..demo import DEMO
 from ..store.files import write_json
-from ..store.transcoded import FIGURES
-from .results import DENSE, DISTILLATION, KINDS, MODELS, RESULTS, SAE
-
-if TYPE_CHECKING:
-    from ..store import Run
+from .results import DENSE, KINDS, MODELS, RESULTS, SAE
 
 TRAINING = DEMO / "training.json"
 LOG = "log.jsonl"
@@ -59,19 +55,11 @@ def ship(work: Path) -> None:
     save_sae(autoencoder.half(), about, MODELS / "sae")
 
 
-def distil(corpus: Path, work: Path) -> None:
-    """Transcode the dense model that is shipped into experts, and ship these; an interrupted transcoding continues."""
-    from .distil import DISTILLED, distil
-
-    distil(corpus, work / DISTILLED.name)
-
-
 def measure(run: Path, work: Path) -> None:
     """Measure experts, neurons and features on a run of the demo; measurements already in WORK are kept."""
     from .. import open_run
     from ..checkpoint import load_model
     from .dense import load_dense
-    from .distil import DISTILLED, distilled_run
     from .measure import measure_experts, measure_units, sae_quality
     from .sae import load_sae
     from .units import Features, Neurons
@@ -89,14 +77,8 @@ def measure(run: Path, work: Path) -> None:
         },
     )
     write_json(RESULTS / SAE, about | sae_quality(opened, model, autoencoder))
-    shutil.copy(DISTILLED / FIGURES, RESULTS / DISTILLATION)
-
-    def experts_of(one: Run) -> dict[str, Any]:
-        return measure_experts(one, load_model(one.model_path, device="cpu"))
-
     measures: dict[str, Callable[[], dict[str, Any]]] = {
-        "experts": lambda: experts_of(opened),
-        "distilled": lambda: experts_of(distilled_run(work)),
+        "experts": lambda: measure_experts(opened, load_model(opened.model_path, device="cpu")),
         "neurons": lambda: measure_units(opened, "neurons", Neurons(model)),
         "features": lambda: measure_units(opened, "features", Features(model, autoencoder)),
     }
@@ -117,7 +99,6 @@ STEPS: dict[Callable[..., None], tuple[str, ...]] = {
     dense: ("corpus", "work"),
     sae: ("corpus", "work"),
     ship: ("work",),
-    distil: ("corpus", "work"),
     measure: ("run", "work"),
 }
 

@@ -1,4 +1,4 @@
-"""The shipped results: experts of the demo model, beside neurons, features and experts of a dense one of its size."""
+"""The shipped results: experts of the demo model, compared with neurons and features of a dense model of its size."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-MODELS = Path(__file__).parent / "models"  # the dense model, the autoencoder and the distilled experts, half precision
-DENSE, SAE, DISTILLATION = "dense.json", "sae.json", "distillation.json"
-KINDS = ("experts", "distilled", "neurons", "features")
+MODELS = Path(__file__).parent / "models"  # the dense model and the autoencoder, in half precision
+DENSE, SAE = "dense.json", "sae.json"
+KINDS = ("experts", "neurons", "features")
 
 
 def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
@@ -23,10 +23,7 @@ def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
           label, nats per token).
         - sae: the autoencoder: its settings (``SaeSettings``), dead, and the measures of
           ``sae_quality``.
-        - distillation: how well the distilled experts stand for the dense model's MLPs, as ``workbench.transcode``
-          returns it.
-        - models: for each of ``experts`` (of the Monet model), ``distilled`` (experts that the dense model's MLPs were
-          transcoded into), ``neurons`` and ``features``:
+        - models: for each of ``experts`` (of the Monet model), ``neurons`` and ``features``:
 
             - units, active: number of units, and of those active in the choosing part.
             - loss: by label, of the unedited model on the measuring part, in nats per token.
@@ -40,7 +37,7 @@ def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
         >>> from workbench.baselines import read_baselines
         >>> baselines = read_baselines()
         >>> list(baselines["models"])
-        ['experts', 'distilled', 'neurons', 'features']
+        ['experts', 'neurons', 'features']
         >>> {name: model["units"] for name, model in baselines["models"].items()}["experts"] % 512**2
         0
     """
@@ -51,6 +48,5 @@ def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
     return {
         "dense": read(DENSE),
         "sae": read(SAE),
-        "distillation": read(DISTILLATION),
         "models": {name: read(f"{name}.json") for name in KINDS},
     }

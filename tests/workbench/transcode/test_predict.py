@@ -54,8 +54,13 @@ def test_attention_is_as_before_outside(lesson: Lesson) -> None:
     before = model.config._attn_implementation
     ids = lesson.cache.sequences.ids(lesson.cache.sequences.rows(0, 1))
     wanted = model(ids).logits
-    with pytest.raises(KeyError), plain_attention(model):
-        assert model.config._attn_implementation == "eager"
-        torch.testing.assert_close(model(ids).logits, wanted, rtol=1e-4, atol=1e-4)
-        raise KeyError
+
+    def fail() -> None:
+        with plain_attention(model):
+            assert model.config._attn_implementation == "eager"
+            torch.testing.assert_close(model(ids).logits, wanted, rtol=1e-4, atol=1e-4)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert model.config._attn_implementation == before
