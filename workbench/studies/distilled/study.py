@@ -1,4 +1,4 @@
-"""The study: the dense baseline is transcoded into experts of the demo's shape, and these are measured as its neurons were.
+"""The study: the dense baseline is transcoded into experts of the demo's shape, which are measured as its neurons were.
 
 ``workbench.baselines`` has the same measurement of the demo's experts, and of the dense model's neurons and features.
 """
