@@ -51,7 +51,7 @@ def bfloat16_factors(device: torch.device, wanted: bool) -> Iterator[None]:
         ...     (torch.eye(2) @ torch.eye(2)).dtype
         torch.float32
     """
-    matmul = torch.backends.mkldnn.matmul
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # which the module sets when it is imported
     before = matmul.fp32_precision
     if wanted and device.type == "cpu" and has_bfloat16(device):
         matmul.fp32_precision = "bf16"

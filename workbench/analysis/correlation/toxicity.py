@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 def toxic_prompts(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerFast, scorer: Scorer) -> NDArray[np.bool_]:
     """(prompts,) whether the classifier gives each prompt itself a score of 0.5 or more."""
-    texts = [tokenizer.decode(list(prompt), skip_special_tokens=True) for prompt in prompts]
+    texts = [str(tokenizer.decode(list(prompt), skip_special_tokens=True)) for prompt in prompts]
     return np.asarray(scorer(texts), np.float64) >= TOXIC if texts else np.zeros(0, bool)
 
 
