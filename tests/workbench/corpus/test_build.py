@@ -96,5 +96,5 @@ def test_nothing_is_left_of_a_build_that_fails(
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(BadInputError, match="is not empty"):
         build_corpus("tiny", tmp_path / "full")
-    with pytest.raises(NotFoundError, match="no corpus is called 'code8'; there is code7, code9, toxic"):
+    with pytest.raises(NotFoundError, match="no corpus is called 'code8'; there is code7, code9, tiny, toxic"):
         build_corpus("code8", tmp_path / "out")
