@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..corpus.load import load_corpus
 from ..demo import NOTICE, SAMPLE, sample, write_sample
-from ..errors import BadInputError, NotFoundError, WorkbenchError, command
+from ..errors import BadInputError, NotFoundError, WorkbenchError, shell_command
 from .shipped import CONFIG, EXPERTS, pack, unpack
 from .smollm import PACKAGE, VERSION, smollm2
 
@@ -99,7 +99,7 @@ def keep_rules(run: Path, shipped: Path = SHIPPED) -> Path:
     """
     source = run / "analysis" / RULES
     if not source.is_file():
-        raise NotFoundError(f"there is no {source}; make it with `{command('explain', run, '--rules')}`.")
+        raise NotFoundError(f"there is no {source}; make it with `{shell_command('explain', run, '--rules')}`.")
     lines = [f"{sha256((shipped / name).read_bytes()).hexdigest()}  {name}\n" for name in SUMMED]
     shutil.copyfile(source, shipped / RULES)
     (shipped / SUMS).write_text("".join(lines), encoding="utf-8")
