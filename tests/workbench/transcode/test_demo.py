@@ -17,8 +17,6 @@ from workbench.store.transcoded import FIGURES, Transcoded
 from workbench.transcode import demo
 from workbench.transcode.demo import EXPERTS, LABELS, OF_WEIGHTS, RULES, SHIPPED, SUMMED, SUMS, keep_rules, main
 
-packed = pytest.mark.skipif(not (SHIPPED / EXPERTS).exists(), reason="no experts are shipped yet")
-
 
 def test_every_file_of_the_sample_is_named_with_its_licence() -> None:
     rows = pq.read_table(SHIPPED / SAMPLE).to_pylist()
@@ -30,7 +28,6 @@ def test_every_file_of_the_sample_is_named_with_its_licence() -> None:
     assert (SHIPPED / SAMPLE).stat().st_size < 400_000
 
 
-@packed
 def test_shipped_experts_are_small_and_measured_as_shipped() -> None:
     assert (SHIPPED / EXPERTS).stat().st_size < 20e6
     figures = json.loads((SHIPPED / FIGURES).read_text())
@@ -44,7 +41,6 @@ def test_shipped_experts_are_small_and_measured_as_shipped() -> None:
     assert told.rise == figures["rise"]
 
 
-@pytest.mark.skipif(not (SHIPPED / SUMS).exists(), reason="no rules are shipped yet")
 def test_shipped_rules_belong_to_the_shipped_experts_and_sample() -> None:
     lines = dict(reversed(line.split()) for line in (SHIPPED / SUMS).read_text().splitlines())
     assert set(lines) == set(SUMMED)
