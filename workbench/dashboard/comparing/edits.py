@@ -45,7 +45,7 @@ def edits_answer(ctx: Context, query: Query) -> list[Any]:
     return [
         panel(
             "The edits",
-            [losses(readings), table(["", "edit", "experts", "removed"], rows, "The edits", numeric=2)],
+            [losses(readings), table(["which", "edit", "experts", "removed"], rows, "The edits", numeric=2)],
             note="Loss of the text without an edit and under each. An edit leads to its page Prompt.",
         ),
         next_tokens(readings, "What the model expects after the text; in brackets, the change from no edit.", True),
