@@ -16,6 +16,7 @@ from .bank import Bank
 from .imitate import Lesson, student_figures
 from .phases import Phase
 from .splice import CHUNK, bank_modules, last_hidden, spliced
+from .teacher import Teacher
 
 DISTRIBUTION = "distribution"  # name of the phase
 
@@ -38,10 +39,9 @@ def predict(lesson: Lesson, banks: Sequence[Bank]) -> Phase:
         rows = lesson.cache.sequences.rows(number, settings.kl_batch)
         ids = lesson.cache.sequences.ids(rows).to(teacher.device)
         with lesson.autocast(), plain_attention(teacher.model):
-            with torch.no_grad():
-                wanted = last_hidden(teacher.model, ids)
-            with spliced(teacher, modules):
-                hidden = last_hidden(teacher.model, ids)
+            wanted, before = _ends_of(teacher, ids, lesson.layers[0])
+            with spliced(teacher, modules), starting_at(teacher.model, lesson.layers[0]):
+                hidden: Tensor = teacher.model.base_model(inputs_embeds=before, use_cache=False).last_hidden_state
         with bfloat16_factors(teacher.device, settings.autocast):
             divergence, gradient = divergences(
                 head, wanted.float().flatten(0, 1), hidden.detach().float().flatten(0, 1)
@@ -70,6 +70,32 @@ def plain_attention(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
+@contextmanager
+def starting_at(model: PreTrainedModel, layer: int) -> Iterator[None]:
+    """Inside this context, a model begins with a layer: as embeddings it takes the stream that this layer reads.
+
+    The layers before the experts compute the same in both models, so they are run once.
+    """
+    body: Any = model.base_model
+    layers = body.layers
+    try:
+        body.layers = layers[layer:]
+        yield
+    finally:
+        body.layers = layers
+
+
+@torch.no_grad()
+def _ends_of(teacher: Teacher, ids: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    """The teacher's stream behind the final norm, and the one that a layer reads; (sequences, tokens, hidden) both."""
+    seen: list[Tensor] = []
+    hook = teacher.model.model.layers[layer].register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    try:
+        return last_hidden(teacher.model, ids), seen[0]
+    finally:
+        hook.remove()
+
+
 def divergences(head: nn.Module, wanted: Tensor, hidden: Tensor) -> tuple[float, Tensor]:
     """Mean KL divergence of next-token distributions, and its gradient, some tokens at a time.
 
@@ -83,12 +109,12 @@ def divergences(head: nn.Module, wanted: Tensor, hidden: Tensor) -> tuple[float,
     """
     total, gradients = 0.0, []
     for theirs, own in zip(wanted.split(CHUNK), hidden.split(CHUNK), strict=True):
+        logits = head(own.requires_grad_())
         with torch.no_grad():
             target = head(theirs).log_softmax(-1)
-        own = own.requires_grad_()
-        logits = head(own).log_softmax(-1)
-        loss = nn.functional.kl_div(logits, target, reduction="sum", log_target=True) / len(hidden)
-        (gradient,) = torch.autograd.grad(loss, own)
-        gradients.append(gradient)
-        total += float(loss.detach())
-    return total, torch.cat(gradients)
+            found = logits.log_softmax(-1)
+            share = target.exp()
+            total += float((share * target.sub_(found)).sum())
+            slope = found.exp_().sub_(share).div_(len(hidden))  # of the mean divergence, by the logits
+        gradients += torch.autograd.grad(logits, own, slope)
+    return total / len(hidden), torch.cat(gradients)
