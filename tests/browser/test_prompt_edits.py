@@ -72,6 +72,25 @@ def test_a_key_taken_back_at_once_stays_taken_back(page: Page, address: str) -> 
     expect(page.get_by_label("The edit as text")).to_have_value("0:5=0")
 
 
+def test_what_was_moved_last_is_written_to_the_other_even_if_they_look_the_same(page: Page, address: str) -> None:
+    """As when a key is taken back while the number between is still on its way to the field."""
+    page.goto(f"{address}/prompt?text={TEXT}&edit=0:5%3D0")
+    expect(page.get_by_role("heading", name="Next token, edited")).to_be_visible()
+    written = """([moved, slider, number]) => {
+        const own = window.dash_clientside;
+        const triggered = moved.map((type) => ({prop_id: `{"row":0,"type":"${type}"}.value`}));
+        const prompt = {callback_context: {triggered}, no_update: "kept"};
+        const before = Object.getOwnPropertyDescriptor(window, "dash_clientside");
+        Object.defineProperty(window, "dash_clientside", {value: prompt, configurable: true, writable: true});
+        try { return own.prompt.sameFactor(slider, number, -2, 4); }
+        finally { Object.defineProperty(window, "dash_clientside", before); }
+    }"""
+    assert page.evaluate(written, [["edit-slider"], 0, 0]) == ["kept", 0]
+    assert page.evaluate(written, [["edit-factor"], 0, 0]) == [0, "kept"]
+    assert page.evaluate(written, [["edit-factor"], 0, 100]) == [4, "kept"]
+    assert page.evaluate(written, [["edit-slider", "edit-factor"], 4, 100]) == [4, "kept"]  # a row that was drawn
+
+
 def test_a_factor_is_typed(page: Page, address: str) -> None:
     page.goto(f"{address}/prompt?text={TEXT}&edit=0:5%3D0")
     expect(page.get_by_role("heading", name="Next token, edited")).to_be_visible()

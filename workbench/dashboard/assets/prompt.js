@@ -2,12 +2,13 @@
 
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.prompt = {
+  // Written even where both look the same already: of two changes in haste, the first one's echo may still be on its way.
   sameFactor(slider, number, min, max) {
     const unchanged = window.dash_clientside.no_update;
-    const moved = window.dash_clientside.callback_context.triggered_id?.type === "edit-slider";
-    const shown = typeof number === "number" ? Math.min(Math.max(number, min), max) : slider;
-    if (shown === slider) return [unchanged, unchanged];
-    return moved ? [unchanged, slider] : [shown, unchanged];
+    const triggered = window.dash_clientside.callback_context.triggered;
+    const moved = triggered.length === 1 && triggered[0].prop_id.includes('"edit-slider"');
+    if (moved) return [unchanged, slider];
+    return [typeof number === "number" ? Math.min(Math.max(number, min), max) : slider, unchanged];
   },
 };
 
