@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from workbench import Run, open_run
 from workbench.analysis import analyze_run, diff_models
 from workbench.cli import app
-from workbench.dashboard.application import create_app
+from workbench.dashboard.application import create_app, draw
+from workbench.dashboard.context import Context
+from workbench.dashboard.pages import read_address
 from workbench.errors import DamagedError
 from workbench.explain import read_explanations
 from workbench.export import export_run
@@ -129,6 +131,19 @@ def test_the_frame_around_every_page_says_it_with_its_terms_a_hover_away(run: Ru
     assert len(titles) == 2
     assert titles == [GLOSSARY["transcoded layer"], GLOSSARY["cross-entropy recovered"]]
     assert "transcoded" not in create_app(ordinary).server.test_client().get("/_dash-layout").text
+
+
+def test_the_page_that_compares_runs_says_it_of_the_other_one(run: Run, ordinary: Run, tmp_path: Path) -> None:
+    for name, one in (("mixed", run), ("plain", ordinary)):
+        shutil.copytree(one.path, tmp_path / name)
+
+    def page(name: str, other: str) -> str:
+        return str(draw(Context(open_run(tmp_path / name)), read_address("/compare", f"?run={other}")).content)
+
+    shown = page("plain", "mixed")
+    assert "'mixed: '" in shown
+    assert FIGURE in shown
+    assert FIGURE not in page("mixed", "plain")
 
 
 def _components(tree: Any) -> Iterator[dict[str, Any]]:

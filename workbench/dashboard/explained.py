@@ -51,8 +51,9 @@ def note() -> list[Child]:
         term("average precision", "Average precision"),
         " and ",
         term("balanced accuracy"),
-        " say how well a rule tells, token by token, where the expert is active; beside the former stands that of a "
-        "rule that knows the token alone.",
+        " say how well a rule tells, token by token, where the expert is ",
+        term("strongly active"),
+        "; beside the former stands that of a rule that knows the token alone.",
     ]
 
 

@@ -45,12 +45,12 @@ def term(name: str, shown: str = "") -> Element:
     return html.A(shown or name, href=glossary_link(name), title=GLOSSARY[name], className="term")
 
 
-def transcoded_note(transcoded: Transcoded | None) -> Child:
-    """How well a transcoded model stands for its teacher; None for a run of any other model."""
+def transcoded_note(transcoded: Transcoded | None, of: str = "") -> Child:
+    """How well a transcoded model stands for its teacher; None for a run of any other model. ``of`` names a run."""
     if transcoded is None:
         return None
     phrases = [term(name, text) if name else text for text, name in transcoded.phrases()]
-    return html.P(phrases, className="transcoded", role="note")
+    return html.P([f"{of}: ", *phrases] if of else phrases, className="transcoded", role="note")
 
 
 def token_shown(text: str, follows: bool = False) -> list[Child]:

@@ -26,7 +26,9 @@ KEY = ["group", "expert", "kind", "author"]
 TASKS = ("detection", "fuzzing")
 SCORES = [f"{task}{end}" for task in TASKS for end in ("", ":low", ":high", ":control")]
 MEASURES = ("balanced_accuracy", "average_precision")
+AT_ALL = ":any"  # ends the name of what is measured at all tokens at which an expert is active, weak ones too
 MEASURED = [f"{measure}{end}" for measure in MEASURES for end in ("", ":control", ":token")]
+MEASURED.append(f"average_precision{AT_ALL}")
 FORMER_NAMES = {"silent": "negatives"}  # columns of older files, shown beside the new ones for a release
 ENOUGH_WORDS = 0.5  # of a query, by weight, that an explanation must have to be found by them
 _WORD = re.compile(r"\w+")
@@ -67,10 +69,12 @@ def read_explanations(run: Run, group: int | None = None, expert: int | None = N
         - detection, fuzzing: balanced accuracy, 0.5 being chance; NaN with too few passages.
         - detection:low, detection:high, fuzzing:low, fuzzing:high: its 95 % CI.
         - detection:control, fuzzing:control: balanced accuracy of another expert's explanation on these passages.
-        - balanced_accuracy, average_precision: of a rule, over all tokens of the documents it is scored on; NaN for
-          other kinds and where the expert is active at none of them.
+        - balanced_accuracy, average_precision: how well a rule tells the tokens where the expert is strongly active,
+          those that hold nine tenths of its mass, over all tokens of the documents it is scored on; NaN for other kinds
+          and where the expert is strongly active at none of them.
         - balanced_accuracy:control, average_precision:control: the same of another expert's rule.
         - balanced_accuracy:token, average_precision:token: the same of a rule that knows the token alone.
+        - average_precision:any: how well the rule tells the tokens where the expert is active at all, weakly too.
         - silent: former name of ``negatives``, kept for one release.
 
     Raises:

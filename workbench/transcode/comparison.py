@@ -17,6 +17,7 @@ from .pipeline import WORK, Transcoding
 from .transcoder import ACTIVE, FEATURES, TopKTranscoder, affine_fit, make_transcoders, teach_transcoders
 
 COMPARISON = "comparison.json"
+LOSSES = ("loss", "rise", "recovered", "recovered_from_zero")
 
 
 def compare(done: Transcoding, out: str | Path) -> pd.DataFrame:
@@ -32,7 +33,7 @@ def compare(done: Transcoding, out: str | Path) -> pd.DataFrame:
         ``topk_equal`` and ``topk_equal_skip`` (with as many features active as bring the parameters active at a token
         to the experts'); ``monet``. Columns:
 
-        - loss, rise, recovered: as ``HeldOut.recovered`` returns them; mean over predicted tokens.
+        - loss, rise, recovered, recovered_from_zero: as ``HeldOut.recovered`` returns them; mean over predicted tokens.
         - unexplained: fraction of variance unexplained, mean over the layers.
         - active_parameters: parameters of the units active at a token, mean per layer; of an affine map, all.
         - routing_parameters: those read in full at every token to choose the units: a router, an encoder.
@@ -94,7 +95,7 @@ def _row(
 ) -> dict[str, Any]:
     return {
         "method": method,
-        **{name: losses[name] for name in ("loss", "rise", "recovered")},
+        **{name: losses[name] for name in LOSSES},
         "unexplained": unexplained,
         "active_parameters": active,
         "routing_parameters": routing,
@@ -106,13 +107,13 @@ def over_seeds(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Mean and standard deviation over seeds of what ``compare`` returns, by method.
 
     Returns:
-        Index ``method``; for each of loss, rise, recovered and unexplained a column of that name and ``{name}_sd``, and
-        ``seeds``, how many there are.
+        Index ``method``; ``seeds``, how many there are; for each of ``LOSSES`` and unexplained a column of that name
+        and ``{name}_sd``.
 
     Examples:
         >>> import pandas as pd
         >>> from workbench.transcode import over_seeds
-        >>> row = {"method": "monet", "rise": 0.1, "recovered": 0.9, "unexplained": 0.2}
+        >>> row = {"method": "monet", "rise": 0.1, "recovered": 0.9, "recovered_from_zero": 0.95, "unexplained": 0.2}
         >>> table = over_seeds([pd.DataFrame([row | {"loss": loss}]) for loss in (2.0, 3.0)])
         >>> table.loc["monet", ["seeds", "loss"]].tolist()
         [2.0, 2.5]
@@ -120,6 +121,6 @@ def over_seeds(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     whole = pd.concat(list(tables))
     grouped = whole.groupby("method", sort=False)
     columns = {"seeds": grouped.size()}
-    for name in ("loss", "rise", "recovered", "unexplained"):
+    for name in (*LOSSES, "unexplained"):
         columns |= {name: grouped[name].mean(), f"{name}_sd": grouped[name].std(ddof=1)}
     return pd.DataFrame(columns)

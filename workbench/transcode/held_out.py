@@ -58,7 +58,7 @@ class HeldOut:
 
     def recovered(self, losses: Mapping[str, float]) -> dict[str, Any]:
         """What losses by label say of a replacement, as the function ``recovered`` returns it."""
-        return recovered(losses, self.original, self.mean_ablated, self.sequences)
+        return recovered(losses, self.original, self.mean_ablated, self.zero_ablated, self.sequences)
 
     @torch.no_grad()
     def unexplained(self, replace: Callable[[Tensor], Tensor]) -> dict[str, list[float]]:
@@ -94,13 +94,14 @@ def recovered(
     losses: Mapping[str, float],
     original: Mapping[str, float],
     mean_ablated: Mapping[str, float],
+    zero_ablated: Mapping[str, float],
     sequences: Mapping[str, Tensor],
 ) -> dict[str, Any]:
     """What losses by label say of a replacement of MLPs.
 
     Args:
-        losses, original, mean_ablated: with the replacement, of the teacher, and with the MLPs' mean outputs, by label,
-            in nats per token.
+        losses, original, mean_ablated, zero_ablated: with the replacement, of the teacher, and with the MLPs' outputs
+            at their mean or at zero, by label, in nats per token.
         sequences: label -> (sequences, tokens) ids that they were measured on.
 
     Returns:
@@ -108,11 +109,15 @@ def recovered(
         - rise: loss above the teacher's, in nats per token.
         - recovered: ``(mean_ablated - loss) / (mean_ablated - original)``, the share of cross-entropy recovered: 1 for
           the teacher, 0 for the mean output.
+        - recovered_from_zero: the same with outputs of zero for 0, as SAEBench (arXiv 2503.09532) scores it.
     """
-    loss, teachers, ablated = (overall(one, sequences) for one in (losses, original, mean_ablated))
+    loss, teachers, ablated, nothing = (
+        overall(one, sequences) for one in (losses, original, mean_ablated, zero_ablated)
+    )
     return {
         "loss": loss,
         "rise": loss - teachers,
         "recovered": (ablated - loss) / (ablated - teachers),
+        "recovered_from_zero": (nothing - loss) / (nothing - teachers),
         "loss_by_label": dict(losses),
     }

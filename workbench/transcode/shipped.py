@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EXPERTS, CONFIG, LOG = "experts.safetensors", "config.json", "log.jsonl"
-OF_LOSSES = ("loss", "rise", "recovered", "loss_by_label")  # figures that are measured anew on the shipped weights
+# Figures that are measured anew on the shipped weights.
+OF_LOSSES = ("loss", "rise", "recovered", "recovered_from_zero", "loss_by_label")
 TOLERANCE = 0.01  # nats: by which a teacher's loss may differ between two machines; another corpus differs by more
 
 
@@ -103,7 +104,7 @@ def pack(
         "weights": "float16",
         "unrounded": {at: figures[at] for at in OF_LOSSES},
         "original": original,
-        **recovered(mean_losses(model, held), original, figures["mean_ablated"], held),
+        **recovered(mean_losses(model, held), original, figures["mean_ablated"], figures["zero_ablated"], held),
     }
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".pack-") as scratch:

@@ -70,7 +70,7 @@ def test_the_table(
     done = transcode(teacher, corpus, tmp_path / "out", settings())
     table = compare(done, tmp_path / "out")
     assert table["method"].tolist() == METHODS
-    figures = ["loss", "rise", "recovered", "unexplained"]
+    figures = ["loss", "rise", "recovered", "recovered_from_zero", "unexplained"]
     counts = ["active_parameters", "routing_parameters", "parameters"]
     assert table.columns.tolist() == ["method", *figures, *counts, "seed", "tokens"]
     by = table.set_index("method")
@@ -79,6 +79,7 @@ def test_the_table(
     assert by.loc["zero", "loss"] == pytest.approx(
         sum(done.figures["zero_ablated"].values()) / 2
     )  # as many held-out tokens of each label
+    assert by.loc[["teacher", "zero"], "recovered_from_zero"].tolist() == [1, 0]
     assert by.loc["affine", "unexplained"] < 1
     assert by.loc["monet", "loss"] == done.figures["loss"]
     active = by.loc["monet", "active_parameters"]
@@ -91,7 +92,10 @@ def test_the_table(
 
 
 def test_seeds_are_summed_up_by_method() -> None:
-    rows = [{"method": m, "loss": 1.0, "rise": 0.5, "recovered": 0.9, "unexplained": 0.25} for m in ("b", "a")]
+    rows = [
+        {"method": m, "loss": 1.0, "rise": 0.5, "recovered": 0.9, "recovered_from_zero": 0.95, "unexplained": 0.25}
+        for m in ("b", "a")
+    ]
     other = [row | {"loss": 3.0} for row in rows]
     table = over_seeds([pd.DataFrame(rows), pd.DataFrame(other)])
     assert table.index.tolist() == ["b", "a"]

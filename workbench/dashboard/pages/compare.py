@@ -20,7 +20,7 @@ from ..failures import message_or
 from ..freeze import freeze
 from ..links import COMPARE_PATH, Address, compare_link
 from ..page import Page
-from ..parts import aria, message, panel, tabs
+from ..parts import aria, message, panel, tabs, transcoded_note
 
 
 class Kind(NamedTuple):
@@ -105,7 +105,8 @@ def _divergence(ctx: Context, query: Query) -> list[Any]:
         other = find_sibling(ctx.run, query["run"])
     except WorkbenchError:  # the answer says why
         return []
-    return message_or(runs.divergence_answer, ctx, other, query["run"])
+    note = transcoded_note(other.transcoded, query["run"])  # that of the run that is shown stands above every page
+    return [*([note] if note else []), *message_or(runs.divergence_answer, ctx, other, query["run"])]
 
 
 def register(app: Dash, ctx: Context) -> None:

@@ -2,8 +2,8 @@
 
 1. Split the documents as for masking, and as for other explanations.
 2. Learn each expert's rule on the first part (learn.py), and one that may name tokens alone.
-3. On all tokens of the second part, measure how well the rule's scores say where the expert is active, beside the rule
-   of tokens alone and another expert's rule.
+3. On all tokens of the second part, measure how well the rule's scores say where the expert is strongly active
+   (strong.py), beside the rule of tokens alone and another expert's rule.
 4. By detection and fuzzing, with the rule itself as the judge: a passage is rated by its highest score, highlighted
    tokens by their mean score.
 5. Store the sentence and the figures in the run, a batch of experts at a time.
@@ -26,11 +26,12 @@ from ...store.address import Expert
 from ..explain import NOT_SCORED, Explanations, controls_of, split_in_two
 from ..passages import PASSAGE_TOKENS, active_tokens, sample_starts
 from ..scoring import MAX_PASSAGES, MIN_PASSAGES, score_ratings
-from ..stored import TASKS, with_former_names, write_explanations
+from ..stored import AT_ALL, TASKS, with_former_names, write_explanations
 from .features import TOKEN_ALONE, read_features
 from .learn import Lessons, learn_rule
 from .measure import average_precision, balanced_accuracy
 from .rule import Rule
+from .strong import strong_activations
 
 if TYPE_CHECKING:
     from ...store import Run
@@ -75,8 +76,9 @@ def explain_by_rules(
 ) -> Explanations:
     """Explain experts by rules, measure these on other documents, and store both in the run.
 
-    A rule quotes at most twelve texts and asks for at most six features of a token. What is finished stays if the
-    rest is cancelled. The same run, experts and seed give the same rules.
+    A rule tells where an expert is strongly active: at the tokens that hold nine tenths of its mass. It quotes at most
+    twelve texts and asks for at most six features of a token. What is finished stays if the rest is cancelled. The same
+    run, experts and seed give the same rules.
 
     Args:
         run: an opened run of texts.
@@ -85,8 +87,8 @@ def explain_by_rules(
         progress: show a progress bar.
 
     Returns:
-        ``Explanations`` of kind ``rule``, with one row per expert; experts that are active at no token of the measuring
-        documents have no figures.
+        ``Explanations`` of kind ``rule``, with one row per expert; experts that are strongly active at no token of the
+        measuring documents have no figures.
 
     Raises:
         BadInputError: no experts, one twice, or a label with too few documents to split.
@@ -110,7 +112,7 @@ def explain_by_rules(
     shown, scored = split_in_two(run, seed)
     doc = np.repeat(np.arange(len(run.documents)), run.documents["tokens"])
     lessons = Lessons.of(read_features(run), np.flatnonzero(shown[doc]))
-    exam = _Exam(run, lessons, scored, np.flatnonzero(scored[doc]), seed)
+    exam = _Exam(run, lessons, shown, scored, np.flatnonzero(scored[doc]), seed)
     tables = []
     with job("explain", len(chosen), "experts", progress) as advance:
         for start in range(0, len(chosen), BATCH):
@@ -119,8 +121,8 @@ def explain_by_rules(
             activations = [run.activations(*expert) for expert in batch]
             rules = []
             for expert, activity in zip(batch, activations, strict=True):
-                active, rng = active_tokens(run, activity), np.random.default_rng([seed, *expert, _LEARNING])
-                rules.append(learn_rule(lessons, active, rng))
+                strong, rng = strong_activations(activity, shown), np.random.default_rng([seed, *expert, _LEARNING])
+                rules.append(learn_rule(lessons, active_tokens(run, strong), rng))
                 advance()
             for expert, activity, rule, other in zip(batch, activations, rules, controls_of(rules, seed), strict=True):
                 sentence = {"kind": KIND, "author": AUTHOR, "text": rule.sentence(lessons.features)}
@@ -136,12 +138,16 @@ class _Exam:
 
     judge: ClassVar[str] = "rule"
 
-    def __init__(self, run: Run, lessons: Lessons, scored: Flags, rows: NDArray[np.int64], seed: int) -> None:
-        self.run, self.lessons, self.scored, self.rows, self.seed = run, lessons, scored, rows, seed
+    def __init__(
+        self, run: Run, lessons: Lessons, shown: Flags, scored: Flags, rows: NDArray[np.int64], seed: int
+    ) -> None:
+        self.run, self.lessons, self.shown, self.scored = run, lessons, shown, scored
+        self.rows, self.seed = rows, seed
 
     def figures(self, expert: Expert, activity: pd.DataFrame, rule: Rule, other: Rule | None) -> dict[str, Any]:
         """The figures of a rule, of the token alone, and of another expert's rule."""
-        active = active_tokens(self.run, activity)
+        activations = strong_activations(activity, self.shown)
+        active = active_tokens(self.run, activations)
         alone = learn_rule(self.lessons, active, np.random.default_rng([self.seed, *expert, _LEARNING]), TOKEN_ALONE)
         rules = {"": rule, ":token": alone} | ({":control": other} if other is not None else {})
         found: dict[str, Any] = {}
@@ -151,7 +157,10 @@ class _Exam:
             if is_active.any():
                 found[f"average_precision{end}"] = average_precision(score, is_active)
                 found[f"balanced_accuracy{end}"] = balanced_accuracy(score >= one.threshold, is_active)
-        return found | self._passages(expert, activity, active, scores)
+        anywhere = active_tokens(self.run, activity)[self.rows]
+        if anywhere.any():
+            found[f"average_precision{AT_ALL}"] = average_precision(scores[""][self.rows], anywhere)
+        return found | self._passages(expert, activations, active, scores)
 
     def _passages(
         self, expert: Expert, activity: pd.DataFrame, active: Flags, scores: dict[str, Floats]
