@@ -39,7 +39,9 @@ def beginning(text: str, tokenizer: Any, most: int | None = None) -> str:
 
 
 def sample(corpus: Dataset, tokenizer: Any, tokens: int = SAMPLE_TOKENS, most: int | None = None) -> Dataset:
-    """Return the beginnings of files, taken from each label in turn, permissively licensed files first.
+    """Return the beginnings of files, taken from each label in turn, and within it from each package in turn.
+
+    So no package is most of a label. Of equals, permissively licensed files come first.
 
     Args:
         corpus: its held-out documents.
@@ -49,7 +51,13 @@ def sample(corpus: Dataset, tokenizer: Any, tokens: int = SAMPLE_TOKENS, most: i
     """
     waiting: dict[str, list[int]] = defaultdict(list)
     licences, labels = list(corpus["licence"]), list(corpus["label"])
-    for n in sorted(range(len(corpus)), key=lambda n: licences[n] in PERMISSIVE):
+    of_package: dict[tuple[str, str], int] = defaultdict(int)
+    turns = []
+    for n, source in enumerate(corpus["source"]):
+        package = labels[n], source.split(":")[0]
+        turns.append((of_package[package], licences[n] not in PERMISSIVE))
+        of_package[package] += 1
+    for n in sorted(range(len(corpus)), key=lambda n: turns[n], reverse=True):
         waiting[labels[n]].append(n)
     chosen: dict[int, str] = {}
     while tokens > 0 and any(waiting.values()):

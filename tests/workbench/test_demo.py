@@ -70,3 +70,16 @@ def test_a_sample_takes_permissive_files_first_and_cuts_at_a_line() -> None:
         assert row["text"].endswith("\n")
         assert 240 < len(tokenizer(row["text"])["input_ids"]) <= 256
     assert len(sample(Dataset.from_list(rows), tokenizer, tokens=10**9)) == 4
+
+
+def test_a_sample_takes_packages_in_turn() -> None:
+    sources = [f"big 1.0: {n}" for n in range(20)] + [f"small 2.0: {n}" for n in range(3)]
+    rows = [
+        {"text": "local x = 1\n", "label": "lua", "licence": "MIT" if "big" in source else "GPL-2+", "source": source}
+        for source in sources
+    ]
+    tokenizer = AutoTokenizer.from_pretrained(DEMO)
+    each = len(tokenizer(rows[0]["text"])["input_ids"])
+    found = sample(Dataset.from_list(rows), tokenizer, tokens=5 * each)
+    assert sorted(source.split()[0] for source in found["source"]) == ["big"] * 3 + ["small"] * 2
+    assert len(sample(Dataset.from_list(rows), tokenizer, tokens=10**9)) == 23
