@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
+from monet_model.precision import bfloat16_factors
+
 from ..baselines.sae import TopKSae
 from ..progress import job
 from .imitate import Lesson
@@ -88,8 +90,9 @@ def teach_transcoders(lesson: Lesson, transcoders: nn.ModuleList, name: str) -> 
             if isinstance(one, TopKTranscoder):
                 one.normalise()
         x = lesson.inputs(number)
-        unexplained = lesson.scales.unexplained(apply(x), lesson.teacher.outputs(x, lesson.layers)).mean()
-        unexplained.backward()
+        with bfloat16_factors(lesson.teacher.device, settings.autocast):
+            unexplained = lesson.scales.unexplained(apply(x), lesson.targets(x)).mean()
+            unexplained.backward()
         return {"loss": float(unexplained.detach())}
 
     def figures(_last: bool) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def affine_fit(lesson: Lesson) -> list[nn.Module]:
     with job("affine fit", steps * batch * lesson.settings.sequence, "tokens") as advance:
         for step in range(steps):
             x = lesson.inputs(step)
-            y = teacher.outputs(x, lesson.layers)
+            y = lesson.targets(x)
             weight = lesson.scales.stress(y)
             for own, inputs, outputs, share in zip(moments, x, y, weight, strict=True):
                 known = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1).double()
