@@ -74,7 +74,8 @@ class ApiError(Exception):
 class RunInfo:
     """A run: its numbers, its labels with their tokens, the settings of its export and the files of its analyses.
 
-    ``transcoded`` says how well a transcoded model stands for its teacher: teacher, layers, rise, recovered.
+    ``transcoded`` says how well a transcoded model stands for its teacher: teacher, layers, rise, recovered,
+    and whether its experts were edited afterwards.
     """
 
     name: str

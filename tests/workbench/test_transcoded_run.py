@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from monet_model import ExpertEdit, MonetForCausalLM
 from workbench import Run, open_run
 from workbench.analysis import analyze_run, diff_models
 from workbench.cli import app
@@ -207,8 +208,27 @@ def test_commands_and_the_http_api_say_it(run: Run, ordinary: Run, folder: Path,
     assert SAID in printed("export", folder / "model", folder / "corpus.parquet", tmp_path / "again")
     assert "transcoded" not in printed("verify", ordinary.path)
     told = create_app(run).server.test_client().get("/api/v1/run").json
-    assert told["transcoded"] == {"teacher": "SmolLM2", "layers": LAYERS, "rise": 0.0312, "recovered": 0.9611}
+    figures = {"teacher": "SmolLM2", "layers": LAYERS, "rise": 0.0312, "recovered": 0.9611}
+    assert told["transcoded"] == figures | {"edited": False}
     assert create_app(ordinary).server.test_client().get("/api/v1/run").json["transcoded"] is None
+
+
+def test_a_model_with_an_edit_built_in_keeps_the_figures_and_says_of_what(folder: Path, tmp_path: Path) -> None:
+    model, edit = folder / "model", tmp_path / "edit.safetensors"
+    ExpertEdit.from_experts(MonetForCausalLM.from_pretrained(model), {1: [3]}).save(edit)
+    command = ["export-model", str(model), "--edit", str(edit), "--out"]
+    assert CliRunner().invoke(app, [*command, str(tmp_path / "edited")]).exit_code == 0
+    export_run(tmp_path / "edited", folder / "corpus.parquet", tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert str(run.transcoded) == SAID.replace("(held-out text)", "(held-out text, before experts were edited)")
+    assert not verify_run(run.path)
+    told = create_app(run).server.test_client().get("/api/v1/run").json["transcoded"]
+    assert told["edited"] is True
+    damaged = shutil.copytree(model, tmp_path / "damaged")
+    (damaged / FIGURES).write_text("{")
+    refused = CliRunner().invoke(app, ["export-model", str(damaged), *command[2:], str(tmp_path / "never")])
+    assert refused.exit_code != 0
+    assert not (tmp_path / "never").exists()
 
 
 def test_a_damaged_entry_is_noticed(run: Run) -> None:

@@ -19,6 +19,7 @@ class TranscodedAnswer(Answer):
     layers: list[int] = Field(description="whose MLPs were transcoded into experts")
     rise: float = Field(description="loss above the teacher's, in nats per token")
     recovered: float = Field(description="share of cross-entropy recovered")
+    edited: bool = Field(False, description="whether experts were edited since; the figures are of the model before")
 
 
 class RunAnswer(Answer):

@@ -68,9 +68,14 @@ def export_model(
     from monet_model.surgery import export_edited_model
 
     from ..checkpoint import model_folder
+    from ..store.transcoded import Transcoded, note_edited
 
+    source = model_folder(model)
+    transcoded = Transcoded.of_folder(source)  # damaged figures are refused before anything is written
     try:
-        export_edited_model(model_folder(model), edit, out)
+        export_edited_model(source, edit, out)
     except ValueError as error:
         raise BadInputError(str(error)) from error
+    if transcoded is not None:
+        note_edited(source, out)
     out_console.print(f"The edited model is in {out}.")

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DamagedError
+from .files import write_json
 from .group_layers import layers_text
 
 FIGURES = "transcode.json"  # beside a transcoded model: what it was made from, and its held-out figures
 TRANSCODED = "transcoded"  # entry of a model in a manifest
+EDITED = "edited"  # field of it and of the figures; missing where the experts are as they were trained
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class Transcoded:
         layers: those whose MLPs were transcoded into experts, ascending.
         rise: held-out loss above the teacher's, in nats per predicted token.
         recovered: share of held-out cross-entropy recovered: 1 for the teacher, 0 for the mean output in its layers.
+        edited: whether experts were edited afterwards, so that the figures are those of the model before.
     """
 
     teacher: str
     layers: tuple[int, ...]
     rise: float
     recovered: float
+    edited: bool = False
 
     @classmethod
     def of_entry(cls, model: Mapping[str, Any]) -> Transcoded | None:
@@ -48,7 +52,8 @@ class Transcoded:
         entry = model.get(TRANSCODED)
         if entry is None:
             return None
-        return cls(str(entry["teacher"]), tuple(entry["layers"]), float(entry["rise"]), float(entry["recovered"]))
+        figures = float(entry["rise"]), float(entry["recovered"])
+        return cls(str(entry["teacher"]), tuple(entry["layers"]), *figures, bool(entry.get(EDITED)))
 
     @classmethod
     def of_folder(cls, folder: Path) -> Transcoded | None:
@@ -63,7 +68,8 @@ class Transcoded:
         try:
             known = json.loads(file.read_text(encoding="utf-8"))
             layers = tuple(int(layer) for layer in known["settings"]["layers"])
-            found = cls(_name(known["teacher"]), layers, float(known["rise"]), float(known["recovered"]))
+            figures = float(known["rise"]), float(known["recovered"])
+            found = cls(_name(known["teacher"]), layers, *figures, bool(known.get(EDITED)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DamagedError(
                 f"{file}, the figures of the model beside it, is damaged ({error!r}); copy the folder again."
@@ -74,7 +80,8 @@ class Transcoded:
 
     def to_entry(self) -> dict[str, Any]:
         """The entry of a model, as JSON types."""
-        return asdict(self) | {"layers": list(self.layers)}
+        entry = asdict(self) | {"layers": list(self.layers)}
+        return entry if self.edited else {name: value for name, value in entry.items() if name != EDITED}
 
     def phrases(self) -> list[tuple[str, str]]:
         """The sentence in pieces, each with the term of the glossary that it is, or ""."""
@@ -84,11 +91,17 @@ class Transcoded:
             ("transcoded", "transcoded layer"),
             (f" from {self.teacher}: loss {self.rise:+.3f} nats per token, {100 * self.recovered:.1f} % of ", ""),
             ("cross-entropy recovered", "cross-entropy recovered"),
-            (" (held-out text).", ""),
+            (" (held-out text, before experts were edited)." if self.edited else " (held-out text).", ""),
         ]
 
     def __str__(self) -> str:
         return "".join(text for text, _ in self.phrases())
+
+
+def note_edited(source: Path, copy: Path) -> None:
+    """Give a copy of a transcoded model that has an edit of its experts built in the figures of its original."""
+    known = json.loads((source / FIGURES).read_text(encoding="utf-8"))
+    write_json(copy / FIGURES, known | {EDITED: True})
 
 
 def _name(teacher: str) -> str:

@@ -11,7 +11,7 @@ from ..group_layers import layers_of_groups
 from ..manifest import CHECKSUM, MIGRATED_FROM
 from ..routing import MAX_FLAT_KEYS
 from ..schema import group_name, histogram_edges, index_name, part_name, routing_name
-from ..transcoded import TRANSCODED
+from ..transcoded import EDITED, TRANSCODED
 from .problem import expect
 
 DENSE = "dense_layers"  # of a mixed model
@@ -117,6 +117,8 @@ def check_shape(manifest: dict[str, Any]) -> None:
     model = manifest.get("model")
     if isinstance(model, dict):
         more = {name: kind for name, kind in _OF_SOME_MODELS.items() if name in model}
+        if EDITED in (model.get(TRANSCODED) or ()):
+            more[TRANSCODED] = more[TRANSCODED] | {EDITED: _YES_OR_NO}
         kinds = kinds | {"model": kinds["model"] | more}
     _check("", manifest, kinds)
 
