@@ -92,6 +92,7 @@ FEATURES = {
     )
 }
 TOKEN_ALONE = ("token",)  # of the control that knows the token only
+LOOSER = {"token": "spelling", "before": "before spelling"}  # feature -> the one that a value of it always has too
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ class Features:
     feature: NDArray[np.int64]
     texts: list[str]
     names: list[str]
+
+
+def spelling_of(token: str) -> str:
+    """A token without case and the blanks around it; blanks as they are."""
+    return token.strip().lower() or token
 
 
 def read_features(run: Run) -> Features:
@@ -156,7 +162,7 @@ def _token_columns(run: Run) -> dict[str, Column]:
     size = max(int(run.manifest["model"]["vocabulary"]), int(token.max(initial=0)) + 1)
     texts = [*run.token_text(np.arange(size)), START]
     before, second = (_earlier(token, position, by, size) for by in (1, 2))
-    spelling = _numbered([text.strip().lower() or text for text in texts])
+    spelling = _numbered(list(map(spelling_of, texts)))
     kind = _numbered([*map(token_kind, texts[:-1]), START])
     pair, place = np.unique(before * (size + 1) + token, return_inverse=True)
     pairs = [

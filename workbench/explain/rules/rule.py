@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..wording import one_line
-from .features import FEATURES, Features
+from .features import FEATURES, LOOSER, Features, spelling_of
 from .quoting import quoted_exactly
 
 MAX_TEXTS = 12  # tokens and other texts of the corpus that a rule quotes; a sequence of two tokens counts as two
@@ -61,11 +61,13 @@ class Rule:
         return told + ("; less " + "; ".join(less) if less else "") + "."
 
     def _phrases(self, features: Features, chosen: NDArray[np.bool_]) -> list[str]:
-        """The conditions of the chosen values, each with its values in order."""
+        """The conditions of the chosen values, each with its values in order; what another one implies is left out."""
         named: dict[str, list[str]] = {}
-        for value in self.values[chosen].tolist():
-            feature = FEATURES[features.names[features.feature[value]]]
-            text = features.texts[value]
+        values = [(features.names[features.feature[value]], features.texts[value]) for value in self.values[chosen]]
+        for name, text in values:
+            if (LOOSER.get(name, ""), spelling_of(text)) in values:
+                continue
+            feature = FEATURES[name]
             shown = quoted_exactly(text) if feature.texts == 1 else text if feature.texts else one_line(text)
             named.setdefault(feature.phrase, [])
             if shown not in named[feature.phrase]:

@@ -23,6 +23,20 @@ def test_conditions_come_in_the_order_in_which_they_were_found_and_values_of_one
     assert sentence([0, 5, 1, 7], [3.0, 2.0, 1.0, 1.0]) == "Fires at `·a` or `↵`; after `x`; at tokens ending in `b`."
 
 
+def test_a_token_is_not_named_where_its_spelling_is() -> None:
+    texts = [" If", "if", "for", "if", "for"]
+    features = Features(np.zeros((1, 2), np.int32), np.array([0, 0, 0, 1, 1]), texts, ["token", "spelling"])
+
+    def told(values: list[int], weights: list[float]) -> str:
+        chosen = np.array(values, np.int64)
+        return Rule(chosen, features.feature[chosen], np.array(weights), 0.0, 0.0).sentence(features)
+
+    assert told([0, 3, 2], [1.0, 1.0, 1.0]) == "Fires at `if` in any case or spacing; at `for`."
+    assert told([0, 1, 3], [1.0, 1.0, 1.0]) == "Fires at `if` in any case or spacing."
+    assert told([0, 4], [1.0, 1.0]) == "Fires at `·If`; at `for` in any case or spacing."
+    assert told([3, 0], [1.0, -1.0]) == "Fires at `if` in any case or spacing; less at `·If`."
+
+
 def test_odd_tokens_and_labels_can_not_hide_or_turn_the_text() -> None:
     told = sentence([2, 3, 4, 6], [1.0, 1.0, 1.0, 1.0])
     assert told == "Fires at “`” or `\\u202e`; after the start of the document; in c d."
