@@ -145,8 +145,8 @@ EXPLANATION = {
     "explanation": "A sentence about what activates an expert, written by a person or a program.",
     "rule": "An explanation that was learned without a language model: the tokens, contexts and labels that tell best, "
     "added up, where an expert is strongly active. Named first is what tells most.",
-    "strongly active": "At the tokens with an expert's highest scores, which together hold nine tenths of its mass; at "
-    "twenty of them at least. The weak ones are often many more.",
+    "strongly active": "At the tokens with an expert's highest scores, which together hold nine tenths of its mass. "
+    "The weak ones are often many more.",
     "balanced accuracy": "The mean of two shares: of the active tokens or passages that are called active, and of the "
     "others that are not. 0.5 is chance.",
     "average precision": "How well a rule ranks tokens by whether the expert is strongly active there, from 0 to 1: "

@@ -55,7 +55,7 @@ class Rule:
     def sentence(self, features: Features) -> str:
         """The rule in words: what makes the expert active, the most telling condition first, and what less so."""
         if not len(self.values):
-            return "Fires at no kind of token that a rule could name."
+            return "Fires at too few tokens, or too different ones, for a rule."
         more, less = (self._phrases(features, self.weights > 0), self._phrases(features, self.weights < 0))
         told = "Fires " + "; ".join(more) if more else "Fires anywhere"
         return told + ("; less " + "; ".join(less) if less else "") + "."

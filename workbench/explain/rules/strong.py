@@ -11,13 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 MASS_SHARE = 0.9  # of an expert's mass, which its strong tokens hold
-LEAST_STRONG = 20  # tokens, if it has so many: as many as an expert must be active at to be called readable
 
 
 def strong_activations(activations: pd.DataFrame, learned: NDArray[np.bool_]) -> pd.DataFrame:
     """Return the activations that are at least as strong as those that together hold nine tenths of the mass.
-
-    Where fewer than twenty do, those as strong as the twentieth: a rule needs some tokens to be learned from.
 
     Args:
         activations: ``run.activations`` of an expert.
@@ -40,5 +37,4 @@ def strong_activations(activations: pd.DataFrame, learned: NDArray[np.bool_]) ->
     if not len(known):
         return activations
     held = known.cumsum()
-    last = max(int(np.searchsorted(held, MASS_SHARE * held[-1])), LEAST_STRONG - 1)
-    return activations[scores >= known[min(last, len(known) - 1)]]
+    return activations[scores >= known[np.searchsorted(held, MASS_SHARE * held[-1])]]

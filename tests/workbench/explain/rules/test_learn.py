@@ -100,5 +100,5 @@ def test_an_expert_that_is_never_or_always_active_has_an_empty_rule(
 ) -> None:
     for active in (np.zeros(len(features.codes), bool), np.ones(len(features.codes), bool)):
         rule = learned(features, halves[0], active)
-        assert rule.sentence(features) == "Fires at no kind of token that a rule could name."
+        assert rule.sentence(features) == "Fires at too few tokens, or too different ones, for a rule."
         assert len(np.unique(rule.score(features.codes))) == 1

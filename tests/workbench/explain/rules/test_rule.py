@@ -45,7 +45,7 @@ def test_odd_tokens_and_labels_can_not_hide_or_turn_the_text() -> None:
 def test_what_speaks_against_it_comes_last() -> None:
     assert sentence([5, 0], [-1.0, 2.0]) == "Fires at `·a`; less after `x`."
     assert sentence([5], [-1.0]) == "Fires anywhere; less after `x`."
-    assert sentence([], []) == "Fires at no kind of token that a rule could name."
+    assert sentence([], []) == "Fires at too few tokens, or too different ones, for a rule."
 
 
 def test_score_adds_the_weights_of_what_holds() -> None:

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from workbench.explain import explain_by_rules
-from workbench.explain.rules import strong as module
 from workbench.explain.rules.strong import strong_activations
 from workbench.store import Run
 
@@ -16,12 +15,6 @@ def of(scores: list[float], doc: list[int] | None = None) -> pd.DataFrame:
     return pd.DataFrame({"row": range(len(scores)), "doc": doc or [0] * len(scores), "score": scores})
 
 
-@pytest.fixture
-def however_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEAST_STRONG", 1)
-
-
-@pytest.mark.usefixtures("however_few")
 def test_they_are_the_fewest_that_hold_nine_tenths_and_those_as_strong_as_the_weakest_of_them() -> None:
     scores = [0.01, 4.0, 0.02, 3.0, 0.03, 3.0]
     assert strong_activations(of(scores), np.array([True]))["score"].tolist() == [4.0, 3.0, 3.0]
@@ -29,13 +22,6 @@ def test_they_are_the_fewest_that_hold_nine_tenths_and_those_as_strong_as_the_we
     assert len(strong_activations(of([1.0] * 7), np.array([True]))) == 7
 
 
-def test_they_are_twenty_at_least_where_there_are_so_many() -> None:
-    scores = [9.0, *np.linspace(0.1, 0.01, 40)]
-    assert strong_activations(of(scores), np.array([True]))["score"].tolist() == scores[:20]
-    assert strong_activations(of(scores[:15]), np.array([True]))["score"].tolist() == scores[:15]
-
-
-@pytest.mark.usefixtures("however_few")
 def test_the_limit_is_read_off_the_documents_to_learn_from() -> None:
     table = of([0.5, 0.42, 0.08, 9.0, 0.1], [0, 0, 0, 1, 1])
     assert strong_activations(table, np.array([True, False]))["score"].tolist() == [0.5, 0.42, 9.0]
