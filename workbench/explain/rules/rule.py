@@ -61,12 +61,13 @@ class Rule:
         return told + ("; less " + "; ".join(less) if less else "") + "."
 
     def _phrases(self, features: Features, chosen: NDArray[np.bool_]) -> list[str]:
-        """The conditions of the chosen values, each with its values in order; what another one implies is left out."""
+        """The conditions of the chosen values, each with its values in order; a token whose spelling is named is named
+        by its spelling."""
         named: dict[str, list[str]] = {}
         values = [(features.names[features.feature[value]], features.texts[value]) for value in self.values[chosen]]
         for name, text in values:
-            if (LOOSER.get(name, ""), spelling_of(text)) in values:
-                continue
+            looser = LOOSER.get(name, ""), spelling_of(text)
+            name, text = looser if looser in values else (name, text)
             feature = FEATURES[name]
             shown = quoted_exactly(text) if feature.texts == 1 else text if feature.texts else one_line(text)
             named.setdefault(feature.phrase, [])

@@ -32,6 +32,7 @@ def test_a_token_is_not_named_where_its_spelling_is() -> None:
         return Rule(chosen, features.feature[chosen], np.array(weights), 0.0, 0.0).sentence(features)
 
     assert told([0, 3, 2], [1.0, 1.0, 1.0]) == "Fires at `if` in any case or spacing; at `for`."
+    assert told([0, 2, 3], [1.0, 1.0, 1.0]) == "Fires at `if` in any case or spacing; at `for`."
     assert told([0, 1, 3], [1.0, 1.0, 1.0]) == "Fires at `if` in any case or spacing."
     assert told([0, 4], [1.0, 1.0]) == "Fires at `·If`; at `for` in any case or spacing."
     assert told([3, 0], [1.0, -1.0]) == "Fires at `if` in any case or spacing; less at `·If`."
