@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EXPERTS, CONFIG, LOG = "experts.safetensors", "config.json", "log.jsonl"
-# Figures that are measured anew on the shipped weights.
-OF_LOSSES = ("loss", "rise", "recovered", "recovered_from_zero", "loss_by_label")
+OF_LOSSES = ("loss", "rise", "recovered", "loss_by_label")  # figures that are measured anew on the shipped weights
 TOLERANCE = 0.01  # nats: by which a teacher's loss may differ between two machines; another corpus differs by more
 
 
@@ -181,7 +180,7 @@ def read_figures(folder: Path) -> dict[str, Any]:
         DamagedError: it cannot be read, or lacks what every transcoding has.
     """
     figures = _read_json(folder / FIGURES)
-    if missing := {"settings", "teacher", "original", "mean_ablated", *OF_LOSSES} - figures.keys():
+    if missing := {"settings", "teacher", "original", "mean_ablated", "zero_ablated", *OF_LOSSES} - figures.keys():
         raise DamagedError(f"{folder / FIGURES} lacks {min(missing)}; copy the folder again.")
     return figures
 

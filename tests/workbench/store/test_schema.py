@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from workbench.store import open_run, verify_run
-from workbench.store.checks.manifest import _MANIFEST, _OF_SOME_MODELS
+from workbench.store.checks.manifest import _MANIFEST, _OF_SOME_MODELS, _OF_SOME_TRANSCODED
 from workbench.store.index import INDEX
 from workbench.store.routing import ROUTING
 from workbench.store.schema import (
@@ -126,7 +126,7 @@ def test_the_format_page_has_every_entry_of_a_manifest() -> None:
                 entries |= names(inner, f"{prefix}{name}.")
         return entries
 
-    some = names(_OF_SOME_MODELS, "model.")
+    some = names(_OF_SOME_MODELS, "model.") | names(_OF_SOME_TRANSCODED, "model.transcoded.")
     known = names(_MANIFEST) - {"model", "corpus", "settings"} | {"checksum", "migrated_from"} | some
     assert {row[0] for row in tables_of(DOC.read_text())["manifest.json"]} == known
 

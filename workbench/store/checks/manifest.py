@@ -57,6 +57,7 @@ _OF_SOME_MODELS: dict[str, Any] = {
     DENSE: [_COUNT],
     TRANSCODED: {"teacher": _TEXT, "layers": [_COUNT], "rise": _NUMBER, "recovered": _NUMBER},
 }
+_OF_SOME_TRANSCODED: dict[str, Any] = {EDITED: _YES_OR_NO}
 
 # Lists are of any number of the one kind in them.
 _MANIFEST: dict[str, Any] = {
@@ -117,8 +118,8 @@ def check_shape(manifest: dict[str, Any]) -> None:
     model = manifest.get("model")
     if isinstance(model, dict):
         more = {name: kind for name, kind in _OF_SOME_MODELS.items() if name in model}
-        if EDITED in (model.get(TRANSCODED) or ()):
-            more[TRANSCODED] = more[TRANSCODED] | {EDITED: _YES_OR_NO}
+        if isinstance(known := model.get(TRANSCODED), dict):
+            more[TRANSCODED] = more[TRANSCODED] | {k: v for k, v in _OF_SOME_TRANSCODED.items() if k in known}
         kinds = kinds | {"model": kinds["model"] | more}
     _check("", manifest, kinds)
 
