@@ -91,7 +91,8 @@ def transcode(
         - teacher, settings: what was transcoded, and how; run: hash of all that determines the weights.
         - original, zero_ablated, mean_ablated: held-out loss by label of the teacher, and of the teacher without the
           MLPs' outputs or with their mean, in nats per token.
-        - loss, rise, recovered, loss_by_label: of the saved model, as ``held_out.recovered`` returns them.
+        - loss, rise, recovered, recovered_from_zero, loss_by_label: of the saved model, as ``held_out.recovered``
+          returns them.
         - unexplained, unexplained_plain: per layer, as ``HeldOut.unexplained`` returns them.
         - active_parameters, routing_parameters, parameters: per layer, those of the keys active at a token (mean), of
           the router, which the layers of a group share, and of all experts.
