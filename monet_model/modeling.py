@@ -46,9 +46,10 @@ DenseRouting = tuple[Tensor, Tensor]
 
 @dataclass
 class MonetModelOutput(BaseModelOutputWithPast):
-    """Output of ``MonetModel``; ``router_probs`` as in ``MonetOutput``."""
+    """Output of ``MonetModel``; ``router_probs`` as in ``MonetOutput``, ``aux_loss`` where the caller asks for it."""
 
     router_probs: tuple[DenseRouting | None, ...] | None = None
+    aux_loss: Tensor | None = None
 
 
 @dataclass
@@ -252,6 +253,7 @@ class MonetModel(MonetPreTrainedModel):
             raise ValueError("give exactly one of input_ids and inputs_embeds.")
         keep_probs = kwargs.pop("output_router_probs", None)
         keep_probs = self.config.output_router_probs if keep_probs is None else keep_probs
+        with_aux = kwargs.pop("with_aux_loss", False)
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         if use_cache and past_key_values is None:
@@ -271,7 +273,7 @@ class MonetModel(MonetPreTrainedModel):
         position_embeddings = self.rotary_emb(inputs_embeds, position_ids=position_ids)
         hidden, routing = inputs_embeds, None
         factors: Factors | None = None
-        router_probs: list[DenseRouting | None] = []
+        routings: list[Routing | None] = []
         edits = active_edits(self)
         for index, layer in enumerate(self.layers):
             if layer.router is not None:
@@ -293,12 +295,15 @@ class MonetModel(MonetPreTrainedModel):
                 use_cache=use_cache,
                 **kwargs,
             )
-            if keep_probs:
-                router_probs.append(None if layer.router is None else _dense(cast(Routing, routing), hidden))
+            routings.append(None if layer.router is None else routing)
+        routed = [one for one in routings if one is not None]
         return MonetModelOutput(
             last_hidden_state=self.norm(hidden),
             past_key_values=past_key_values,
-            router_probs=tuple(router_probs) if keep_probs else None,
+            router_probs=tuple(None if one is None else _dense(one, hidden) for one in routings)
+            if keep_probs
+            else None,
+            aux_loss=uniformity_loss(routed) + ambiguity_loss(routed) if with_aux else None,
         )
 
 
@@ -368,28 +373,28 @@ class MonetForCausalLM(MonetPreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            output_router_probs=keep_probs or with_aux,
+            output_router_probs=keep_probs,
+            with_aux_loss=with_aux,
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = project(self.lm_head, outputs.last_hidden_state[:, kept, :])
-        loss = lm_loss = aux_loss = None
+        loss = lm_loss = None
         if labels is not None:
             loss = lm_loss = self.loss_function(
                 logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs
             )
-        if with_aux and lm_loss is not None:
-            aux_loss = uniformity_loss(outputs.router_probs) + ambiguity_loss(outputs.router_probs)
-            loss = lm_loss + self.config.router_aux_loss_coef * aux_loss
+        if outputs.aux_loss is not None:
+            loss = cast(Tensor, lm_loss) + self.config.router_aux_loss_coef * outputs.aux_loss
         return MonetOutput(
             loss=loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            router_probs=outputs.router_probs if keep_probs else None,
+            router_probs=outputs.router_probs,
             lm_loss=lm_loss,
-            aux_loss=aux_loss,
+            aux_loss=outputs.aux_loss,
         )
 
     def edit_experts(

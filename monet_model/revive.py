@@ -8,10 +8,17 @@ copies of keys in use, from which they then diverge.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from .modeling import MonetForCausalLM, MonetOutput
+from cuda_ext.routing import Routing
+
+from .modeling import MonetForCausalLM
 from .router import MonetRouter
 
 RARE_USE = 0.01  # a key used less than this share of the mean use of its head's keys is dead
@@ -25,13 +32,20 @@ class KeyUse:
         shape = 2, model.config.moe_heads, model.config.moe_experts
         self.counts = {group[0]: torch.zeros(shape) for group in model.config.routing_groups}
 
-    def add(self, out: MonetOutput) -> None:
-        """Count the tokens of a batch, from an output that has ``router_probs``."""
-        assert out.router_probs is not None
-        for layer, count in self.counts.items():
-            g = out.router_probs[layer]
-            assert g is not None
-            count += torch.stack([(side.detach() > 0).flatten(0, -3).sum(0) for side in g])
+    @contextmanager
+    def counting(self, model: MonetForCausalLM) -> Iterator[None]:
+        """Inside this context, every forward pass of a model of the same shape is counted."""
+
+        def count(layer: int, _router: Any, _inputs: Any, routing: Routing) -> None:
+            self.counts[layer] += active_tokens(routing)
+
+        routers = {layer: model.model.layers[layer].router for layer in self.counts}
+        handles = [router.register_forward_hook(partial(count, layer)) for layer, router in routers.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def merge(self, other: KeyUse) -> None:
         """Add the counts of another."""
@@ -42,6 +56,19 @@ class KeyUse:
         """Set all counts to 0."""
         for count in self.counts.values():
             count.zero_()
+
+
+@torch.no_grad()
+def active_tokens(routing: Routing) -> Tensor:
+    """Return the number of tokens at which each key is active, (2, heads, keys)."""
+
+    def side(indices: Tensor, probs: Tensor) -> Tensor:
+        keys = indices.long() + routing.num_keys * torch.arange(routing.heads, device=probs.device)[:, None]
+        active = (probs > 0).flatten().float()
+        counts = active.new_zeros(routing.heads * routing.num_keys).index_add_(0, keys.flatten(), active)
+        return counts.view(routing.heads, routing.num_keys)
+
+    return torch.stack([side(routing.indices1, routing.probs1), side(routing.indices2, routing.probs2)])
 
 
 @torch.no_grad()

@@ -66,7 +66,10 @@ class HeadNorm(Float32Buffers, nn.BatchNorm1d):
         running_mean, running_var = self.get_buffer("running_mean"), self.get_buffer("running_var")
         if not self.training:
             return running_mean, running_var
-        var, mean = torch.var_mean(z.detach(), (0, 2), correction=0)
+        z = z.detach()
+        # torch.var_mean over dimensions that are not the last ones takes six times as long on the CPU.
+        mean = z.mean(-1).mean(0)
+        var = (z - mean[:, None]).square_().mean(-1).mean(0)
         # A layer that gradient checkpointing recomputes has already counted this batch.
         if torch.compiler.is_compiling() or not _in_backward():
             count = z.shape[0] * z.shape[2]

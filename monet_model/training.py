@@ -175,10 +175,9 @@ class _Replicas:
         self.pool = ThreadPoolExecutor(count)
 
     def _run(self, replica: MonetForCausalLM, use: KeyUse, ids: Tensor) -> dict[str, float]:
-        with bfloat16_products(ids.device, self.autocast):
-            out = replica(input_ids=ids, labels=ids, use_cache=False, output_router_probs=True)
+        with bfloat16_products(ids.device, self.autocast), use.counting(replica):
+            out = replica(input_ids=ids, labels=ids, use_cache=False)
         out.loss.backward()
-        use.add(out)
         return {"loss": float(out.loss.detach()), "lm_loss": float(out.lm_loss.detach())}
 
     def step(self, ids: Tensor) -> dict[str, float]:

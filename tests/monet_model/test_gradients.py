@@ -54,7 +54,8 @@ def test_routing_and_losses_pass_gradcheck() -> None:
 
     def both(z: Tensor) -> tuple[Tensor, Tensor]:
         g = select_keys(z, n, head_thresholds(n, 0.4))
-        return uniformity_loss([(g, g)]), ambiguity_loss([(g, g.square())])
+        routing = [Routing.from_dense(g, g.square())]
+        return uniformity_loss(routing), ambiguity_loss(routing)
 
     assert torch.autograd.gradcheck(both, z)
 
@@ -73,7 +74,8 @@ def test_model_gradients_equal_central_differences(make_model: Any, decompose: s
         """Training loss in float64 (transformers' own is float32), and which keys are active."""
         out = model(IDS, output_router_probs=True)
         cross_entropy = torch.nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten())
-        aux = uniformity_loss(out.router_probs) + ambiguity_loss(out.router_probs)
+        routings = [Routing.from_dense(*pair) for pair in out.router_probs if pair is not None]
+        aux = uniformity_loss(routings) + ambiguity_loss(routings)
         return cross_entropy + 0.1 * aux, torch.stack([g > 0 for g in out.router_probs[0]])
 
     loss, where = forward()

@@ -14,11 +14,12 @@ def test_revive_copies_used_keys_over_dead_ones(make_model: Any) -> None:
     model = make_model(num_hidden_layers=2).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     ids = torch.randint(61, (2, 16))
-    out = model(input_ids=ids, labels=ids, output_router_probs=True)
+    use = KeyUse(model)
+    with use.counting(model):
+        out = model(input_ids=ids, labels=ids, output_router_probs=True)
     out.loss.backward()
     optimizer.step()
-    use = KeyUse(model)
-    use.add(out)
+    model(input_ids=ids)  # outside, nothing is counted
     g1, g2 = out.router_probs[0]
     assert torch.equal(use.counts[0], torch.stack([(g > 0).sum((0, 1)) for g in (g1, g2)]))
     use.counts[0][0, 1] = torch.tensor([5.0, 0, 0, 9, 2, 2, 2, 2])  # keys 1 and 2 of set 1, head 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cuda_ext import Routing
 from monet_model.experts import ExpertLayer, HorizontalExperts, make_experts
 from monet_model.losses import ambiguity_loss, uniformity_loss
-from monet_model.revive import revive_router
+from monet_model.revive import active_tokens, revive_router
 from monet_model.router import MonetRouter
 
 from .scales import Scales
@@ -133,10 +133,10 @@ class KeyCount:
         shape = 2, bank.config.moe_heads, bank.config.moe_experts
         self.bank, self.counts = bank, [torch.zeros(shape) for _ in bank.groups]
 
-    def add(self, probs: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Count the tokens of a batch, from the dense probabilities of each group."""
-        for count, sides in zip(self.counts, probs, strict=True):
-            count += torch.stack([(side.detach() > 0).sum(0).cpu() for side in sides])
+    def add(self, routings: Sequence[Routing]) -> None:
+        """Count the tokens of a batch, from the routing of each group."""
+        for count, routing in zip(self.counts, routings, strict=True):
+            count += active_tokens(routing).cpu()
 
     def revive(self, optimizer: torch.optim.Optimizer, seed: int) -> int:
         """Replace dead keys as ``monet_model.revive`` does, and count anew; returns how many were replaced."""
@@ -148,9 +148,9 @@ class KeyCount:
         return revived
 
 
-def even_use(probs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def even_use(routings: Sequence[Routing]) -> Tensor:
     """The sum of both auxiliary losses of the routers, before their weight."""
-    return uniformity_loss(probs) + ambiguity_loss(probs)
+    return uniformity_loss(routings) + ambiguity_loss(routings)
 
 
 @torch.no_grad()

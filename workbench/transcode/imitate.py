@@ -193,10 +193,9 @@ def _backward(
     unexplained: Tensor, routings: Sequence[Sequence[Routing]], used: Sequence[KeyCount], aux: float
 ) -> dict[str, float]:
     """Add the routers' auxiliary losses, run backward, and count the keys in use."""
-    probs = [[routing.dense() for routing in own] for own in routings]
-    uneven = torch.stack([even_use(own) for own in probs]).mean()
+    uneven = torch.stack([even_use(own) for own in routings]).mean()
     loss = unexplained + aux * uneven
     loss.backward()
-    for use, own in zip(used, probs, strict=True):
+    for use, own in zip(used, routings, strict=True):
         use.add(own)
     return {"loss": float(loss.detach()), "unexplained": float(unexplained.detach()), "aux": float(uneven.detach())}

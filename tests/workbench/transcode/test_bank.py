@@ -65,7 +65,7 @@ def test_dead_keys_are_revived_and_counted_anew(bank: Bank) -> None:
     used = KeyCount(bank)
     g = torch.zeros(8, 2, 32)
     g[:, :, 1:] = 1 / 31  # key 0 of each head and set is never used
-    used.add([(g, g)])
+    used.add([Routing.from_dense(g, g)])
     before = bank.routers[0].w1.weight.detach().clone()
     assert used.revive(optimizer, 0) == 4
     changed = (bank.routers[0].w1.weight != before).any(1).nonzero()[:, 0].tolist()

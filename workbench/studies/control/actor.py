@@ -66,8 +66,7 @@ class StateReader(BaseFeaturesExtractor):
 
     def auxiliary(self) -> Tensor:
         """The auxiliary losses of routing (arXiv 2412.04139, section 3) at the states that were read last."""
-        probs = [routing.dense() for routing in self._routed]
-        return uniformity_loss(probs) + ambiguity_loss(probs)
+        return uniformity_loss(self._routed) + ambiguity_loss(self._routed)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Logits and populations (states, actions + species) for observations (states, species)."""

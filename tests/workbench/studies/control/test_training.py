@@ -15,6 +15,7 @@ pytest.importorskip("stable_baselines3", reason="the extra `control` is not inst
 
 from safetensors.torch import load_file
 
+from cuda_ext import Routing
 from monet_model.losses import ambiguity_loss, uniformity_loss
 from workbench.errors import BadInputError, DamagedError
 from workbench.studies.control import Fishery, PolicyTraining, load_policy, measure, open_policy, train_policy
@@ -91,7 +92,8 @@ def test_the_auxiliary_losses_spread_the_routing_of_states(tmp_path: Path) -> No
         ids = torch.from_numpy(state_ids(fishery, visited(fishery, constant_mortality(0.3, 0.25), 4, seed=9)))
         with torch.no_grad():
             probs = model(ids, output_router_probs=True).router_probs
-        losses.append(float(uniformity_loss(probs) + ambiguity_loss(probs)))
+        routings = [Routing.from_dense(*pair) for pair in probs if pair is not None]
+        losses.append(float(uniformity_loss(routings) + ambiguity_loss(routings)))
     assert losses[1] < losses[0] - 0.1
 
 
