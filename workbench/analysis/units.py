@@ -28,6 +28,31 @@ def document_units(documents: pd.DataFrame) -> NDArray[np.int64]:
     return documents["original"].to_numpy(np.int64)
 
 
+def split_units(documents: pd.DataFrame) -> NDArray[np.int64]:
+    """(documents,) what a split into choosing and measuring documents keeps together, as a number.
+
+    Near copies, and the documents of a project where the corpus tells the project of every document of a label and the
+    label has at least two: what is chosen on one project is then measured on another.
+
+    Args:
+        documents: rows of ``Run.documents``.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from workbench.analysis.units import split_units
+        >>> rows = pd.DataFrame({"doc": [0, 1, 2, 3], "original": [0, 1, 2, 1], "label": "lua"})
+        >>> split_units(rows.assign(project=["a", "b", "a", "a"])).tolist()  # the last one copies one of b
+        [0, 1, 0, 1]
+        >>> split_units(rows.assign(project="")).tolist()
+        [0, 1, 2, 1]
+    """
+    project, label = documents["project"], documents["label"].astype(object)
+    told = (project != "").groupby(label).transform("all") & (project.groupby(label).transform("nunique") > 1)
+    first = documents.groupby([label, project], observed=True)["doc"].transform("min")
+    kept_with = first.where(told, documents["doc"]).set_axis(documents["doc"])
+    return documents["original"].map(kept_with).fillna(documents["original"]).to_numpy(np.int64)
+
+
 def split_documents(
     label: NDArray[np.integer],
     tokens: NDArray[np.integer],
@@ -46,7 +71,7 @@ def split_documents(
         label: (documents,) label numbers.
         tokens: (documents,) tokens.
         seed: of the shuffle.
-        units: (documents,) of ``document_units``; by default each document is one.
+        units: (documents,) of ``document_units`` or ``split_units``; by default each document is one.
         choosing_tokens: per measuring token; 1 makes halves.
     """
     if units is None:

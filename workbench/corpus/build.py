@@ -23,7 +23,7 @@ from .tokenizer import count_tokens, train_tokenizer
 Sources = Callable[[Path], Iterable[tuple[str, Iterator[SourceFile]]]]
 BUILDERS: dict[str, Sources] = {"code7": code7.source_files, "code9": code9.source_files}
 
-SCHEMA = pa.schema([(name, pa.string()) for name in ("text", "label", "source", "licence", "copyright")])
+SCHEMA = pa.schema([(name, pa.string()) for name in ("text", "label", "source", "project", "licence", "copyright")])
 CHARS_PER_LABEL = {"train": 7_000_000, "heldout": 700_000}
 LARGEST_SHARE = {"code9": 0.5}  # of a label's characters that one project may have; of other corpora all of them
 
@@ -46,6 +46,7 @@ def _rows(files: Iterable[SourceFile], duplicates: clean.NearDuplicates) -> Iter
             "text": text,
             "label": file.label,
             "source": file.source,
+            "project": file.source.split(" ")[0],
             "licence": file.licence,
             "copyright": notices,
             "split": file.split or ("heldout" if _rank(file.source) % 10 == 0 else "train"),
@@ -62,7 +63,7 @@ def _balance(rows: list[dict[str, str]], characters: int, largest: float) -> lis
     """
     queues: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda r: (_rank(r["source"]), r["source"])):
-        queues[row["label"]][row["source"].split(" ")[0]].append(row)
+        queues[row["label"]][row["project"]].append(row)
     chosen = []
     for packages in queues.values():
         sizes = [sum(len(row["text"]) for row in rows) for rows in packages.values()]

@@ -318,7 +318,7 @@ def _binary(kind: pa.DataType) -> bool:
 
 
 def _other(name: str, values: list[Any] | pa.Array) -> tuple[pa.Array, bool]:
-    if name != "source":
+    if name not in ("source", "project"):
         return (values, False) if isinstance(values, pa.Array) else column(values)
     if isinstance(values, pa.Array) and not pa.types.is_nested(values.type):
         return values.cast(pa.string()), False

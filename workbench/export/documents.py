@@ -32,6 +32,7 @@ class Document:
         bos: whether ``ids[0]`` is the start-of-text token, which then opens every window.
         size: characters of the text, or ids: what progress is measured in.
         original: number of the first document that this one nearly repeats; its own if it repeats none.
+        project: what it is a part of, if the corpus says so.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Document:
     bos: bool
     size: int
     original: int
+    project: str | None = None
 
     @cached_property
     def rows(self) -> int:
@@ -121,12 +123,13 @@ class Reading:
             rows = data[start : start + DOCUMENTS_AT_ONCE]
             for n, (ids, offsets) in enumerate(zip(*self._tokens(rows, start), strict=True)):
                 text, score = rows["text"][n] if "text" in rows else None, rows["score"][n] if "score" in rows else None
-                source = rows["source"][n] if "source" in rows else None
+                source, project = (rows[name][n] if name in rows else None for name in ("source", "project"))
                 number = start + n
                 yield Document(
                     number=number,
                     label=rows["label"][n],
                     source=None if source is None else str(source),
+                    project=None if project is None else str(project),
                     score=None if score is None else float(score),
                     text=text,
                     ids=ids,

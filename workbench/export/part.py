@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..store.priority import BITS, priority
-from ..store.schema import DOCUMENTS, LABEL_TYPE, TOKENS
+from ..store.schema import DOCUMENTS, LABEL_TYPE, PROJECT, TOKENS
 from ..store.window_geometry import WindowGeometry
 from .documents import Document
 
@@ -113,7 +113,7 @@ class Part:
     def documents_table(self) -> pa.Table:
         """Rows of the run's documents."""
         documents = self.documents
-        return pa.Table.from_arrays(
+        table = pa.Table.from_arrays(
             [
                 pa.array([d.number for d in documents], pa.int64()),
                 self._labels(self._codes),
@@ -130,6 +130,9 @@ class Part:
             ],
             schema=DOCUMENTS,
         )
+        if all(d.project is None for d in documents):
+            return table
+        return table.append_column(PROJECT, pa.array([d.project for d in documents], pa.string()))
 
     def _labels(self, codes: NDArray[np.int32]) -> pa.DictionaryArray:
         return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(self.label_names, pa.string())).cast(LABEL_TYPE)

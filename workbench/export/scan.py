@@ -99,7 +99,7 @@ def scan(
     Raises:
         BadInputError: it holds no tokens, or a token id that the model does not know.
     """
-    columns = [c for c in ("input_ids", "text", "label", "source", "score") if c in data.column_names]
+    columns = [c for c in ("input_ids", "text", "label", "source", "score", "project") if c in data.column_names]
     digest = hashlib.sha256(repr(columns).encode())
     documents, tokens, copied = Counter[str](), Counter[str](), Counter[str]()
     copies, labels, originals = NearCopies(), list[str](), np.zeros(len(data), np.int64)
@@ -107,7 +107,9 @@ def scan(
     size = typed = relabelled = 0
     for document in reading.documents(data.select_columns(columns)):
         content = document.ids.tolist() if document.offsets is None else document.text
-        described = (content, document.label, document.source, document.score)
+        described: tuple[object, ...] = (content, document.label, document.source, document.score)
+        if "project" in columns:
+            described += (document.project,)
         digest.update(repr(described).encode("utf-8", "surrogatepass"))
         original = copies.original(document.ids[~document.control])
         originals[document.number] = original

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import NotFoundError
 from .runfiles import Rows, RunFiles
-from .schema import DOCUMENTS, TOKENS, part_name
+from .schema import DOCUMENTS_OF_PROJECTS, TOKENS, part_name
 from .token_text import MOST_SHARES, load_tokenizer, token_pieces, whole_characters
 from .window_geometry import WindowGeometry
 
@@ -41,18 +41,21 @@ class RunDocuments(RunFiles):
             - bos: id of the start-of-text token it was read with; missing where there was none
             - kept: whether the run holds the routing of its tokens
             - original: number of the first document that it is a near copy of; its own number if of none
+            - project: what it is a part of, such as a code base, if the corpus says so; else ""
 
         Examples:
             >>> from workbench import open_run
             >>> run = open_run("runs/demo")
             >>> run.documents.columns.tolist()
-            ['doc', 'label', 'source', 'score', 'row', 'tokens', 'window', 'bos', 'kept', 'original']
+            ['doc', 'label', 'source', 'score', 'row', 'tokens', 'window', 'bos', 'kept', 'original', 'project']
         """
-        names = [name for name in DOCUMENTS.names if name not in ("text", "control")]
-        parts = [self._file(part_name("documents", part)).read(columns=names) for part in range(self._parts)]
-        table = pa.concat_tables(parts).to_pandas()
+        files = [self._file(part_name("documents", part)) for part in range(self._parts)]
+        names = [name for name in DOCUMENTS_OF_PROJECTS.names if name not in ("text", "control")]
+        parts = [file.read(columns=[name for name in names if name in file.columns]) for file in files]
+        table = pa.concat_tables(parts, promote_options="default").to_pandas()
+        project = table["project"].fillna("") if "project" in table else ""
         plain = {"label": table["label"].astype(str), "source": table["source"].fillna("")}
-        return table.assign(**plain, bos=table["bos"].astype("Int32"))
+        return table.assign(**plain, bos=table["bos"].astype("Int32"), project=project)
 
     @cached_property
     def control_tokens(self) -> pd.DataFrame:

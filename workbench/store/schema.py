@@ -41,6 +41,10 @@ DOCUMENTS = pa.schema(
     ]
 )
 
+# A part of which some document's project is known has this column behind the others.
+PROJECT = pa.field("project", pa.string())
+DOCUMENTS_OF_PROJECTS = DOCUMENTS.append(PROJECT)
+
 EXAMPLES = pa.schema([("expert", pa.int32()), ("score", pa.float32()), ("row", pa.int64()), ("token", pa.int32())])
 
 # Tokens sampled from each octave of an expert's scores: INTERVAL_EXAMPLES per bin of its histogram, or all where it has

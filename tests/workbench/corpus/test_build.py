@@ -48,13 +48,13 @@ def test_projects_are_not_split_where_their_part_is_stated(tmp_path: Path, monke
     monkeypatch.setitem(build.BUILDERS, "tiny", two)
     build_corpus("tiny", tmp_path / "tiny")
     for split, project in (("train", "read"), ("heldout", "unread")):
-        assert {row["source"].split()[0] for row in load_corpus(tmp_path / "tiny", split)} == {project}
+        assert {row["project"] for row in load_corpus(tmp_path / "tiny", split)} == {project}
 
 
 def test_one_project_has_no_more_of_a_label_than_it_may() -> None:
     sizes = {"large": [100] * 50, "middle": [40] * 10, "small": [10] * 20}
     rows = [
-        {"text": "x" * size, "label": "x", "source": f"{package} 1: {n}"}
+        {"text": "x" * size, "label": "x", "source": f"{package} 1: {n}", "project": package}
         for package, texts in sizes.items()
         for n, size in enumerate(texts)
     ]

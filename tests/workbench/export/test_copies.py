@@ -97,3 +97,16 @@ def test_the_highest_score_is_that_of_all_tokens(runs) -> None:
     for expert in run.experts(0).index[::5]:
         score = run.activations(0, expert)["score"].max()
         assert run.expert(0, expert)["max"] == pytest.approx(score, rel=1e-3)
+
+
+def test_documents_keep_their_project(tmp_path: Path) -> None:
+    """Only where the corpus tells it: other runs have no such column, and Run.documents gives an empty string."""
+    rows = [{"input_ids": [3, n, 5, 7], "label": "ab"[n % 2]} for n in range(6)]
+    export_run(MODEL, Dataset.from_list(rows), tmp_path / "plain")
+    plain = open_run(tmp_path / "plain")
+    assert plain.documents["project"].eq("").all()
+    told = [row | {"project": None if n == 4 else f"p{n % 3}"} for n, row in enumerate(rows)]
+    export_run(MODEL, Dataset.from_list(told), tmp_path / "told", part_tokens=8)
+    verify_run(tmp_path / "told")
+    assert open_run(tmp_path / "told").documents["project"].tolist() == ["p0", "p1", "p2", "p0", "", "p2"]
+    assert open_run(tmp_path / "told").manifest["corpus"]["hash"] != plain.manifest["corpus"]["hash"]

@@ -13,7 +13,7 @@ from workbench.store.checks.manifest import _MANIFEST, _OF_SOME_MODELS, _OF_SOME
 from workbench.store.index import INDEX
 from workbench.store.routing import ROUTING
 from workbench.store.schema import (
-    DOCUMENTS,
+    DOCUMENTS_OF_PROJECTS,
     EXAMPLES,
     HISTOGRAM_BINS,
     INTERVALS,
@@ -76,7 +76,7 @@ def test_histogram_edges_are_octaves_up_to_the_number_of_heads() -> None:
 DOC = Path(__file__).parents[3] / "docs" / "run-format.md"
 FILES = {
     "tokens/part-NNNNN.parquet": TOKENS,
-    "documents/part-NNNNN.parquet": DOCUMENTS,
+    "documents/part-NNNNN.parquet": DOCUMENTS_OF_PROJECTS,
     "routing/part-NNNNN-group-G.parquet": ROUTING,
     "index/part-NNNNN-group-G.parquet": INDEX,
     "experts/group-G.parquet": expert_schema(["{label}"]),

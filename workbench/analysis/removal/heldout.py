@@ -11,7 +11,7 @@ import pandas as pd
 from ...errors import BadInputError
 from ..checks import check_labels
 from ..sums import LEFT_OUT, LabelSums, read_label_sums
-from ..units import document_units, split_documents
+from ..units import document_units, split_documents, split_units
 from ..windows import Windows, read_windows
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ class HeldOut:
 
     @classmethod
     def split(cls, run: Run, seed: int) -> HeldOut:
-        """Split the documents whose routing the run keeps, as ``split_documents`` does; near copies stay together.
+        """Split the documents whose routing the run keeps, as ``split_documents`` does.
+
+        Near copies stay together, and so do the documents of a project where a label has several (``split_units``).
 
         A label with fewer than two such documents of two tokens or more, near copies counted once, is skipped.
 
@@ -45,9 +47,10 @@ class HeldOut:
             BadInputError: fewer than two labels are left.
         """
         check_labels(run)
-        table = run.documents.query("tokens > 1 and kept").reset_index(drop=True)
-        label, units = table["label"].astype(object).map(run.check_label).to_numpy(np.int64), document_units(table)
-        measures = split_documents(label, table["tokens"].to_numpy(), seed, units)
+        units = {"unit": document_units(run.documents), "together": split_units(run.documents)}
+        table = run.documents.assign(**units).query("tokens > 1 and kept").reset_index(drop=True)
+        label = table["label"].astype(object).map(run.check_label).to_numpy(np.int64)
+        measures = split_documents(label, table["tokens"].to_numpy(), seed, table["together"].to_numpy())
         both = [part in label[measures] and part in label[~measures] for part in range(len(run.labels))]
         labels = [name for name, there in zip(run.labels, both, strict=True) if there]
         skipped = [name for name in run.labels if name not in labels]
@@ -59,7 +62,7 @@ class HeldOut:
                 "needed. Export more documents, or keep more routing."
             )
         number = np.cumsum(both) - 1
-        table = table[["doc", "row", "tokens", "bos"]].assign(unit=units, label=number[label], measures=measures)
+        table = table[["doc", "row", "tokens", "bos", "unit"]].assign(label=number[label], measures=measures)
         return cls(run, table[np.array(both)[label]].reset_index(drop=True), labels, skipped)
 
     def number(self, label: str) -> int:

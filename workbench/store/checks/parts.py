@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..priority import BITS, priority
 from ..remote import Place, in_ranges
 from ..rowfile import RowFile
-from ..schema import DOCUMENTS, TOKENS, part_name
+from ..schema import DOCUMENTS, DOCUMENTS_OF_PROJECTS, TOKENS, part_name
 from ..window_geometry import WindowGeometry
 from .problem import expect
 from .table import read
@@ -59,8 +59,9 @@ def check_documents(path: Place, manifest: dict[str, Any], part: dict[str, Any])
     """
 
     settings, (begin, end) = manifest["settings"], part["documents"]
-    optional = ("source", "score", "bos", "text")
-    table = read(path, part_name("documents", part["part"]), DOCUMENTS, rows=end - begin, optional=optional)
+    name, schemas = part_name("documents", part["part"]), (DOCUMENTS, DOCUMENTS_OF_PROJECTS)
+    optional = ("source", "score", "bos", "text", "project")
+    table = read(path, name, schemas, rows=end - begin, optional=optional)
     doc, row, tokens, window, kept = (table[name].to_numpy() for name in ("doc", "row", "tokens", "window", "kept"))
     expect((doc == np.arange(begin, end)).all(), "its documents are not those of the manifest")
     expect((tokens >= 0).all(), "a document has a negative number of tokens")

@@ -17,15 +17,16 @@ OTHER_COLUMNS = "its columns are not those of this schema version"
 def read(
     path: Place,
     name: str,
-    schema: pa.Schema,
+    schema: pa.Schema | tuple[pa.Schema, ...],
     *,
     rows: int | None = None,
     optional: Container[str] = (),
     ascending: str | None = None,
 ) -> pa.Table:
-    """Read a file of ``schema``, of ``rows`` rows if given; only ``optional`` columns may have missing values.
+    """Read a file of ``schema``, or of one of several, of ``rows`` rows if given.
 
-    If a column must be ``ascending``, so that rows are found by it, the file's statistics of its row groups must match.
+    Only ``optional`` columns may have missing values. If a column must be ``ascending``, so that rows are found by it,
+    the file's statistics of its row groups must match.
 
     Raises:
         Wrong: one of these does not hold.
@@ -35,7 +36,8 @@ def read(
     if rows is not None:  # before anything is read
         expect(len(file) == rows, f"it has {len(file):,} rows, and should have {rows:,}")
     table = file.read()
-    expect(table.schema.equals(schema), OTHER_COLUMNS)
+    allowed = schema if isinstance(schema, tuple) else (schema,)
+    expect(any(table.schema.equals(one) for one in allowed), OTHER_COLUMNS)
     table.validate(full=True)
     nulls = [name for name in table.column_names if name not in optional and table[name].null_count]
     expect(not nulls, f"{', '.join(nulls)} has missing values")

@@ -52,3 +52,28 @@ def test_held_out_skips_a_label_whose_documents_are_all_copies_of_one(run: Run) 
     first = run.documents[ada]["doc"].min()
     run.documents = run.documents.assign(original=run.documents["doc"].where(~ada, first))
     assert HeldOut.split(run, 0).skipped == ["ada"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_held_out_keeps_the_documents_of_a_project_on_one_side(run: Run, seed: int) -> None:
+    """Of labels with several; near copies in other projects go with the document that they copy."""
+    documents = run.documents
+    several = documents["label"] != "c"  # all documents of that one are of one project
+    projects = (documents["doc"] // 4).astype(str).where(several, "only")
+    copied, copying = documents[several & (documents["tokens"] > 1)]["doc"].agg(["min", "max"])
+    original = documents["doc"].where(documents["doc"] != copying, copied)
+    run.documents = documents.assign(project=projects, original=original)
+    held = HeldOut.split(run, seed).documents.merge(run.documents[["doc", "project"]], on="doc")
+    assert held["label"].nunique() == 3
+    sides = held[held["project"] != "only"].query("doc != @copying").groupby(["label", "project"])["measures"]
+    assert sides.nunique().max() == 1
+    assert held[held["project"] == "only"]["measures"].nunique() == 2
+    side = held.set_index("doc")["measures"]
+    assert side[copying] == side[original[copying]]
+    assert held["unit"].nunique() == len(held) - 1  # documents, not projects, are what bootstraps draw
+
+
+def test_a_label_of_one_project_is_split_by_documents(run: Run) -> None:
+    before = HeldOut.split(run, 0).documents
+    run.documents = run.documents.assign(project="one")
+    assert HeldOut.split(run, 0).documents.equals(before)
