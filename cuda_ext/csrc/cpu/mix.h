@@ -158,17 +158,57 @@ MONET_INLINE void gather(const T* factors, int64_t keys, const List<T>& i, const
   }
 }
 
-// out[e] = weights[e] * a[e], for all keys of a token.
+// out[e] = weights[e] * a[e] for the keys that a token's heads list; the others, whose weights are 0, are left alone.
 template <class T>
-MONET_INLINE void scale(const T* weights, const T* a, int64_t keys, int64_t units, T* out) {
-  if (units < 8) {  // shorter than a vector: one number at a time
-    for (int64_t e = 0; e < keys; ++e)
-      for (int64_t u = 0; u < units; ++u) out[e * units + u] = weights[e] * a[e * units + u];
-    return;
+MONET_INLINE void scale(const Side<T>& side, int64_t token, int64_t heads, const T* weights, const T* a, int64_t units,
+                        T* out) {
+  for (int64_t head = 0; head < heads; ++head) {
+    const List<T> s = list_of(side, token * heads + head);
+    for (int64_t n = 0; n < s.count; ++n) {
+      const int64_t e = s.keys[n];
+      for (int64_t at = 0; at < units; at += 8)
+        store8<T>(out + e * units + at, units - at, weights[e] * load8<T>(a + e * units + at, units - at));
+    }
   }
-  for (int64_t e = 0; e < keys; ++e)
-    for (int64_t at = 0; at < units; at += 8)
-      store8<T>(out + e * units + at, units - at, weights[e] * load8<T>(a + e * units + at, units - at));
+}
+
+// Sum over units of x[i] * y[j] + z[i] * v[j]; the second product only if `v` is not null.
+template <class T>
+MONET_INLINE T dot(const T* x, const T* y, const T* z, const T* v, int64_t units) {
+  V8<T> sum{};
+  for (int64_t at = 0; at < units; at += 8) {
+    sum += load8<T>(x + at, units - at) * load8<T>(y + at, units - at);
+    if (v) sum += load8<T>(z + at, units - at) * load8<T>(v + at, units - at);
+  }
+  return sum8<T>(sum);
+}
+
+// For the keys that a token's heads list: grads[e] += straight[e] . a[e], what comes in through straight.
+template <class T>
+MONET_INLINE void gather_straight(const Side<T>& side, int64_t token, int64_t heads, const T* straight, const T* a,
+                                  const T* incoming, int64_t units, T* grads) {
+  for (int64_t head = 0; head < heads; ++head) {
+    const List<T> s = list_of(side, token * heads + head);
+    for (int64_t n = 0; n < s.count; ++n) {
+      const int64_t e = s.keys[n];
+      grads[e] = incoming[e] + dot<T>(straight + e * units, a + e * units, nullptr, nullptr, units);
+    }
+  }
+}
+
+// For the keys that a token's heads list: out[e] += sums[e] * straight[e], once; sums are 0 afterwards.
+template <class T>
+MONET_INLINE void spread_straight(const Side<T>& side, int64_t token, int64_t heads, T* sums, const T* straight,
+                                  int64_t units, T* out) {
+  for (int64_t head = 0; head < heads; ++head) {
+    const List<T> s = list_of(side, token * heads + head);
+    for (int64_t n = 0; n < s.count; ++n) {
+      const int64_t e = s.keys[n];
+      for (int64_t at = 0; at < units; at += 8)
+        add8<T>(out + e * units + at, units - at, sums[e] * load8<T>(straight + e * units + at, units - at));
+      sums[e] = 0;
+    }
+  }
 }
 
 // Prefetches one of the `shares` of a block into the second-level cache. Heads read activations in an order that
@@ -237,21 +277,13 @@ MONET_INLINE void mix_tokens(const Mix<T>& a, int64_t begin, int64_t end) {
       }
     }
     if (a2) {
-      scale(rows, a1, a.keys, a.units, a.straight1 + token * block);
-      scale(columns, a2, a.keys, a.units, a.straight2 + token * block);
+      T *straight1 = a.straight1 + token * block, *straight2 = a.straight2 + token * block;
+      std::memset(straight1, 0, block * sizeof(T));
+      std::memset(straight2, 0, block * sizeof(T));
+      scale(a.one, token, a.heads, rows, a1, a.units, straight1);
+      scale(a.two, token, a.heads, columns, a2, a.units, straight2);
     }
   }
-}
-
-// Sum over units of x[i] * y[j] + z[i] * v[j]; the second product only if `v` is not null.
-template <class T>
-MONET_INLINE T dot(const T* x, const T* y, const T* z, const T* v, int64_t units) {
-  V8<T> sum{};
-  for (int64_t at = 0; at < units; at += 8) {
-    sum += load8<T>(x + at, units - at) * load8<T>(y + at, units - at);
-    if (v) sum += load8<T>(z + at, units - at) * load8<T>(v + at, units - at);
-  }
-  return sum8<T>(sum);
 }
 
 // Gradient of W at pair (i, j): a1[i] . cross2'[j] + columns'[j] + cross1'[i] . a2[j] + rows'[i]. A prime marks an
@@ -274,17 +306,11 @@ MONET_INLINE void mix_backward_tokens(const MixBackward<T>& g, int64_t begin, in
     T* to2 = both ? g.a2 + at_token : nullptr;
     std::memset(to1, 0, block * sizeof(T));
     std::memcpy(column_grads.data(), g.columns + token * keys, keys * sizeof(T));
-    std::fill(row_grads.begin(), row_grads.end(), T{0});
     if (both) {
       std::memset(to2, 0, block * sizeof(T));
-      std::fill(row_sums.begin(), row_sums.end(), T{0});
-      std::fill(column_sums.begin(), column_sums.end(), T{0});
-      for (int64_t e = 0; e < keys; ++e) {
-        const T* straight1 = g.straight1 + at_token + e * units;
-        const T* straight2 = g.straight2 + at_token + e * units;
-        row_grads[e] = g.rows[token * keys + e] + dot<T>(straight1, a1 + e * units, nullptr, nullptr, units);
-        column_grads[e] += dot<T>(straight2, a2 + e * units, nullptr, nullptr, units);
-      }
+      const T *rows = g.rows + token * keys, *columns = g.columns + token * keys;
+      gather_straight(a.one, token, a.heads, g.straight1 + at_token, a1, rows, units, row_grads.data());
+      gather_straight(a.two, token, a.heads, g.straight2 + at_token, a2, columns, units, column_grads.data());
     }
     for (int64_t head = 0; head < a.heads; ++head) {
       const int64_t row = token * a.heads + head;
@@ -351,13 +377,8 @@ MONET_INLINE void mix_backward_tokens(const MixBackward<T>& g, int64_t begin, in
       }
     }
     if (both) {
-      for (int64_t e = 0; e < keys; ++e) {
-        for (int64_t at = 0; at < units; at += 8) {
-          const int64_t here = e * units + at;
-          add8<T>(to1 + here, units - at, row_sums[e] * load8<T>(g.straight1 + at_token + here, units - at));
-          add8<T>(to2 + here, units - at, column_sums[e] * load8<T>(g.straight2 + at_token + here, units - at));
-        }
-      }
+      spread_straight(a.one, token, a.heads, row_sums.data(), g.straight1 + at_token, units, to1);
+      spread_straight(a.two, token, a.heads, column_sums.data(), g.straight2 + at_token, units, to2);
     }
   }
 }
