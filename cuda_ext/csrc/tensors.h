@@ -65,19 +65,29 @@ Side<T> side(const Tensor& indices, const Tensor& probs, const Tensor& counts, c
           indices.size(2)};
 }
 
+// What `mix` takes besides activations, for activations (tokens, keys, units).
+template <class T>
+Mix<T> mix_routing(const Tensor& a1, const Tensor& indices1, const Tensor& probs1, const Tensor& counts1,
+                   const Tensor& indices2, const Tensor& probs2, const Tensor& counts2,
+                   const optional<Tensor>& factors) {
+  Mix<T> mix{};
+  const int64_t tokens = a1.size(0);
+  mix.heads = heads_of(counts1), mix.keys = a1.size(1), mix.units = a1.size(2);
+  mix.factors = numbers<T>(factors, "factors", a1, {mix.keys, mix.keys});
+  mix.one = side<T>(indices1, probs1, counts1, a1, tokens, mix.heads);
+  mix.two = side<T>(indices2, probs2, counts2, a1, tokens, mix.heads);
+  return mix;
+}
+
 // The inputs of `mix`, with null outputs. a2 is empty for horizontal experts.
 template <class T>
 Mix<T> mix_inputs(const Tensor& a1, const optional<Tensor>& a2, const Tensor& indices1, const Tensor& probs1,
                   const Tensor& counts1, const Tensor& indices2, const Tensor& probs2, const Tensor& counts2,
                   const optional<Tensor>& factors) {
-  Mix<T> mix{};
-  mix.a1 = numbers<T>(a1, "a1", a1, {-1, -1, -1});
-  const int64_t tokens = a1.size(0);
-  mix.heads = heads_of(counts1), mix.keys = a1.size(1), mix.units = a1.size(2);
-  mix.a2 = numbers<T>(a2, "a2", a1, {tokens, mix.keys, mix.units});
-  mix.factors = numbers<T>(factors, "factors", a1, {mix.keys, mix.keys});
-  mix.one = side<T>(indices1, probs1, counts1, a1, tokens, mix.heads);
-  mix.two = side<T>(indices2, probs2, counts2, a1, tokens, mix.heads);
+  const T* activations = numbers<T>(a1, "a1", a1, {-1, -1, -1});
+  Mix<T> mix = mix_routing<T>(a1, indices1, probs1, counts1, indices2, probs2, counts2, factors);
+  mix.a1 = activations;
+  mix.a2 = numbers<T>(a2, "a2", a1, {a1.size(0), mix.keys, mix.units});
   return mix;
 }
 

@@ -89,7 +89,9 @@ def mix(
     if factors is not None:
         check_tensor("factors", factors, (routing.num_keys, routing.num_keys), first.device)
         factors = factors.to(compute)
-    hiddens = [a.to(compute) for a in inputs.values()]
+    # The CPU's kernels read bfloat16 as it is; everything else is computed from float32.
+    direct = first.dtype == torch.bfloat16 and first.device.type == "cpu" and has_kernel(first.device)
+    hiddens = list(inputs.values()) if direct and not transformed() else [a.to(compute) for a in inputs.values()]
     op: Any = _vertical if len(hiddens) == 2 else _horizontal
     if transformed():
         op = mix_vertical_dense if len(hiddens) == 2 else mix_horizontal_dense
@@ -212,12 +214,19 @@ def _like(*arrays: Tensor | None) -> tuple[Tensor, ...]:
     return tuple(a.new_empty(a.shape) for a in arrays if a is not None)
 
 
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.save_for_backward(*inputs)
 
 
 def _horizontal_gradients(ctx: Any, top: Tensor, bias: Tensor) -> tuple[Tensor | None, ...]:
     a, *routing, factors = ctx.saved_tensors
+    dtype = a.dtype
+    if torch.is_grad_enabled() or ctx.needs_input_grad[-1]:  # by definitions, which compute in one precision
+        top, bias, a = (_wide(tensor) for tensor in (top, bias, a))
     backward: Any = mix_horizontal_backward_reference if torch.is_grad_enabled() else _horizontal_backward
     to_a, to_p, to_q = backward(top, bias, a, *routing, factors)
     to_factors = None
@@ -225,17 +234,20 @@ def _horizontal_gradients(ctx: Any, top: Tensor, bias: Tensor) -> tuple[Tensor |
         # Horizontal experts are vertical ones without a second activation, of which only cross2 and columns are used.
         no_units, no_keys = torch.zeros_like(a), torch.zeros_like(bias)
         to_factors = factor_gradient(no_units, no_units, no_keys, top, no_units, bias, a, no_units, *routing)
-    return to_a, None, to_p, None, None, to_q, None, to_factors
+    return to_a.to(dtype), None, to_p, None, None, to_q, None, to_factors
 
 
-def _vertical_gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+def _vertical_gradients(ctx: Any, *incoming: Tensor) -> tuple[Tensor | None, ...]:
     a1, a2, *routing, factors = ctx.saved_tensors
+    dtype, grads = a1.dtype, list(incoming)
+    if torch.is_grad_enabled() or ctx.needs_input_grad[-1]:  # by definitions, which compute in one precision
+        a1, a2, *grads = (_wide(tensor) for tensor in (a1, a2, *grads))
     # Gradients are on in a backward pass that is to be differentiated itself, which the definition can be.
     backward: Any = mix_vertical_backward_reference if torch.is_grad_enabled() else _vertical_backward
     to_a1, to_a2, to_p, to_q = backward(*grads, a1, a2, *routing, factors)
     arrays = (*grads, a1, a2, *routing)
     to_factors = factor_gradient(*arrays) if ctx.needs_input_grad[-1] else None
-    return to_a1, to_a2, None, to_p, None, None, to_q, None, to_factors
+    return to_a1.to(dtype), to_a2.to(dtype), None, to_p, None, None, to_q, None, to_factors
 
 
 _horizontal.register_autograd(_horizontal_gradients, setup_context=_save)

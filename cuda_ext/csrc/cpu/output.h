@@ -20,7 +20,9 @@ namespace monet {
 // An uninitialised tensor on the CPU, whose memory the arena takes back once nothing refers to it any more.
 inline Tensor new_output(const Tensor& like, std::initializer_list<int64_t> shape, ScalarType dtype) {
 #if defined(__linux__)
-  int64_t bytes = dtype == ScalarType::Double ? 8 : dtype == ScalarType::Short ? 2 : 4;
+  int64_t bytes = dtype == ScalarType::Double                                        ? 8
+                  : dtype == ScalarType::Short || dtype == ScalarType::BFloat16 ? 2
+                                                                                : 4;
   for (const int64_t size : shape) bytes *= size;
   const bool large = torch_from_blob && bytes >= static_cast<int64_t>(Arena::kLarge);  // others are malloc's, as ever
   const Block block = large ? Arena::shared().take(bytes) : Block{nullptr, 0};

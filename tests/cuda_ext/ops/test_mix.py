@@ -103,10 +103,44 @@ def test_mix_gradients_have_the_dtype_of_the_activations() -> None:
     assert all(leaf.grad is not None and leaf.grad.dtype == torch.bfloat16 for leaf in leaves)
 
 
+@settings(max_examples=60, deadline=None)
+@given(**CASES)
+def test_bfloat16_is_widened_mixed_and_rounded(
+    shape: tuple[int, int, int, int], vertical: bool, edited: bool, seed: int
+) -> None:
+    """Bit for bit, forward and backward; a NaN stays one, and only where it is."""
+    hidden, routing, factors = problem(*shape, vertical, edited, seed)
+    halves = [h.bfloat16() for h in hidden]
+    if shape[0] and shape[2] > 1:
+        halves[0][0, 0, 0], halves[0][0, 1, 0] = float("nan"), float("inf")
+    probs = [routing.probs1.requires_grad_(), routing.probs2.requires_grad_()]
+    found = []
+    for convert in (Tensor.clone, Tensor.float):
+        leaves = [*(convert(half).requires_grad_() for half in halves), *probs]
+        out = run(tuple(leaves[: len(hidden)]), routing, factors)
+        draw = torch.Generator().manual_seed(seed)
+        incoming = [torch.randn(t.shape, generator=draw).bfloat16().to(t.dtype) for t in out]
+        found.append([*out, *torch.autograd.grad(out, leaves, incoming)])
+    for half, whole in zip(*found, strict=True):
+        torch.testing.assert_close(half, whole.to(half.dtype), rtol=0, atol=0, equal_nan=True)
+    assert [t.dtype for t in found[0][-2:]] == [torch.float32] * 2
+
+
+def test_bfloat16_can_be_differentiated_twice() -> None:
+    hidden, routing, _ = problem(3, 2, 9, 4, True, False)
+    leaves = [h.bfloat16().requires_grad_() for h in hidden]
+    loss = sum(t.float().square().sum() for t in run(tuple(leaves), routing, None))
+    first = torch.autograd.grad(loss, leaves, create_graph=True)
+    again = torch.autograd.grad(sum(t.float().sum() for t in first), leaves)
+    assert all(t.dtype == torch.bfloat16 and t.isfinite().all() and t.any() for t in again)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("edited", [False, True])
 @pytest.mark.parametrize("vertical", [False, True])
-def test_mix_passes_opcheck(vertical: bool, edited: bool) -> None:
+def test_mix_passes_opcheck(vertical: bool, edited: bool, dtype: torch.dtype) -> None:
     hidden, routing, factors = problem(3, 2, 7, 4, vertical, edited)
+    hidden = tuple(h.to(dtype) for h in hidden)
     op = torch.ops.monet.mix_vertical if vertical else torch.ops.monet.mix_horizontal
     leaves = [t.detach().requires_grad_() for t in hidden]
     arrays = [t.requires_grad_() if t.is_floating_point() else t for t in routing.arrays]
