@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -111,6 +113,13 @@ class Features:
     feature: NDArray[np.int64]
     texts: list[str]
     names: list[str]
+
+    @cached_property
+    def single(self) -> dict[str, str]:
+        """Spellings that one token alone has -> that token."""
+        tokens = [self.texts[value] for value in np.flatnonzero(self.feature == self.names.index("token"))]
+        count = Counter(map(spelling_of, tokens))
+        return {spelling_of(token): token for token in tokens if count[spelling_of(token)] == 1}
 
 
 def spelling_of(token: str) -> str:

@@ -11,6 +11,7 @@ from ..wording import one_line
 from .features import FEATURES, LOOSER, Features, spelling_of
 from .quoting import quoted_exactly
 
+STRICTER = {looser: name for name, looser in LOOSER.items()}
 MAX_TEXTS = 12  # tokens and other texts of the corpus that a rule quotes; a sequence of two tokens counts as two
 MAX_CONDITIONS = 6  # features that it asks for
 
@@ -61,13 +62,17 @@ class Rule:
         return told + ("; less " + "; ".join(less) if less else "") + "."
 
     def _phrases(self, features: Features, chosen: NDArray[np.bool_]) -> list[str]:
-        """The conditions of the chosen values, each with its values in order; a token whose spelling is named is named
-        by its spelling."""
+        """The conditions of the chosen values, each with its values in order.
+
+        A token whose spelling is named is named by its spelling, and a spelling of one token alone by that token.
+        """
         named: dict[str, list[str]] = {}
         values = [(features.names[features.feature[value]], features.texts[value]) for value in self.values[chosen]]
         for name, text in values:
             looser = LOOSER.get(name, ""), spelling_of(text)
             name, text = looser if looser in values else (name, text)
+            if name in STRICTER and text in features.single:
+                name, text = STRICTER[name], features.single[text]
             feature = FEATURES[name]
             shown = quoted_exactly(text) if feature.texts == 1 else text if feature.texts else one_line(text)
             named.setdefault(feature.phrase, [])

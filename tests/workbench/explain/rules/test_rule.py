@@ -23,7 +23,7 @@ def test_conditions_come_in_the_order_in_which_they_were_found_and_values_of_one
     assert sentence([0, 5, 1, 7], [3.0, 2.0, 1.0, 1.0]) == "Fires at `·a` or `↵`; after `x`; at tokens ending in `b`."
 
 
-def test_a_token_is_not_named_where_its_spelling_is() -> None:
+def test_a_token_is_named_by_its_spelling_where_that_is_named_and_it_is_one_of_several() -> None:
     texts = [" If", "if", "for", "if", "for"]
     features = Features(np.zeros((1, 2), np.int32), np.array([0, 0, 0, 1, 1]), texts, ["token", "spelling"])
 
@@ -34,7 +34,7 @@ def test_a_token_is_not_named_where_its_spelling_is() -> None:
     assert told([0, 3, 2], [1.0, 1.0, 1.0]) == "Fires at `if` in any case or spacing; at `for`."
     assert told([0, 2, 3], [1.0, 1.0, 1.0]) == "Fires at `if` in any case or spacing; at `for`."
     assert told([0, 1, 3], [1.0, 1.0, 1.0]) == "Fires at `if` in any case or spacing."
-    assert told([0, 4], [1.0, 1.0]) == "Fires at `·If`; at `for` in any case or spacing."
+    assert told([0, 4], [1.0, 1.0]) == "Fires at `·If` or `for`.", "there is no other token that is spelt like that"
     assert told([3, 0], [1.0, -1.0]) == "Fires at `if` in any case or spacing; less at `·If`."
 
 
