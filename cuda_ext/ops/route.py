@@ -145,14 +145,23 @@ def expected_width(keys: int, sigma: float) -> int:
     return min(keys, 16 * math.ceil((2 * mean + 16) / 16))
 
 
+def _shapes_may_vary() -> bool:
+    """Return whether something that traces shapes as symbols asks for those of an op."""
+    try:
+        context = torch.library.get_ctx()
+    except RuntimeError:
+        return False
+    # PyTorch has no public way to ask. Fake tensors on their own have no such symbols; compiling and exporting has.
+    return getattr(context, "_shape_env", None) is not None
+
+
 @_route.register_fake
 def _shapes(logits: Tensor, mean: Tensor, var: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
     tokens, heads, keys = logits.shape
-    width: int | torch.SymInt
-    try:
+    width: int | torch.SymInt = keys  # on meta tensors, and fake ones whose shapes must be numbers: as many as can be
+    if _shapes_may_vary():
+        # Where torch.compile may not take the width as it comes, this makes it leave the op out of its graph.
         width = torch.library.get_ctx().new_dynamic_size()
-    except RuntimeError:  # on meta tensors, and on fake ones whose shapes must be numbers: as many keys as there can be
-        width = keys
     return (
         logits.new_empty(tokens, heads, width, dtype=torch.int16),
         logits.new_empty(tokens, heads, width, dtype=mean.dtype),

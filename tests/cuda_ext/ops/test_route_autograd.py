@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch import Tensor
@@ -95,3 +97,21 @@ def test_route_compiles_in_one_graph() -> None:
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     (actual,) = torch.autograd.grad(compiled(z), z)
     torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("fullgraph", [False, True])
+def test_route_compiles_to_code_whether_or_not_in_one_graph(fullgraph: bool) -> None:
+    """By the default compiler, which checks the shapes that a graph was made for; twice, with other widths."""
+
+    def top(logits: Tensor) -> Tensor:
+        indices, probs, _ = route(2 * logits, torch.zeros(2), torch.ones(2), 1.0)
+        return (probs * indices / 30).sum(-1)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(top, fullgraph=fullgraph)
+    for seed in range(2):
+        logits = torch.randn(5, 2, 30, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+        torch.testing.assert_close(compiled(logits), top(logits))
+        ours, theirs = (torch.autograd.grad(run(logits).square().sum(), logits)[0] for run in (compiled, top))
+        torch.testing.assert_close(ours, theirs)
