@@ -11,7 +11,7 @@ from typing import Any
 
 from ..demo import DEMO
 from ..store.files import write_json
-from .results import DENSE, KINDS, MODELS, RESULTS, SAE
+from .results import DENSE, KINDS, MODELS, PROBES, RESULTS, SAE
 
 TRAINING = DEMO / "training.json"
 LOG = "log.jsonl"
@@ -90,6 +90,24 @@ def measure(run: Path, work: Path) -> None:
         write_json(RESULTS / path.name, json.loads(path.read_text(encoding="utf-8")))
 
 
+def probe(run: Path) -> None:
+    """Measure experts, neurons and features of the shipped models with linear probes on a run of the demo."""
+    from .. import open_run
+    from ..checkpoint import load_model
+    from .dense import load_dense
+    from .probed import probe_experts, probe_units
+    from .sae import load_sae
+    from .units import Features, Neurons
+
+    opened, model = open_run(run), load_dense(MODELS / "dense")
+    found = {
+        "experts": probe_experts(opened, load_model(opened.model_path, device="cpu")),
+        "neurons": probe_units(opened, "neurons", Neurons(model)),
+        "features": probe_units(opened, "features", Features(model, load_sae(MODELS / "sae")[0])),
+    }
+    write_json(RESULTS / PROBES, found)
+
+
 ARGUMENTS = {
     "corpus": "folder that `monet corpus build code7` made",
     "work": "folder for trained models and measurements",
@@ -100,6 +118,7 @@ STEPS: dict[Callable[..., None], tuple[str, ...]] = {
     sae: ("corpus", "work"),
     ship: ("work",),
     measure: ("run", "work"),
+    probe: ("run",),
 }
 
 if __name__ == "__main__":

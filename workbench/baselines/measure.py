@@ -1,4 +1,4 @@
-"""The same measurements for experts, neurons and features: specialised units, forget/retain curve, and TPP."""
+"""The same measurements for experts, neurons and features: specialised units, and the forget/retain curve."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ..analysis.windows import Windows, read_windows
 from ..errors import UnsupportedError
 from ..progress import job
 from .sae import TopKSae, middle_layer, residual
-from .tpp import Probes, Written, pool, targeted_probe_perturbation, written_by_experts, written_by_units
 from .units import Units, unit_sums
 
 if TYPE_CHECKING:
@@ -33,23 +32,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model whose units can be chosen, ablated and probed.
+    """A model whose units can be chosen and ablated.
 
     Attributes:
         name: of its units, such as ``neurons``.
         model: the model.
-        layer: after which probes read the residual stream.
         sums: per place (a layer, or a routing group), mass and active tokens of its units on the choosing part.
         removed: computes the losses of documents with units ablated, given by place.
-        written: computes what the units up to the layer write along probes in documents.
     """
 
     name: str
     model: Any
-    layer: int
     sums: list[LabelSums]
     removed: Callable[[Windows, Sequence[Ids]], DocumentLosses]
-    written: Callable[[Windows, Probes], Written]
 
 
 def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[str, Any]:
@@ -62,16 +57,13 @@ def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[st
         raise UnsupportedError(
             f"baselines are measured on the processor, and the model is on {model.device}; load it with device='cpu'."
         )
-    heldout, layer = HeldOut.split(run, seed), middle_layer(model)
+    heldout = HeldOut.split(run, seed)
 
     def removed(windows: Windows, experts: Sequence[Ids]) -> DocumentLosses:
         return document_losses(model, windows, removal(run.group_layers, experts, run.num_keys))
 
-    def written(windows: Windows, probes: Probes) -> Written:
-        return written_by_experts(model, windows, probes, layer)
-
     sums = [heldout.choosing_sums(group) for group in run.groups]
-    return _measure(Subject("experts", model, layer, sums, removed, written), heldout, seed)
+    return _measure(Subject("experts", model, sums, removed), heldout, seed)
 
 
 def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str, Any]:
@@ -85,10 +77,7 @@ def measure_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str,
         with units.removing(ids):
             return window_losses(units.model, windows)
 
-    def written(windows: Windows, probes: Probes) -> Written:
-        return written_by_units(units, windows, probes)
-
-    subject = Subject(name, units.model, middle_layer(units.model), sums, removed, written)
+    subject = Subject(name, units.model, sums, removed)
     return _measure(subject, heldout, seed)
 
 
@@ -121,17 +110,7 @@ def _measure(subject: Subject, heldout: HeldOut, seed: int) -> dict[str, Any]:
             "others": float(matrix[~own].mean()),
         },
         "curve": curve.to_json() | {"intervals": bootstrap_curve(curve, seed=seed).to_json()},
-        "tpp": _perturb(subject, heldout),
     }
-
-
-def _perturb(subject: Subject, heldout: HeldOut) -> list[dict[str, Any]]:
-    """Probes are fitted on the choosing part and measured on the other."""
-    windows = read_windows(heldout.run, heldout.documents)
-    label, measures = (heldout.documents[name].to_numpy(copy=True) for name in ("label", "measures"))
-    pooled = pool(subject.model, windows, subject.layer)
-    probes = Probes.fit(pooled[torch.from_numpy(~measures)], label[~measures])
-    return targeted_probe_perturbation(probes, pooled, label, measures, subject.written(windows, probes))
 
 
 @torch.inference_mode()

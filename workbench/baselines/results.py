@@ -8,7 +8,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = Path(__file__).parent / "models"  # the dense model and the autoencoder, in half precision
-DENSE, SAE = "dense.json", "sae.json"
+DENSE, SAE, PROBES = "dense.json", "sae.json", "probes.json"
 KINDS = ("experts", "neurons", "features")
 
 
@@ -31,7 +31,17 @@ def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
               (row: label removed, column: label measured, nats per token); its means ``target`` and ``others``.
             - curve: as ``RemovalCurve.to_json``; intervals: as ``CurveIntervals.to_json``. To draw it, take ``means``
               of kind ``chosen``, with ``others`` on the x axis and ``target`` on the y axis, and ``at_budget``.
-            - tpp: targeted probe perturbation: rows of units (removed), share, own, others and tpp.
+
+        - probes: for each of those, what linear probes of documents' labels tell, by the layer after which they read
+          the residual stream (``middle``, ``last``; features are of the middle one):
+
+            - parts: what carries the probes, rows of ``Parts.rows``.
+            - tpp: targeted probe perturbation, rows of ``targeted_probe_perturbation``; tpp_by_effect: of
+              ``perturb_by_effect``.
+            - sparse_probing: rows of ``sparse_probing``.
+
+          and ``scr``: mean accuracy of the biased probes (before) and of the best, and rows of
+          ``removal_of_spurious_correlation``.
 
     Examples:
         >>> from workbench.baselines import read_baselines
@@ -49,4 +59,5 @@ def read_baselines(folder: Path = RESULTS) -> dict[str, Any]:
         "dense": read(DENSE),
         "sae": read(SAE),
         "models": {name: read(f"{name}.json") for name in KINDS},
+        "probes": read(PROBES),
     }

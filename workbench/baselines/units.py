@@ -36,8 +36,8 @@ class Units(Protocol):
     def activations(self, ids: Tensor) -> list[Tensor]:
         """Return the activations per place, dense: (sequences, tokens, units) each."""
 
-    def directions(self) -> list[Tensor | None]:
-        """Return what a unit of activation 1 adds to the residual stream after the middle layer.
+    def directions(self, layer: int) -> list[Tensor | None]:
+        """Return what a unit of activation 1 adds to the residual stream after a layer.
 
         (units, hidden) per place; None for a place after that layer.
         """
@@ -62,9 +62,9 @@ class Neurons:
             self.model.model(ids, use_cache=False)
         return inputs
 
-    def directions(self) -> list[Tensor | None]:
-        layers, last = self.model.model.layers, middle_layer(self.model)
-        return [layer.mlp.down_proj.weight.T if at <= last else None for at, layer in enumerate(layers)]
+    def directions(self, layer: int) -> list[Tensor | None]:
+        layers = self.model.model.layers
+        return [one.mlp.down_proj.weight.T if at <= layer else None for at, one in enumerate(layers)]
 
     @contextmanager
     def removing(self, units: Sequence[Ids]) -> Iterator[None]:
@@ -88,8 +88,8 @@ class Features:
         features, values = self.sae.encode(residual(self.model, ids))
         return [values.new_zeros(*ids.shape, self.sizes[0]).scatter_(-1, features, values)]
 
-    def directions(self) -> list[Tensor | None]:
-        return [self.sae.scale * self.sae.decoder]
+    def directions(self, layer: int) -> list[Tensor | None]:
+        return [self.sae.scale * self.sae.decoder if layer >= middle_layer(self.model) else None]
 
     @contextmanager
     def removing(self, units: Sequence[Ids]) -> Iterator[None]:

@@ -13,6 +13,7 @@ from monet_model import MonetForCausalLM
 from workbench.analysis.windows import Windows
 from workbench.baselines.sae import TopKSae
 from workbench.baselines.tpp import (
+    Cells,
     Probes,
     Written,
     pool,
@@ -57,18 +58,18 @@ def test_what_units_write_is_their_part_of_the_probes(
     """All features with the bias and the error, or all neurons with attention and embedding, make the pooled stream."""
     units: Units = Neurons(dense) if kind == "neurons" else Features(dense, sae)
     probes = Probes(torch.randn(3, 16, dtype=torch.float64), torch.zeros(3))
-    written = written_by_units(units, windows, probes)
-    total = np.stack([np.bincount(written.document, e, windows.documents) for e in written.effect.T], 1)
+    written = written_by_units(units, Cells(windows), probes.weight, 1)
+    total = np.stack([np.bincount(written.cell, e, windows.documents) for e in written.effect.T], 1)
     sums, tokens = torch.zeros(windows.documents, 16), torch.zeros(windows.documents)
     for batch in windows.batches:
-        parts = zip(units.activations(batch.ids), units.directions(), strict=True)
+        parts = zip(units.activations(batch.ids), units.directions(1), strict=True)
         wrote = sum(values @ way for values, way in parts if way is not None) * (batch.row >= 0)[..., None]
         sums.index_add_(0, batch.document, wrote.sum(1))
         tokens.index_add_(0, batch.document, (batch.row >= 0).sum(1).float())
     expected = (sums / tokens[:, None]).double() @ probes.weight.T
     assert total == pytest.approx(expected.numpy(), abs=1e-3)
     assert written.units == sum(
-        size for size, way in zip(units.sizes, units.directions(), strict=True) if way is not None
+        size for size, way in zip(units.sizes, units.directions(1), strict=True) if way is not None
     )
 
 
@@ -76,7 +77,7 @@ def test_what_experts_write_is_their_part_of_the_probes(windows: Windows) -> Non
     """The whole output of the group's expert layers, and single experts removed from one window by the model."""
     model = MonetForCausalLM.from_pretrained(GOLDEN).eval()
     probes = Probes(torch.randn(3, 32, dtype=torch.float64), torch.zeros(3))
-    written = written_by_experts(model, windows, probes, 1)
+    written = written_by_experts(model, Cells(windows), probes.weight, 1)
     outputs: list[torch.Tensor] = []
     hooks = [layer.moe.register_forward_hook(lambda *args: outputs.append(args[-1])) for layer in model.model.layers]
     sums, tokens = torch.zeros(windows.documents, 32), torch.zeros(windows.documents)
@@ -88,16 +89,16 @@ def test_what_experts_write_is_their_part_of_the_probes(windows: Windows) -> Non
         tokens.index_add_(0, batch.document, (batch.row >= 0).sum(1).float())
     for hook in hooks:
         hook.remove()
-    total = np.stack([np.bincount(written.document, e, windows.documents) for e in written.effect.T], 1)
+    total = np.stack([np.bincount(written.cell, e, windows.documents) for e in written.effect.T], 1)
     expected = (sums / tokens[:, None]).double() @ probes.weight.T
     assert total == pytest.approx(expected.numpy(), abs=1e-3)
     # Scores of a head sum to 1, those of a token to the number of heads.
-    assert np.bincount(written.document, written.activation) == pytest.approx(2.0, rel=1e-3)
+    assert np.bincount(written.cell, written.activation) == pytest.approx(2.0, rel=1e-3)
     assert written.units == 16 * 16
 
 
 def test_pooled_streams_are_means_over_tokens(windows: Windows, dense: LlamaForCausalLM) -> None:
-    found = pool(dense, windows, 1)
+    found = pool(dense, Cells(windows), 1)
     sums, tokens = torch.zeros(windows.documents, 16), torch.zeros(windows.documents)
     for batch in windows.batches:
         for ids, rows, document in zip(batch.ids, batch.row, batch.document, strict=True):

@@ -24,7 +24,7 @@ def test_neurons_write_what_their_layer_adds(dense: LlamaForCausalLM) -> None:
     for hook in hooks:
         hook.remove()
     neurons = Neurons(dense)
-    found, ways = neurons.activations(ids), neurons.directions()
+    found, ways = neurons.activations(ids), neurons.directions(1)
     assert [way is None for way in ways] == [False, False, True, True]
     for values, way, output in zip(found[:2], ways[:2], outputs[:2], strict=True):
         assert way is not None
