@@ -183,31 +183,51 @@ MONET_INLINE T dot(const T* x, const T* y, const T* z, const T* v, int64_t units
   return sum8<T>(sum);
 }
 
-// For the keys that a token's heads list: grads[e] += straight[e] . a[e], what comes in through straight.
+// Whether a token's heads list so many keys that a pass over all keys, in order, takes less time than one over the lists.
 template <class T>
-MONET_INLINE void gather_straight(const Side<T>& side, int64_t token, int64_t heads, const T* straight, const T* a,
-                                  const T* incoming, int64_t units, T* grads) {
+MONET_INLINE bool lists_many(const Side<T>& side, int64_t token, int64_t heads, int64_t keys) {
+  int64_t listed = 0;
+  for (int64_t head = 0; head < heads; ++head) listed += side.counts[token * heads + head];
+  return 4 * listed > keys;
+}
+
+template <class T>
+MONET_INLINE void gather_key(int64_t e, const T* straight, const T* a, const T* incoming, int64_t units, T* grads) {
+  grads[e] = incoming[e] + dot<T>(straight + e * units, a + e * units, nullptr, nullptr, units);
+}
+
+// For the keys that a token's heads list, at least: grads[e] = incoming[e] + straight[e] . a[e].
+template <class T>
+MONET_INLINE void gather_straight(const Side<T>& side, int64_t token, int64_t heads, int64_t keys, const T* straight,
+                                  const T* a, const T* incoming, int64_t units, T* grads) {
+  if (lists_many(side, token, heads, keys)) {
+    for (int64_t e = 0; e < keys; ++e) gather_key(e, straight, a, incoming, units, grads);
+    return;
+  }
   for (int64_t head = 0; head < heads; ++head) {
     const List<T> s = list_of(side, token * heads + head);
-    for (int64_t n = 0; n < s.count; ++n) {
-      const int64_t e = s.keys[n];
-      grads[e] = incoming[e] + dot<T>(straight + e * units, a + e * units, nullptr, nullptr, units);
-    }
+    for (int64_t n = 0; n < s.count; ++n) gather_key<T>(s.keys[n], straight, a, incoming, units, grads);
   }
+}
+
+template <class T>
+MONET_INLINE void spread_key(int64_t e, T* sums, const T* straight, int64_t units, T* out) {
+  for (int64_t at = 0; at < units; at += 8)
+    add8<T>(out + e * units + at, units - at, sums[e] * load8<T>(straight + e * units + at, units - at));
+  sums[e] = 0;
 }
 
 // For the keys that a token's heads list: out[e] += sums[e] * straight[e], once; sums are 0 afterwards.
 template <class T>
-MONET_INLINE void spread_straight(const Side<T>& side, int64_t token, int64_t heads, T* sums, const T* straight,
-                                  int64_t units, T* out) {
+MONET_INLINE void spread_straight(const Side<T>& side, int64_t token, int64_t heads, int64_t keys, T* sums,
+                                  const T* straight, int64_t units, T* out) {
+  if (lists_many(side, token, heads, keys)) {
+    for (int64_t e = 0; e < keys; ++e) spread_key(e, sums, straight, units, out);
+    return;
+  }
   for (int64_t head = 0; head < heads; ++head) {
     const List<T> s = list_of(side, token * heads + head);
-    for (int64_t n = 0; n < s.count; ++n) {
-      const int64_t e = s.keys[n];
-      for (int64_t at = 0; at < units; at += 8)
-        add8<T>(out + e * units + at, units - at, sums[e] * load8<T>(straight + e * units + at, units - at));
-      sums[e] = 0;
-    }
+    for (int64_t n = 0; n < s.count; ++n) spread_key<T>(s.keys[n], sums, straight, units, out);
   }
 }
 
@@ -309,8 +329,8 @@ MONET_INLINE void mix_backward_tokens(const MixBackward<T>& g, int64_t begin, in
     if (both) {
       std::memset(to2, 0, block * sizeof(T));
       const T *rows = g.rows + token * keys, *columns = g.columns + token * keys;
-      gather_straight(a.one, token, a.heads, g.straight1 + at_token, a1, rows, units, row_grads.data());
-      gather_straight(a.two, token, a.heads, g.straight2 + at_token, a2, columns, units, column_grads.data());
+      gather_straight(a.one, token, a.heads, keys, g.straight1 + at_token, a1, rows, units, row_grads.data());
+      gather_straight(a.two, token, a.heads, keys, g.straight2 + at_token, a2, columns, units, column_grads.data());
     }
     for (int64_t head = 0; head < a.heads; ++head) {
       const int64_t row = token * a.heads + head;
@@ -377,8 +397,8 @@ MONET_INLINE void mix_backward_tokens(const MixBackward<T>& g, int64_t begin, in
       }
     }
     if (both) {
-      spread_straight(a.one, token, a.heads, row_sums.data(), g.straight1 + at_token, units, to1);
-      spread_straight(a.two, token, a.heads, column_sums.data(), g.straight2 + at_token, units, to2);
+      spread_straight(a.one, token, a.heads, keys, row_sums.data(), g.straight1 + at_token, units, to1);
+      spread_straight(a.two, token, a.heads, keys, column_sums.data(), g.straight2 + at_token, units, to2);
     }
   }
 }
