@@ -47,16 +47,21 @@ class Subject:
     removed: Callable[[Windows, Sequence[Ids]], DocumentLosses]
 
 
+def check_on_processor(model: MonetForCausalLM) -> None:
+    """Raise UnsupportedError unless a model is where the dense models are that it is measured beside."""
+    if model.device.type != "cpu":
+        raise UnsupportedError(
+            f"baselines are measured on the processor, and the model is on {model.device}; load it with device='cpu'."
+        )
+
+
 def measure_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[str, Any]:
     """Measure the experts of the run's own model; ``workbench.baselines.read_baselines`` describes the result.
 
     Raises:
         UnsupportedError: the model is not on the processor, where the dense models are that it is measured beside.
     """
-    if model.device.type != "cpu":
-        raise UnsupportedError(
-            f"baselines are measured on the processor, and the model is on {model.device}; load it with device='cpu'."
-        )
+    check_on_processor(model)
     heldout = HeldOut.split(run, seed)
 
     def removed(windows: Windows, experts: Sequence[Ids]) -> DocumentLosses:

@@ -13,6 +13,7 @@ from ..analysis.removal.heldout import HeldOut
 from ..analysis.windows import Windows, read_windows
 from ..progress import Progress, job
 from .apart import Parts, feature_parts, perturb_by_effect, sparse_probing, stream_parts
+from .measure import check_on_processor
 from .sae import middle_layer
 from .scr import pairs_of_labels, removal_of_spurious_correlation
 from .tpp import Cells, Probes, Written, pool, targeted_probe_perturbation, written_by_experts, written_by_units
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..store import Run
 
+MIDDLE, LAST = "middle", "last"
 Write = Callable[[Cells, Tensor, int, Progress], Written]
 
 
@@ -53,7 +55,12 @@ class _Features(Probed):
 
 
 def probe_experts(run: Run, model: MonetForCausalLM, seed: int = 0) -> dict[str, Any]:
-    """Measure the experts of the run's own model; ``workbench.baselines.read_baselines`` describes the result."""
+    """Measure the experts of the run's own model; ``workbench.baselines.read_baselines`` describes the result.
+
+    Raises:
+        UnsupportedError: the model is not on the processor, where the dense models are that it is measured beside.
+    """
+    check_on_processor(model)
 
     def write(cells: Cells, ways: Tensor, layer: int, advance: Progress) -> Written:
         return written_by_experts(model, cells, ways, layer, advance)
@@ -71,9 +78,6 @@ def probe_units(run: Run, name: str, units: Units, seed: int = 0) -> dict[str, A
     if isinstance(units, Features):
         return _measure(_Features(name, units.model, {MIDDLE: layers[MIDDLE]}, write), run, seed)
     return _measure(Probed(name, units.model, layers, write), run, seed)
-
-
-MIDDLE, LAST = "middle", "last"
 
 
 def _layers(model: Any) -> dict[str, int]:

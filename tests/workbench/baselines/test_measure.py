@@ -13,6 +13,7 @@ from transformers import LlamaForCausalLM
 from monet_model import MonetForCausalLM
 from workbench.baselines import read_baselines
 from workbench.baselines.measure import measure_experts, measure_units, sae_quality
+from workbench.baselines.probed import probe_experts
 from workbench.baselines.results import KINDS
 from workbench.baselines.sae import TopKSae
 from workbench.baselines.units import Features, Neurons
@@ -46,6 +47,8 @@ def test_a_model_that_is_not_beside_the_dense_one_is_refused(gpu: Gpu, run: Run)
     there = moved(MonetForCausalLM.from_pretrained(GOLDEN).eval())
     with gpu.on(), pytest.raises(UnsupportedError, match="on cuda:0; load it with device='cpu'"):
         measure_experts(run, there)
+    with gpu.on(), pytest.raises(UnsupportedError, match="on cuda:0; load it with device='cpu'"):
+        probe_experts(run, there)
 
 
 def test_how_well_an_autoencoder_stands_for_the_stream(run: Run, dense: LlamaForCausalLM, sae: TopKSae) -> None:
